@@ -95,10 +95,10 @@ BOMBS = (
 )
 
 MEASURE = """
-import resource, sys
+import sys
+from app.inspect_many import peak
 from lcmae.errors import CheckpointError
 from lcmae.formats import inspect, load
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 import timm.models, safetensors.torch
 before = peak()
 for path in sys.argv[1:]:
@@ -109,7 +109,7 @@ for path in sys.argv[1:]:
             pass
         else:
             raise SystemExit(f"{path} was accepted")
-print((peak() - before) // 1024)
+print((peak() - before) >> 20)
 """
 
 

@@ -1,11 +1,12 @@
 """What `load` makes of a foreign checkpoint computes what the other library computes: at most 1e-5 apart in float32.
 
-transformers and timm are here in person; the others by files written key by key from their layouts, and by forward
+transformers, timm and lightly are here in person; the others by files written key by key from their layouts, and by forward
 passes in float64 (tests/reference/foreign.py). Values are of the order of 1, so 1e-5 is a hundred roundings.
 """
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,67 @@ def test_simmim(
     assert (model.source.format, model.source.read["heads"]) == ("simmim", foreign.HEADS)
     right = foreign.simmim_forward(state, image, mask.hidden[0].tolist())
     close(predict(model, image, mask), right)
+
+
+# --- lightly ---
+
+
+def lightly_modules(is_new: bool) -> Any:
+    """A MAE of lightly's own modules with random weights, put together as its examples do."""
+    os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # else it asks a server about newer versions
+    modules = pytest.importorskip("lightly.models.modules")
+    vit = timm.models.vision_transformer.VisionTransformer(
+        img_size=foreign.IMAGE,
+        patch_size=foreign.PATCH,
+        embed_dim=foreign.WIDTH,
+        depth=foreign.DEPTH,
+        num_heads=foreign.HEADS,
+        num_classes=0,
+    )
+    net = torch.nn.Module()
+    net.backbone = modules.MaskedVisionTransformerTIMM(vit=vit)
+    patches = foreign.SIDE**2
+    if is_new:
+        net.decoder_embed = torch.nn.Linear(foreign.WIDTH, foreign.DECODER_WIDTH)
+        net.decoder = modules.MaskedVisionTransformerDecoderTIMM(
+            num_patches=patches,
+            embed_dim=foreign.DECODER_WIDTH,
+            depth=foreign.DECODER_DEPTH,
+            num_heads=foreign.DECODER_HEADS,
+        )
+        net.prediction_head = torch.nn.Linear(foreign.DECODER_WIDTH, foreign.VALUES)
+    else:
+        with pytest.warns(FutureWarning, match="MAEDecoderTIMM"):
+            net.decoder = modules.MAEDecoderTIMM(
+                num_patches=patches, patch_size=foreign.PATCH, in_chans=foreign.CHANNELS, embed_dim=foreign.WIDTH,
+                decoder_embed_dim=foreign.DECODER_WIDTH, decoder_depth=foreign.DECODER_DEPTH,
+                decoder_num_heads=foreign.DECODER_HEADS,
+            )  # fmt: skip
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net.eval()
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["vit decoder", "mae decoder"])
+def test_lightly_itself(is_new: bool, tmp_path: Path, image: Tensor, mask: Mask):
+    net = lightly_modules(is_new)
+    from lightly.models import utils
+
+    # their indices count the class token, which is kept
+    keep = torch.cat([torch.zeros(1, 1, dtype=torch.long), 1 + mask.visible], dim=1)
+    with torch.no_grad():
+        encoded = net.backbone.encode(images=image[None], idx_keep=keep)
+        embedded = net.decoder_embed(encoded) if is_new else net.decoder.embed(encoded)
+        tokens = utils.repeat_token(net.decoder.mask_token, (1, foreign.SIDE**2 + 1))
+        tokens = utils.set_at_index(tokens, keep, embedded)
+        right = net.prediction_head(net.decoder(tokens)) if is_new else net.decoder.predict(net.decoder.decode(tokens))
+
+    model = load(save(tmp_path / "last.ckpt", net.state_dict(), "state_dict"), **HEADS)
+    assert model.source is not None
+    assert model.source.format == "lightly"
+    close(predict(model, image, mask), right[0, 1:].double())
+    assert torch.equal(model.targets(image[None]), utils.patchify(image[None], foreign.PATCH))
 
 
 # --- transformers ---
