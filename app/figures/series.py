@@ -39,7 +39,8 @@ def bounds(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndar
     if stored is not None:
         part = stored.sel(chosen)
         return part.isel(bound=0).values, part.isel(bound=1).values
-    values, half = result[variable], xr.DataArray(style.interval(result, variable), result[variable].coords)
+    values = result[variable]
+    half = values.copy(data=style.interval(result, variable))
     return (values - half).sel(chosen).values, (values + half).sel(chosen).values
 
 

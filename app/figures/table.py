@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from app.figures.series import bounds
+
 MAX_LENGTH = 64
 """Arrays larger than this are drawn, not listed."""
 
@@ -20,7 +22,7 @@ COLUMNS = ("run", "quantity", "part", "value", "standard error", "low (95 %)", "
 
 
 def scalars(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """One row per run, variable and coordinate. Intervals are value ± 1.96 standard errors, where these are stored."""
+    """One row per run, variable and coordinate. Intervals are the stored ones, else value ± 1.96 standard errors."""
     rows = [row for name, result in results.items() for row in _rows(name, result)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -30,16 +32,15 @@ def _rows(name: str, result: xr.Dataset) -> list[tuple]:
     for key, variable in result.data_vars.items():
         is_number = variable.dtype.kind in "fiub"
         is_drawn = variable.size > MAX_LENGTH or not DRAWN.isdisjoint(variable.dims)
-        if str(key).endswith("_sem") or not is_number or is_drawn:
+        if str(key).endswith(("_sem", "_interval")) or not is_number or is_drawn:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
+        low, high = bounds(result, str(key))
         parts = [", ".join(map(str, part)) for part in product(*(variable[dim].values for dim in variable.dims))]
-        numbers = zip(parts, variable.values.reshape(-1), errors.values.reshape(-1), strict=True)
-        for part, value, error in numbers:
-            value, error = float(value), float(error)
-            quantity, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
-            low, high = value - 1.96 * error, value + 1.96 * error
-            rows.append((name, quantity, str(part).replace("_", " "), value, error, low, high, unit))
+        columns = (np.asarray(column, dtype=float).reshape(-1).tolist() for column in (variable, errors, low, high))
+        quantity, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
+        for part, *numbers in zip(parts, *columns, strict=True):
+            rows.append((name, quantity, str(part).replace("_", " "), *numbers, unit))
     return rows
 
 

@@ -219,6 +219,19 @@ def test_table_lists_scalars_and_vectors_with_intervals():
     assert table.scalars({}).columns.tolist() == list(table.COLUMNS)
 
 
+def test_table_takes_the_stored_interval_where_there_is_one():
+    values = {
+        "accuracy": made.var("judge", [0.5, 1.0], "accuracy"),
+        "accuracy_sem": made.var("judge", [0.05, 0.0], "standard error over images: accuracy"),
+        "accuracy_interval": made.var(("judge", "bound"), [[0.4, 0.6], [0.9, 1.0]], "95 % interval (Wilson): accuracy"),
+        "unlabelled": made.var("place", [1.0, 2.0, 3.0], "of a dimension without labels"),
+    }
+    frame = table.scalars({"a": xr.Dataset(values, {"judge": ["knn", "linear"]})}).set_index(["quantity", "part"])
+    assert frame.index.get_level_values("quantity").unique().tolist() == ["accuracy", "of a dimension without labels"]
+    ends = frame.loc["accuracy", ["low (95 %)", "high (95 %)"]]
+    np.testing.assert_allclose(ends.to_numpy(float), [[0.4, 0.6], [0.9, 1.0]])
+
+
 def test_provenance_has_a_column_a_run():
     frame = table.provenance({"a": made.local_contrast(), "b": made.reconstruction()})
     assert frame.set_index("").loc["patch_size"].tolist() == ["", "2"]
