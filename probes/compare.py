@@ -90,10 +90,17 @@ Report = Callable[[Row, int, int, float], object]
 
 
 def compare(
-    comparison: Comparison, out: Path, engine: Engine, *, device: str | None = None, report: Report | None = None
+    comparison: Comparison,
+    out: Path,
+    engine: Engine,
+    *,
+    device: str | None = None,
+    begin: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> Compared:
-    """Do what of the grid is not done yet. `InputError` before anything is trained where a cell is impossible, or where
-    `out` holds a run of the same name with another config."""
+    """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds. `InputError` before
+    anything is trained where a cell is impossible, or where `out` holds a run of the same name with another config."""
+    engine.check()
     jobs = plan(comparison, out, engine, device)
     make_folder(out)
     with lock(out):
@@ -106,7 +113,9 @@ def compare(
         result = Compared([], reused=list(answers))
         _write(names, answers, out)
         missing = [job for job in jobs if job.cell.name not in answers]
-        begin = time.monotonic()
+        if begin is not None:
+            begin(len(answers), len(jobs))
+        started = time.monotonic()
         for number, (job, outcome) in enumerate(_outcomes(missing, engine, out), start=1):
             if isinstance(outcome, CellStopped):
                 result.stopped_by = outcome.number
@@ -117,7 +126,7 @@ def compare(
             answers[job.cell.name] = answer
             _write(names, answers, out)
             if report is not None:
-                left = (time.monotonic() - begin) / number * (len(missing) - number)
+                left = (time.monotonic() - started) / number * (len(missing) - number)
                 report(answer["row"], len(answers), len(jobs), left)
         result.rows = [answers[name]["row"] for name in names if name in answers]
     return result

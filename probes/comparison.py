@@ -37,7 +37,7 @@ class Comparison(Settings):
     seeds: int = Field(default=1, ge=1)
     """Runs of each cell, with seeds 0, 1, ...; intervals need at least 2."""
 
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=48, ge=1)
     """Epochs of objectives with one mask an image; those with K masks get this divided by K."""
 
     data: str = "digits"

@@ -47,6 +47,11 @@ class Engine(Settings):
         """Whether jobs run one after the other in this process."""
         return self.engine == "local" and self.workers == 1
 
+    def check(self) -> None:
+        """`InputError` for settings that no executor can be made of."""
+        if self.engine == "dask" and self.address is None:
+            raise InputError("expected --address tcp://host:port with --engine dask, got none")
+
     @contextmanager
     def executor(self, folder: Path) -> Iterator[Executor]:
         """An executor for this engine; `folder` (shared with the cluster) takes Slurm's logs."""
@@ -68,9 +73,8 @@ class Engine(Settings):
             with SlurmPool(slurm) as pool:
                 yield pool
         else:
-            if self.address is None:
-                raise InputError("expected --address tcp://host:port with --engine dask, got none")
-            client = _connect(self.address)
+            self.check()
+            client = _connect(str(self.address))
             try:
                 yield client.get_executor(pure=False)
             finally:

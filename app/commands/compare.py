@@ -1,11 +1,14 @@
 """`lcmae compare`: a grid of runs at equal compute -> table.parquet, and a printed summary with intervals."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from app.arguments import parse_arguments
 from app.tables import number, print_table
@@ -41,12 +44,22 @@ NOTES = {
 }
 
 
+def processes() -> int:
+    """How many runs at a time: small models on a CPU gain more from processes of one thread than from one of many; a GPU
+    is for one process."""
+    return 1 if Path("/dev/nvidiactl").exists() else min(os.cpu_count() or 1, 8)
+
+
 class CompareArguments(Comparison, Engine):
     """Compare masks, ratios, mask units and objectives at equal image-mask pairs: one table, a row a run. What is done
     already is not done again, and what was interrupted goes on."""
 
     out: Path = Path("runs/compare")
     """Folder for the runs, the table (table.parquet) and the settings (comparison.json)."""
+
+    workers: int = Field(default_factory=processes, ge=1)
+    """Local processes at a time, by default one a core (at most 8), or 1 where there is a GPU; 1 runs the jobs here, one after
+    the other. At most this many Slurm jobs at a time."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where the worker has one."""
@@ -61,9 +74,12 @@ def run(arguments: Sequence[str]) -> int:
     from probes.compare import compare
     from probes.compare_table import TABLE, read_table
 
-    result = compare(comparison, options.out, engine, device=options.device, report=report)
-    if result.reused:
-        print(f"{len(result.reused)} of the runs were done before", file=sys.stderr)
+    def begin(done: int, total: int) -> None:
+        at_a_time = min(engine.workers, total - done)
+        how = f", {at_a_time} at a time; what each says is in {options.out / 'logs'}" if at_a_time > 1 else ""
+        print(f"compare: {done} of {total} runs done before{how}", file=sys.stderr, flush=True)
+
+    result = compare(comparison, options.out, engine, device=options.device, begin=begin, report=report)
     failed = [row for row in result.rows if row["status"] == "failed"]
     for row in failed:
         print(f"lcmae compare: {row['run']}: {row['error']}", file=sys.stderr)

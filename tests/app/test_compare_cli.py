@@ -24,6 +24,7 @@ from lcmae.errors import InputError
 from probes import compare as comparing
 from probes.compare_table import TABLE, read_table, write_table
 
+HERE = ("--workers", "1")  # in this process, where tests replace what a cell does
 COLUMNS = {"mean_knn": ("kNN accuracy, mean token", "share of test images"), "loss": ("masked loss", "squared units")}
 
 
@@ -57,6 +58,16 @@ def test_lists_may_have_commas_or_spaces() -> None:
         command.split_lists(["--masks", "random,,block"])
 
 
+def test_by_default_there_is_a_process_for_each_core_and_one_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exists = Path.exists
+    for devices, cores, expected in ((False, 2, 2), (False, 64, 8), (True, 64, 1)):
+        monkeypatch.setattr(command.os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(Path, "exists", lambda self, here=devices: here if "nvidia" in str(self) else exists(self))
+        assert command.processes() == expected == command.CompareArguments().workers
+
+
 def answering(answers: Callable[[Any], dict[str, Any] | Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells that take no time: the command is under test here, not training."""
 
@@ -74,7 +85,7 @@ def test_a_comparison_prints_spread_and_differences(
 ) -> None:
     answering(lambda cell: {"mean_knn": 0.5 + 0.1 * cell.seed + (0.02 + 0.01 * cell.seed) * (cell.mask == "grid")},
               monkeypatch)  # fmt: skip
-    arguments = ["--masks", "random,grid", "--ratios", "0.5", "--seeds", "2", "--out", str(tmp_path / "out")]
+    arguments = [*HERE, "--masks", "random,grid", "--ratios", "0.5", "--seeds", "2", "--out", str(tmp_path / "out")]
     assert main(["compare", *arguments]) == 0
     out, err = capsys.readouterr()
     assert "mae, random, 0.5" in out
@@ -89,7 +100,7 @@ def test_one_seed_has_no_intervals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answering(lambda cell: {"mean_knn": 0.5}, monkeypatch)
-    assert main(["compare", "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 0
+    assert main(["compare", *HERE, "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "Intervals need --seeds 2 or more." in out
     assert "Difference" not in out
@@ -99,7 +110,7 @@ def test_a_failed_cell_is_said_and_the_exit_code_is_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answering(lambda cell: RuntimeError("too\nhot") if cell.mask == "grid" else {"mean_knn": 0.5}, monkeypatch)
-    assert main(["compare", "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 1
+    assert main(["compare", *HERE, "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert "lcmae compare: mae-grid-0.5-s0: RuntimeError: too hot" in err
     assert "mae, random, 0.5" in out
@@ -109,7 +120,7 @@ def test_a_stopped_comparison_ends_with_the_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answering(lambda cell: comparing.CellStopped(15), monkeypatch)
-    assert main(["compare", "--ratios", ".5", "--out", str(tmp_path)]) == 143
+    assert main(["compare", *HERE, "--ratios", ".5", "--out", str(tmp_path)]) == 143
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
