@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failure, 2 bad input, 130 stopped by Ctrl-C and 143 by SIG
 Set LCMAE_DEBUG=1 for a traceback in place of the one line.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return import_module(f"app.commands.{name}").run(arguments[1:])
     except InputError as error:
-        return complain(f"lcmae {name}", str(error))
+        complain(f"lcmae {name}", str(error))
+        return 1 if is_disk(error) else 2
     except KeyboardInterrupt:
         print(f"lcmae {name}: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -58,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(f"lcmae {name}", f"failed: {type(error).__name__}: {error} (LCMAE_DEBUG=1 shows where)")
         return 1
+
+
+def is_disk(error: BaseException) -> bool:
+    """Whether a full or failing disk lies behind an error: nobody's input is to blame for that."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return True
+    return cause is not None and is_disk(cause)
 
 
 def usage() -> str:

@@ -1,5 +1,6 @@
 """The command line: each bad input is one line on standard error and exit code 2, and leaves nothing half-made behind."""
 
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from app import cli
 from app.arguments import one_line
 from app.cli import main
 from lcmae import train as training
+from lcmae.errors import InputError
 from lcmae.recipes import RECIPES
 from lcmae.runs import Run
 from probes.registry import PROBES
@@ -316,6 +318,20 @@ class TestProbing:
 
 
 class TestLastResort:
+    @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.EACCES, 2)])
+    def test_a_full_disk_is_a_failure_and_a_forbidden_folder_bad_input(
+        self, number: int, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        def refused(name: str) -> object:
+            try:
+                raise OSError(number, os.strerror(number))
+            except OSError as error:
+                raise InputError(f"cannot write: {error.strerror}") from error
+
+        monkeypatch.setattr(cli, "import_module", refused)
+        assert main(["demo"]) == code
+        assert capsys.readouterr().err == f"lcmae demo: cannot write: {os.strerror(number)}\n"
+
     def test_an_unforeseen_error_is_one_line(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
