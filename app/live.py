@@ -1,0 +1,249 @@
+"""Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded in memory.
+
+Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are datasets, kept by (weights,
+settings, image), never by an array. One computation runs at a time: two would only share the same cores, and hooks and
+gradients of one must not meet another's.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from app import reader, stored, uploads
+from app.kept import Kept
+from app.picks import Picks
+from lcmae.errors import CheckpointError, InputError
+from lcmae.inside import inside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lcmae.data import ImageSource
+    from lcmae.masking import MaskStrategy
+    from lcmae.models import MaskedImageModel
+
+NUM_IMAGES = 500
+"""Images of a source that can be picked: those that `lcmae probe` takes by default, in its order."""
+
+NAMED = ("digits", "cifar10", "cifar100", "stl10")
+"""Sources that need no path. A path may come from a run's config, never from an address."""
+
+MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
+"""What the kept models may take; the newest is kept in any case."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint lies: a step of a run, or a file of another library."""
+
+    name: str
+    """Path from the root on."""
+
+    path: Path
+    """The step's folder, or the file; inside the root."""
+
+    root: Path
+    """The folder that the server shows."""
+
+    run: Path | None = None
+    """The run, if it is one."""
+
+    step: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For captions."""
+        return self.name if self.step is None else f"{self.name}, step {self.step}"
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model, and what identifies it."""
+
+    place: Place
+    model: "MaskedImageModel"
+    """In evaluation mode; its weights take no gradients."""
+
+    sha256: str
+    """Of the weights."""
+
+    key: str
+    """Weights and settings: two files with the same key give the same answers."""
+
+    data: str
+    """What it was trained on; digits where it does not say."""
+
+    num_bytes: int
+    """Of parameters and buffers."""
+
+    @property
+    def encoder(self) -> tuple[int, int]:
+        """Blocks and heads."""
+        return len(self.model.blocks), self.model.config.heads if len(self.model.blocks) else 0
+
+    @property
+    def decoder(self) -> tuple[int, int]:
+        """Blocks and heads; (0, 0) where nothing but the encoder is there, or prediction is one linear layer."""
+        blocks = self.model.decoder_blocks
+        return (len(blocks), int(getattr(self.model.config, "decoder_heads", 0))) if len(blocks) else (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image as one model takes it."""
+
+    pixels: "Tensor"
+    """uint8 [1 c h w]."""
+
+    key: str
+    """SHA-256 of the pixels and their shape."""
+
+    index: int
+    """Among the source's images; 0 for an upload. It decides the masks, as in `lcmae probe`."""
+
+    name: str
+    """What it is: a file, or a file and its row."""
+
+    label: str
+    """Name of its class, or nothing."""
+
+
+_models: Kept[Loaded] = Kept(max_bytes=MODEL_BYTES, max_entries=8, size=lambda loaded: loaded.num_bytes)
+_sources: "Kept[ImageSource]" = Kept(
+    max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
+)
+_answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
+_computing = threading.RLock()
+
+
+# --- checkpoints ---
+
+
+def names(picked: Picks) -> list[str]:
+    """Everything that can be looked at: the picked runs, the other runs, files of other libraries."""
+    others = [name for name in picked.runs if name not in picked.names]
+    return [*picked.names, *others, *reader.candidates_below(picked.root).names]
+
+
+def place(picked: Picks, name: str, step: int | None = None) -> Place:
+    """Where the checkpoint of a selection lies. `InputError` where there is none."""
+    if name not in picked.runs:
+        return Place(name, inside(name, picked.root), picked.root)
+    run = picked.runs[name]
+    published = stored.steps_of(run)
+    if not published:
+        raise InputError(f"{name} has no checkpoint yet")
+    if step is None:
+        step = picked.step if picked.step in published else published[-1]
+    if step not in published:
+        raise InputError(f"{name} has no step {step}")
+    return Place(name, run / "checkpoints" / f"{step:06d}", picked.root, run, step)
+
+
+def load(place: Place) -> Loaded:
+    """The model, loaded once for all sessions. The first call imports torch. `InputError` for what cannot be opened."""
+    files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
+    return _models.get(tuple(map(stored.stamp, files)), lambda: _load(place))
+
+
+def _load(place: Place) -> Loaded:
+    if place.run is None:
+        # a process of its own looks first: names and shapes that would hurt the server are refused there
+        answer = reader.inspect_below(place.root, str(place.path))
+        if answer.facts is None:
+            raise CheckpointError(answer.refusal)
+    import torch
+
+    import lcmae
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = lcmae.load(place.path, device=device).requires_grad_(False)
+    assert model.source is not None
+    config = model.config.model_dump_json()
+    key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
+    num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    data = stored.config_of(place.run).get("data") if place.run is not None else None
+    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes)
+
+
+# --- images ---
+
+
+def sources(loaded: Loaded) -> list[str]:
+    """Sources that can be picked for a model: its own first."""
+    return list(dict.fromkeys([loaded.data, *NAMED]))
+
+
+def num_images(loaded: Loaded, data: str, split: str) -> int:
+    """How many images can be picked."""
+    return len(_source(loaded, data, split))
+
+
+def picture(loaded: Loaded, data: str, split: str, index: int) -> Picture:
+    """An image of a source, at the model's size and channels. `InputError` where there is none."""
+    source = _source(loaded, data, split)
+    if index >= len(source):
+        raise InputError(f"expected an image from 0 to {len(source) - 1} of {data}, got {index}")
+    label = ""
+    if source.labels is not None:
+        number = int(source.labels[index])
+        label = source.label_names[number] if source.label_names else str(number)
+    return _picture(source[index : index + 1].cpu(), index, source.paths[index], label)
+
+
+def uploaded(loaded: Loaded, name: str) -> Picture:
+    """An upload (`app.uploads`) at the model's size and channels. `InputError` where it is gone, no image, or too big."""
+    import torch
+
+    height, width = loaded.model.config.image_size
+    pixels = uploads.pixels(name, height, width, loaded.model.config.channels)
+    return _picture(torch.from_numpy(pixels.copy())[None], 0, f"upload {name[:8]}", "")
+
+
+def _picture(pixels: "Tensor", index: int, name: str, label: str) -> Picture:
+    key = hashlib.sha256(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
+    return Picture(pixels, key, index, name, label)
+
+
+def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
+    if data not in sources(loaded):
+        raise InputError(f"expected data out of {', '.join(sources(loaded))}, got {data}")
+    config = loaded.model.config
+
+    def read() -> "ImageSource":
+        from lcmae.data import open_source
+
+        return open_source(data, split=split, image_size=config.image_size, channels=config.channels, limit=NUM_IMAGES)
+
+    return _sources.get((data, split, config.image_size, config.channels), read)
+
+
+# --- answers ---
+
+
+def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights."""
+
+    def alone() -> xr.Dataset:
+        with _computing:
+            return compute()
+
+    return _answers.get((loaded.key, what, settings), alone)
+
+
+def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":
+    """A mask strategy by its kind, checked against the grid. `InputError` where it cannot be drawn there."""
+    from lcmae.masking import STRATEGIES
+    from lcmae.settings import parse
+
+    if kind not in STRATEGIES:
+        raise InputError(f"expected a mask out of {', '.join(STRATEGIES)}, got {kind}")
+    found = parse(STRATEGIES[kind], {"ratio": ratio})
+    found.check((grid[0], grid[1]))
+    return found

@@ -1,0 +1,291 @@
+"""Models kept once for all sessions, within bounds; images of sources and of uploads; answers by weights and settings."""
+
+import io
+import shutil
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+from safetensors.torch import save_file
+
+from app import live, uploads
+from app.kept import Kept
+from app.picks import Picks
+from app.stored import runs_below
+from lcmae.errors import CheckpointError, InputError
+from lcmae.models import MAE
+from lcmae.runs import Run
+from probes.images import open_view
+from tests.conftest import tiny_mae
+
+# --- Kept ---
+
+
+def kept(**limits: int) -> Kept[str]:
+    return Kept(**{"max_bytes": 100, "max_entries": 100, **limits}, size=len)
+
+
+def test_what_is_kept_is_computed_once():
+    found, calls = kept(), []
+    for _ in range(3):
+        assert found.get("a", lambda: calls.append(1) or "value") == "value"
+    assert calls == [1]
+
+
+def test_bytes_and_number_are_bounded_and_the_oldest_goes_first():
+    found = kept(max_bytes=10)
+    for name in "abc":
+        found.get(name, lambda: "xxxx")
+        found.get("a", lambda: pytest.fail("a was used last, so it stays"))
+    assert found.find("b") is None
+    assert found.find("a") == found.find("c") == "xxxx"
+    assert found.num_bytes == 8
+    found = kept(max_entries=2)
+    for name in "abc":
+        found.get(name, lambda: "")
+    assert len(found) == 2
+    assert found.find("a") is None
+
+
+def test_the_newest_stays_however_big():
+    found = kept(max_bytes=10)
+    found.get("a", lambda: "small")
+    assert found.get("b", lambda: "x" * 1000) == "x" * 1000
+    assert found.find("a") is None
+    assert found.find("b") is not None
+    found.get("c", lambda: "small")
+    assert found.num_bytes == 5
+
+
+def test_a_failure_is_not_kept():
+    found = kept()
+    with pytest.raises(InputError, match="no"):
+        found.get("a", lambda: (_ for _ in ()).throw(InputError("no")))
+    assert found.get("a", lambda: "yes") == "yes"
+    assert len(found) == 1
+
+
+def test_of_threads_that_ask_at_once_one_computes():
+    found, calls, start = kept(), [], threading.Barrier(8)
+
+    def ask(_: int) -> str:
+        start.wait(10)
+        return found.get("a", slow)
+
+    def slow() -> str:
+        calls.append(1)
+        time.sleep(0.05)
+        return "value"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == ["value"] * 8
+    assert calls == [1]
+
+
+# --- checkpoints ---
+
+
+TINY = {"image_size": 8, "patch_size": 2, "channels": 1, "width": 16, "depth": 2, "heads": 2}
+TINY |= {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+
+
+def published(path: Path, *, data: str | None = "digits", steps: tuple[int, ...] = (10, 20)) -> Run:
+    """A run with a tiny model; every step has weights of its own."""
+    model = MAE(**TINY)
+    config = {"data": data, "model": model.config.model_dump(mode="json")}
+    run = Run.create(path, config)
+    for step in steps:
+        model.cls_token.data.fill_(step / 100)
+        run.publish(step, model.state_dict(), config=config, resume=None)
+    return run
+
+
+def picks(root: Path, *names: str, step: int | None = None) -> Picks:
+    return Picks(root, runs_below(root), list(names), step)
+
+
+def test_names_are_the_picked_runs_then_the_others_then_files(tmp_path: Path):
+    for name in ("a", "b", "c"):
+        published(tmp_path / name, steps=(10,))
+    save_file(tiny_mae().state_dict(), tmp_path / "other.safetensors")
+    assert live.names(picks(tmp_path, "c")) == ["c", "a", "b", "other.safetensors"]
+
+
+def test_a_place_is_the_step_asked_for_else_that_of_the_side_bar_else_the_newest(tmp_path: Path):
+    published(tmp_path / "a")
+    published(tmp_path / "empty", steps=())
+    assert live.place(picks(tmp_path), "a").step == 20
+    assert live.place(picks(tmp_path, step=10), "a").step == 10
+    assert live.place(picks(tmp_path, step=15), "a").step == 20
+    assert live.place(picks(tmp_path, step=20), "a", 10).path == tmp_path / "a" / "checkpoints" / "000010"
+    with pytest.raises(InputError, match="no step 15"):
+        live.place(picks(tmp_path), "a", 15)
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        live.place(picks(tmp_path), "empty")
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "missing", "a\0b"])
+def test_no_path_leads_out_of_the_root(tmp_path: Path, name: str):
+    (tmp_path / "root").mkdir()
+    save_file(tiny_mae().state_dict(), tmp_path / "outside.safetensors")
+    with pytest.raises(CheckpointError, match="expected a checkpoint inside"):
+        live.place(picks(tmp_path / "root"), name)
+
+
+def test_a_model_is_loaded_once_and_again_when_its_file_changes(tmp_path: Path):
+    published(tmp_path / "a")
+    first = live.load(live.place(picks(tmp_path), "a"))
+    assert live.load(live.place(picks(tmp_path), "a")) is first
+    assert (first.encoder, first.decoder, first.data) == ((2, 2), (1, 2), "digits")
+    assert first.place.label == "a, step 20"
+    assert not any(parameter.requires_grad for parameter in first.model.parameters())
+    assert not first.model.training
+    second = live.load(live.place(picks(tmp_path), "a", 10))
+    assert second.key != first.key
+    assert second.sha256 != first.sha256
+
+
+def test_the_same_weights_and_settings_have_one_key_wherever_they_lie(tmp_path: Path):
+    published(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    keys = {live.load(live.place(picks(tmp_path), name)).key for name in "ab"}
+    assert len(keys) == 1
+
+
+def test_a_torn_checkpoint_is_one_sentence(tmp_path: Path):
+    published(tmp_path / "a", steps=(10,))
+    file = tmp_path / "a" / "checkpoints" / "000010" / "model.safetensors"
+    place = live.place(picks(tmp_path), "a")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="sha256") as caught:
+        live.load(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_deleted_checkpoint_is_one_sentence(tmp_path: Path):
+    published(tmp_path / "a", steps=(10,))
+    place = live.place(picks(tmp_path), "a")
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(InputError, match="expected") as caught:
+        live.load(place)
+    assert "\n" not in str(caught.value)
+
+
+# --- images ---
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> live.Loaded:
+    published(tmp_path / "a", steps=(10,))
+    return live.load(live.place(picks(tmp_path), "a"))
+
+
+def test_images_are_those_of_the_batch_command_in_its_order(loaded: live.Loaded):
+    view = open_view(loaded.model, "digits", split="test", limit=20)
+    for index in (0, 7, 19):
+        picture = live.picture(loaded, "digits", "test", index)
+        assert (loaded.model.prepare(picture.pixels) == view[index : index + 1]).all()
+        assert picture.index == index
+        assert picture.name.startswith("digits#")
+        assert picture.label == str(int(view.labels[index]))  # pyright: ignore[reportOptionalSubscript]
+    assert live.num_images(loaded, "digits", "test") == 360
+
+
+def test_pictures_have_the_key_of_their_pixels(loaded: live.Loaded):
+    keys = [live.picture(loaded, "digits", "test", index).key for index in (0, 1, 0)]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_sources_and_images_that_are_not_there(loaded: live.Loaded):
+    with pytest.raises(InputError, match="expected data out of digits"):
+        live.picture(loaded, "folder:/etc", "test", 0)
+    with pytest.raises(InputError, match="from 0 to 359 of digits, got 360"):
+        live.picture(loaded, "digits", "test", 360)
+
+
+def file_of(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_an_upload_of_any_mode_becomes_an_image_of_the_model(loaded: live.Loaded, mode: str):
+    deep = Image.fromarray(np.full((30, 20), 65535, np.uint16))
+    image = deep if mode == "I;16" else Image.new("L", (20, 30), 255).convert(mode)
+    name = uploads.keep(file_of(image, "TIFF" if mode == "CMYK" else "PNG"))
+    assert uploads.is_kept(name)
+    picture = live.uploaded(loaded, name)
+    assert picture.pixels.shape == (1, 1, 8, 8)
+    assert (picture.pixels == 255).all()
+    assert picture.index == 0
+
+
+def test_uploads_that_are_refused(loaded: live.Loaded, monkeypatch: pytest.MonkeyPatch):
+    whole = file_of(Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)))
+    for file, words in ((b"", "image file"), (b"<svg/>", "image file"), (whole[:200], "cannot be read")):
+        with pytest.raises(InputError, match=words) as caught:
+            live.uploaded(loaded, uploads.keep(file))
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(uploads, "MAX_PIXELS", 1599)
+    with pytest.raises(InputError, match="at most 1,599 pixels, got 40x40"):
+        live.uploaded(loaded, uploads.keep(whole))
+    monkeypatch.setattr(uploads, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="at most"):
+        uploads.keep(whole)
+    with pytest.raises(InputError, match="no longer kept"):
+        live.uploaded(loaded, "0" * 64)
+
+
+def test_a_bomb_is_refused_by_its_header(loaded: live.Loaded):
+    """A 10 kB PNG that says 20,000 x 20,000 pixels: refused before a row is decoded."""
+    small = bytearray(file_of(Image.new("L", (8, 8))))
+    small[16:24] = (20_000).to_bytes(4, "big") * 2
+    small[29:33] = zlib.crc32(bytes(small[12:29])).to_bytes(4, "big")
+    with pytest.raises(InputError, match="expected an image"):
+        live.uploaded(loaded, uploads.keep(bytes(small)))
+
+
+# --- answers ---
+
+
+def test_answers_are_computed_once_for_all_files_of_the_same_weights(loaded: live.Loaded):
+    calls = []
+
+    def compute() -> xr.Dataset:
+        calls.append(1)
+        return xr.Dataset({"x": 1.0})
+
+    for settings in ((1, "a"), (1, "a"), (2, "a")):
+        assert float(live.answer(loaded, "test_live", settings, compute)["x"]) == 1.0
+    assert len(calls) == 2
+
+
+def test_one_computation_runs_at_a_time(loaded: live.Loaded):
+    running: list[int] = []
+
+    def compute() -> xr.Dataset:
+        running.append(1)
+        assert len(running) == 1
+        time.sleep(0.01)
+        running.pop()
+        return xr.Dataset()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: live.answer(loaded, "alone", number, compute), range(8)))
+
+
+def test_strategies_are_checked_against_the_grid():
+    assert live.strategy("random", 0.5, (4, 4)).ratio == 0.5
+    with pytest.raises(InputError, match="leaves 0 of the 4"):
+        live.strategy("random", 0.9, (2, 2))
+    with pytest.raises(InputError, match="expected a mask out of"):
+        live.strategy("attention?", 0.5, (4, 4))
