@@ -158,6 +158,8 @@ class Results:
 
     datasets: dict[str, xr.Dataset] = field(default_factory=dict)
     failures: dict[str, ProbeError] = field(default_factory=dict)
+    batch_size: int = 1
+    """Images of one forward pass, the smallest that a probe asked for; the last bits of a result depend on it."""
 
 
 def run_probes(
@@ -177,7 +179,7 @@ def run_probes(
                 running[probe.name] = probe, probe.start(model, len(images), seed)
             except ProbeError as error:
                 results.failures[probe.name] = error
-        size = min((probe.batch_size for probe, _ in running.values()), default=1)
+        size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
         with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
             for batch in batches(model, images, size, seed):
                 for name, (_, accumulator) in list(running.items()):

@@ -89,9 +89,10 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
         else:
             missing.append(probe)
     if missing:
+        assert model.source is not None
         computed = run_probes(missing, model, view, seed, show_progress=show_progress)
         for name, dataset in computed.datasets.items():
-            dataset.attrs.update(about)
+            dataset.attrs.update(about, command=command_of(job, name, data, model.source.step, computed.batch_size))
             save_result(dataset, folder / f"{name}.nc")
             result.files[name] = str(folder / f"{name}.nc")
         result.failures = {name: str(error) for name, error in computed.failures.items()}
@@ -148,16 +149,23 @@ def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict
         "step": str(model.source.step),
         "data": data,
         "split": split,
-        "command": command_of(job, data),
     }
 
 
-def command_of(job: Job, data: str) -> str:
-    """The command line that computes this again."""
+def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: int) -> str:
+    """The command line that computes this one result again, to the last bit on the same kind of machine: it names the step,
+    the device, and the batch size where another probe of the job asked for a smaller one."""
+    settings = job.probes[probe]
+    if parse(probe_class(probe), settings).batch_size != batch_size:
+        settings = {**settings, "batch_size": batch_size}
+    checkpoint = Path(job.checkpoint)
+    if is_run(checkpoint) and step is not None:
+        checkpoint = checkpoint / "checkpoints" / f"{step:06d}"
     images = "all" if job.images is None else str(job.images)
-    options = [word for name, settings in job.probes.items() for word in _options(f"--{_dashed(name)}", settings)]
-    words = ["lcmae", "probe", *job.probes, "--checkpoint", job.checkpoint, "--data", data, "--split", job.split]
-    return shlex.join([*words, "--images", images, "--seed", str(job.seed), *options])
+    words = ["lcmae", "probe", probe, "--checkpoint", str(checkpoint), "--data", data, "--split", job.split]
+    words += ["--images", images, "--seed", str(job.seed), "--device", job.device]
+    words += [] if job.out is None else ["--out", job.out]
+    return shlex.join([*words, *_options(f"--{_dashed(probe)}", settings)])
 
 
 def _options(prefix: str, settings: dict[str, Any]) -> Iterator[str]:
