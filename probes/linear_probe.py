@@ -8,10 +8,12 @@ on test images, and the head is then trained on all of them, once for each seed.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from lcmae.randomness import generator
@@ -34,8 +36,7 @@ MOST_NUMBERS = 8_000_000
 """Features times batch times width that are worked on at once: bounds memory for deep and wide networks."""
 
 
-@dataclass(frozen=True)
-class Heads:
+class Heads(NamedTuple):
     """Linear classifiers of f features, r of each, that share their feature's batch norm."""
 
     mean: Float[Tensor, "f d"]
@@ -46,7 +47,9 @@ class Heads:
     def logits(self, features: Float[Tensor, "f b d"]) -> Float[Tensor, "f b r c"]:
         """With the running statistics of batch norm, as in evaluation."""
         scale = (self.variance + EPS).rsqrt()[:, None]
-        return _linear((features - self.mean[:, None]) * scale, self.weight, self.bias)
+        # one product for all rates of a feature
+        together = (features - self.mean[:, None]) * scale @ rearrange(self.weight, "f r d c -> f d (r c)")
+        return rearrange(together, "f b (r c) -> f b r c", r=self.weight.shape[1]) + self.bias[:, None]
 
     def predict(self, features: Float[Tensor, "f b d"]) -> Int[Tensor, "f r b"]:
         """The class of each image."""
@@ -66,40 +69,57 @@ class LinearProbe:
 
 
 def fit(
-    features: Float[Tensor, "f n d"],
+    banks: Mapping[str, Float[Tensor, "f n d"]],
     labels: Int[Tensor, " n"],
     num_classes: int,
     *,
     rates: tuple[float, ...],
     epochs: int,
-    num_seeds: int,
+    num_seeds: Mapping[str, int],
     seed: int,
-) -> LinearProbe:
-    """Choose the rate on held-out images with the first seed, then train on all images with every seed.
+) -> dict[str, LinearProbe]:
+    """For each bank of features: choose rates on held-out images with the first seed, then train on all images with every seed.
 
     Every feature is trained in the same order of images and from the same weights.
     """
-    per_part = max(1, MOST_NUMBERS // (BATCH_SIZE * features.shape[-1]))
-    parts = [_fit(part, labels, num_classes, rates, epochs, num_seeds, seed) for part in features.split(per_part)]
-    heads = [
-        Heads(*(torch.cat([getattr(part.heads[index], name) for part in parts]) for name in Heads.__annotations__))
-        for index in range(num_seeds)
-    ]
-    return LinearProbe(heads, torch.cat([part.rate for part in parts]))
-
-
-def _fit(
-    features: Tensor, labels: Tensor, num_classes: int, rates: tuple[float, ...], epochs: int, num_seeds: int, seed: int
-) -> LinearProbe:
     order = torch.randperm(len(labels), generator=generator("linear-held-out", seed))
     held_out, rest = order[: len(order) // HELD_OUT], order[len(order) // HELD_OUT :]
-    grid = torch.tensor(rates).expand(len(features), -1)
-    tried = train(features[:, rest], labels[rest], num_classes, grid, epochs, (seed, 0))
-    right = (tried.predict(features[:, held_out]) == labels[held_out]).float().mean(-1)
-    # among equals the smallest rate, which is listed first
-    chosen = grid.gather(1, right.argmax(1, keepdim=True))
-    heads = [train(features, labels, num_classes, chosen, epochs, (seed, index)) for index in range(num_seeds)]
-    return LinearProbe(heads, chosen[:, 0])
+
+    def choose(features: Tensor) -> tuple[Tensor]:
+        grid = torch.tensor(rates).expand(len(features), -1)
+        tried = train(features[:, rest], labels[rest], num_classes, grid, epochs, (seed, 0))
+        right = (tried.predict(features[:, held_out]) == labels[held_out]).float().mean(-1)
+        # among equals the smallest rate, which is listed first
+        return (grid.gather(1, right.argmax(1, keepdim=True)),)
+
+    chosen = _together({name: (features,) for name, features in banks.items()}, choose)
+    heads: dict[str, list[Heads]] = {name: [] for name in banks}
+    for index in range(max(num_seeds.values())):
+        some = {name: (banks[name], *chosen[name]) for name in banks if num_seeds[name] > index}
+
+        def learn(part: Tensor, rate: Tensor, index: int = index) -> Heads:
+            return train(part, labels, num_classes, rate, epochs, (seed, index))
+
+        trained = _together(some, learn)
+        for name, parts in trained.items():
+            heads[name].append(Heads(*parts))
+    return {name: LinearProbe(heads[name], chosen[name][0][:, 0]) for name in banks}
+
+
+def _together(
+    banks: Mapping[str, tuple[Tensor, ...]], work: Callable[..., tuple[Tensor, ...]]
+) -> dict[str, tuple[Tensor, ...]]:
+    """`work` on banks of one width together, as many features at a time as `MOST_NUMBERS` allows; features come first in all
+    tensors, the features themselves being the first."""
+    found = {}
+    for width in dict.fromkeys(bank[0].shape[-1] for bank in banks.values()):
+        alike = {name: bank for name, bank in banks.items() if bank[0].shape[-1] == width}
+        at_once = max(1, MOST_NUMBERS // (BATCH_SIZE * width))
+        pieces = zip(*(torch.cat(parts).split(at_once) for parts in zip(*alike.values(), strict=True)), strict=True)
+        done = zip(*(work(*piece) for piece in pieces), strict=True)
+        sizes = [len(bank[0]) for bank in alike.values()]
+        found |= dict(zip(alike, zip(*(torch.cat(parts).split(sizes) for parts in done), strict=True), strict=True))
+    return found
 
 
 @torch.no_grad()
@@ -113,12 +133,13 @@ def train(
 ) -> Heads:
     """SGD of the mean cross-entropy, for all features and rates in step; the rates are per 256 images of a batch."""
     num_features, num_images, width = features.shape
-    batch_size = min(BATCH_SIZE, num_images)
+    num_rates, batch_size = rates.shape[1], min(BATCH_SIZE, num_images)
     steps = num_images // batch_size  # the last batch is left out if it is not full
-    rates = (rates * batch_size / 256)[..., None]
+    rates = (rates * batch_size / 256).repeat_interleave(num_classes, dim=1)[..., None]
     first = torch.randn(width, num_classes, generator=generator("linear-start", *seed)) * INITIAL_STD
-    weight = first.expand(num_features, rates.shape[1], -1, -1).clone()
-    bias = weight.new_zeros(num_features, rates.shape[1], num_classes)
+    # one product serves all rates of a feature; images come last, because a softmax along the last axis is 20 times slower
+    weight = repeat(first, "d c -> f (r c) d", f=num_features, r=num_rates).contiguous()
+    bias = weight.new_zeros(num_features, num_rates * num_classes, 1)
     speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)
     mean, variance = features.new_zeros(num_features, width), features.new_ones(num_features, width)
     wanted = torch.nn.functional.one_hot(labels, num_classes).to(features.dtype)
@@ -137,16 +158,17 @@ def train(
             variance.lerp_(own_variance * (batch_size / max(batch_size - 1, 1)), NORM_MOMENTUM)
 
             # the gradient of the mean cross-entropy is (softmax - one-hot) / batch
-            x = x.transpose(0, 1)
-            slope = (_linear(x, weight, bias).softmax(-1) - wanted[rows][:, None]) / batch_size
-            flat = rearrange(slope, "f b r c -> f b (r c)")
-            gradient = rearrange(x.transpose(1, 2) @ flat, "f d (r c) -> f r d c", c=num_classes)
-            speed.mul_(MOMENTUM).add_(gradient)
-            bias_speed.mul_(MOMENTUM).add_(slope.sum(1))
+            logits = torch.baddbmm(bias, weight, rearrange(x, "b f d -> f d b"))
+            slope = rearrange(logits, "f (r c) b -> f r c b", r=num_rates).softmax(2)
+            slope -= wanted[rows].T
+            slope = rearrange(slope, "f r c b -> f (r c) b")
+            speed.mul_(MOMENTUM).add_(slope @ rearrange(x, "b f d -> f b d"), alpha=1 / batch_size)
+            bias_speed.mul_(MOMENTUM).add_(slope.sum(2, keepdim=True), alpha=1 / batch_size)
             rate = rates * rate_factor(epoch * steps + step, epochs * steps)
-            weight.addcmul_(speed, rate[..., None], value=-1)
+            weight.addcmul_(speed, rate, value=-1)
             bias.addcmul_(bias_speed, rate, value=-1)
-    return Heads(mean, variance, weight, bias)
+    by_rate = rearrange(weight, "f (r c) d -> f r d c", r=num_rates)
+    return Heads(mean, variance, by_rate, rearrange(bias, "f (r c) 1 -> f r c", r=num_rates))
 
 
 def rate_factor(step: int, num_steps: int) -> float:
@@ -155,10 +177,3 @@ def rate_factor(step: int, num_steps: int) -> float:
     if step < warm_up:
         return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (num_steps - warm_up)))
-
-
-def _linear(x: Float[Tensor, "f b d"], weight: Float[Tensor, "f r d c"], bias: Float[Tensor, "f r c"]) -> Tensor:
-    """Logits [f b r c]."""
-    # one product for all rates of a feature
-    together = x @ rearrange(weight, "f r d c -> f d (r c)")
-    return rearrange(together, "f b (r c) -> f b r c", r=weight.shape[1]) + bias[:, None]

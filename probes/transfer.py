@@ -62,7 +62,7 @@ class Transfer(Probe):
     temperature: float = Field(default=0.07, gt=0)
     """Temperature of kNN's weights, exp(cosine / temperature)."""
 
-    rates: tuple[float, ...] = (0.01, 0.1, 1.0)
+    rates: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
     """Learning rates that the linear probe chooses from, per 256 images of a batch."""
 
     epochs: int = Field(default=90, ge=1)
@@ -172,12 +172,12 @@ class _Transfer:
                 features.setdefault(name, []).append(rows)
             if probe.finetune_epochs:
                 kept.append(part.cpu())
-        for name, parts in features.items():
-            bank = torch.cat(parts, dim=1)
-            num_seeds = probe.seeds if name == TRAINED else 1
-            train = {"rates": probe.rates, "epochs": probe.epochs, "num_seeds": num_seeds, "seed": self.seed}
-            linear = fit(bank, labels, self.num_classes, **train)
-            self.banks[name] = Bank(bank, labels, linear, probe.neighbours, probe.temperature)
+        banks = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
+        num_seeds = {name: probe.seeds if name == TRAINED else 1 for name in banks}
+        train = {"rates": probe.rates, "epochs": probe.epochs, "num_seeds": num_seeds, "seed": self.seed}
+        linear = fit(banks, labels, self.num_classes, **train)
+        for name, bank in banks.items():
+            self.banks[name] = Bank(bank, labels, linear[name], probe.neighbours, probe.temperature)
         if probe.finetune_epochs:
             for name, network in self.networks.items():
                 tune = {"epochs": probe.finetune_epochs, "seed": self.seed}

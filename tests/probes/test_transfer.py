@@ -107,7 +107,7 @@ def test_heads_are_those_of_torch_s_own_modules_and_sgd(rng: torch.Generator) ->
 def test_the_rate_is_chosen_on_held_out_training_images(rng: torch.Generator) -> None:
     labels = torch.arange(200) % 2
     features = torch.randn(1, 200, 4, generator=rng) + labels[:, None]
-    probe = linear_probe.fit(features, labels, 2, rates=(1e-9, 0.1), epochs=5, num_seeds=2, seed=0)
+    probe = linear_probe.fit({"": features}, labels, 2, rates=(1e-9, 0.1), epochs=5, num_seeds={"": 2}, seed=0)[""]
     # at a rate of nothing the head stays random
     assert float(probe.rate[0]) == pytest.approx(0.1)
     assert probe.predict(features).shape == (2, 1, 200)
@@ -119,14 +119,33 @@ def test_the_rate_is_chosen_on_held_out_training_images(rng: torch.Generator) ->
     assert right[1] > right[0]
 
 
-def test_parts_of_many_features_are_trained_alike(monkeypatch: pytest.MonkeyPatch, rng: torch.Generator) -> None:
-    features, labels = torch.randn(5, 40, 3, generator=rng), torch.arange(40) % 4
-    settings = {"rates": (0.1, 1.0), "epochs": 3, "num_seeds": 2, "seed": 1}
-    whole = linear_probe.fit(features, labels, 4, **settings)
+def test_banks_are_trained_in_step_as_each_would_be_alone(
+    monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
+) -> None:
+    shapes = {"a": (3, 40, 3), "b": (1, 40, 7), "c": (2, 40, 3)}
+    banks = {name: torch.randn(*shape, generator=rng) for name, shape in shapes.items()}
+    labels, num_seeds = torch.arange(40) % 4, {"a": 2, "b": 1, "c": 1}
+    calls = []
+    train = linear_probe.train
+    monkeypatch.setattr(linear_probe, "train", lambda x, *args: (calls.append(tuple(x.shape)), train(x, *args))[1])
+
+    def fit(names: str) -> dict[str, linear_probe.LinearProbe]:
+        some = {name: banks[name] for name in names}
+        return linear_probe.fit(some, labels, 4, rates=(0.1, 1.0), epochs=3, num_seeds=num_seeds, seed=1)
+
+    together = fit("abc")
+    # rates, then the first seed, by width; the second seed of one bank alone
+    assert calls == [(5, 32, 3), (1, 32, 7), (5, 40, 3), (1, 40, 7), (3, 40, 3)]
+    # at most two features of width 3 at a time
     monkeypatch.setattr(linear_probe, "MOST_NUMBERS", 2 * 256 * 3)
-    parts = linear_probe.fit(features, labels, 4, **settings)
-    torch.testing.assert_close(whole.heads[1].weight, parts.heads[1].weight)
-    assert whole.rate.tolist() == parts.rate.tolist()
+    for name, found in together.items():
+        alone = fit(name)[name]
+        assert found.rate.tolist() == alone.rate.tolist()
+        assert len(found.heads) == len(alone.heads) == num_seeds[name]
+        for mine, other in zip(found.heads, alone.heads, strict=True):
+            # float32 sums in another order
+            torch.testing.assert_close(mine.weight, other.weight, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(mine.mean, other.mean)
 
 
 def test_intervals_are_wilson_s() -> None:
@@ -149,7 +168,7 @@ def test_confusion_and_right_count_by_hand() -> None:
 def test_neighbours_vote_by_definition(rng: torch.Generator) -> None:
     train, test = torch.randn(30, 4, generator=rng), torch.randn(9, 4, generator=rng)
     labels = torch.arange(30) % 3
-    linear = linear_probe.fit(train[None], labels, 3, rates=(0.1,), epochs=1, num_seeds=1, seed=0)
+    linear = linear_probe.fit({"": train[None]}, labels, 3, rates=(0.1,), epochs=1, num_seeds={"": 1}, seed=0)[""]
     found = Bank(train[None], labels, linear, 5, 0.2).judge(test[None]).knn[0]
     for row in range(9):
         cosine = [float(F.cosine_similarity(test[row], other, dim=0)) for other in train]
