@@ -88,9 +88,14 @@ def probes_of(path: Path) -> list[str]:
     return sorted({file.stem for file in (path / "probes").glob("*/*.nc") if not file.name.startswith(".")})
 
 
+def result_path(path: Path, step: int, probe: str) -> Path:
+    """Where the result of a probe lies in a run."""
+    return Run(path, {}).result_path(step, probe)
+
+
 def result_of(path: Path, step: int, probe: str) -> xr.Dataset:
     """A stored result, shared between readers: don't change it. `InputError` for a missing or torn file."""
-    return _result(stamp(Run(path, {}).result_path(step, probe)))
+    return _result(stamp(result_path(path, step, probe)))
 
 
 @lru_cache(maxsize=64)
@@ -172,7 +177,24 @@ def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+def step_path(path: Path, step: int) -> Path:
+    """The folder of a checkpoint, as commands take it."""
+    return path / "checkpoints" / f"{step:06d}"
+
+
 def probe_command(probe: str, path: Path, step: int | None = None) -> str:
     """The command that stores a probe's result for a run (its newest step, if none is named)."""
-    target = path if step is None else path / "checkpoints" / f"{step:06d}"
+    target = path if step is None else step_path(path, step)
     return f"lcmae probe {probe} --checkpoint {shlex.quote(str(target))}"
+
+
+def every_step_command(path: Path, like: xr.Dataset | None = None) -> str:
+    """The command that stores results for every checkpoint of a run; with the settings of a result, where one is given.
+
+    What is stored already with these settings is not computed again.
+    """
+    words = shlex.split(str(like.attrs["command"])) if like is not None and "command" in like.attrs else []
+    if "--checkpoint" not in words[:-1]:
+        return f"{probe_command('all', path)} --every-step"
+    words[words.index("--checkpoint") + 1] = str(path)
+    return shlex.join([*words, "--every-step"])

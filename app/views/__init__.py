@@ -26,6 +26,7 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("runs", "Runs", ":material/table_rows:", section="Runs", is_probe=False),
     Page("training", "Training", ":material/show_chart:", section="Runs", is_probe=False),
+    Page("through_training", "Through training", ":material/timeline:", section="Runs", is_probe=False),
     Page("open_checkpoint", "Open a checkpoint", ":material/folder_open:", section="Runs", is_probe=False),
     Page("reconstruction", "Reconstruction", ":material/image:"),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:"),

@@ -20,11 +20,13 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for the pictures")
     parser.add_argument("--pick", nargs="*", help="names of runs (default: all)")
     parser.add_argument("--page", nargs="*", help="names of pages (default: all)")
+    parser.add_argument("--query", nargs="*", default=[], metavar="NAME=VALUE", help="more of the address")
     parser.add_argument("--width", type=int, default=1280, help="of the window, in pixels")
     parser.add_argument("--top", type=int, help="only so many pixels from the top, for a small picture")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    query = urlencode([("runs", name) for name in options.pick or runs_below(options.runs)])
+    asked = [word.split("=", 1) for word in options.query]
+    query = urlencode([*(("runs", name) for name in options.pick or runs_below(options.runs)), *asked])
     with server(options.runs) as address:
         for theme in ("light", "dark"):
             with browser_page(dark=theme == "dark", width=options.width) as page:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import made
 import pytest
+from pages import ONE_PAGE, checked, figures, open_page, words
 from streamlit.testing.v1 import AppTest
 
 from app.views import PAGES
@@ -17,12 +18,6 @@ MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PROBES = [page.name for page in PAGES if page.is_probe and page.name in made.MADE]
 NAMES = ["runs", "training", *PROBES]
 
-ONE_PAGE = """
-from app import main, picks
-from app.views import PAGES
-main.open_page(next(page for page in PAGES if page.name == {name!r}), picks.ask())
-"""
-
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -30,32 +25,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("LCMAE_RUNS", str(folder))
     return folder
-
-
-def open_page(name: str, *runs: str, **query: str) -> AppTest:
-    """A page as a link opens it (AppTest can't click through a menu of functions)."""
-    app = AppTest.from_string(ONE_PAGE.format(name=name), default_timeout=60)
-    if runs:
-        app.query_params["runs"] = list(runs)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return checked(app.run())
-
-
-def checked(app: AppTest) -> AppTest:
-    """No page ever shows a traceback."""
-    assert not app.exception, app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    """All that stands on the page."""
-    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "code")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
-
-
-def figures(app: AppTest) -> list[dict]:
-    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -262,6 +231,7 @@ def test_the_frame_opens_on_the_runs(root: Path):
 
 NO_TORCH = f"""
 import sys
+from pages import ONE_PAGE, checked, figures, open_page, words
 from streamlit.testing.v1 import AppTest
 for name in {NAMES!r}:
     app = AppTest.from_string({ONE_PAGE!r}.format(name=name), default_timeout=60)

@@ -1,0 +1,104 @@
+"""Numbers of stored results against the step: a panel a number, a line a run, with 95 % intervals."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+
+import pandas as pd
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from app.figures import style, table
+
+MOST_PANELS = 60
+"""More panels than these are too many for one picture, and slow to draw."""
+
+
+def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
+    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is left out."""
+    frames = [table.scalars({run: result}).assign(step=step) for (run, step), result in results.items()]
+    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*table.COLUMNS, "step"])
+    return whole.loc[whole["value"].notna(), ["run", "step", *table.COLUMNS[1:]]]
+
+
+def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:
+    """Quantities that are shown unasked, in their order: those that come with an error and in few parts."""
+    chosen, panels = [], 0
+    for quantity, group in frame.groupby("quantity", sort=False):
+        parts = group["part"].nunique()
+        has_error = group["standard error"].notna().any() or group["low (95 %)"].notna().any()
+        if has_error and panels + parts <= most:
+            chosen.append(str(quantity))
+            panels += parts
+    return chosen or [str(frame["quantity"].iloc[0])]
+
+
+def panels(frame: pd.DataFrame, quantities: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(quantity, part, unit) of each panel: runs whose numbers have other units never share one."""
+    chosen = frame[frame["quantity"].isin(list(quantities))]
+    found = chosen[["quantity", "part", "unit"]].drop_duplicates()
+    order = {quantity: place for place, quantity in enumerate(quantities)}
+    found = found.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
+    return [(str(quantity), str(part), str(unit)) for quantity, part, unit in found.itertuples(index=False)]
+
+
+def against_steps(
+    frame: pd.DataFrame, quantities: Sequence[str], *, runs: Sequence[str], at: int | None = None, across: int = 3
+) -> go.Figure:
+    """Small multiples; `at` marks a step in all of them. `runs` fixes colours, whichever of them have numbers."""
+    wanted = panels(frame, quantities)[:MOST_PANELS]
+    if not wanted:
+        raise ValueError("expected at least one quantity with numbers to draw, got none")
+    down = -(-len(wanted) // across)
+    height = 215 * down + 60
+    shown = make_subplots(
+        rows=down,
+        cols=across,
+        figure=style.figure(height=height, margin={"l": 50, "r": 10, "t": 90, "b": 45}),
+        subplot_titles=[_heading(quantity, part) for quantity, part, _ in wanted],
+        vertical_spacing=0.42 / down if down > 1 else 0,
+        horizontal_spacing=0.09,
+    )
+    colours, dashes = style.colours(runs), style.dashes(runs)
+    symbols = {run: style.SYMBOLS[place % len(style.SYMBOLS)] for place, run in enumerate(runs)}
+    in_legend: set[str] = set()
+    for place, (quantity, part, unit) in enumerate(wanted):
+        here = frame[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
+        cell = {"row": 1 + place // across, "col": 1 + place % across}
+        for run, line in here.groupby("run", sort=False):
+            trace = _line(str(run), line.sort_values("step"), colours[str(run)], dashes[str(run)], symbols[str(run)])
+            shown.add_trace(trace.update(showlegend=run not in in_legend), **cell)
+            in_legend.add(str(run))
+        shown.update_yaxes(title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=4, **cell)
+        shown.update_xaxes(title="optimiser step" if place + across >= len(wanted) else "", nticks=4, **cell)
+        if at is not None:
+            shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
+    shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
+    return shown.update_xaxes(range=_room(frame["step"]), title_font={"size": 11}, title_standoff=4)
+
+
+def _line(run: str, line: pd.DataFrame, colour: str, dash: str, symbol: str) -> go.Scatter:
+    up, down = line["high (95 %)"] - line["value"], line["value"] - line["low (95 %)"]
+    return go.Scatter(
+        x=line["step"].tolist(),
+        y=line["value"].tolist(),
+        error_y={"array": up, "arrayminus": down, "symmetric": False, "thickness": 1.2, "width": 3},
+        mode="lines+markers",
+        name=run,
+        legendgroup=run,
+        line={"color": colour, "dash": dash, "width": 1.8},
+        marker={"symbol": symbol, "size": 6},
+        hovertemplate="step %{x}: %{y:.4g}<extra>" + run + "</extra>",
+    )
+
+
+def _heading(quantity: str, part: str) -> str:
+    lines = wrap(quantity, 38)
+    lines = lines if len(lines) < 3 else [lines[0], f"{lines[1][:36]}…"]
+    return "<br>".join([*lines, *([f"<i>{part}</i>"] if part else [])])
+
+
+def _room(steps: pd.Series) -> list[float]:
+    low, high = float(steps.min()), float(steps.max())
+    room = 0.06 * (high - low) or 1.0
+    return [low - room, high + room]

@@ -1,0 +1,44 @@
+"""A page as a link opens it, and what stands on it; shared by the tests of pages."""
+
+import json
+from typing import Any
+
+import plotly.graph_objects as go
+from streamlit.testing.v1 import AppTest
+
+ONE_PAGE = """
+from app import main, picks
+from app.views import PAGES
+main.open_page(next(page for page in PAGES if page.name == {name!r}), picks.ask())
+"""
+
+
+def open_page(name: str, *runs: str, **query: str) -> AppTest:
+    """A page as a link opens it (AppTest can't click through a menu of functions)."""
+    app = AppTest.from_string(ONE_PAGE.format(name=name), default_timeout=60)
+    if runs:
+        app.query_params["runs"] = list(runs)
+    for key, value in query.items():
+        app.query_params[key] = value
+    return checked(app.run())
+
+
+def checked(app: AppTest) -> AppTest:
+    """No page ever shows a traceback."""
+    assert not app.exception, app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    """All that stands on the page."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "code")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+
+
+def figures(app: AppTest) -> list[dict]:
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def traces(figure: go.Figure) -> list[Any]:
+    """As anything, because plotly's own types know no traces."""
+    return list(figure.data)

@@ -1,0 +1,203 @@
+"""Through training: numbers against steps, the scrubber in every state, one scale for all steps."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import made
+import numpy as np
+import pytest
+from pages import checked, figures, open_page, traces, words
+
+from app import stored
+from app.figures import through_training as pictures
+from app.views.through_training import Moment, at_step
+from probes.store import save_result
+
+NAME = "through_training"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("LCMAE_RUNS", str(folder))
+    return folder
+
+
+def probed(path: Path, steps: tuple[int, ...] = (20, 40), **settings) -> None:
+    """A run with a result of local_contrast at each step, another one each time."""
+    run = made.run(path, steps=steps, results=False)
+    for step in steps:
+        save_result(made.local_contrast(seed=step, **settings), run.result_path(step, "local_contrast"))
+
+
+def frame(*, normalised: bool = False):
+    results = {("a", step): made.local_contrast(seed=step) for step in (20, 40)}
+    return pictures.numbers({**results, ("b", 20): made.local_contrast(seed=5, normalised=normalised)})
+
+
+def test_numbers_have_a_row_a_run_step_and_part():
+    numbers = frame()
+    term = numbers[(numbers["quantity"] == "part of the masked loss") & (numbers["step"] == 40)]
+    assert term["value"].tolist() == made.local_contrast(seed=40)["term"].values.tolist()
+    assert term["part"].tolist() == [part.replace("_", " ") for part in made.PARTS]
+    assert len(numbers) == 3 * len(numbers[numbers["step"] == 40])
+
+
+def test_a_panel_for_each_number_with_its_interval_and_unit():
+    shown = pictures.against_steps(frame(), ["part of the masked loss", "masked loss (squared error)"], runs=["a", "b"])
+    headings = [heading.text for heading in list(shown.layout.annotations)]
+    assert [heading.split("<br>")[-1] for heading in headings[:4]] == [
+        f"<i>{part.replace('_', ' ')}</i>" for part in made.PARTS
+    ]
+    first = next(trace for trace in traces(shown) if trace.name == "a")
+    assert list(first.x) == [20, 40]
+    values = [float(made.local_contrast(seed=step)["term"].sel(part="invariance")) for step in (20, 40)]
+    np.testing.assert_allclose(first.y, values)
+    np.testing.assert_allclose(first.error_y.array, 1.96 * np.array(values) / 10)
+    assert shown.layout.yaxis.title.text == "squared input units"
+    assert [trace.showlegend for trace in traces(shown)].count(True) == 2
+
+
+def test_runs_of_other_units_get_panels_of_their_own():
+    wanted = pictures.panels(frame(normalised=True), ["masked loss (squared error)"])
+    assert [unit for _, _, unit in wanted] == ["squared input units", "variance of a patch"]
+    shown = pictures.against_steps(frame(normalised=True), ["masked loss (squared error)"], runs=["a", "b"])
+    assert [trace.xaxis for trace in traces(shown)] == ["x", "x2"]
+
+
+def test_usual_numbers_have_an_error_and_are_few():
+    assert pictures.usual(frame()) == ["masked loss (squared error)", "part of the masked loss"]
+    bare = frame().assign(**dict.fromkeys(("standard error", "low (95 %)", "high (95 %)"), np.nan))
+    assert pictures.usual(bare) == ["masked loss (squared error)"]
+    with pytest.raises(ValueError, match="expected at least one quantity"):
+        pictures.against_steps(frame(), [], runs=["a"])
+
+
+def test_each_run_is_shown_at_the_step_before_or_at_its_first():
+    def moment(run: str, step: int) -> Moment:
+        return Moment(run, Path(run), step, "x", ("", 0, 0))
+
+    moments = [moment("a", 20), moment("a", 40), moment("b", 30)]
+    assert [[one.step for one in at_step(moments, step)] for step in (20, 30, 40)] == [[20, 30], [20, 30], [40, 30]]
+
+
+@pytest.mark.parametrize(("runs", "says"), [([], "no run below"), (["a"], "Pick one or more runs")])
+def test_without_a_run_or_a_pick(root: Path, runs: list[str], says: str):
+    for run in runs:
+        probed(root / run)
+    app = open_page(NAME)
+    assert says in words(app)
+    assert figures(app) == []
+
+
+def test_nothing_stored_comes_with_the_command(root: Path):
+    made.run(root / "a", results=False)
+    app = open_page(NAME, "a")
+    assert f"lcmae probe all --checkpoint {root}/a --every-step" in words(app)
+    assert figures(app) == []
+
+
+def test_the_slider_changes_the_figures_and_no_axis(root: Path):
+    probed(root / "a", (20, 40, 60))
+    app = open_page(NAME, "a")
+    assert app.select_slider(key="at").value == 60
+    late = figures(app)
+    assert len(late) == 7
+    checked(app.select_slider(key="at").set_value(20).run())
+    early = figures(app)
+    assert early[1]["data"] != late[1]["data"]
+    for one, other in zip(early[1:], late[1:], strict=True):
+        # the legend of bars aside, nothing of the layout moves: every axis and colour scale is fixed
+        assert one["layout"].get("xaxis") == other["layout"].get("xaxis")
+        assert one["layout"].get("yaxis") == other["layout"].get("yaxis")
+        assert one["layout"].get("coloraxis") == other["layout"].get("coloraxis")
+    marks = [shape["x0"] for figure in (early, late) for shape in figure[0]["layout"]["shapes"][:1]]
+    assert marks == [20, 60]
+
+
+def test_a_link_opens_at_its_step_and_a_stale_one_says_so(root: Path):
+    probed(root / "a")
+    assert open_page(NAME, "a", at="20").select_slider(key="at").value == 20
+    app = open_page(NAME, "a", at="30")
+    assert "No longer here: step 30" in words(app)
+    assert app.select_slider(key="at").value == 40
+
+
+def test_one_step_needs_no_slider(root: Path):
+    probed(root / "a", (40,))
+    app = open_page(NAME, "a")
+    assert not app.get("select_slider")
+    assert "one stored step, 40" in words(app)
+    assert len(figures(app)) == 7
+
+
+def test_many_runs_of_different_steps(root: Path):
+    probed(root / "a")
+    probed(root / "b", (30,))
+    probed(root / "n", normalised=True)
+    app = open_page(NAME, "a", "b", "n")
+    assert app.select_slider(key="at").options == ["20", "30", "40"]
+    assert "b at 30" in words(app)
+    text = json.dumps(figures(app))
+    assert all(f'"{run}"' in text for run in "abn")
+
+
+def test_a_torn_result_is_named_and_the_others_shown(root: Path):
+    probed(root / "a", (20, 40, 60))
+    file = root / "a" / "probes" / "000040" / "local_contrast.nc"
+    file.write_bytes(file.read_bytes()[:1000])
+    app = open_page(NAME, "a")
+    assert "a, step 40: expected a probe result" in words(app)
+    assert f"lcmae probe local_contrast --checkpoint {root}/a/checkpoints/000040" in words(app)
+    assert app.select_slider(key="at").options == ["20", "60"]
+
+
+def test_a_run_that_is_deleted_is_named(root: Path):
+    probed(root / "a")
+    probed(root / "b")
+    app = open_page(NAME, "a", "b")
+    shutil.rmtree(root / "b")
+    assert "run b" in checked(app.run()).warning[0].value
+
+
+def test_missing_steps_come_with_the_command_of_what_is_stored(root: Path):
+    run = made.run(root / "a", steps=(20, 40), results=False)
+    result = made.local_contrast()
+    result.attrs["command"] = (
+        f"lcmae probe local_contrast --checkpoint {run.path} --images 7 --local-contrast.num-masks 4"
+    )
+    save_result(result, run.result_path(40, "local_contrast"))
+    text = words(open_page(NAME, "a"))
+    wanted = f"lcmae probe local_contrast --checkpoint {root}/a --images 7 --local-contrast.num-masks 4 --every-step"
+    assert wanted in text
+    assert "a has no `local_contrast` at step 20" in text
+
+
+def test_a_command_without_its_checkpoint_is_put_together(tmp_path: Path):
+    like = made.local_contrast()
+    plain = f"lcmae probe all --checkpoint {shlex.quote(str(tmp_path))} --every-step"
+    assert stored.every_step_command(tmp_path) == stored.every_step_command(tmp_path, like) == plain
+
+
+def test_other_conditions_are_said(root: Path):
+    run = made.run(root / "a", results=False)
+    for step, images in ((20, 7), (40, 500)):
+        result = made.local_contrast(seed=step)
+        result.attrs["num_images"] = images
+        save_result(result, run.result_path(step, "local_contrast"))
+    assert "Not measured alike at all steps: a (num images)" in words(open_page(NAME, "a"))
+    probed(root / "b")
+    assert "Not measured alike" not in words(open_page(NAME, "b"))
+
+
+def test_quantities_of_a_link_are_drawn(root: Path):
+    probed(root / "a")
+    quantity = "share of the encoder tokens' variance"
+    app = open_page(NAME, "a", numbers_local_contrast=quantity)
+    assert app.multiselect(key="numbers_local_contrast").value == [quantity]
+    assert [note["text"].split("<br>")[-1] for note in figures(app)[0]["layout"]["annotations"]] == [
+        "<i>mask</i>", "<i>patch</i>", "<i>image</i>",
+    ]  # fmt: skip
