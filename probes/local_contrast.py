@@ -90,13 +90,8 @@ class _LocalContrast:
             few = slice(0, room)
             first_masks = masks[torch.arange(0, len(masks), num_masks, device=masks.hidden.device)]
             originals = draw(self.model, batch.images[few], first_masks[few], pred[few, 0])["original"]
-            count = parts.count.clamp(min=1)
-            for name, values in {
-                "original": originals,
-                "picture_loss": (parts.loss_map / count)[few],
-                "picture_invariance": (parts.invariance_map / count)[few],
-                "picture_local_consistency": (parts.local_consistency_map / count)[few],
-            }.items():
+            maps = {f"picture_{name}": values[few] for name, values in picture_maps(parts).items()}
+            for name, values in {"original": originals, **maps}.items():
                 self.maps.setdefault(name, []).append(values.cpu())
 
     def result(self) -> xr.Dataset:
@@ -224,6 +219,18 @@ class NestedVariance:
         assert self.by_place is not None
         loss, invariance, local, count = self.by_place
         return {"loss": loss / count, "invariance": invariance / count, "local_consistency": local / count}
+
+
+def picture_maps(parts: Decomposition) -> dict[str, Float[Tensor, "b n"]]:
+    """Loss, invariance and local consistency of each patch of each image: means over the masks that hide it, 0 where none
+    does."""
+    count = parts.count.clamp(min=1)
+    maps = {
+        "loss": parts.loss_map,
+        "invariance": parts.invariance_map,
+        "local_consistency": parts.local_consistency_map,
+    }
+    return {name: values / count for name, values in maps.items()}
 
 
 def _mean_over_masks(values: Float[Tensor, "b k n p"], seen: Bool[Tensor, "b k n"]) -> Float[Tensor, "b n p"]:

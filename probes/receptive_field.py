@@ -28,7 +28,7 @@ from lcmae.randomness import generator
 from lcmae.settings import parse
 from lcmae.shapes import Float
 from probes.base import Batch, Probe, variable
-from probes.hooks import block_outputs
+from probes.gradients import leaf_of, prediction_gradient, predictions, random_signs, token_gradients, token_index
 from probes.statistics import RunningMean
 
 FORMS = ("raw", "log")
@@ -121,9 +121,7 @@ class _ReceptiveField:
         place = torch.tensor([(rows // 2 + 0.5) * model.patch_size, (columns // 2 + 0.5) * model.patch_size])
         self.square = pixel_distances(model.config.image_size, place.double(), "square")
         self.disc = pixel_distances(model.config.image_size, place.double(), "disc")
-        rng = generator("cotangent", self.seed)
-        sizes = {"token": model.config.width, "prediction": model.config.patch_values}
-        self.signs = {name: torch.randint(2, (size,), generator=rng).float() * 2 - 1 for name, size in sizes.items()}
+        self.signs = random_signs(model, self.seed)
         self.fields: dict[tuple[str, str | int], GradientField] = {}
         self.last = len(model.blocks) - 1
 
@@ -158,40 +156,31 @@ class _ReceptiveField:
         return output @ self.signs[target].to(output)
 
     def _token_gradients(self, images: Tensor, mask: Mask, layers: Sequence[int]) -> list[Float[Tensor, "b c h w"]]:
-        places = Mask.none(len(mask), mask.num_patches, images.device).visible
-        if not self.model.encodes_hidden:
-            places = mask.visible
-        index = self.model.num_prefix + (places == self.centre).int().argmax(1)
+        index = token_index(self.model, mask, self.centre)
 
         def scalar(output: Any) -> Tensor:
             return self._scalar("token", output[torch.arange(len(output), device=output.device), index])
 
         if self.probe.engine == "captum":
             return [self._captum_neuron(images, mask, layer, scalar) for layer in layers]
-        with torch.enable_grad(), block_outputs(self.model.blocks) as outputs:
-            leaf = _leaf(images)
-            self.model.encode(leaf, mask)
-            totals = [scalar(outputs[layer]).sum() for layer in layers]
-            return [torch.autograd.grad(total, leaf, retain_graph=total is not totals[-1])[0] for total in totals]
+        return token_gradients(self.model, images, mask, layers, scalar)
 
     def _captum_neuron(self, images: Tensor, mask: Mask, layer: int, scalar: Callable[[Any], Tensor]) -> Tensor:
         from captum.attr import NeuronGradient
 
         explain = NeuronGradient(lambda x: self.model.encode(x, mask)[1], self.model.blocks[layer])
-        return explain.attribute(_leaf(images), neuron_selector=scalar).detach()
+        return explain.attribute(leaf_of(images), neuron_selector=scalar).detach()
 
     def _prediction_gradient(self, images: Tensor, mask: Mask) -> Float[Tensor, "b c h w"]:
-        def scalar(x: Tensor) -> Tensor:
-            prefix, tokens, _ = self.model.encode(x, mask)
-            return self._scalar("prediction", self.model.predict(prefix, tokens, mask)[:, self.centre])
+        def scalar(pred: Tensor) -> Tensor:
+            return self._scalar("prediction", pred[:, self.centre])
 
         if self.probe.engine == "captum":
             from captum.attr import Saliency
 
-            return Saliency(scalar).attribute(_leaf(images), abs=False).detach()
-        with torch.enable_grad():
-            leaf = _leaf(images)
-            return torch.autograd.grad(scalar(leaf).sum(), leaf)[0]
+            predict = Saliency(lambda x: scalar(predictions(self.model, x, mask)))
+            return predict.attribute(leaf_of(images), abs=False).detach()
+        return prediction_gradient(self.model, images, mask, scalar)
 
     def result(self) -> xr.Dataset:
         views = ["full", *self.strategies]
@@ -309,7 +298,3 @@ def with_patch(mask: Mask, patch: int, *, hidden: bool, rngs: list[torch.Generat
             row[others[torch.randint(len(others), (), generator=rng)]] = not hidden
             row[patch] = hidden
     return Mask.from_hidden(is_hidden, mask.hidden.shape[1]).to(mask.is_hidden.device)
-
-
-def _leaf(images: Tensor) -> Tensor:
-    return images.detach().clone().requires_grad_()

@@ -1,0 +1,66 @@
+"""Gradients of one output with respect to every pixel: of a token after a block, or of a prediction.
+
+The output is made a scalar by the caller, for example by its product with random signs: a plain sum over the channels of a
+token has no gradient behind a layer norm.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lcmae.masking import Mask
+from lcmae.models import MaskedImageModel
+from lcmae.randomness import generator
+from lcmae.shapes import Float, Int
+from probes.hooks import block_outputs
+
+
+def random_signs(model: MaskedImageModel, seed: int) -> dict[str, Float[Tensor, " d"]]:
+    """The random cotangent of each target: a sign for every value of a token, and of a prediction."""
+    rng = generator("cotangent", seed)
+    sizes = {"token": model.config.width, "prediction": model.config.patch_values}
+    return {name: torch.randint(2, (size,), generator=rng).float() * 2 - 1 for name, size in sizes.items()}
+
+
+def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, " b"]:
+    """Where the token of a patch stands among the encoder's tokens, prefix tokens first; the patch must have one."""
+    places = mask.visible
+    if model.encodes_hidden:
+        places = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
+    return model.num_prefix + (places == patch).int().argmax(1)
+
+
+def token_gradients(
+    model: MaskedImageModel,
+    images: Float[Tensor, "b c h w"],
+    mask: Mask,
+    layers: Sequence[int],
+    scalar: Callable[[Tensor], Tensor],
+) -> list[Float[Tensor, "b c h w"]]:
+    """Gradient of `scalar` [b] of each block's output [b t d], before the final norm; one forward pass serves all layers."""
+    with torch.enable_grad(), block_outputs(model.blocks) as outputs:
+        leaf = leaf_of(images)
+        model.encode(leaf, mask)
+        totals = [scalar(outputs[layer]).sum() for layer in layers]
+        return [torch.autograd.grad(total, leaf, retain_graph=total is not totals[-1])[0] for total in totals]
+
+
+def predictions(model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask) -> Float[Tensor, "b n p"]:
+    """The model's predictions, in full precision and with their graph."""
+    prefix, tokens, _ = model.encode(images, mask)
+    return model.predict(prefix, tokens, mask)
+
+
+def prediction_gradient(
+    model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, scalar: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "b c h w"]:
+    """Gradient of `scalar` [b] of the predictions [b n p]."""
+    with torch.enable_grad():
+        leaf = leaf_of(images)
+        return torch.autograd.grad(scalar(predictions(model, leaf, mask)).sum(), leaf)[0]
+
+
+def leaf_of(images: Tensor) -> Tensor:
+    """A copy that takes a gradient."""
+    return images.detach().clone().requires_grad_()
