@@ -4,7 +4,7 @@ Fields of a settings class can hold one of several kinds (mask strategies, objec
 line are those of the kinds at hand, so the kinds are changed first; fields that both kinds have keep their values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -16,40 +16,45 @@ Kind = TypeVar("Kind", bound=Settings)
 
 def of_kinds(settings: Kind, arguments: Sequence[str]) -> Kind:
     """`settings` with every `--path.kind NAME` of the command line applied. `InputError` for a kind that is not there."""
-    chosen: dict[str, str] = {}
     words = [part for word in arguments for part in word.split("=", 1)]
-    for word, value in pairwise(words):
-        path = word.replace("-", "_").lstrip("_")
-        if word.startswith("--") and path.endswith(".kind"):
-            chosen[path.removesuffix(".kind")] = value
+    given = {
+        word.replace("-", "_").lstrip("_"): value for word, value in pairwise(words) if word.startswith("--")
+    }  # fmt: skip
     # the shortest path first: an objective of another kind, then its mask
-    for path in sorted(chosen, key=len):
-        settings = _changed(settings, path.split("."), chosen[path])
+    for path in sorted((path for path in given if path.endswith(".kind")), key=len):
+        owner = path.removesuffix("kind")
+        beside = {name.removeprefix(owner): value for name, value in given.items() if name.startswith(owner)}
+        settings = _changed(settings, owner.rstrip(".").split("."), given[path], beside)
     return settings
 
 
-def as_kind(settings: Settings, options: Any, kind: str) -> Any:
-    """Settings of another kind out of a union, keeping the values of fields that both have and that were changed."""
+def as_kind(settings: Settings, options: Any, kind: str, beside: Mapping[str, str] | None = None) -> Any:
+    """Settings of another kind out of a union, keeping the values of fields that both have and that were changed.
+
+    `beside`: options of the new kind by field; those that it cannot do without are taken from there.
+    """
     kinds = {cls.model_fields["kind"].default: cls for cls in members(options) if "kind" in cls.model_fields}
     if kind not in kinds:
         raise InputError(f"expected a kind out of {', '.join(kinds)}, got {kind!r}")
     cls = kinds[kind]
     if isinstance(settings, cls):
         return settings
-    changed = {
+    values: dict[str, Any] = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()
         if name != "kind" and name in cls.model_fields and getattr(settings, name) != field.default
     }
-    return parse(cls, changed)
+    required = (name for name, field in cls.model_fields.items() if field.is_required())
+    values |= {name: beside[name] for name in required if beside and name in beside}
+    return parse(cls, values)
 
 
-def _changed(settings: Any, path: list[str], kind: str) -> Any:
+def _changed(settings: Any, path: list[str], kind: str, beside: Mapping[str, str]) -> Any:
     name, *rest = path
     field = type(settings).model_fields.get(name) if isinstance(settings, Settings) else None
     if field is None:
         return settings  # the reader of the other words names it
     inner = getattr(settings, name)
     if rest:
-        return settings.model_copy(update={name: _changed(inner, rest, kind)})
-    return settings.model_copy(update={name: as_kind(inner, field.annotation, kind)})
+        return settings.model_copy(update={name: _changed(inner, rest, kind, beside)})
+    return settings.model_copy(update={name: as_kind(inner, field.annotation, kind, beside)})

@@ -142,6 +142,7 @@ def plan(comparison: Comparison, out: Path, engine: Engine, device: str | None =
     for cell in cells(comparison):
         try:
             config = config_of(comparison, cell)
+            config.objective.mask.open()  # a guide that cannot guide is found out here; it is read once for all cells
         except InputError as error:
             impossible.setdefault(cell.settings, f"{cell.name.rpartition('-')[0]}: {error}")
             continue

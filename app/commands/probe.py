@@ -10,7 +10,7 @@ import tyro
 from pydantic import Field, create_model
 
 from app.arguments import check_device, parse_arguments
-from app.kinds import as_kind, of_kinds
+from app.kinds import of_kinds
 from app.tables import number, print_table
 from lcmae.errors import InputError
 from lcmae.settings import Settings
@@ -166,40 +166,29 @@ def _parse(arguments: Sequence[str], names: list[str]) -> tuple[ProbeArguments, 
     from probes.registry import probe_class
 
     usual: Any = {name: (probe_class(name), probe_class(name)()) for name in names}
-    probes = of_kinds(create_model("Probes", __base__=Settings, **usual)(), arguments)
+    kind = _value_of("--mask", arguments)
+    masked = [name for name in names if "mask" in probe_class(name).model_fields]
+    for_all = [] if kind is None else [word for name in masked for word in (f"--{name}.mask.kind", kind)]
+    probes = of_kinds(create_model("Probes", __base__=Settings, **usual)(), [*arguments, *for_all])
     fields: Any = {name: (probe_class(name), getattr(probes, name)) for name in names}
     cls = create_model("ProbeArguments", __base__=ProbeArguments, **fields)
     cls.__doc__ = ProbeArguments.__doc__
     parsed = parse_arguments(cls, arguments, command="probe", description=_description())
-    return parsed, [_with_mask(getattr(parsed, name), parsed.mask, parsed.ratio) for name in names]
+    return parsed, [_at_ratio(getattr(parsed, name), parsed.ratio) for name in names]
 
 
-def _with_mask(probe: Any, kind: str | None, ratio: float | None) -> Any:
-    """The probe under the mask and the ratio asked for, where it takes a mask."""
-    from lcmae.masking import AnyMask, at_ratio
-
-    if "mask" not in type(probe).model_fields or (kind is None and ratio is None):
-        return probe
-    mask = probe.mask if kind is None else as_kind(probe.mask, AnyMask, kind)
-    return probe.model_copy(update={"mask": mask if ratio is None else at_ratio(mask, ratio)})
-
-
-def _default(name: str, arguments: Sequence[str]) -> Any:
-    """A probe's defaults. `--PROBE.mask.kind KIND` puts another mask strategy, at the usual ratio, in the place of its own."""
-    from lcmae.masking import STRATEGIES
-    from lcmae.settings import parse
-    from probes.registry import probe_class
-
-    default: Any = probe_class(name)()
-    option = f"--{name.replace('_', '-')}.mask.kind"
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     words = [part for word in arguments for part in word.split("=", 1)]
-    kind = dict(itertools.pairwise(words)).get(option)
-    if kind is None or not hasattr(default, "mask"):
-        return default
-    if kind not in STRATEGIES:
-        raise InputError(f"{option}: expected a mask out of {', '.join(STRATEGIES)}, got {kind!r}")
-    mask = parse(STRATEGIES[kind], {"ratio": default.mask.ratio})
-    return default.model_copy(update={"mask": mask})
+    return dict(itertools.pairwise(words)).get(option)
+
+
+def _at_ratio(probe: Any, ratio: float | None) -> Any:
+    """The probe at the ratio asked for, where it takes a mask."""
+    from lcmae.masking import at_ratio
+
+    if ratio is None or "mask" not in type(probe).model_fields:
+        return probe
+    return probe.model_copy(update={"mask": at_ratio(probe.mask, ratio)})
 
 
 def _description() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.arguments import check_device, parse_arguments
-from app.kinds import as_kind, of_kinds
+from app.kinds import of_kinds
 from lcmae.errors import InputError
 
 _SIDE = "--model.image-size"
@@ -116,15 +116,12 @@ def _own_options() -> argparse.ArgumentParser:
 def _config(name: str, options: argparse.Namespace, fields: list[str]):
     from lcmae.config import RunConfig
     from lcmae.data import Augmentation
-    from lcmae.masking import AnyMask
     from lcmae.recipes import recipe
 
     options.recipe = name
     default = recipe(name)
-    default = of_kinds(default, fields)
-    if options.mask is not None:
-        mask = as_kind(default.objective.mask, AnyMask, options.mask)
-        default = default.model_copy(update={"objective": default.objective.model_copy(update={"mask": mask})})
+    mask = [] if options.mask is None else ["--objective.mask.kind", options.mask]
+    default = of_kinds(default, [*fields, *mask])
     if options.augment:
         default = default.model_copy(update={"augmentation": Augmentation()})
     return parse_arguments(RunConfig, _square(fields), command=f"train {name}", default=default)

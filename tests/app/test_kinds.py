@@ -4,7 +4,7 @@ import pytest
 
 from app.kinds import as_kind, of_kinds
 from lcmae.errors import InputError
-from lcmae.masking import AnyMask, Block, Grid, Random
+from lcmae.masking import AnyMask, AttentionGuided, Block, Complementary, Grid, Random
 from lcmae.models import SimMIMConfig
 from lcmae.objectives import UMAE
 from lcmae.recipes import recipe
@@ -40,3 +40,21 @@ def test_an_unknown_kind_is_named_with_those_there_are() -> None:
 def test_fields_that_are_not_there_are_left_to_the_reader_of_options() -> None:
     """A misspelt path is no kind: the option itself is refused later, by its name."""
     assert of_kinds(recipe("mae-digits"), ["--objectve.kind", "umae"]) == recipe("mae-digits")
+
+
+def test_what_a_kind_cannot_do_without_is_taken_from_the_other_options() -> None:
+    """A mask that follows a checkpoint has no default checkpoint; the order of the options does not matter."""
+    words = ["--objective.mask.checkpoint=a/run", "--objective.mask.kind", "attention"]
+    mask = of_kinds(recipe("mae-digits"), words).objective.mask
+    assert (mask.kind, mask.ratio) == ("attention", recipe("mae-digits").objective.mask.ratio)
+    assert isinstance(mask, AttentionGuided)
+    assert mask.checkpoint == "a/run"
+    with pytest.raises(InputError, match="checkpoint: field required"):
+        of_kinds(recipe("mae-digits"), words[1:])
+
+
+def test_a_kind_within_a_kind() -> None:
+    """The first of complementary masks may be of any kind."""
+    words = ["--objective.mask.of.kind", "grid", "--objective.mask.kind", "complementary"]
+    mask = of_kinds(recipe("mae-digits"), words).objective.mask
+    assert mask == Complementary(of=Grid(ratio=0.5))

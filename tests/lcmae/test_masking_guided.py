@@ -1,6 +1,7 @@
 """Masks that follow content: scores against slow definitions, and what is made of them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +10,18 @@ from timm.layers.attention import Attention
 from torch import Tensor
 
 import lcmae
+from lcmae.config import RunConfig
+from lcmae.data import open_source
 from lcmae.errors import CheckpointError, InputError
 from lcmae.masking import AttentionGuided, LossGuided, Mask, MaskStrategy, Random
 from lcmae.masking.scores import attention_scores, frozen, loss_scores
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.objectives import LCMAE
 from lcmae.objectives import MAE as MAEObjective
+from lcmae.settings import parse
+from lcmae.train import train
 from tests.conftest import tiny_mae, tiny_simmim
+from tests.reference.tiny_runs import STEPS, tiny_run
 
 GRID = (4, 6)
 
@@ -187,3 +193,28 @@ def test_checkpoints_that_cannot_guide_are_refused(teacher: MAE) -> None:
         InputError, match=r"^expected a checkpoint with a class token and timm attention .* got 0 prefix"
     ):
         AttentionGuided(checkpoint="teacher").open()
+
+
+@pytest.mark.parametrize("kind", ["attention", "loss"])
+def test_a_run_is_trained_under_the_masks_of_another_run(kind: str, tmp_path: Path) -> None:
+    """Nothing replaced: a published run guides, resuming reads it again, and the masks are those of its scores."""
+    guide = tiny_run(tmp_path / "guide")
+    train(guide)
+    mask = {"kind": kind, "ratio": 0.5, "checkpoint": str(guide.path)}
+    run = tiny_run(tmp_path / "run", objective={"kind": "mae", "mask": mask})
+    frozen.cache_clear()
+    assert train(run).step == STEPS
+
+    strategy = parse(RunConfig, run.config).objective.mask
+    assert isinstance(strategy, AttentionGuided | LossGuided)
+    pixels = open_source("digits", split="train", image_size=(8, 8), channels=1, limit=48)[slice(None)].float() / 255
+    count = round(strategy.guided * 8)
+    highest = strategy.scores(pixels, (4, 4)).topk(count, dim=1).indices
+    assert strategy(48, (4, 4), generator(), images=pixels).is_hidden.gather(1, highest).all()
+
+
+def test_a_guide_that_is_gone_is_said_before_training(tmp_path: Path) -> None:
+    mask = {"kind": "attention", "ratio": 0.5, "checkpoint": str(tmp_path / "gone")}
+    frozen.cache_clear()
+    with pytest.raises(CheckpointError, match="gone"):
+        train(tiny_run(tmp_path / "run", objective={"kind": "mae", "mask": mask}))
