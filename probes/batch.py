@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 import lcmae
 from lcmae.errors import InputError
 from lcmae.models import MaskedImageModel
-from lcmae.randomness import generator
 from lcmae.runs import Run, is_run, is_step
 from lcmae.settings import parse
 from probes.base import Probe, run_probes
 from probes.engines import Engine
 from probes.images import open_view
 from probes.registry import probe_class
+from probes.seeds import probe_seed
 from probes.store import load_result, save_result
 
 
@@ -76,7 +75,7 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
     folder = result_folder(job, model)
-    seed = int(torch.randint(2**62, (), generator=generator("probe", job.seed)))
+    seed = probe_seed(job.seed)
     about = provenance(job, model, data, view.source.split)
 
     result = JobResult(job.checkpoint)

@@ -92,9 +92,7 @@ class _Reconstruction:
                 ("row", "column"), error_map.reshape(grid), "mean squared error where the patch was hidden", units
             ),
         }
-        for name, parts in self.pictures.items():
-            units_of_picture = {"hidden": "1", "picture_error": units}.get(name, "pixel value")
-            result[name] = variable(_PICTURE_DIMS[name], torch.cat(parts), _PICTURE_NAMES[name], units_of_picture)
+        result |= labelled({name: torch.cat(parts) for name, parts in self.pictures.items()}, units)
         return xr.Dataset(result, attrs={"normalised_targets": int(normalised), "patch_size": model.patch_size})
 
 
@@ -113,6 +111,15 @@ _PICTURE_NAMES = {
     "reconstruction_leaky": "the same, de-normalised with the hidden patches' true mean and deviation (leaks the answer)",
     "picture_error": "mean squared error of the patch, in target space",
 }
+
+
+def labelled(pictures: dict[str, Tensor], units: str) -> dict[str, xr.Variable]:
+    """What `draw` gives, with dims and names; `units` are those of squared errors."""
+    other_units = {"hidden": "1", "picture_error": units}
+    return {
+        name: variable(_PICTURE_DIMS[name], values, _PICTURE_NAMES[name], other_units.get(name, "pixel value"))
+        for name, values in pictures.items()
+    }
 
 
 def draw(
