@@ -10,6 +10,7 @@ from lcmae.masking.schedules import AnySchedule, Constant, Cosine, Cyclic, Linea
 from lcmae.models import AnyModelConfig, MAEConfig
 from lcmae.objectives import MAE, AnyObjective
 from lcmae.settings import Settings
+from lcmae.speed import AttentionKernel
 
 Logger = Literal["tensorboard", "wandb", "mlflow"]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
@@ -19,7 +20,7 @@ class RunConfig(Settings):
     """A complete training run. Two runs with the same config on the same machine and device are the same, bit for bit."""
 
     data: str = "digits"
-    """Where images come from: digits, cifar10, cifar100, stl10, parquet:PATH or folder:PATH."""
+    """Where images come from: digits, cifar10, cifar100, stl10, hierarchy, parquet:PATH or folder:PATH."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images of a fixed, class-balanced choice; all of them by default."""
@@ -73,7 +74,16 @@ class RunConfig(Settings):
     """Arithmetic inside the model; weights, losses and optimiser stay float32."""
 
     compile: bool = False
-    """Compile the model with torch.compile: worth it on a GPU, seldom on a CPU."""
+    """Compile the blocks with torch.compile: worth it on a GPU, seldom on a CPU."""
+
+    cuda_graph: bool = False
+    """Record a step once as a CUDA graph and replay it: for small models on one GPU. A CPU takes no notice."""
+
+    attention: AttentionKernel = "auto"
+    """Attention kernel: torch's choice, one of torch's by name, or matrices written out (benchmarks.train times them)."""
+
+    activation_checkpointing: bool = False
+    """Compute each block again in the backward pass instead of keeping its activations: a third slower, far smaller."""
 
     shard: bool = False
     """Shard weights and optimiser over devices (FSDP2) for models too big for one; under torchrun only."""
@@ -104,6 +114,8 @@ class RunConfig(Settings):
             )
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"expected warmup_epochs of at most {self.epochs} (epochs), got {self.warmup_epochs:g}")
+        if self.attention in ("flash", "cudnn") and self.precision != "bfloat16":
+            raise ValueError(f"expected precision bfloat16 for attention {self.attention!r}, got {self.precision!r}")
         # what the grid cannot do is refused before the first step, also what a schedule would ask for at the last one
         self.objective.mask.check(self.model.grid)
         for ratio in _extremes(self.ratio_schedule):

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from pydantic import Field, model_validator
 from timm.layers.patch_embed import PatchEmbed
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from lcmae.blocks import Block
 from lcmae.errors import InputError
 from lcmae.masking.base import Mask
 from lcmae.patches import Grid, grid_of, normalize_patches, patchify
@@ -44,7 +44,7 @@ class MaskedOutput:
     """What a model says about masked images; everything float32, whatever precision the inside ran in."""
 
     pred: Float[Tensor, "b n p"]
-    """A prediction for every patch, visible ones too, in raster order."""
+    """A prediction for every patch, visible ones too, in raster order; with `only_hidden`, 0 at visible patches."""
 
     tokens: Float[Tensor, "b t d"]
     """Encoder tokens of patches after the final norm, prefix tokens left out. MAE: the visible ones, t = v."""
@@ -265,8 +265,13 @@ class MaskedImageModel(nn.Module):
         patches = patchify(self._checked(images), self.patch_size)
         return normalize_patches(patches) if self.config.normalize_targets else patches
 
-    def forward(self, images: Float[Tensor, "b c h w"], mask: Mask | None = None) -> MaskedOutput:
-        """Encode and predict. `mask` has one row an image, or k rows an image ordered image by image; None hides nothing."""
+    def forward(
+        self, images: Float[Tensor, "b c h w"], mask: Mask | None = None, *, only_hidden: bool = False
+    ) -> MaskedOutput:
+        """Encode and predict. `mask` has one row an image, or k rows an image ordered image by image; None hides nothing.
+
+        `only_hidden` predicts hidden patches alone, which is all that a masked loss looks at and costs less.
+        """
         images = self._checked(images)
         mask = Mask.none(len(images), self.num_patches) if mask is None else mask
         if mask.num_patches != self.num_patches or not len(images) or len(mask) % len(images):
@@ -278,7 +283,10 @@ class MaskedImageModel(nn.Module):
         low_precision = self.precision == "bfloat16"
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=low_precision):
             prefix, tokens, positions = self.encode(images, mask)
-            pred = self.predict(prefix, tokens, mask)
+            if only_hidden:
+                pred = spread(self.predict_hidden(prefix, tokens, mask), mask.hidden, self.num_patches)
+            else:
+                pred = self.predict(prefix, tokens, mask)
         tokens, prefix = tokens.float(), prefix.float()
         pooled = self.summarize(prefix, tokens, mask.visible)
         return MaskedOutput(pred.float(), tokens, positions, prefix, pooled, mask.visible)
@@ -294,6 +302,12 @@ class MaskedImageModel(nn.Module):
     ) -> Float[Tensor, "r n p"]:
         """A prediction for every patch from the encoder's tokens."""
         raise TypeError(f"{type(self).__name__} does not predict")
+
+    def predict_hidden(
+        self, prefix: Float[Tensor, "r s d"], tokens: Float[Tensor, "r t d"], mask: Mask
+    ) -> Float[Tensor, "r m p"]:
+        """The predictions for hidden patches: what `predict` says there, to rounding."""
+        return take(self.predict(prefix, tokens, mask), mask.hidden)
 
     def summarize(
         self, prefix: Float[Tensor, "b s d"], tokens: Float[Tensor, "b t d"], visible: Int[Tensor, "b v"]
@@ -326,7 +340,7 @@ class MaskedImageModel(nn.Module):
         else:
             # one embedding serves all masks of an image
             tokens = take(repeat(self._embed(patches), "b n d -> (b k) n d", k=num_masks), mask.visible)
-        return tokens + self.patch_positions()[mask.visible]
+        return tokens + self.patch_positions().to(tokens.dtype)[mask.visible]
 
     patch_embed: PatchEmbed
     pos_embed: nn.Parameter
@@ -383,18 +397,36 @@ class MAE(MaskedImageModel):
 
     def predict(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
         num_prefix = self.num_decoder_prefix
-        x = self.decoder_embed(torch.cat([prefix[:, :num_prefix], tokens], dim=1))
+        x = self._decoder_tokens(prefix, tokens, mask)
 
-        # mask tokens take the hidden places, and the patches are put back in raster order
-        mask_tokens = self.mask_token.to(x.dtype).expand(len(x), mask.hidden.shape[1], -1)
+        # back in raster order, in which probes look at decoder blocks
         raster = torch.cat([mask.visible, mask.hidden], dim=1).argsort(dim=1)
-        patches = take(torch.cat([x[:, num_prefix:], mask_tokens], dim=1), raster)
-        x = torch.cat([x[:, :num_prefix], patches], dim=1) + self.decoder_pos_embed
+        x = torch.cat([x[:, :num_prefix], take(x[:, num_prefix:], raster)], dim=1)
 
         for block in self.decoder_blocks:
             x = block(x)
 
         return self.decoder_pred(self.decoder_norm(x)[:, num_prefix:])
+
+    def predict_hidden(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
+        x = self._decoder_tokens(prefix, tokens, mask)
+
+        # blocks do not see the order of tokens; of the last one, only what becomes a prediction is wanted
+        *blocks, last = self.decoder_blocks
+        for block in blocks:
+            x = block(x)
+        x = last(x, mask.hidden.shape[1])
+
+        return self.decoder_pred(self.decoder_norm(x))
+
+    def _decoder_tokens(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
+        """Prefix, visible patches and mask tokens for the hidden ones, in this order, each with its position."""
+        num_prefix = self.num_decoder_prefix
+        x = self.decoder_embed(torch.cat([prefix[:, :num_prefix], tokens], dim=1))
+        positions = self.decoder_pos_embed.to(x.dtype)[0]
+        of_prefix, of_patches = positions[:num_prefix], positions[num_prefix:]
+        x = x + torch.cat([of_prefix.expand(len(x), -1, -1), of_patches[mask.visible]], dim=1)
+        return torch.cat([x, self.mask_token.to(x.dtype) + of_patches[mask.hidden]], dim=1)
 
 
 class SimMIM(MaskedImageModel):
@@ -428,7 +460,7 @@ class SimMIM(MaskedImageModel):
         patches = repeat(patches, "b n d -> (b k) n d", k=len(mask) // len(images))
         x = torch.where(mask.is_hidden[:, :, None], self.mask_token.to(patches.dtype), patches)
         cls = self.cls_token.to(x.dtype).expand(len(x), -1, -1)
-        x = torch.cat([cls, x], dim=1) + self.pos_embed
+        x = torch.cat([cls, x], dim=1) + self.pos_embed.to(x.dtype)
 
         for block in self.blocks:
             x = block(x)
@@ -440,10 +472,19 @@ class SimMIM(MaskedImageModel):
     def predict(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
         return self.head(tokens)
 
+    def predict_hidden(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
+        return self.head(take(tokens, mask.hidden))
+
 
 def take(tokens: Float[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
     """Rows `index` of each image's tokens."""
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[-1]))
+
+
+def spread(tokens: Float[Tensor, "b m p"], index: Int[Tensor, "b m"], num_patches: int) -> Float[Tensor, "b n p"]:
+    """The inverse of `take`: tokens at their places, and 0 elsewhere."""
+    places = tokens.new_zeros(len(tokens), num_patches, tokens.shape[-1])
+    return places.scatter(1, index[:, :, None].expand(-1, -1, tokens.shape[-1]), tokens)
 
 
 def pool(

@@ -8,26 +8,28 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from lcmae import distributed
 from lcmae.config import RunConfig
-from lcmae.data import ImageSource, augment, open_source
+from lcmae.data import ImageSource, open_source
+from lcmae.errors import InputError
 from lcmae.metrics import REMEDY, MetricLog, NonFiniteLossError
 from lcmae.models import MaskedImageModel
 from lcmae.monitor import Labelled, Monitor
-from lcmae.objectives import AnyObjective, Loss
 from lcmae.progress import ProgressBar
 from lcmae.randomness import generator
 from lcmae.runs import Run
 from lcmae.schedule import MicroBatches, Schedule
 from lcmae.settings import parse
+from lcmae.speed import attention_kernel, compile_blocks, recompute_blocks
+from lcmae.step import Draw, GraphedStep, Step, Task, Values
 from lcmae.trackers import open_trackers
 
 
@@ -51,18 +53,21 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
     source = open_training_data(config).to(target)
     report_skipped(source)
     schedule = Schedule(config, len(source))
-    task = Task(build_model(config), config).to(target)
-    wrapped = distributed.wrap(task, shard=config.shard)
-    optimizer = make_optimizer(task.model, config)
-    if config.compile:
-        task.model.compile()
+    model = prepared(build_model(config), config).to(target)
+    task = distributed.wrap(Task(model), shard=config.shard)
+    optimizer = make_optimizer(model, config)
+    draw, compute = Draw(model, config), make_step(task, optimizer, config)
     monitor = open_monitor(config, source)
 
-    with run.lock() if distributed.is_main() else nullcontext(), stop_signal() as stop:
-        step, log = restore(run, task.model, optimizer, config)
+    with ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(run.lock())
+        stop = stack.enter_context(stop_signal())
+        stack.enter_context(attention_kernel(model, config.attention))
+        step, log = restore(run, model, optimizer, config)
         with open_trackers(config.loggers, run) as track, ProgressBar(label, schedule.num_steps, done=step) as bar:
             for step, batches in schedule.steps(source, after=step):  # noqa: B020 - the step that is at hand
-                log.add(step, update(wrapped, optimizer, batches, schedule, step))
+                log.add(step, update(draw, compute, batches, schedule, step))
                 bar.advance(note=log.note)
 
                 look = monitor is not None and schedule.is_due(step, config.monitor_every)
@@ -70,61 +75,47 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
                 if look or publish or step % config.log_every == 0:
                     log.write(run, track)
                 if look and monitor is not None:
-                    log.write_more(run, track, step, monitor(task.model))
+                    log.write_more(run, track, step, look_at(model, monitor))
                 stopped_by = stop.agreed()
                 if publish or stopped_by:
-                    publish_step(run, step, task.model, optimizer, log, config)
+                    publish_step(run, step, model, optimizer, log, config)
                 if stopped_by:
                     return Outcome(step, stopped_by)
     return Outcome(step)
 
 
-class Task(nn.Module):
-    """Model and objective as one module, so that DDP and FSDP see the whole computation of the loss."""
-
-    def __init__(self, model: MaskedImageModel, config: RunConfig) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
-        model.precision = config.precision
-
-    def forward(
-        self, objective: AnyObjective, indices: Tensor, pixels: Tensor, epoch: int, rng: torch.Generator
-    ) -> Loss:
-        images = augment(pixels, indices, seed=self.config.seed, epoch=epoch, settings=self.config.augmentation)
-        return objective(self.model, self.model.prepare(images), rng)
-
-
-def update(
-    task: nn.Module, optimizer: torch.optim.Optimizer, batches: MicroBatches, schedule: Schedule, step: int
-) -> dict[str, Tensor]:
+def update(draw: Draw, compute: Step, batches: MicroBatches, schedule: Schedule, step: int) -> Values:
     """One optimiser step; returns the loss and its terms, on the device, so that nobody waits for it."""
-    config, epoch = schedule.config, schedule.epoch_of(step)
-    objective, rng = schedule.objective(step), generator("mask", config.seed, step)
-    sums: dict[str, Tensor] = {}
+    objective, rate, epoch = schedule.objective(step), schedule.learning_rate(step), schedule.epoch_of(step)
+    rng = generator("mask", schedule.config.seed, step, device=draw.model.device)
+    inputs = (draw(objective, indices, pixels, epoch, rng) for indices, pixels in batches)
+    values = compute(objective, inputs, rate)
+    return {**values, "lr": values["loss"].new_full((), rate)}
 
-    optimizer.zero_grad(set_to_none=True)
-    for number, (indices, pixels) in enumerate(batches, start=1):
-        # gradients travel between devices once, with the last micro-batch
-        is_last = number == len(batches)
-        with nullcontext() if is_last or not hasattr(task, "no_sync") else task.no_sync():  # type: ignore[operator]
-            loss: Loss = task(objective, indices, pixels, epoch, rng)
-            (loss.total / len(batches)).backward()
-        values = {"loss": loss.total, **loss.terms}
-        if loss.collapse is not None:
-            values["collapse"] = loss.collapse
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0) + value.detach() / len(batches)
 
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, config.clip or float("inf"))
-    sums["grad_norm"] = distributed.whole(norm)
-    rate = schedule.learning_rate(step)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    sums["lr"] = torch.tensor(rate)
-    return sums
+def make_step(task: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig) -> Step:
+    """The step that the config asks for, on the device where the model already lies."""
+    if not config.cuda_graph or not next(task.parameters()).is_cuda:
+        return Step(task, optimizer, config)
+    if distributed.is_active():
+        raise InputError("expected a single process for CUDA graphs, got a torchrun launch: add --no-cuda-graph")
+    return GraphedStep(task, optimizer, config)
+
+
+def prepared(model: MaskedImageModel, config: RunConfig) -> MaskedImageModel:
+    """The model, in training mode, as fast or as small as the config asks for."""
+    model.precision = config.precision
+    if config.activation_checkpointing:
+        recompute_blocks(model)
+    if config.compile:
+        compile_blocks(model, fixed_shapes=config.ratio_schedule is None)
+    return model.train()
+
+
+def look_at(model: MaskedImageModel, monitor: Monitor) -> dict[str, float]:
+    """What the monitor says; its few batches of other shapes are not worth compiling for."""
+    with torch.compiler.set_stance("force_eager"):
+        return monitor(model)
 
 
 def build_model(config: RunConfig) -> MaskedImageModel:
@@ -135,14 +126,14 @@ def build_model(config: RunConfig) -> MaskedImageModel:
 
 
 def make_optimizer(model: MaskedImageModel, config: RunConfig) -> torch.optim.AdamW:
-    """AdamW without decay on norms, biases, tokens and positions; fused on a GPU."""
+    """AdamW without decay on norms, biases, tokens and positions, in one fused pass over all weights."""
     decayed, free = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_free = parameter.ndim <= 1 or name.endswith(("_token", "pos_embed"))
             (free if is_free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas, fused=model.device.type == "cuda")
+    return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas, fused=True)
 
 
 def open_training_data(config: RunConfig, split: str = "train", limit: int | None = None) -> ImageSource:

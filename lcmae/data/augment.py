@@ -93,8 +93,12 @@ def draw_crops(
     # where none fits: the largest central box whose aspect is allowed
     nearest = math.exp(min(max(0.0, low), high))
     wide, tall = min(1.0, nearest), min(1.0, 1 / nearest)
-    central = boxes.new_tensor([(1 - wide) / 2, (1 - tall) / 2, wide, tall])
-    boxes = torch.where(fits.any(1, keepdim=True), boxes, central)
+    central = ((1 - wide) / 2, (1 - tall) / 2, wide, tall)
+    any_fits = fits.any(1, keepdim=True)
+    # side by side as numbers: a tensor made of them here would have to be copied to the device
+    boxes = torch.cat(
+        [torch.where(any_fits, box, side) for box, side in zip(boxes.split(1, 1), central, strict=True)], 1
+    )
 
     flips = uniforms(_PURPOSE, seed, epoch, indices, _FLIP) < 0.5 if settings.flip else torch.zeros_like(fits[:, 0])
     return boxes, flips

@@ -32,7 +32,16 @@ class Objective(Settings):
     mask: AnyMask = Random()
     """Which patches are hidden."""
 
+    @property
+    def masks_per_image(self) -> int:
+        """Masks that an image is shown under in one step."""
+        return 1
+
     def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
+        return self.loss(model, images, self.draw(model, images, rng, self.masks_per_image))
+
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
+        """The loss under these masks, `masks_per_image` an image: all of an objective in which nothing is random."""
         raise TypeError(f"{type(self).__name__} does not compute a loss")
 
     def draw(

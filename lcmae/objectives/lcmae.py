@@ -46,12 +46,15 @@ class LCMAE(Objective):
     temperature: float = Field(default=0.1, gt=0)
     """Temperature of that InfoNCE (dimensionless)."""
 
-    def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
-        masks = self.draw(model, images, rng, self.num_masks)
+    @property
+    def masks_per_image(self) -> int:
+        return self.num_masks
+
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
         target = model.targets(images)
         hidden = rearrange(masks.is_hidden, "(b k) n -> b k n", k=self.num_masks)
 
-        out = model(images, masks)
+        out = model(images, masks, only_hidden=True)
         parts = decompose_step(per_mask(out, len(images)), target, hidden, distributed.mean_over_ranks)
 
         terms = parts.terms()

@@ -5,9 +5,9 @@ Targets are pixels, or patches normalised each: a setting of the model, `normali
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.base import Loss, Objective, collapse_level, masked_squared_error
 from lcmae.shapes import Float
@@ -18,11 +18,10 @@ class MAE(Objective):
 
     kind: Literal["mae"] = "mae"
 
-    def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
-        mask = self.draw(model, images, rng)
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
         target = model.targets(images)
 
-        out = model(images, mask)
-        reconstruction = masked_squared_error(out.pred, target, mask.is_hidden)
+        out = model(images, masks, only_hidden=True)
+        reconstruction = masked_squared_error(out.pred, target, masks.is_hidden)
 
-        return Loss(reconstruction, {"reconstruction": reconstruction}, collapse_level(target, mask.is_hidden))
+        return Loss(reconstruction, {"reconstruction": reconstruction}, collapse_level(target, masks.is_hidden))

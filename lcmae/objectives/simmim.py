@@ -5,11 +5,10 @@ The paper's mask unit of 32 pixels and ratio 0.6 belong to 224-pixel images; the
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from lcmae import distributed
-from lcmae.masking import AnyMask, Random
+from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.objectives.base import Loss, Objective
 from lcmae.shapes import Bool, Float
@@ -23,15 +22,14 @@ class SimMIM(Objective):
     mask: AnyMask = Random(ratio=0.6)
     """Which patches are hidden."""
 
-    def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
-        mask = self.draw(model, images, rng)
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
         target = model.targets(images)
 
-        out = model(images, mask)
-        reconstruction = masked_absolute_error(out.pred, target, mask.is_hidden)
+        out = model(images, masks, only_hidden=True)
+        reconstruction = masked_absolute_error(out.pred, target, masks.is_hidden)
 
         return Loss(
-            reconstruction, {"reconstruction": reconstruction}, absolute_collapse_level(take(target, mask.hidden))
+            reconstruction, {"reconstruction": reconstruction}, absolute_collapse_level(take(target, masks.hidden))
         )
 
 

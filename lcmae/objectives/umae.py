@@ -9,10 +9,10 @@ their weight 0.01 on 8 devices is 0.00125 here); no classifier's loss is added t
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from lcmae.masking import Mask
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.base import Loss, Objective, collapse_level, masked_squared_error, uniformity
 from lcmae.shapes import Float
@@ -29,14 +29,13 @@ class UMAE(Objective):
     feature: Feature = "cls"
     """Which vector is kept apart: the class token, or the mean of the visible patches' tokens."""
 
-    def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
-        mask = self.draw(model, images, rng)
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
         target = model.targets(images)
 
-        out = model(images, mask)
-        reconstruction = masked_squared_error(out.pred, target, mask.is_hidden)
+        out = model(images, masks, only_hidden=True)
+        reconstruction = masked_squared_error(out.pred, target, masks.is_hidden)
         uniform = uniformity(out.feature(self.feature))
 
         total = reconstruction + self.weight * uniform
         terms = {"reconstruction": reconstruction, "uniformity": uniform}
-        return Loss(total, terms, collapse_level(target, mask.is_hidden))
+        return Loss(total, terms, collapse_level(target, masks.is_hidden))

@@ -6,11 +6,10 @@ loss of its own and its authors probe the mean of patch tokens, so the mean is t
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from lcmae.masking import AnyMask, Random
+from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import Feature, MaskedImageModel, take
 from lcmae.objectives.base import Loss, Objective, uniformity
 from lcmae.objectives.simmim import absolute_collapse_level, masked_absolute_error
@@ -31,14 +30,13 @@ class USimMIM(Objective):
     feature: Feature = "mean"
     """Which vector is kept apart: the class token, or the mean of the visible patches' tokens."""
 
-    def __call__(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator) -> Loss:
-        mask = self.draw(model, images, rng)
+    def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
         target = model.targets(images)
 
-        out = model(images, mask)
-        reconstruction = masked_absolute_error(out.pred, target, mask.is_hidden)
+        out = model(images, masks, only_hidden=True)
+        reconstruction = masked_absolute_error(out.pred, target, masks.is_hidden)
         uniform = uniformity(out.feature(self.feature))
 
         total = reconstruction + self.weight * uniform
         terms = {"reconstruction": reconstruction, "uniformity": uniform}
-        return Loss(total, terms, absolute_collapse_level(take(target, mask.hidden)))
+        return Loss(total, terms, absolute_collapse_level(take(target, masks.hidden)))

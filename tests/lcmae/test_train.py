@@ -17,7 +17,17 @@ from lcmae.metrics import NonFiniteLossError
 from lcmae.models import MAE, SimMIM
 from lcmae.runs import Run
 from lcmae.schedule import Schedule
-from lcmae.train import Outcome, Task, build_model, make_optimizer, open_training_data, train, update
+from lcmae.step import Draw, Task
+from lcmae.train import (
+    Outcome,
+    build_model,
+    make_optimizer,
+    make_step,
+    open_training_data,
+    prepared,
+    train,
+    update,
+)
 from tests.reference.tiny_runs import MODEL, STEPS, lines, tiny_config, tiny_run, weights
 
 # two masks an image, other masks of other ratios, crops and flips, clipping: whatever could differ after a stop
@@ -39,10 +49,10 @@ class Killed(BaseException):
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> None:
     """Do something in the middle of a step."""
 
-    def acting(task: Any, optimizer: Any, batches: Any, schedule: Schedule, at: int) -> dict[str, Tensor]:
+    def acting(draw: Any, compute: Any, batches: Any, schedule: Schedule, at: int) -> dict[str, Tensor]:
         if at == step:
             act()
-        return update(task, optimizer, batches, schedule, at)
+        return update(draw, compute, batches, schedule, at)
 
     monkeypatch.setattr(training, "update", acting)
 
@@ -163,11 +173,11 @@ class TestNonFinite:
     ) -> None:
         run = tiny_run(tmp_path / "run", checkpoint_every=1, log_every=100)
 
-        def poison(task: Any, *rest: Any) -> dict[str, Tensor]:
+        def poison(draw: Any, *rest: Any) -> dict[str, Tensor]:
             if rest[-1] == 8:
                 with torch.no_grad():
-                    task.model.decoder_pred.weight[0, 0] = torch.nan
-            return update(task, *rest)
+                    draw.model.decoder_pred.weight[0, 0] = torch.nan
+            return update(draw, *rest)
 
         monkeypatch.setattr(training, "update", poison)
         with pytest.raises(NonFiniteLossError, match=r"^loss is nan at step 8; expected finite numbers"):
@@ -189,11 +199,11 @@ class TestNonFinite:
         # the loss is that of the weights before the step: the last step of an epoch can ruin them unseen
         run = tiny_run(tmp_path / "run", checkpoint_every=1)
 
-        def ruin(task: Any, *rest: Any) -> dict[str, Tensor]:
-            values = update(task, *rest)
+        def ruin(draw: Any, *rest: Any) -> dict[str, Tensor]:
+            values = update(draw, *rest)
             if rest[-1] == 6:
                 with torch.no_grad():
-                    task.model.decoder_pred.weight[0, 0] = torch.inf
+                    draw.model.decoder_pred.weight[0, 0] = torch.inf
             return values
 
         monkeypatch.setattr(training, "update", ruin)
@@ -209,11 +219,11 @@ class TestOneStep:
         """Gradients and logged values of the first step."""
         source = open_training_data(config)
         schedule = Schedule(config, len(source))
-        task = Task(build_model(config), config)
-        optimizer = make_optimizer(task.model, config)
+        model = prepared(build_model(config), config)
+        compute = make_step(Task(model), make_optimizer(model, config), config)
         step, batches = next(iter(schedule.steps(source, after=0)))
-        values = update(task, optimizer, batches, schedule, step)
-        gradients = {name: p.grad for name, p in task.model.named_parameters() if p.grad is not None}
+        values = update(Draw(model, config), compute, batches, schedule, step)
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         return gradients, values
 
     def test_micro_batches_have_the_gradient_of_the_batch(self) -> None:

@@ -3,20 +3,25 @@
 from torch import Tensor
 
 from lcmae.masking import Mask
-from lcmae.models import MAE, MaskedImageModel, MaskedOutput, SimMIM, pool
+from lcmae.models import MAE, MaskedImageModel, MaskedOutput, SimMIM, pool, spread
 
 
-def _forward(model: MaskedImageModel, images: Tensor, mask: Mask) -> MaskedOutput:
+def _forward(model: MaskedImageModel, images: Tensor, mask: Mask | None, *, only_hidden: bool) -> MaskedOutput:
+    mask = mask or Mask.none(len(images), model.num_patches)
     prefix, tokens, positions = model.encode(images, mask)
     pooled = pool(model.config.feature, prefix, tokens, mask.visible)
-    return MaskedOutput(model.predict(prefix, tokens, mask), tokens, positions, prefix, pooled, mask.visible)
+    if only_hidden:
+        pred = spread(model.predict_hidden(prefix, tokens, mask), mask.hidden, model.num_patches)
+    else:
+        pred = model.predict(prefix, tokens, mask)
+    return MaskedOutput(pred, tokens, positions, prefix, pooled, mask.visible)
 
 
 class ExactMAE(MAE):
-    def forward(self, images: Tensor, mask: Mask | None = None) -> MaskedOutput:
-        return _forward(self, images, mask or Mask.none(len(images), self.num_patches))
+    def forward(self, images: Tensor, mask: Mask | None = None, *, only_hidden: bool = False) -> MaskedOutput:
+        return _forward(self, images, mask, only_hidden=only_hidden)
 
 
 class ExactSimMIM(SimMIM):
-    def forward(self, images: Tensor, mask: Mask | None = None) -> MaskedOutput:
-        return _forward(self, images, mask or Mask.none(len(images), self.num_patches))
+    def forward(self, images: Tensor, mask: Mask | None = None, *, only_hidden: bool = False) -> MaskedOutput:
+        return _forward(self, images, mask, only_hidden=only_hidden)

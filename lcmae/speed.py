@@ -1,0 +1,48 @@
+"""Choices that change how fast a model computes and, but for rounding, not what."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Literal
+
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lcmae.blocks import Block
+from lcmae.models import MaskedImageModel
+
+AttentionKernel = Literal["auto", "flash", "efficient", "cudnn", "written"]
+
+BACKENDS: Mapping[str, SDPBackend] = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+"""torch's own attention kernels by the names of the setting."""
+
+
+@contextmanager
+def attention_kernel(model: MaskedImageModel, kernel: AttentionKernel) -> Iterator[None]:
+    """While inside, attention runs by this kernel; `written` multiplies the matrices out, `auto` leaves it to torch."""
+    if kernel == "written":
+        for block in blocks_of(model):
+            block.attn.fused_attn = False  # pyright: ignore[reportAttributeAccessIssue] - Final for TorchScript alone
+    with sdpa_kernel(BACKENDS[kernel]) if kernel in BACKENDS else nullcontext():
+        yield
+
+
+def compile_blocks(model: MaskedImageModel, *, fixed_shapes: bool = True) -> None:
+    """Compile what the time goes into: the encoder's block, the decoder's and its last, once each for all of a kind."""
+    for block in blocks_of(model):
+        block.compile(dynamic=False if fixed_shapes else None)
+
+
+def recompute_blocks(model: MaskedImageModel) -> None:
+    """Activation checkpointing: each block keeps its input alone, and is computed again in the backward pass."""
+    for block in blocks_of(model):
+        block.recompute = True
+
+
+def blocks_of(model: MaskedImageModel) -> Iterator[Block]:
+    """Encoder blocks, then decoder blocks."""
+    for block in (*model.blocks, *model.decoder_blocks):
+        assert isinstance(block, Block)
+        yield block
