@@ -15,6 +15,7 @@ import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
+from lcmae.data.hierarchy import Made
 from lcmae.errors import InputError
 from lcmae.masking import Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel, MaskedOutput
@@ -22,7 +23,8 @@ from lcmae.progress import ProgressBar
 from lcmae.randomness import generator
 from lcmae.settings import Settings
 from lcmae.shapes import Float
-from probes.statistics import RunningMean
+from probes.passes import Passes, Watcher
+from probes.statistics import NUM_GROUPS, RunningMean
 
 Kept = TypeVar("Kept")
 
@@ -64,7 +66,10 @@ class Batch:
     other_split: Callable[[int | None], Images] | None = None
     """At most so many images of the split that these are not from, where there is one (`probes.images.View`)."""
 
-    _outputs: dict[Any, tuple[Mask, MaskedOutput]] = field(default_factory=dict)
+    made: Made | None = None
+    """The latents that these images were made from, where they were made (`--data hierarchy`)."""
+
+    _passes: Passes = field(default_factory=Passes)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -77,6 +82,9 @@ class Batch:
 
     def masks(self, strategy: MaskStrategy, num_masks: int) -> Mask:
         """`num_masks` masks an image, ordered image by image: a function of (seed, strategy, image), never of the batch."""
+        return self.once(("masks", _view(strategy, num_masks)), lambda: self._draw(strategy, num_masks))
+
+    def _draw(self, strategy: MaskStrategy, num_masks: int) -> Mask:
         grid, rows = self.model.grid, []
         for block in range(self.first // MASK_BLOCK, (self.first + len(self) - 1) // MASK_BLOCK + 1):
             rng = generator("probe-mask", self.seed, strategy.model_dump_json(), num_masks, block)
@@ -90,11 +98,30 @@ class Batch:
 
     def masked(self, strategy: MaskStrategy, num_masks: int) -> tuple[Mask, MaskedOutput]:
         """The model's output under `num_masks` masks an image, rows ordered image by image; no gradients."""
-        return self._output((strategy.model_dump_json(), num_masks), lambda: self.masks(strategy, num_masks))
+        return self._output(_view(strategy, num_masks), lambda: self.masks(strategy, num_masks))
 
     def unmasked(self) -> MaskedOutput:
         """The model's output on whole images; no gradients."""
-        return self._output("unmasked", lambda: Mask.none(len(self), self.model.num_patches))[1]
+        return self._output(_view(), self._no_masks)[1]
+
+    def watch(self, key: Hashable, watcher: Watcher, strategy: MaskStrategy | None = None, num_masks: int = 1) -> None:
+        """Have a watcher around the pass over whole images, or over images under these masks, before it is made."""
+        self._passes.watch(_view(strategy, num_masks), key, watcher)
+
+    def watched(self, key: Hashable, strategy: MaskStrategy | None = None, num_masks: int = 1) -> Any:
+        """What the watcher yielded in that pass, which is made where it was not."""
+        if strategy is None:
+            self.unmasked()
+        else:
+            self.masked(strategy, num_masks)
+        return self._passes.seen(_view(strategy, num_masks), key)
+
+    def of(self, model: MaskedImageModel) -> "Batch":
+        """The same images as another model of the same input space sees them, with passes of its own that probes share, too."""
+        if model is self.model:
+            return self
+        other = Batch(model, self.images, self.first, self.seed, self.labels, self.other_split, self.made)
+        return self.once(("of", id(model)), lambda: other)
 
     def once(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:
         """What `compute` gives, kept under `key` for the batch's other probes."""
@@ -102,12 +129,20 @@ class Batch:
             self._kept[key] = compute()
         return self._kept[key]
 
-    def _output(self, key: Any, draw: Any) -> tuple[Mask, MaskedOutput]:
-        if key not in self._outputs:
+    def _no_masks(self) -> Mask:
+        return Mask.none(len(self), self.model.num_patches)
+
+    def _output(self, view: Hashable, draw: Callable[[], Mask]) -> tuple[Mask, MaskedOutput]:
+        def run() -> tuple[Mask, MaskedOutput]:
             with torch.no_grad():
                 mask = draw().to(self.images.device)
-                self._outputs[key] = mask, self.model(self.images, mask)
-        return self._outputs[key]
+                return mask, self.model(self.images, mask)
+
+        return self._passes.output(view, run)
+
+
+def _view(strategy: MaskStrategy | None = None, num_masks: int = 1) -> Hashable:
+    return None if strategy is None else (strategy.model_dump_json(), num_masks)
 
 
 @runtime_checkable
@@ -117,6 +152,22 @@ class Accumulator(Protocol):
     def update(self, batch: Batch) -> None: ...
 
     def result(self) -> xr.Dataset: ...
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """An accumulator whose last computation takes long enough to be told of: `num_steps` yields, then `result`."""
+
+    num_steps: int
+
+    def conclude(self) -> Iterator[None]: ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """An accumulator that looks inside passes over a batch, and names its watchers before anyone makes them."""
+
+    def watch(self, batch: Batch) -> None: ...
 
 
 class Probe(Settings):
@@ -182,6 +233,9 @@ def run_probes(
         size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
         with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
             for batch in batches(model, images, size, seed):
+                for _, accumulator in running.values():
+                    if isinstance(accumulator, Watching):
+                        accumulator.watch(batch)
                 for name, (_, accumulator) in list(running.items()):
                     try:
                         accumulator.update(batch)
@@ -191,9 +245,13 @@ def run_probes(
                 bar.advance(len(batch))
                 if not running:
                     break
-        with ProgressBar("concluding", len(running)) if show_progress else _Silent() as bar:
+        long = sum(last.num_steps for _, last in running.values() if isinstance(last, Concluding))
+        with ProgressBar("concluding", len(running) + long) if show_progress else _Silent() as bar:
             for name, (probe, accumulator) in running.items():
                 try:
+                    if isinstance(accumulator, Concluding):
+                        for _ in accumulator.conclude():
+                            bar.advance(note=name)
                     results.datasets[name] = checked(stamp(accumulator.result(), probe, len(images), seed))
                 except ProbeError as error:
                     results.failures[name] = error
@@ -204,6 +262,7 @@ def run_probes(
 def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int) -> Iterator[Batch]:
     """Slices of the images on the model's device, in order; images that hold NaN or infinity are refused by index."""
     labels, other_split = getattr(images, "labels", None), getattr(images, "other_split", None)
+    made: Made | None = getattr(images, "made", None)
     for first in range(0, len(images), batch_size):
         part = images[first : first + batch_size].to(model.device)
         finite = part.flatten(1).isfinite().all(1)
@@ -212,7 +271,8 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
                 f"expected finite pixels, got NaN or infinity in image {first + int((~finite).nonzero()[0])}"
             )
         part_labels = None if labels is None else labels[first : first + batch_size]
-        yield Batch(model, part, first, seed, part_labels, other_split)
+        part_made = None if made is None else made[first : first + batch_size]
+        yield Batch(model, part, first, seed, part_labels, other_split, part_made)
 
 
 class unchanged:
@@ -285,8 +345,15 @@ def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: st
 def with_sem(
     dims: tuple[str, ...] | str, running: RunningMean, name: str, long_name: str, units: str = "1", **attrs: Any
 ) -> Mapping[str, xr.Variable]:
-    """`name` and `name_sem`: a mean over images and its standard error."""
-    return {
+    """`name` and `name_sem`: a mean over images and its standard error; and, for a few numbers, `name_groups`, the means of
+    interleaved groups of the images, of which two models over the same images make a paired error (`app.differences`)."""
+    result = {
         name: variable(dims, running.mean, long_name, units, **attrs),
         f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),
     }
+    groups = running.group_means
+    if groups is not None:
+        words = f"mean of every {NUM_GROUPS}th image: {long_name}"
+        axes = ("group", *((dims,) if isinstance(dims, str) else dims))
+        result[f"{name}_groups"] = variable(axes, groups, words, units, num_images=running.count)
+    return result

@@ -6,16 +6,18 @@ at `probes.attention.PositionalShare`: how much of the maps is the same whenever
 under fixed masks, and over masks of fixed images.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 import xarray as xr
-from einops import rearrange, repeat
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
-from lcmae.masking import AnyMask, Mask, Random, stack_masks
+from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
@@ -66,6 +68,16 @@ class DecoderAttention(Probe):
 
 
 @dataclass
+class _Look:
+    """One batch under its own masks: what `_measure` says of each layer, and rows of the queries that get whole maps."""
+
+    queries: Int[Tensor, "b q"]
+    layers: list[Float[Tensor, "b h 6"]] = field(default_factory=list)
+    rows: list[Float[Tensor, "b q h t"]] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass
 class _DecoderAttention:
     probe: DecoderAttention
     model: MaskedImageModel
@@ -80,40 +92,57 @@ class _DecoderAttention:
         self.shares = [PositionalShare(*self.pairs) for _ in model.decoder_blocks]
         self.values, self.overall, self.uniform = RunningMean(), RunningMean(), RunningMean()
 
-    def update(self, batch: Batch) -> None:
-        num_prefix, num_rows = self.model.num_decoder_prefix, self.probe.num_masks + 1
+    def watch(self, batch: Batch) -> None:
         own = batch.masks(self.probe.mask, 1).to(batch.images.device)
-        masks = interleave(own, self.shared.to(batch.images.device))
-        mask_of_pair, position_of_pair = (index.to(batch.images.device) for index in self.pairs)
+        batch.watch(self.probe.name, lambda: self._look(batch, own), self.probe.mask)
+
+    def update(self, batch: Batch) -> None:
+        # statistics are of each image's own mask
+        self.watch(batch)
+        mask, out = batch.masked(self.probe.mask, 1)
+        look: _Look = batch.watched(self.probe.name, self.probe.mask)
+        self.probe.require(not look.problem, look.problem)
+        values = torch.stack(look.layers, dim=1)
+        self.values.add(values)
+        self.overall.add(values.mean((1, 2)))
+        num_tokens = self.model.num_decoder_prefix + self.model.num_patches
+        even = torch.full((len(batch), 1, self.model.num_patches, num_tokens), 1 / num_tokens)
+        self.uniform.add(self._measure(even.to(batch.images.device), mask)[:, 0])
+        if num := len(look.queries):
+            few = slice(0, num)
+            self._keep(batch.images[few], mask[few], out.pred[few], look.queries, torch.stack(look.rows, 2))
+
+        # shares are of the masks that all images have in common
+        position_of_pair, num_masks = self.pairs[1].to(batch.images.device), self.probe.num_masks
+        mask_of_pair = self.pairs[0].to(batch.images.device)
+
+        def share(layer: int, maps: Tensor) -> None:
+            maps = rearrange(maps[:, :, self.model.num_decoder_prefix :], "(b k) h q t -> b k h q t", k=num_masks)
+            self.shares[layer].add(maps[:, mask_of_pair, :, position_of_pair].transpose(0, 1))
+
+        every = self.shared[torch.arange(num_masks).repeat(len(batch))].to(batch.images.device)
+        with torch.no_grad(), watch_attention(self.model.decoder_blocks, share):
+            self.model(batch.images, every)
+
+    @contextmanager
+    def _look(self, batch: Batch, mask: Mask) -> Iterator["_Look"]:
+        num_prefix = self.model.num_decoder_prefix
         few = max(min(self.probe.num_pictures - batch.first, len(batch)), 0)
-        queries = spaced(own.hidden[:few], self.probe.num_queries)
-        values: list[Tensor] = []
-        kept: list[Tensor] = []
+        look = _Look(spaced(mask.hidden[:few], self.probe.num_queries))
 
         def see(layer: int, maps: Tensor) -> None:
-            self.probe.require(
-                maps.shape[-1] == num_prefix + self.model.num_patches,
-                f"decoder blocks that see {num_prefix} prefix tokens and every patch, got {maps.shape[-1]} tokens",
-            )
-            maps = rearrange(maps[:, :, num_prefix:], "(b k) h q t -> b k h q t", k=num_rows)
-            # statistics are of each image's own mask, shares of the masks that all have in common
-            values.append(self._measure(maps[:, 0], own))
-            self.shares[layer].add(maps[:, mask_of_pair + 1, :, position_of_pair].transpose(0, 1))
-            if few:
-                every = torch.arange(few, device=maps.device)[:, None]
-                kept.append(maps[every, 0, :, queries])
+            if maps.shape[-1] != num_prefix + self.model.num_patches:
+                look.problem = (
+                    f"decoder blocks that see {num_prefix} prefix tokens and every patch, got {maps.shape[-1]} tokens"
+                )
+                return
+            of_patches = maps[:, :, num_prefix:]
+            look.layers.append(self._measure(of_patches, mask))
+            image = torch.arange(few, device=maps.device)[:, None]
+            look.rows.append(of_patches[image, :, look.queries])
 
-        with torch.no_grad(), watch_attention(self.model.decoder_blocks, see):
-            out = self.model(batch.images, masks)
-        self.values.add(torch.stack(values, dim=1))
-        self.overall.add(torch.stack(values, dim=1).mean((1, 2)))
-        num_tokens = num_prefix + self.model.num_patches
-        even = torch.full((len(batch), 1, self.model.num_patches, num_tokens), 1 / num_tokens)
-        self.uniform.add(self._measure(even.to(batch.images.device), own)[:, 0])
-        if few:
-            self._keep(
-                batch.images[:few], own[slice(0, few)], out.pred[::num_rows][:few], queries, torch.stack(kept, 2)
-            )
+        with watch_attention(self.model.decoder_blocks, see):
+            yield look
 
     def _measure(self, maps: Float[Tensor, "b h n t"], mask: Mask) -> Float[Tensor, "b h 6"]:
         """Masses (KEYS), distance and entropy of rows at hidden patches, means over those of an image."""
@@ -189,15 +218,6 @@ def masses(maps: Float[Tensor, "b h n t"], is_hidden: Bool[Tensor, "b n"]) -> Fl
     own_hidden = own * is_hidden[:, None].to(maps.dtype)
     others = [visible[..., 0] - (own - own_hidden), hidden[..., 0] - own_hidden, maps[..., :num_prefix].sum(-1)]
     return torch.stack([own, *others], dim=-1).clamp(min=0)
-
-
-def interleave(own: Mask, shared: Mask) -> Mask:
-    """K + 1 masks an image, ordered image by image: its own, then the shared ones."""
-    num_images, num_shared = len(own), len(shared)
-    masks = stack_masks([own, shared])
-    image = torch.arange(num_images, device=own.hidden.device)[:, None]
-    common = num_images + torch.arange(num_shared, device=own.hidden.device)
-    return masks[rearrange(torch.cat([image, repeat(common, "k -> b k", b=num_images)], dim=1), "b k -> (b k)")]
 
 
 def query_pairs(masks: Mask, num_places: int, rng: torch.Generator) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:

@@ -21,15 +21,15 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from lcmae.masking import AnyMask, Mask, Random
+from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patchify
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
 from probes import similarity
 from probes.base import Batch, Probe, variable
-from probes.hooks import block_outputs
 from probes.jackknife import NUM_GROUPS, standard_error
+from probes.layers import Layers, layers, layers_of, watch_layers
 from probes.points import Points, table
 from probes.sample import ImageSample
 from probes.statistics import RunningMean
@@ -109,24 +109,37 @@ class _EmbeddingConsistency:
     def _rng(self, purpose: str) -> torch.Generator:
         return generator("embedding-consistency", purpose, self.seed)
 
+    def watch(self, batch: Batch) -> None:
+        if self._is_shared(batch):
+            watch_layers(batch)
+
     def update(self, batch: Batch) -> None:
         rows = self.sample.rows(batch)
         if not len(rows):
             return
-        images = batch.images[rows]
-        places = self.places.to(images.device)
-        self.tokens.append(tokens_by_layer(self.model, images)[:, :, places].cpu())
+        images, places = batch.images[rows], self.places.to(batch.images.device)
+        is_shared = self._is_shared(batch)
+        tokens = tokens_by_layer(
+            self.model, layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
+        )
+        self.tokens.append((tokens[rows] if is_shared else tokens)[:, :, places].cpu())
         self.patches.append(patchify(images, self.model.patch_size)[:, places].cpu())
         none = torch.full((len(rows),), -1)
         self.labels.append(none if batch.labels is None else batch.labels[rows.to(batch.labels.device)].cpu())
 
-        # a pass of its own: the sample is a small part of most batches
         if self.model.has_prediction:
             mask = batch.masks(self.probe.mask, 1)[rows.cpu()].to(images.device)
-            with torch.no_grad():
-                pred = self.model(images, mask).pred
+            if is_shared:
+                pred = batch.masked(self.probe.mask, 1)[1].pred[rows]
+            else:
+                with torch.no_grad():
+                    pred = self.model(images, mask).pred
             self.predicted.append(take(pred, mask.hidden).cpu())
             self.hidden_targets.append(take(self.model.targets(images), mask.hidden).cpu())
+
+    def _is_shared(self, batch: Batch) -> bool:
+        """Whether passes over the whole batch are used: where the sample is a small part of it, its own cost less."""
+        return 2 * len(self.sample.rows(batch)) >= len(batch)
 
     def result(self) -> xr.Dataset:
         tokens, patches = torch.cat(self.tokens), torch.cat(self.patches)
@@ -271,19 +284,9 @@ def _left_out(kept: list[Bool[Tensor, " b"]]) -> Float[Tensor, " g"]:
     return torch.tensor([float((~some).sum()) for some in kept[1:]], dtype=torch.float64)
 
 
-def tokens_by_layer(model: MaskedImageModel, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l n d"]:
+def tokens_by_layer(model: MaskedImageModel, found: Layers) -> Float[Tensor, "b l n d"]:
     """Patch tokens of whole images: the embedding with its positions, then after each block; prefix tokens left out."""
-    blocks = model.blocks
-    assert isinstance(blocks, nn.ModuleList)
-    entered: list[Tensor] = []
-    hook = blocks[0].register_forward_pre_hook(lambda module, args: entered.append(args[0]))
-    try:
-        with torch.no_grad(), block_outputs(blocks) as outputs:
-            model(images, Mask.none(len(images), model.num_patches))
-    finally:
-        hook.remove()
-    layers = [entered[0], *(outputs[layer] for layer in range(len(blocks)))]
-    return torch.stack([layer[:, model.num_prefix :].float() for layer in layers], dim=1)
+    return torch.stack([layer[:, model.num_prefix :] for layer in (found.embedding, *found.encoder)], dim=1)
 
 
 def _references(pred: Tensor, target: Tensor, shuffle: Tensor) -> list[Tensor]:

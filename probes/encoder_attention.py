@@ -6,7 +6,9 @@ Secrets of Masked Image Modeling", 2205.13543). Distance is in patches, not pixe
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -63,6 +65,31 @@ class EncoderAttention(Probe):
 
 
 @dataclass
+class _Look:
+    """One view of a batch: every measure by layer, [b h 5] each, or what is wrong with its blocks."""
+
+    distance: Float[Tensor, "b t t"]
+    layers: list[Float[Tensor, "b h 5"]] = field(default_factory=list)
+    problem: str = ""
+
+
+def measures(maps: Float[Tensor, "b h q k"], distance: Float[Tensor, "b t t"]) -> Float[Tensor, "b h 5"]:
+    """`MEASURES` of one layer's maps, means over the queries of patches; `distance` between the patches at hand."""
+    num_prefix = maps.shape[-1] - distance.shape[-1]
+    rows = maps[:, :, num_prefix:]
+    to_patches = rows[..., num_prefix:]
+    share = to_patches.sum(-1, keepdim=True)
+    values = [
+        mean_distance(to_patches, distance).mean(2),
+        entropy(rows).mean(2),
+        normalised_mutual_information(to_patches / share.clamp(min=TINY)),
+        head_divergence(rows),
+        1 - share.mean((2, 3)),
+    ]
+    return torch.stack([value.double() for value in values], dim=-1)
+
+
+@dataclass
 class _EncoderAttention:
     probe: EncoderAttention
     model: MaskedImageModel
@@ -71,46 +98,45 @@ class _EncoderAttention:
         self.table = patch_distances(self.model.grid).to(self.model.device)
         self.values, self.overall, self.uniform = RunningMean(), RunningMean(), RunningMean()
 
-    def update(self, batch: Batch) -> None:
-        whole = Mask.none(len(batch), self.model.num_patches, batch.images.device)
+    def watch(self, batch: Batch) -> None:
+        none = Mask.none(len(batch), self.model.num_patches, batch.images.device)
         masked = batch.masks(self.probe.mask, 1).to(batch.images.device)
-        looks = [self._look(batch.images, mask) for mask in (whole, masked)]
-        values = torch.stack([values for values, _ in looks], dim=1)
+        batch.watch(self.probe.name, lambda: self._look(none))
+        batch.watch(self.probe.name, lambda: self._look(masked), self.probe.mask)
+
+    def update(self, batch: Batch) -> None:
+        self.watch(batch)
+        looks: list[_Look] = [batch.watched(self.probe.name), batch.watched(self.probe.name, self.probe.mask)]
+        for look in looks:
+            self.probe.require(not look.problem, look.problem)
+        values = torch.stack([torch.stack(look.layers, dim=1) for look in looks], dim=1)
         self.values.add(values)
         self.overall.add(values.mean((2, 3)))
-        self.uniform.add(torch.stack([uniform for _, uniform in looks], dim=1))
+        self.uniform.add(torch.stack([self._of_uniform(look.distance) for look in looks], dim=1))
 
-    def _look(self, images: Tensor, mask: Mask) -> tuple[Float[Tensor, "b l h 5"], Float[Tensor, "b 2"]]:
-        """Every measure by layer and head; distance and entropy of uniform attention."""
+    def _of_uniform(self, distance: Float[Tensor, "b t t"]) -> Float[Tensor, "b 2"]:
+        """Distance and entropy of uniform attention."""
+        tokens = torch.full_like(distance[:, 0, 0], math.log(self.model.num_prefix + distance.shape[1]))
+        return torch.stack([distance.mean((1, 2)), tokens], dim=1)
+
+    @contextmanager
+    def _look(self, mask: Mask) -> Iterator["_Look"]:
+        """Measures of each layer while inside; the patches that have tokens are known before, because hooks fire during it."""
         num_prefix = self.model.num_prefix
-        # the patches that have tokens are known before the forward pass, because hooks fire during it
-        places = Mask.none(len(mask), mask.num_patches, images.device).visible
-        if not self.model.encodes_hidden:
-            places = mask.visible
-        distance = self.table[places[:, :, None], places[:, None, :]]
-        layers: list[Tensor] = []
+        places = mask.visible
+        if self.model.encodes_hidden:
+            places = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
+        look = _Look(self.table[places[:, :, None], places[:, None, :]])
 
         def see(layer: int, maps: Tensor) -> None:
-            self.probe.require(
-                maps.shape[-1] == num_prefix + places.shape[1],
-                f"blocks that see {num_prefix} prefix tokens and {places.shape[1]} patches, got {maps.shape[-1]} tokens",
-            )
-            rows = maps[:, :, num_prefix:]
-            to_patches = rows[..., num_prefix:]
-            share = to_patches.sum(-1, keepdim=True)
-            values = [
-                mean_distance(to_patches, distance).mean(2),
-                entropy(rows).mean(2),
-                normalised_mutual_information(to_patches / share.clamp(min=TINY)),
-                head_divergence(rows),
-                1 - share.mean((2, 3)),
-            ]
-            layers.append(torch.stack([value.double() for value in values], dim=-1))
+            if maps.shape[-1] == num_prefix + places.shape[1]:
+                look.layers.append(measures(maps, look.distance))
+            else:
+                expected = f"{num_prefix} prefix tokens and {places.shape[1]} patches"
+                look.problem = f"blocks that see {expected}, got {maps.shape[-1]} tokens"
 
-        with torch.no_grad(), watch_attention(self.model.blocks, see):
-            self.model.encode(images, mask)
-        tokens = torch.full_like(distance[:, 0, 0], math.log(num_prefix + places.shape[1]))
-        return torch.stack(layers, dim=1), torch.stack([distance.mean((1, 2)), tokens], dim=1)
+        with watch_attention(self.model.blocks, see):
+            yield look
 
     def result(self) -> xr.Dataset:
         assert self.uniform.mean is not None

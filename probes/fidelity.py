@@ -101,33 +101,37 @@ class _Fidelity:
         truth = self.model.to_pixels(batch.images)
         # unmasked images: every patch of the picture is a prediction
         none = Mask.none(len(batch), self.model.num_patches, batch.images.device)
-        pictures = self._pictures(batch.images, none, batch.unmasked().pred)
+        guess = None if self.fresh is None else batch.of(self.fresh).unmasked().pred
+        pictures = self._pictures(batch.images, none, batch.unmasked().pred, guess)
         self.unmasked.add(torch.stack([measures(picture, truth) for picture in pictures], dim=1))
 
         # masked images: visible patches are pasted
         of_ratios = []
         for strategy in self.strategies.values():
             mask, out = batch.masked(strategy, 1)
+            guess = None if self.fresh is None else batch.of(self.fresh).masked(strategy, 1)[1].pred
             hidden = by_pixel(mask, self.model.grid, self.model.patch_size)
-            pasted = [torch.where(hidden, part, truth) for part in self._pictures(batch.images, mask, out.pred)]
+            pasted = [torch.where(hidden, part, truth) for part in self._pictures(batch.images, mask, out.pred, guess)]
             whole = torch.stack([measures(picture, truth) for picture in pasted], dim=1)
             # pasted pixels have no error, so the mean over hidden ones follows
             of_ratios.append(torch.cat([whole, whole[..., -1:] / mask.ratio], dim=-1))
         self.masked.add(torch.stack(of_ratios, dim=1))
 
     def _pictures(
-        self, images: Float[Tensor, "b c h w"], mask: Mask, pred: Float[Tensor, "b n p"]
+        self,
+        images: Float[Tensor, "b c h w"],
+        mask: Mask,
+        pred: Float[Tensor, "b n p"],
+        guess: Float[Tensor, "b n p"] | None,
     ) -> list[Float[Tensor, "b c h w"]]:
-        """Every predictor's picture, all patches predicted, pixels clipped to [0, 1]."""
+        """Every predictor's picture, all patches predicted, pixels clipped to [0, 1]; `guess` is the untrained network's."""
         model = self.model
         patches = patchify(images, model.patch_size)
         neighbour = nearest_visible(mask, model.grid) if mask.hidden.shape[1] else None
         found = self._denormalised(pred, patches, neighbour)
         other = nearest_other(model.grid, images.device).expand(len(images), -1) if neighbour is None else neighbour
         found += [take(patches, other), mean_colour(patches, mask, model.config.channels)]
-        if self.fresh is not None:
-            with torch.no_grad():
-                guess = self.fresh(images, mask).pred
+        if guess is not None:
             found.append(self._denormalised(guess, patches, neighbour)[0])
         return [model.to_pixels(unpatchify(part, model.grid, model.patch_size)).clamp(0, 1) for part in found]
 

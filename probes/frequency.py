@@ -26,7 +26,7 @@ from lcmae.patches import Grid, patchify
 from lcmae.shapes import Float
 from probes.base import Batch, Images, Probe, batches, unchanged, variable, with_sem
 from probes.jackknife import GroupedSums
-from probes.layers import Layers, layers, layers_of
+from probes.layers import Layers, layers, layers_of, watch_layers
 from probes.statistics import RunningMean
 from probes.untrained import untrained
 
@@ -77,11 +77,16 @@ class _Frequency:
         self.networks = NETWORKS if self.fresh is not None else NETWORKS[:1]
         self.sets = [Sets(self.num_images, self.probe.set_size) for _ in self.networks]
 
+    def watch(self, batch: Batch) -> None:
+        for model in (self.model, self.fresh):
+            if model is not None:
+                watch_layers(batch.of(model))
+
     def update(self, batch: Batch) -> None:
         patches = patchify(batch.images, self.model.patch_size)
         of_networks = [layers_of(batch)]
         if self.fresh is not None:
-            of_networks.append(layers(self.fresh, batch.images))
+            of_networks.append(layers_of(batch.of(self.fresh)))
 
         amplitudes = []
         for of_network, sets in zip(of_networks, self.sets, strict=True):

@@ -28,7 +28,7 @@ from probes.base import Batch, Images, Probe, ProbeError, variable, with_sem
 from probes.corruptions import PARAMETERS, SEVERITIES, corrupt
 from probes.finetune import Classifier, finetune
 from probes.judges import JUDGES, Bank, with_interval
-from probes.layers import Layers, layers, layers_of
+from probes.layers import Layers, layers, layers_of, watch_layers
 from probes.linear_probe import fit
 from probes.sample import ImageSample
 from probes.statistics import RunningMean
@@ -143,6 +143,10 @@ class _Transfer:
         self.banks: dict[str, Bank] = {}
         self.tuned: dict[str, Classifier] = {}
 
+    def watch(self, batch: Batch) -> None:
+        for network in self.networks.values():
+            watch_layers(batch.of(network))
+
     def update(self, batch: Batch) -> None:
         labels = self._labels(batch)
         if not self.banks:
@@ -231,10 +235,7 @@ class _Transfer:
             f"images of the classes 0 to {self.num_classes - 1} of its training images, "
             f"got {int(labels.min())} to {int(labels.max())}",
         )
-        seen = {
-            name: layers_of(batch) if network is self.model else layers(network, batch.images, decoder=False)
-            for name, network in self.networks.items()
-        }
+        seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
         for name, features in self._features(seen, self.model.to_pixels(batch.images)).items():
             opinions = self.banks[name].judge(features)
             self._count(name, opinions.right(labels))

