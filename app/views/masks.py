@@ -16,7 +16,7 @@ from app import picks
 from app.figures import comparison as figures
 from app.figures import masks as mask_figures
 from app.stored import Stamp, stamp
-from app.views import Page
+from app.views import Page, take_away
 from app.views.page import Shown
 from app.views.probe_page import PLOTLY, choose, draw, heading
 from lcmae.errors import InputError
@@ -38,6 +38,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     heading(page.title, SAYS, TERMS)
     strategies()
     comparisons(picked)
+    take_away.link()
 
 
 # --- strategies ---
@@ -80,7 +81,7 @@ def strategies() -> None:
     numbers = {
         name: st.column_config.NumberColumn(format="%.3f") for name in table.columns if table[name].dtype.kind == "f"
     }
-    st.dataframe(table, hide_index=True, column_config=numbers)
+    take_away.table(table, "mask-diagnostics", column_config=numbers)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -148,20 +149,18 @@ def comparisons(picked: picks.Picks) -> None:
     y = choose("upwards", columns)
     x = choose("across", ["ratio", *(name for name in columns if name != "ratio")])
     st.caption("A dot is a run. Click dots to pick their runs for all pages.")
+    figure, key = figures.scatter(table, x, y), f"compare-scatter-{name}-{x}-{y}"
     st.plotly_chart(
-        figures.scatter(table, x, y),
-        key=f"compare-scatter-{name}-{x}-{y}",
+        figure,
+        key=f"figure-{key}",
         config=PLOTLY,
-        on_select=lambda: take(picked, found[name], f"compare-scatter-{name}-{x}-{y}"),
+        on_select=lambda: take(picked, found[name], f"figure-{key}"),
         selection_mode="points",
         alt=f"{table[y].attrs['long_name']} against {table[x].attrs['long_name']}, a dot for each run",
     )
+    take_away.figure_files(figure, key)
     st.subheader("Table")
-    st.dataframe(frame(table), hide_index=True)
-    st.download_button(
-        "Table as CSV", frame(table).to_csv(index=False), "comparison.csv", "text/csv", icon=":material/download:",
-        on_click="ignore",
-    )  # fmt: skip
+    take_away.table(frame(table), "comparison", parquet=found[name].read_bytes)
 
 
 def tables_below(root: Path) -> dict[str, Path]:

@@ -1,8 +1,7 @@
 """Shows a probe's page: two sentences, figures, table, where the numbers come from, files to take away."""
 
 import shlex
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,14 @@ import xarray as xr
 from app import picks, stored
 from app.figures import table
 from app.glossary import GLOSSARY
-from app.views import Page
+from app.views import Page, take_away
 from app.views.page import ProbePage, Shown
 
-PLOTLY = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+PLOTLY = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    "toImageButtonOptions": {"format": "png", "scale": 2},
+}
 
 
 def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
@@ -36,18 +39,19 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     for number, shown in enumerate(content.shown(found.results, choose)):
         draw(shown, f"{content.probe}-{number}")
     st.subheader("Numbers")
-    numbers = table.scalars(found.results)
-    st.dataframe(numbers, hide_index=True, column_config=number_format())
-    st.download_button(
-        "Table as CSV", numbers.to_csv(index=False), f"{content.probe}.csv", "text/csv", icon=":material/download:",
-        on_click="ignore",
-    )  # fmt: skip
+    take_away.table(table.scalars(found.results), content.probe, column_config=number_format())
     st.subheader("Where this comes from")
-    st.dataframe(table.provenance(found.results), hide_index=True)
+    take_away.table(table.provenance(found.results), f"{content.probe}-provenance")
+    st.subheader("Take it away")
+    take_away.link(**pinned(found.steps))
+    take_away.result_files(
+        {name: stored.result_path(picked.runs[name], step, content.probe) for name, step in found.steps.items()},
+        content.probe,
+    )
     commands = [
         again(content.probe, picked.runs[name], step, found.results[name]) for name, step in found.steps.items()
     ]
-    st.caption("The same numbers in a terminal:")
+    st.caption("The same numbers in a terminal; with `--out FOLDER` behind it, computed anew and put there:")
     st.code("\n".join(commands), language="bash", wrap_lines=True)
 
 
@@ -83,20 +87,11 @@ def choose(question: str, options: Sequence[Any]) -> Any:
 
 
 def draw(shown: Shown, key: str) -> None:
-    """A figure, its words, and the file to take away."""
+    """A figure, its words, and the files to take away."""
     st.subheader(shown.title)
     st.caption(shown.caption)
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=shown.caption)
-    st.download_button(
-        "Figure as HTML",
-        partial(shown.figure.to_html, include_plotlyjs=True, full_html=True),
-        f"{key}.html",
-        "text/html",
-        key=f"html-{key}",
-        type="tertiary",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    take_away.figure_files(shown.figure, key)
 
 
 def number_format() -> dict[str, Any]:
@@ -105,11 +100,20 @@ def number_format() -> dict[str, Any]:
     return {name: st.column_config.NumberColumn(format="%.4g") for name in names}
 
 
+def pinned(steps: Mapping[str, int]) -> dict[str, str]:
+    """The step for a link, in place of `newest`, which will be another one some day; nothing where the runs' steps differ."""
+    known = set(steps.values())
+    return {"step": str(known.pop())} if len(known) == 1 else {}
+
+
 def again(probe: str, path: Path, step: int, result: xr.Dataset) -> str:
-    """The command that computes this result once more: as it was stored, else put together from what is known."""
-    if "command" in result.attrs:
-        return str(result.attrs["command"])
+    """The command that computes this result once more: as it was stored, for the run where it lies now; else put together
+    from what is known."""
     command = stored.probe_command(probe, path, step)
+    words = shlex.split(str(result.attrs.get("command", "")))
+    if "--checkpoint" in words[:-1]:
+        words[words.index("--checkpoint") + 1] = str(stored.step_path(path, step))
+        return shlex.join(words)
     if "data" in result.attrs:
         command += f" --data {shlex.quote(str(result.attrs['data']))}"
     return f"{command} --images {result.attrs.get('num_images', 500)}"

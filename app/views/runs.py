@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import picks, stored
 from app.glossary import GLOSSARY
-from app.views import Page
+from app.views import Page, take_away
 from app.views.probe_page import ask_for_runs
 
 COLUMNS = {
@@ -62,9 +62,8 @@ def show(page: Page, picked: picks.Picks) -> None:
     running = [name for name, path in picked.runs.items() if stored.is_running(path)]
     if running:
         st.caption(f":material/sync: being trained: {', '.join(running)}. The Training page follows them.")
-    st.download_button(
-        "Table as CSV", table.to_csv(index=False), "runs.csv", "text/csv", icon=":material/download:", on_click="ignore"
-    )
+    take_away.table_files(table, "runs")
+    take_away.link()
 
 
 def take(picked: picks.Picks, table: pd.DataFrame) -> None:

@@ -5,7 +5,7 @@ import xarray as xr
 
 from app import picks, stored
 from app.figures import training as figures
-from app.views import Page
+from app.views import Page, take_away
 from app.views.curves import SAYS, TERMS, all_curves
 from app.views.probe_page import ask_for_runs, draw, heading
 from lcmae.errors import InputError
@@ -23,6 +23,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     if running:
         st.caption(f":material/sync: followed while they are trained: {', '.join(running)}")
     st.fragment(curves, run_every=EVERY if running else None)(picked)
+    take_away.link()
 
 
 def curves(picked: picks.Picks) -> None:

@@ -1,15 +1,24 @@
 """A real Chromium on a real server: every page is drawn, nobody else is asked for anything, picks travel by link."""
 
+import csv
 import http.client
+import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import made
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+from playwright.sync_api import Page
 from served import CHROMIUM, browser_page, path_of, server, settle
 
 from app.views import PAGES
+from probes.store import save_result
 
 pytestmark = [
     pytest.mark.browser,
@@ -19,13 +28,19 @@ DRAWN = [page for page in PAGES if page.name == "training" or page.name in made.
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server over two runs with results, and one without."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with results, and one without."""
     root = tmp_path_factory.mktemp("runs")
     made.run(root / "a")
     made.run(root / "n", normalised=True)
     made.run(root / "bare", results=False)
-    with server(root) as found:
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    """A server over them."""
+    with server(runs) as found:
         yield found
 
 
@@ -78,18 +93,75 @@ def test_ticked_runs_are_the_pick_of_all_pages_and_of_the_link(address: str):
         assert "bare, step 40" in page.inner_text("[data-testid=stMain]")
 
 
+def downloaded(page: Page, name: str, place: int = 0) -> bytes:
+    """What the button of this name, the `place`-th of the page, downloads."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).nth(place).click()
+    return Path(download.value.path()).read_bytes()
+
+
 def test_a_figure_and_the_table_can_be_taken_away(address: str):
-    with browser_page() as page:
+    with browser_page(dark=True) as page:
+        watch = Watch(page)
         page.goto(f"{address}/local_contrast?runs=a")
         settle(page, 2)
-        with page.expect_download() as figure:
-            page.get_by_role("button", name="Figure as HTML").first.click()
-        text = Path(figure.value.path()).read_text()
-        assert "plotly.js v" in text
-        assert "masked loss (squared error)" in text
-        with page.expect_download() as table:
-            page.get_by_role("button", name="Table as CSV").click()
-        assert Path(table.value.path()).read_text().startswith("run,quantity,part,value")
+        width = page.locator(".js-plotly-plot").first.bounding_box()["width"]  # type: ignore[index]
+        picture = Image.open(io.BytesIO(downloaded(page, "PNG")))
+        assert picture.format == "PNG"
+        assert picture.width == pytest.approx(2 * width, abs=2)
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255), "on paper, whatever the page's theme is"
+        drawing = ElementTree.fromstring(downloaded(page, "SVG"))
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "masked loss (squared error)" in "".join(drawing.itertext())
+        html = downloaded(page, "HTML").decode()
+        assert "plotly.js v" in html
+        assert "masked loss (squared error)" in html
+        table = downloaded(page, "CSV").decode()
+        assert table.startswith("run,quantity,part,value")
+        stored = pd.read_parquet(io.BytesIO(downloaded(page, "Parquet")))
+        written = pd.DataFrame(csv.DictReader(io.StringIO(table)))
+        assert list(stored) == list(written)
+        digits = ["" if np.isnan(value) else str(value) for value in stored["value"]]
+        assert digits == written["value"].tolist(), "every digit"
+        assert watch.complaints == []
+        assert watch.hosts <= {"127.0.0.1", None}
+
+
+def test_what_is_downloaded_is_what_is_stored(address: str, runs: Path):
+    with browser_page() as page:
+        page.goto(f"{address}/reconstruction?runs=a&runs=n")
+        settle(page, 2)
+        for name in ("a", "n"):
+            found = downloaded(page, f"reconstruction.nc of {name}")
+            assert found == (runs / name / "probes" / "000040" / "reconstruction.nc").read_bytes()
+
+
+def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(address: str, runs: Path):
+    with browser_page() as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(f"{address}/reconstruction?runs=a")
+        settle(page, 2)
+        numbers = downloaded(page, "CSV")
+        page.get_by_role("button", name="Copy link to this sight").click()
+        field = page.get_by_label("address of this sight")
+        field.wait_for()
+        link = field.input_value()
+        page.locator("output", has_text="copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == link
+    assert link == f"{address}/reconstruction?runs=a&step=40"
+    newer = runs / "a" / "probes" / "000060" / "reconstruction.nc"
+    newer.parent.mkdir()
+    save_result(made.reconstruction(seed=9), newer)
+    try:
+        with browser_page() as page:
+            page.goto(link)
+            settle(page, 2)
+            assert downloaded(page, "CSV") == numbers
+            page.goto(f"{address}/reconstruction?runs=a")
+            settle(page, 2)
+            assert downloaded(page, "CSV") != numbers, "or the pin was not needed"
+    finally:
+        shutil.rmtree(newer.parent)
 
 
 @pytest.mark.parametrize(("host", "is_served"), [("127.0.0.1", True), ("localhost", True), ("evil.example", False)])
