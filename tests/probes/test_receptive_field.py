@@ -20,7 +20,14 @@ from lcmae.patches import patchify
 from lcmae.settings import parse
 from probes.base import ProbeError, batches, run_probes
 from probes.hooks import block_outputs
-from probes.receptive_field import GradientField, ReceptiveField, pixel_distances, reach_of_mass, with_patch
+from probes.receptive_field import (
+    GradientField,
+    ReceptiveField,
+    pixel_distances,
+    reach_of_mass,
+    spaced_layers,
+    with_patch,
+)
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
 
@@ -262,6 +269,40 @@ def test_only_the_first_images_are_looked_at(num_images: int, images: Tensor) ->
     assert some.attrs["images_used"] == alone.attrs["images_used"] == num_images
     np.testing.assert_allclose(some.field, alone.field, rtol=1e-5)
     assert some.image_radius_sem.sel(target="token").isnull().all() == (num_images == 1)
+
+
+def test_layers_are_evenly_spaced_with_first_and_last() -> None:
+    assert spaced_layers(12, 6) == [0, 2, 4, 7, 9, 11]
+    assert spaced_layers(4, 6) == [0, 1, 2, 3]
+    assert spaced_layers(1, 6) == spaced_layers(1, 1) == [0]
+    assert spaced_layers(5, 1) == [4]
+    for depth in range(2, 40):
+        for count in range(2, 9):
+            found = spaced_layers(depth, count)
+            assert (found[0], found[-1], len(found)) == (0, depth - 1, min(count, depth))
+            assert max(np.diff(found)) - min(np.diff(found)) <= 1
+
+
+def test_fewer_layers_have_the_same_fields(images: Tensor) -> None:
+    model = lively(tiny_mae())
+    every = run_probes([PROBE], model, images, seed=1).datasets["receptive_field"]
+    last = run_probes([PROBE.model_copy(update={"num_layers": 1})], model, images, seed=1).datasets["receptive_field"]
+    assert every.layer.values.tolist() == list(range(1, len(model.blocks) + 1))
+    assert last.layer.values.tolist() == [len(model.blocks)]
+    np.testing.assert_allclose(last.depth_field, every.depth_field.isel(layer=[-1]), rtol=1e-5)
+    np.testing.assert_allclose(last.field, every.field, rtol=1e-5)
+
+
+def test_masks_that_go_together_have_the_fields_they_have_alone(images: Tensor) -> None:
+    model = lively(tiny_mae())
+    probe = parse(ReceptiveField, {"masks": ["random", "block"], "ratios": [0.5, 0.75]})
+    together = run_probes([probe], model, images, seed=1).datasets["receptive_field"]
+    for kind in probe.masks:
+        for ratio in probe.ratios:
+            only = parse(ReceptiveField, {"masks": [kind], "ratios": [ratio]})
+            alone = run_probes([only], model, images, seed=1).datasets["receptive_field"]
+            view = f"{kind} {ratio:g}"
+            np.testing.assert_allclose(together.field.sel(view=view), alone.field.sel(view=view), rtol=1e-4, atol=1e-8)
 
 
 def test_without_prediction_there_are_tokens_and_no_numbers_made_up(images: Tensor, rng: torch.Generator) -> None:
