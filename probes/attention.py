@@ -64,9 +64,7 @@ def head_divergence(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
 
 def part(running: RunningMean, which: int | slice) -> RunningMean:
     """Some of the last axis of what was averaged."""
-    assert running.mean is not None
-    assert running.squares is not None
-    return RunningMean(running.count, running.mean[..., which], running.squares[..., which])
+    return running.part(which)
 
 
 class PositionalShare:

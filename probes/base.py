@@ -351,9 +351,14 @@ def with_sem(
         name: variable(dims, running.mean, long_name, units, **attrs),
         f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),
     }
-    groups = running.group_means
-    if groups is not None:
-        words = f"mean of every {NUM_GROUPS}th image: {long_name}"
-        axes = ("group", *((dims,) if isinstance(dims, str) else dims))
-        result[f"{name}_groups"] = variable(axes, groups, words, units, num_images=running.count)
-    return result
+    means = running.group_means
+    return result if means is None else {**result, **by_groups(dims, means, running.count, name, long_name, units)}
+
+
+def by_groups(
+    dims: tuple[str, ...] | str, means: Float[Tensor, "g ..."], count: int, name: str, long_name: str, units: str = "1"
+) -> Mapping[str, xr.Variable]:
+    """`name_groups`: means over interleaved groups of `count` images (`RunningMean.group_means`)."""
+    axes = ("group", *((dims,) if isinstance(dims, str) else dims))
+    words = f"mean of every {NUM_GROUPS}th image: {long_name}"
+    return {f"{name}_groups": variable(axes, means, words, units, num_images=count)}

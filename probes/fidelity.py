@@ -151,14 +151,14 @@ class _Fidelity:
         assert self.unmasked.mean is not None
         result = {}
         for place, (name, (long_name, units)) in enumerate(MEASURES.items()):
-            of_whole = _part(self.unmasked, place)
+            of_whole = self.unmasked.part(place)
             named = f"{long_name} of predictions from unmasked images", units
             result |= with_sem("predictor", of_whole, f"{name}_unmasked", *named)
             result |= with_sem(
-                ("ratio", "predictor"), _part(self.masked, place), name, f"{long_name}, visible patches pasted", units
+                ("ratio", "predictor"), self.masked.part(place), name, f"{long_name}, visible patches pasted", units
             )
         named = "mean squared error of hidden pixels", MEASURES["mse"][1]
-        result |= with_sem(("ratio", "predictor"), _part(self.masked, len(MEASURES)), "mse_hidden", *named)
+        result |= with_sem(("ratio", "predictor"), self.masked.part(len(MEASURES)), "mse_hidden", *named)
         ratio = "ratio", list(self.strategies), {"long_name": "masking ratio", "units": "1"}
         return xr.Dataset(
             result,
@@ -230,10 +230,3 @@ def nearest_other(grid: Grid, device: torch.device) -> Int[Tensor, " n"]:
     """For every patch the nearest other one (ties to the first in raster order; itself where it is the only one)."""
     place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
     return torch.cdist(place, place).fill_diagonal_(math.inf).argmin(1).to(device)
-
-
-def _part(whole: RunningMean, place: int) -> RunningMean:
-    """One measure out of the last axis."""
-    assert whole.mean is not None
-    assert whole.squares is not None
-    return RunningMean(whole.count, whole.mean[..., place], whole.squares[..., place])

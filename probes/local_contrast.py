@@ -7,6 +7,7 @@ The same split is made of the encoder's tokens, whose variance has a share from 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, Probe, variable
+from probes.base import Batch, Probe, by_groups, variable
 from probes.reconstruction import draw
 from probes.statistics import RunningCovariance, RunningGroupMeans, RunningMean
 
@@ -109,6 +110,7 @@ class _LocalContrast:
             "term_sem": variable(
                 "part", [sems[name] for name in TERMS], "standard error over images: part of the loss", units
             ),
+            **self._groups(units),
             "collapse": variable(
                 "part", [collapse[name] for name in TERMS], "the same for the best constant prediction", units
             ),
@@ -140,6 +142,19 @@ class _LocalContrast:
                 )
         coordinates = {"part": list(TERMS), "source": ["mask", "patch", "image"], "quantity": list(self.positions)}
         return xr.Dataset(result, coordinates, {"definition": "lcmae's own (DESIGN.md), not the LC-MAE paper's"})
+
+
+    def _groups(self, units: str) -> Mapping[str, xr.Variable]:
+        """Means by group, for paired differences: of the loss, and of the parts that are means over images."""
+        per_image = self.residual.per_image
+        means = per_image.group_means
+        assert means is not None
+        loss, parts = means[:, 0], means.new_full((len(means), len(TERMS)), math.nan)
+        parts[:, :2] = means[:, 1:]
+        return {
+            **by_groups((), loss, per_image.count, "loss", "masked loss", units),
+            **by_groups("part", parts, per_image.count, "term", "part of the masked loss", units),
+        }
 
 
 class NestedVariance:

@@ -2,11 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lcmae.shapes import Float
+
+NUM_GROUPS = 32
+"""Groups of images whose means are kept, so that two results over the same images can be compared in pairs."""
+
+GROUPED = 64
+"""Means of more numbers than these (maps, curves) are not kept by group."""
 
 _ROUNDING = 1e-13
 """Of a squared length: a few times float32's epsilon, squared."""
@@ -14,16 +21,26 @@ _ROUNDING = 1e-13
 
 @dataclass
 class RunningMean:
-    """Mean and standard error over images of one or many numbers, by Chan's merge of centred second moments."""
+    """Mean and standard error over images of one or many numbers, by Chan's merge of centred second moments.
+
+    Image i also counts in group i mod `NUM_GROUPS`, whose sums are kept: a flat cost, and a difference of two models has a
+    paired error by them (`app.differences`).
+    """
 
     count: int = 0
     mean: Tensor | None = None
     squares: Tensor | None = None
+    group_sums: Tensor | None = None
+    """[NUM_GROUPS ...]; None for more than `GROUPED` numbers an image."""
 
     def add(self, values: Float[Tensor, "b ..."]) -> None:
         """Take in one value (of any shape) an image."""
         values = values.detach().double().cpu()
         count, mean = len(values), values.mean(0)
+        if mean.numel() <= GROUPED:
+            if self.group_sums is None:
+                self.group_sums = values.new_zeros(NUM_GROUPS, *mean.shape)
+            self.group_sums.index_add_(0, (self.count + torch.arange(count)) % NUM_GROUPS, values)
         squares = (values - mean).square().sum(0)
         if self.mean is None or self.squares is None:
             self.count, self.mean, self.squares = count, mean, squares
@@ -34,6 +51,20 @@ class RunningMean:
         self.mean = self.mean + step * (count / total)
         self.count = total
 
+    def part(self, which: Any) -> "RunningMean":
+        """Of the numbers at `which` along the last axis."""
+        assert self.mean is not None
+        assert self.squares is not None
+        sums = None if self.group_sums is None else self.group_sums[..., which]
+        return RunningMean(self.count, self.mean[..., which], self.squares[..., which], sums)
+
+    @property
+    def group_means(self) -> Tensor | None:
+        """Means of the groups, [NUM_GROUPS ...]; NaN where there are fewer images than groups."""
+        if self.group_sums is None:
+            return None
+        return self.group_sums / group_sizes(self.count).reshape(-1, *[1] * (self.group_sums.ndim - 1))
+
     @property
     def sem(self) -> Tensor:
         """Standard error of the mean over images; NaN for a single image."""
@@ -41,6 +72,11 @@ class RunningMean:
         if self.count < 2:
             return torch.full_like(self.squares, math.nan)
         return (self.squares / (self.count - 1) / self.count).sqrt()
+
+
+def group_sizes(count: int) -> Float[Tensor, " g"]:
+    """Images in each group of `count` images."""
+    return torch.bincount(torch.arange(count) % NUM_GROUPS, minlength=NUM_GROUPS).double()
 
 
 @dataclass

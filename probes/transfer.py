@@ -11,6 +11,7 @@ training images are kept (float32, images x layers x 2 x width, up to `train_ima
 Baselines: a network with fresh weights, raw pixels (averaged to at most 32 x 32), and the commonest class of the training images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.shapes import Float, Int
-from probes.base import Batch, Images, Probe, ProbeError, variable, with_sem
+from probes.base import Batch, Images, Probe, ProbeError, by_groups, variable, with_sem
 from probes.corruptions import PARAMETERS, SEVERITIES, corrupt
 from probes.finetune import Classifier, finetune
 from probes.judges import JUDGES, Bank, with_interval
@@ -289,6 +290,7 @@ class _Transfer:
                 count,
                 "accuracy",
             ),
+            **self._groups(judged),
             **with_interval(
                 "majority_accuracy", (), mean["majority"], count, "accuracy of the commonest training class"
             ),
@@ -332,6 +334,11 @@ class _Transfer:
             "corruptions": "lcmae's own parameters (corruptions.py), not CIFAR-10-C's",
         }
         return xr.Dataset(result, {name: part for name, part in coordinates.items() if name in used}, attributes)
+
+    def _groups(self, judged: list[str]) -> Mapping[str, xr.Variable]:
+        """Accuracies of groups of images, for paired differences."""
+        means = [part for name in judged if (part := self.right[name].group_means) is not None]
+        return by_groups(("judge", "representation"), torch.cat(means, dim=-1), self.num_images, "accuracy", "accuracy")
 
     def _robustness(self) -> dict[str, xr.Variable]:
         clean, spoiled, overall = self.clean.mean, self.spoiled.mean, self.spoiled_mean.mean

@@ -32,7 +32,7 @@ def _rows(name: str, result: xr.Dataset) -> list[tuple]:
     for key, variable in result.data_vars.items():
         is_number = variable.dtype.kind in "fiub"
         is_drawn = variable.size > MAX_LENGTH or not DRAWN.isdisjoint(variable.dims)
-        if str(key).endswith(("_sem", "_interval")) or not is_number or is_drawn:
+        if str(key).endswith(("_sem", "_interval", "_groups")) or not is_number or is_drawn:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
         low, high = bounds(result, str(key))

@@ -4,6 +4,7 @@ import math
 import weakref
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -16,6 +17,7 @@ from lcmae.models import MAE
 from probes.base import Batch, Probe, ProbeError, batches, checked, run_probes, unchanged, variable, with_sem
 from probes.local_contrast import LocalContrast
 from probes.reconstruction import Reconstruction
+from probes.registry import probe_class
 from probes.statistics import RunningMean
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
@@ -298,3 +300,26 @@ class TestResults:
         # a single number keeps its digits, counts stay whole
         assert float(variable((), torch.tensor(1 / 3, dtype=torch.float64), "a third").values) == 1 / 3
         assert str(variable("x", torch.arange(3), "counts").dtype) == "int64"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("reconstruction", ["error", "error_nearest"]),
+        ("local_contrast", ["loss", "term"]),
+        ("encoder_attention", ["mean_distance"]),
+        ("fidelity", ["ssim_unmasked", "psnr", "mse_hidden"]),
+    ],
+)
+def test_groups_of_images_have_the_mean_of_all(mae: MAE, rng: torch.Generator, name: str, variables: list[str]) -> None:
+    images = torch.randn(35, 3, 8, 12, generator=rng)  # three groups have two images
+    found = probe_class(name)()(mae, images, torch.Generator().manual_seed(1))
+    for variable_name in variables:
+        groups = found[f"{variable_name}_groups"]
+        assert groups.sizes["group"] == 32
+        assert groups.attrs["num_images"] == 35
+        weights = xr.DataArray(np.bincount(np.arange(35) % 32), dims="group")
+        whole = found[variable_name]
+        if variable_name == "term":  # the other two are no means over images
+            groups, whole = (part.sel(part=["invariance", "local_consistency"]) for part in (groups, whole))
+        np.testing.assert_allclose(groups.weighted(weights).mean("group"), whole, rtol=1e-5)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from probes.statistics import RunningCovariance, RunningGroupMeans, RunningMean
+from probes.statistics import NUM_GROUPS, RunningCovariance, RunningGroupMeans, RunningMean, group_sizes
 
 splits = st.lists(st.integers(1, 6), min_size=1, max_size=6)
 seeds = st.integers(0, 1000)
@@ -38,6 +38,35 @@ def test_mean_and_error_of_any_split(sizes: list[int], seed: int, offset: float,
         np.testing.assert_allclose(running.sem.numpy(), sem, rtol=1e-8)
     else:
         assert running.sem.isnan().all()
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), seed=seeds, shape=st.sampled_from([(), (3,)]))
+def test_groups_are_every_32nd_image_of_any_split(sizes: list[int], seed: int, shape: tuple[int, ...]) -> None:
+    batches = vectors(sizes, seed, 0.0, *shape)
+    running = RunningMean()
+    for batch in batches:
+        running.add(batch)
+    everything = torch.cat(batches)
+    found = running.group_means
+    assert found is not None
+    expected = torch.stack([everything[group::NUM_GROUPS].mean(0) for group in range(NUM_GROUPS)])
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    # weighted by their sizes, they have the mean of all
+    weighted = torch.einsum("g,g...->...", group_sizes(running.count), found.nan_to_num()) / running.count
+    torch.testing.assert_close(weighted, running.mean)
+    if shape:
+        part = running.part([2, 0])
+        assert part.group_means is not None
+        torch.testing.assert_close(part.group_means, found[:, [2, 0]], equal_nan=True)
+        torch.testing.assert_close(part.sem, running.sem[[2, 0]], equal_nan=True)
+
+
+def test_groups_of_maps_are_not_kept() -> None:
+    running = RunningMean()
+    running.add(torch.zeros(2, 5, 13))
+    assert running.group_sums is None
+    assert running.group_means is None
+    assert running.part(slice(2)).group_means is None
 
 
 @given(sizes=splits, seed=seeds, offset=offsets)
