@@ -25,6 +25,10 @@ MASKS = (
 """Kinds of `lcmae.masking` that need nothing but a ratio; listed here because importing them imports torch."""
 
 
+MAX_SEED = 2**53 - 1
+"""The largest whole number that a browser counts to."""
+
+
 class Selection(Settings):
     """Every field has a name of its own in the address. None and "" leave the choice to the page."""
 
@@ -58,7 +62,7 @@ class Selection(Settings):
     ratio: float = Field(default=0.75, gt=0, lt=1)
     """Masking ratio."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Draws the mask, as `--seed` of `lcmae probe` does."""
 
     hidden: str = Field(default="", max_length=100_000)
@@ -105,11 +109,9 @@ def current() -> Selection:
     return st.session_state.get(_CHOSEN, Selection())
 
 
-def change(**values: Any) -> Selection:
+def change(**values: Any) -> None:
     """Set fields, in the session and in the address. Raises pydantic's `ValidationError` for values out of range."""
-    chosen = current().changed(**values)
-    _put(chosen)
-    return chosen
+    _put(current().changed(**values))
 
 
 def follow_address() -> Selection:
@@ -156,6 +158,13 @@ def _put(chosen: Selection) -> None:
     for name in shown.keys() - wanted.keys():
         del st.query_params[name]
     st.query_params.update(wanted)
+
+
+def tied(name: str, value: Any, to_field: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
+    """Key and callback of a widget that shows `value` and changes the field `name`; `to_field` turns what it holds into that."""
+    key = f"selection-{name}"
+    st.session_state[key] = value
+    return {"key": key, "on_change": lambda: change(**{name: to_field(st.session_state[key])})}
 
 
 # --- what a selection may hold, given what there is ---

@@ -1,0 +1,150 @@
+"""What one checkpoint says about the selection: the microscope's numbers (`probes.microscope`), each computed once.
+
+sight = see(live.load(place), chosen)
+sight.pictures()["picture_error"]
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from app import live, uploads
+from app.selection import Selection, fit_model, unpack
+from lcmae.errors import InputError
+
+if TYPE_CHECKING:
+    from lcmae.masking import Mask, MaskStrategy
+    from probes.base import Batch
+
+NUM_MASKS = 8
+"""K of the contrast terms, as in the local_contrast probe."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """One model, one image, one mask."""
+
+    loaded: live.Loaded
+    picture: live.Picture
+    chosen: Selection
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.loaded.model.grid
+
+    @property
+    def patch(self) -> int:
+        """The selected patch, in raster order; the middle of the grid where none is."""
+        rows, columns = self.grid
+        return rows // 2 * columns + columns // 2 if self.chosen.patch is None else self.chosen.patch
+
+    @property
+    def encoder_layer(self) -> int:
+        """Block of the encoder, from 1."""
+        return self.chosen.encoder_layer or self.loaded.encoder[0]
+
+    @property
+    def decoder_layer(self) -> int:
+        """Block of the decoder, from 1."""
+        return self.chosen.decoder_layer or self.loaded.decoder[0]
+
+    def pictures(self) -> xr.Dataset:
+        """Image, mask, reconstruction and errors."""
+        from probes import microscope
+
+        return self._answer("pictures", (), lambda: microscope.pictures(self._batch(), self._mask()))
+
+    def attention(self) -> xr.Dataset:
+        """Encoder and decoder attention from the patch, all layers and heads."""
+        from probes import microscope
+
+        patch = self.patch
+        return self._answer("attention", patch, lambda: microscope.attention(self._batch(), self._mask(), patch))
+
+    def receptive_field(self) -> xr.Dataset:
+        """Gradient of the patch's token after the selected block, and of its prediction."""
+        from probes import microscope
+
+        patch, layer = self.patch, self.encoder_layer
+        return self._answer(
+            "receptive_field",
+            (patch, layer),
+            lambda: microscope.receptive_field(self._batch(), self._mask(), patch, layer),
+        )
+
+    def contrast(self) -> xr.Dataset:
+        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has no say in them)."""
+        from probes import microscope
+
+        return self._answer(
+            "contrast", NUM_MASKS, lambda: microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
+        )
+
+    def check(self) -> None:
+        """`InputError` where the strategy cannot be drawn on this grid."""
+        self._strategy()
+
+    def _answer(self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        chosen = self.chosen
+        # what decides the mask, beside the image: an edited one says it all
+        mask = (chosen.mask, chosen.ratio, chosen.seed, "" if what == "contrast" else chosen.hidden)
+        return live.answer(self.loaded, what, (self.picture.key, self.picture.index, mask, settings), compute)
+
+    def _batch(self) -> "Batch":
+        from probes import microscope
+
+        return microscope.batch_of(self.loaded.model, self.picture.pixels, self.picture.index, self.chosen.seed)
+
+    def _strategy(self) -> "MaskStrategy":
+        return live.strategy(self.chosen.mask, self.chosen.ratio, self.grid)
+
+    def _mask(self) -> "Mask":
+        from probes import microscope
+
+        chosen = self.chosen
+        hidden = unpack(chosen.hidden, self.loaded.model.num_patches) if chosen.hidden else None
+        return microscope.mask_of(self._batch(), self._strategy(), hidden)
+
+
+def see(loaded: live.Loaded, chosen: Selection) -> Sight:
+    """The selection through this model. `InputError` where its image is not there, or its mask cannot be drawn."""
+    if chosen.upload:
+        picture = live.uploaded(loaded, chosen.upload)
+    else:
+        picture = live.picture(loaded, chosen.data or loaded.data, chosen.split, chosen.image)
+    sight = Sight(loaded, picture, chosen)
+    sight.check()
+    return sight
+
+
+def fit(loaded: live.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
+    """The selection as far as this model, its data and the server's uploads have it, and phrases for what fell back."""
+    chosen, notices = fit_model(
+        chosen, num_patches=loaded.model.num_patches, encoder=loaded.encoder, decoder=loaded.decoder
+    )
+    if chosen.upload and not uploads.is_kept(chosen.upload):
+        notices = [*notices, "the uploaded image is no longer on this server"]
+        chosen = chosen.changed(upload="")
+    if chosen.data and chosen.data not in live.sources(loaded):
+        notices = [*notices, f"data {chosen.data} cannot be picked here"]
+        chosen = chosen.changed(data="", image=0)
+    if not chosen.upload:
+        try:
+            count = live.num_images(loaded, chosen.data or loaded.data, chosen.split)
+        except InputError as error:
+            # what it was trained on may lie on another machine
+            notices = [*notices, f"{error}, so digits are shown"]
+            chosen = chosen.changed(data="digits", split="test", image=0)
+            count = live.num_images(loaded, "digits", "test")
+        if chosen.image >= count:
+            notices = [*notices, f"there is no image {chosen.image} among {count}"]
+            chosen = chosen.changed(image=0)
+    try:
+        live.strategy(chosen.mask, chosen.ratio, loaded.model.grid)
+    except InputError as error:
+        notices = [*notices, str(error)]
+        chosen = chosen.changed(mask="random", ratio=Selection().ratio)
+    return chosen, notices

@@ -1,0 +1,108 @@
+"""One checkpoint, one image, one mask, one patch: everything that the model says about it, linked.
+
+The page itself asks for the checkpoint. The rest is a fragment, so a click on a patch redraws what belongs to the patch;
+within it, choosing a layer or a head redraws one column.
+"""
+
+from functools import partial
+
+import streamlit as st
+
+from app import live, picks, selection, sight, stored
+from app.selection import Selection, tied
+from app.views import Page
+from app.views.microscope_asked import ask_image, ask_mask
+from app.views.microscope_places import among_others, numbers, take_it_away
+from app.views.microscope_shown import board, encoding_it, filling_in
+from app.views.probe_page import heading
+from lcmae.errors import InputError
+
+SAYS = (
+    "Everything that one checkpoint says about one patch of one image under one mask: click a patch, or move it with the arrow "
+    "keys, and every picture follows. The numbers are the probes' own, for this single image: reconstruction error as in MAE, "
+    "the model's attention, Luo et al.'s receptive field, and contrast terms that are lcmae's own definition."
+)
+
+TERMS = (
+    "patch", "masking ratio", "error", "nearest-patch baseline", "receptive field", "invariance", "local consistency",
+    "normalised targets", "leaky picture",
+)  # fmt: skip
+
+LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
+ENCODER_ONLY = "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """Heading, checkpoint, and the bench with everything else."""
+    heading(page.title, SAYS, TERMS)
+    names = live.names(picked)
+    if not names:
+        st.info(f"There is no checkpoint below `{picked.root}` yet. This trains one on built-in images in a minute:")
+        st.code("lcmae train mae-digits", language="bash")
+        return
+    chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
+    ask_checkpoint(picked, names, chosen)
+    try:
+        place = live.place(picked, chosen.a or names[0], chosen.a_step)
+        with st.spinner(LOADING, show_time=True):
+            chosen, more = sight.fit(live.load(place), chosen)
+    except InputError as error:
+        selection.settle(chosen, notices)
+        st.error("This checkpoint cannot be opened:", icon=":material/block:")
+        st.code(str(error), language=None, wrap_lines=True)
+        return
+    selection.settle(chosen, [*notices, *more])
+    bench(place)
+
+
+def steps_of(picked: picks.Picks, name: str) -> list[int]:
+    """Published steps of a run; none of a file."""
+    return stored.steps_of(picked.runs[name]) if name in picked.runs else []
+
+
+def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> None:
+    """The checkpoint and its step."""
+    name = chosen.a or names[0]
+    with st.container(horizontal=True):
+        st.selectbox("Checkpoint", names, **tied("a", name), width=340)
+        if steps := steps_of(picked, name):
+            newest = picks.NEWEST
+            st.selectbox(
+                "Step",
+                [newest, *map(str, reversed(steps))],
+                **tied(
+                    "a_step",
+                    newest if chosen.a_step is None else str(chosen.a_step),
+                    lambda step: None if step == newest else int(step),
+                ),
+                help="`newest` is the step of the side bar where this run has it, else its newest.",
+                width=120,
+            )
+
+
+@st.fragment
+def bench(place: live.Place) -> None:
+    """Image, mask, board, and all that belongs to the selected patch."""
+    loaded, chosen = live.load(place), selection.current()
+    ask_image(loaded, chosen)
+    editing = ask_mask(chosen)
+    try:
+        seen = sight.see(loaded, chosen)
+    except InputError as error:
+        st.error(str(error), icon=":material/block:")
+        return
+    board(seen, editing)
+    if not loaded.model.has_prediction:
+        st.info(ENCODER_ONLY, icon=":material/info:")
+    filling, encoding = st.columns(2, gap="large")
+    with filling:
+        if loaded.model.has_prediction:
+            filling_in(place)
+    with encoding:
+        encoding_it(place)
+    table, plane = st.columns(2, gap="large")
+    with table:
+        numbers(seen)
+    with plane:
+        among_others(seen)
+    take_it_away(seen)

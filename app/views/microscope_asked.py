@@ -1,0 +1,98 @@
+"""What the microscope asks for beside the checkpoint: image, mask, layer and head. Every answer goes to the one selection."""
+
+import streamlit as st
+
+from app import live, selection, uploads
+from app.selection import Selection, tied
+from app.sight import Sight
+from lcmae.errors import InputError
+
+ALL = "all"
+
+
+def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
+    """Which image: one of a source, or an upload."""
+    data = chosen.data or loaded.data
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Images", live.sources(loaded), **tied("data", data), width=150)
+        st.selectbox("Split", ["test", "train"], **tied("split", chosen.split), width=100)
+        try:
+            last = live.num_images(loaded, data, chosen.split) - 1
+        except InputError:
+            last = 0  # the board says what is wrong
+        st.number_input(
+            "Image",
+            0,
+            last,
+            **tied("image", min(chosen.image, last)),
+            width=120,
+            help=f"0 to {last}, as `lcmae probe` counts them",
+        )
+        with st.popover("Own image", icon=":material/upload:"):
+            st.file_uploader(
+                "PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB; kept in memory for a while, never on the disk",
+                key="microscope-upload",
+                max_upload_size=20,
+                on_change=take_upload,
+            )
+            if problem := st.session_state.get("microscope-refused"):
+                st.error(problem, icon=":material/block:")
+        if chosen.upload:
+            st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
+
+
+def take_upload() -> None:
+    """The uploaded file becomes the image, unless it is refused."""
+    file = st.session_state["microscope-upload"]
+    st.session_state["microscope-refused"] = None
+    if file is None:
+        return
+    try:
+        name = uploads.keep(file.getvalue())
+        uploads.pixels(name, 8, 8, 3)  # refused here, not on the board
+    except InputError as error:
+        st.session_state["microscope-refused"] = str(error)
+        return
+    selection.change(upload=name)
+
+
+def ask_mask(chosen: Selection) -> bool:
+    """Which mask; whether clicks edit it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Mask",
+            selection.MASKS,
+            **tied("mask", chosen.mask),
+            format_func=lambda kind: kind.replace("_", " "),
+            width=170,
+        )
+        st.number_input(
+            "Masking ratio",
+            0.01,
+            0.99,
+            step=0.05,
+            **tied("ratio", chosen.ratio, lambda value: round(value, 4)),
+            width=130,
+        )
+        st.number_input(
+            "Seed", 0, selection.MAX_SEED, **tied("seed", chosen.seed), width=120, help="As `--seed` of `lcmae probe`."
+        )
+        editing = st.toggle("Edit mask", key="microscope-edit", help="A click, or Space, hides a patch or shows it.")
+        if chosen.hidden:
+            st.button("Drawn mask again", on_click=lambda: selection.change(hidden=""), icon=":material/undo:")
+    return editing
+
+
+def ask_layer(what: str, layers: int, heads: int, seen: Sight) -> None:
+    """A block of the encoder or the decoder, and a head of it."""
+    chosen = seen.chosen
+    layer = seen.encoder_layer if what == "encoder" else seen.decoder_layer
+    with st.container(horizontal=True):
+        st.selectbox(f"Layer of the {what}", range(1, layers + 1), **tied(f"{what}_layer", layer), width=150)
+        head = getattr(chosen, f"{what}_head")
+        st.selectbox(
+            "Head",
+            [ALL, *map(str, range(1, heads + 1))],
+            **tied(f"{what}_head", ALL if head is None else str(head), lambda head: None if head == ALL else int(head)),
+            width=90,
+        )
