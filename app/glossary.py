@@ -40,6 +40,11 @@ GLOSSARY = {
     "Fourier amplitude": "how strong a wave of one frequency is in the grid of tokens; frequency in cycles per patch, at most 0.5",
     "linear probe": "a linear classifier upon frozen features, trained on other images by one fixed protocol",
     "corruption": "a way to spoil an image (noise, blur, contrast, ...) at a severity from 1 to 5",
+    "latent": "a number or kind that an image was made from, known because the images are made (`--data hierarchy`)",
+    "shared latents": "the smallest set of latents without which nothing that is visible says anything about what is hidden; its "
+    "level counts from the pixels, textures being 1 (lcmae's reading of Theorem 1 of Kong et al., 2306.04898)",
+    "decodability": "how well a linear map reads latents off frozen features of images it was not fitted on: 0 is the best constant "
+    "answer, 1 is always right",
     "gradient norm": "length of the gradient over all weights, before clipping",
     "learning rate": "AdamW's step size; warm-up, then a cosine to zero",
 }

@@ -14,6 +14,9 @@ from lcmae.models import SIZES, MAEConfig, SimMIMConfig
 from lcmae.objectives import LCMAE, MAE, UMAE, AnyObjective, SimMIM, USimMIM
 
 _DIGITS_ENCODER = {"image_size": 32, "patch_size": 8, "channels": 1, "width": 64, "depth": 4, "heads": 4}
+_SMALL = {
+    "patch_size": 4, "width": 48, "depth": 3, "decoder_width": 48, "decoder_depth": 1, "decoder_heads": 4,
+}  # fmt: skip
 _HALF = Random(ratio=0.5)  # of a 4 x 4 grid; at 0.75 a minute of training does not get past the mean of each place
 _CIFAR_ENCODER = {"image_size": 32, "patch_size": 4, **SIZES["tiny"]}
 
@@ -68,6 +71,23 @@ def usimmim_cifar10() -> RunConfig:
     return _cifar10(USimMIM())
 
 
+def mae_hierarchy() -> RunConfig:
+    """`lcmae train mae-hierarchy`: about a minute; linear accuracy is in docs/results/hierarchy.md, by masking ratio."""
+    return mae_digits().model_copy(
+        update={
+            "data": "hierarchy:images=2048",
+            # a patch is a texture, a unit of two by two is a part
+            "model": MAEConfig.model_validate({**_DIGITS_ENCODER, **_SMALL}),
+            "epochs": 36,
+            "batch_size": 64,
+            "base_lr": 2e-2,
+            "warmup_epochs": 1.5,
+            "monitor_every": 0,
+            "checkpoint_every": 0,
+        }
+    )
+
+
 def _digits(objective: AnyObjective, epochs: int = 72) -> RunConfig:
     is_simmim = isinstance(objective, SimMIM | USimMIM)
     decoder = {} if is_simmim else {"decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4}
@@ -111,6 +131,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
         lcmae_digits,
         simmim_digits,
         usimmim_digits,
+        mae_hierarchy,
         mae_cifar10,
         umae_cifar10,
         lcmae_cifar10,

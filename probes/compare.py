@@ -38,6 +38,8 @@ CELL = "cell.json"
 SETTINGS = "comparison.json"
 _OWN_FIELDS = ("data", "epochs", "warmup_epochs", "seed", "objective.mask", "objective.kind", "ratio_schedule")
 """Fields of a config that the grid decides, so that `set` must not."""
+FAMILIES = ("digits", "hierarchy", "cifar10")
+"""Recipes by the data that they are meant for."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,13 @@ def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
     """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for equal image-mask pairs."""
     family = comparison.recipes
     if family == "auto":
-        family = "digits" if comparison.data == "digits" else "cifar10"
+        kind = comparison.data.partition(":")[0]
+        family = kind if kind in FAMILIES else "cifar10"
     name = f"{cell.objective}-{family}"
     if name not in RECIPES:
         known = ", ".join(recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}"))
         if not known:
-            raise InputError(f"expected recipes digits or cifar10, got {family!r}")
+            raise InputError(f"expected recipes {', '.join(FAMILIES)}, got {family!r}")
         raise InputError(f"expected an objective out of {known}, got {cell.objective!r}")
     base = recipe(name)
     values = base.model_dump(mode="json")

@@ -41,10 +41,11 @@ class Comparison(Settings):
     """Epochs of objectives with one mask an image; those with K masks get this divided by K."""
 
     data: str = "digits"
-    """Where images come from: digits, cifar10, parquet:PATH, folder:PATH, ..."""
+    """Where images come from: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ..."""
 
     recipes: str = "auto"
-    """Family of recipes that models and optimisers come from: digits or cifar10; by default digits for digits, else cifar10."""
+    """Family of recipes that models and optimisers come from: digits, hierarchy or cifar10; by default the data's own, else
+    cifar10."""
 
     set: tuple[str, ...] = ()
     """Changes of every run's config, as FIELD=VALUE: model.depth=2 batch_size=64 limit=500."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lcmae.data import ImageSource, open_source
+from lcmae.data.hierarchy import Made
 from lcmae.models import MaskedImageModel
 from lcmae.shapes import Float
 
@@ -31,6 +32,12 @@ class View:
     def label_names(self) -> tuple[str, ...] | None:
         """Name of each class, where the source knows it."""
         return self.source.label_names
+
+    @property
+    def made(self) -> Made | None:
+        """The latents that these images were made from, where they were made (`--data hierarchy`)."""
+        hierarchy = self.source.images.made
+        return None if hierarchy is None else Made(hierarchy, self.source.images.rows)
 
     def other_split(self, limit: int | None) -> "View":
         """At most `limit` images of the same data's other split: train for test images, and the reverse; never the same."""

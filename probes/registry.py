@@ -20,6 +20,7 @@ PROBES: dict[str, str] = {
     "frequency": "Frequency",
     "transfer": "Transfer",
     "embedding_consistency": "EmbeddingConsistency",
+    "hierarchy": "Hierarchy",
 }
 """Name of the probe (and of its module) -> name of its class."""
 

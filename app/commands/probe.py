@@ -27,7 +27,7 @@ class ProbeArguments(Settings):
     """Run folders (their newest step), steps (RUN/checkpoints/000500), or foreign files."""
 
     data: str | None = None
-    """Images: digits, cifar10, parquet:PATH, folder:PATH, ...; by default what the run was trained on."""
+    """Images: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ...; by default what the run was trained on."""
 
     split: str = "test"
     """train or test."""

@@ -40,5 +40,6 @@ PAGES: tuple[Page, ...] = (
     Page("transfer", "Transfer", ":material/school:"),
     Page("frequency", "Frequency", ":material/waves:"),
     Page("fidelity", "Fidelity", ":material/image_search:"),
+    Page("hierarchy", "Hierarchy", ":material/family_history:"),
     Page("masks", "Mask strategies", ":material/grid_view:", section="Masks", is_probe=False),
 )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from lcmae.data.order import HELD_OUT, balanced_order, held_out
 from lcmae.errors import InputError
 from lcmae.shapes import Int
+
+if TYPE_CHECKING:
+    from lcmae.data.hierarchy import Hierarchy
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Collection:
 
     files: Sequence[Path] = ()
     """The files that hold the images; empty where they cannot be corrupt."""
+
+    made: "Hierarchy | None" = None
+    """What computes these images, whole batches at a time and at the asked size, where they are not read."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,6 +14,7 @@ from lcmae.data.checked import CheckedImages
 from lcmae.data.collection import Collection
 from lcmae.data.decode import MODES, Decoder, Unreadable
 from lcmae.data.folder import folder_images
+from lcmae.data.hierarchy import hierarchy_images
 from lcmae.data.parquet import parquet_images
 from lcmae.data.source import ImageSource
 from lcmae.errors import InputError
@@ -23,6 +24,7 @@ SOURCES = {
     "cifar10": "60,000 photographs at 32x32 pixels, 10 classes",
     "cifar100": "60,000 photographs at 32x32 pixels, 100 classes",
     "stl10": "13,000 labelled photographs at 96x96 pixels, 10 classes",
+    "hierarchy": "images made from a tree of known latents (lcmae/data/hierarchy.py), as hierarchy:depth=4,classes=10,...",
     "parquet:PATH": "a Parquet file, or a folder of them, in Hugging Face's layout: image {bytes, path}, label",
     "folder:PATH": "a folder of image files: one subfolder a class, or flat and without labels",
 }
@@ -62,7 +64,7 @@ def open_source(
     if limit is not None and limit < 1:
         raise InputError(f"expected a limit of at least 1 image, got {limit}")
     home = Path(root or os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
-    images = _find(name, split, channels, home, own_root=root is not None, download=download)
+    images = _find(name, split, decoder, home, own_root=root is not None, download=download)
     if limit is not None:
         images = images.balanced()
     most = len(images) if limit is None else min(limit, len(images))
@@ -95,19 +97,22 @@ def _decoder(image_size: int | tuple[int, int], channels: int) -> Decoder:
     return Decoder(height, width, channels)
 
 
-def _find(name: str, split: str, channels: int, home: Path, *, own_root: bool, download: bool) -> Collection:
+def _find(name: str, split: str, decoder: Decoder, home: Path, *, own_root: bool, download: bool) -> Collection:
     kind, colon, path = name.partition(":")
     if colon and kind in ("parquet", "folder"):
         if not path:
             raise InputError(f"expected a path after {name}")
         where = Path(path).expanduser()
         return parquet_images(where, split) if kind == "parquet" else folder_images(where, split)
-    if name not in SOURCES:
+    if kind not in SOURCES or (colon and kind != "hierarchy"):
         raise InputError(f"expected data to be {', '.join(SOURCES)}; got {name!r}")
+    channels = decoder.channels
     if channels not in (1, 3):
         raise InputError(
             f"{name}: expected 1 or 3 channels, because these images have no alpha channel; got {channels}"
         )
+    if kind == "hierarchy":
+        return hierarchy_images(path, split, decoder.height, decoder.width, channels)
     if name == "digits":
         return digits(split)
     # a checkout keeps what it shares with other checkouts beside itself
@@ -142,6 +147,10 @@ def _decode_all(label: str, images: Collection, decoder: Decoder, pixels: np.nda
 
     def decode(start: int) -> dict[int, str]:
         unreadable = {}
+        if images.made is not None and pixels is not None:
+            part = slice(start, start + _CHUNK)
+            pixels[part] = images.made.pixels(images.rows[part]).numpy()
+            return unreadable
         for position in range(start, min(start + _CHUNK, len(rows))):
             try:
                 image = decoder(images.read(rows[position]))

@@ -116,6 +116,11 @@ class ImageSource:
             yield indices, pixels.to(self.device, non_blocking=True)
 
     def _decode(self, positions: Int[Tensor, " b"]) -> UInt8[Tensor, "b c h w"]:
+        outside = positions[(positions < 0) | (positions >= len(self))]
+        if len(outside):
+            raise IndexError(f"expected positions from 0 to {len(self) - 1}, got {int(outside[0])}")
+        if self.images.made is not None:
+            return self.images.made.pixels(self.images.rows[positions])
         shape = (self.decoder.channels, self.decoder.height, self.decoder.width)
         pixels = np.empty((len(positions), *shape), np.uint8)
         for place, position in enumerate(positions.tolist()):

@@ -88,7 +88,7 @@ def test_compute_is_equal_in_image_mask_pairs() -> None:
         ({"masks": ("spiral",)}, "expected a mask out of random.*got 'spiral'"),
         ({"masks": ("attention",)}, "expected --guide CHECKPOINT"),
         ({"objectives": ("mea",)}, "expected an objective out of mae, umae, lcmae, simmim, usimmim, got 'mea'"),
-        ({"recipes": "imagenet"}, "expected recipes digits or cifar10, got 'imagenet'"),
+        ({"recipes": "imagenet"}, "expected recipes digits, hierarchy, cifar10, got 'imagenet'"),
         ({"units": (5,)}, r"expected a mask unit of at most 3 patches on a 4x4 grid, got 5"),
         ({"probes": ("spectra",)}, "expected a probe out of .* got 'spectra'"),
         ({"set": ("epochs=3",)}, "fields that the grid does not decide, got epochs"),

@@ -583,7 +583,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], mess
 
 
 def test_every_source_has_a_line_of_description() -> None:
-    assert set(SOURCES) == {"digits", "cifar10", "cifar100", "stl10", "parquet:PATH", "folder:PATH"}
+    assert set(SOURCES) == {"digits", "cifar10", "cifar100", "stl10", "hierarchy", "parquet:PATH", "folder:PATH"}
     assert all(text and "\n" not in text for text in SOURCES.values())
 
 

@@ -1,0 +1,205 @@
+"""Pictures of the hierarchy probe: what is read off features by level, and which latents theory says a mask shares."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from app.figures import series, style
+from app.figures.series import Series
+
+MEASURES = {"beyond fresh weights": "gain", "above chance": "skill"}
+"""What decodability is measured from -> variable."""
+
+ENDS_SAY = {"highest": "solid", "lowest": "dot"}
+"""Of all smallest shared sets the one of the highest and the one of the lowest level -> dash."""
+
+
+def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
+    """Decodability of every level from one feature of each run, from that of fresh weights, and from pixels."""
+    colour = style.colours(results)
+    pixels = "patch pixels" if feature == "patch" else "pixels"
+    levels, rows = _levels(results), []
+    for place, (name, result) in enumerate(results.items()):
+        looks = [
+            (name, feature, style.SYMBOLS[place % 6]),
+            (f"{name}, untrained", f"untrained {feature}", "circle-open"),
+        ]
+        for label, representation, symbol in looks:
+            if representation in result["representation"].values:
+                rows.append(_row(result, label, representation, colour[name], symbol))
+    rows.append(_row(next(iter(results.values())), pixels, pixels, style.GREY, "line-ew-open"))
+    return _from_chance(series.dots(rows, levels, "decodability (0: chance, 1: perfect)"))
+
+
+def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
+    """Decodability of one level from the mean token after each block; dotted: the same network with fresh weights."""
+    colour, rows = style.colours(results), []
+    for place, (name, result) in enumerate(results.items()):
+        if "layer_skill" not in result or level not in result["level"].values:
+            continue
+        for network in result["network"].values.tolist():
+            chosen = {"network": network, "level": level}
+            values = result["layer_skill"].sel(chosen)
+            low, high = series.bounds(result, "layer_skill", **chosen)
+            label, dash = (name, "solid") if network == "trained" else (f"{name}, untrained", "dot")
+            look = {"dash": dash, "symbol": style.SYMBOLS[place % 6]}
+            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
+    shown = series.curves(rows, "encoder block", "decodability (0: chance, 1: perfect)")
+    return _from_chance(shown.update_xaxes(dtick=1))
+
+
+def predicted(result: xr.Dataset, end: str) -> go.Figure:
+    """Mean level of the shared latents by masking ratio and mask unit, with the numbers in the cells."""
+    values = result["predicted_level"].sel(end=end)
+    error = result["predicted_level_sem"].sel(end=end)
+    shown = style.figure(height=170 + 60 * values.sizes["unit"])
+    shown.add_trace(
+        go.Heatmap(
+            z=values.values,
+            x=[f"{ratio:g}" for ratio in values["ratio"].values],
+            y=[f"{unit:g}" for unit in values["unit"].values],
+            customdata=error.values,
+            coloraxis="coloraxis",
+            texttemplate="%{z:.2f}",
+            hoverongaps=False,
+            hovertemplate="ratio %{x}, unit %{y}: %{z:.3f} ± %{customdata:.2g} (over masks)<extra></extra>",
+        )
+    )
+    names = [f"{height} {name}" for name, height in _heights(result).items()]
+    top = len(names)
+    shown.update_layout(
+        coloraxis=style.colour_axis("mean level", cmin=1, cmax=top) | {"colorbar": _level_bar(names[::-1])}
+    )
+    shown.update_xaxes(title=style.axis_title(values["ratio"]), type="category", showgrid=False)
+    return shown.update_yaxes(title=style.axis_title(values["unit"]), type="category", showgrid=False)
+
+
+def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) -> go.Figure:
+    """Above: share of each level's latents that the mask shares, predicted. Below: what is decoded, a dot for each run.
+
+    A column for each mask unit of the runs; see `random_runs` for those that are left out.
+    """
+    runs = random_runs(results)
+    if not runs:
+        raise ValueError("expected at least one run under random masks, got none")
+    units = sorted({int(result.attrs["mask_unit"]) for result in runs.values()})
+    first = next(iter(runs.values()))
+    levels = _levels(runs)
+    colour, symbol = style.colours(levels), dict(zip(levels, style.SYMBOLS * 2, strict=False))
+    titles = [f"mask unit {unit}" for unit in units]
+    shown = make_subplots(
+        rows=2, cols=len(units), shared_xaxes=True, shared_yaxes=True, column_titles=titles, vertical_spacing=0.08
+    )
+    shown.update_layout(style.figure(height=640).layout)
+    for column, unit in enumerate(units, start=1):
+        for level in levels:
+            look = {"legendgroup": level, "name": level}
+            for end, dash in ENDS_SAY.items() if unit in first["unit"].values else ():
+                y = first["predicted_share"].sel(end=end, unit=unit, level=level)
+                shown.add_trace(
+                    go.Scatter(
+                        x=y["ratio"].values,
+                        y=y.values,
+                        mode="lines",
+                        line={"color": colour[level], "dash": dash},
+                        showlegend=False,
+                        hovertemplate=f"ratio %{{x}}: %{{y:.3f}}, {end}<extra>{level}, predicted</extra>",
+                        **look,
+                    ),
+                    row=1,
+                    col=column,
+                )
+            _add_measured(shown, runs, unit, level, feature, measure, column, colour[level], symbol[level], look)
+    shown.update_xaxes(range=[0, 1], dtick=0.2)
+    shown.update_xaxes(title=style.axis_title(first["ratio"]), row=2)
+    shown.update_yaxes(title="predicted: share of the<br>level's latents in c", range=[-0.03, 1.03], row=1, col=1)
+    words = next(words for words, name in MEASURES.items() if name == measure)
+    shown.update_yaxes(title=f"measured: decodability<br>{words}", row=2, col=1, zeroline=True)
+    return shown.update_layout(margin={"l": 70, "r": 20, "t": 70, "b": 50})
+
+
+def random_runs(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """The results whose own mask is random, in units of any size, and whose images came from the same tree as the first of them."""
+    random = {
+        name: result for name, result in results.items() if result.attrs["mask_kind"] in ("random", "coarse_random")
+    }
+    trees = [result.attrs["tree"] for result in random.values()]
+    return {name: result for name, result in random.items() if result.attrs["tree"] == trees[0]}
+
+
+def _add_measured(
+    shown: go.Figure,
+    runs: Mapping[str, xr.Dataset],
+    unit: int,
+    level: str,
+    feature: str,
+    measure: str,
+    column: int,
+    colour: str,
+    symbol: str,
+    look: dict[str, str],
+) -> None:
+    axis = "feature" if measure == "gain" else "representation"
+    found = [
+        (float(result.attrs["mask_ratio"]), name, result)
+        for name, result in runs.items()
+        if int(result.attrs["mask_unit"]) == unit and measure in result and feature in result[axis].values
+        and level in result["level"].values
+    ]  # fmt: skip
+    found.sort(key=lambda one: one[:2])
+    chosen = {axis: feature, "level": level}
+    values = [float(result[measure].sel(chosen)) for _, _, result in found]
+    halves = [float(1.96 * result[f"{measure}_sem"].sel(chosen)) for _, _, result in found]
+    ratios = [ratio for ratio, _, _ in found]
+    shown.add_trace(
+        go.Scatter(
+            x=ratios,
+            y=values,
+            error_y={"array": halves, "thickness": 1.2, "width": 3},
+            customdata=[name for _, name, _ in found],
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 8},
+            showlegend=column == 1,
+            hovertemplate="%{customdata}: %{y:.3f}<extra>" + level + "</extra>",
+            **look,
+        ),
+        row=2,
+        col=column,
+    )
+    # the line goes through means where there are several runs of a ratio
+    steps = sorted(set(ratios))
+    means = [
+        float(np.mean([value for ratio, value in zip(ratios, values, strict=True) if ratio == step])) for step in steps
+    ]
+    line = {"color": colour, "width": 1.5}
+    trace = go.Scatter(x=steps, y=means, mode="lines", line=line, showlegend=False, hoverinfo="skip", **look)
+    shown.add_trace(trace, row=2, col=column)
+
+
+def _row(result: xr.Dataset, label: str, representation: str, colour: str, symbol: str) -> Series:
+    values = result["skill"].sel(representation=representation)
+    low, high = series.bounds(result, "skill", representation=representation)
+    return Series(label, values["level"].values.tolist(), values.values, colour, low, high, symbol)
+
+
+def _levels(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Names of levels, the class first; those of the deepest tree first where trees differ."""
+    deepest = sorted(results.values(), key=lambda result: -result.sizes["level"])
+    return list(dict.fromkeys(name for result in deepest for name in result["level"].values.tolist()))
+
+
+def _heights(result: xr.Dataset) -> dict[str, int]:
+    return dict(zip(result["level"].values.tolist(), result["height"].values.tolist(), strict=True))
+
+
+def _level_bar(names: list[str]) -> dict[str, object]:
+    """A colour bar whose ticks are the levels, the lowest at first."""
+    ticks = {"tickmode": "array", "tickvals": list(range(1, len(names) + 1)), "ticktext": names}
+    return {"title": {"text": "mean level", "side": "right"}, "thickness": 12, "outlinewidth": 0, **ticks}
+
+
+def _from_chance(shown: go.Figure) -> go.Figure:
+    return shown.add_hline(0, line={"color": style.GREY, "dash": "dot"})

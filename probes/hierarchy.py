@@ -1,0 +1,330 @@
+"""Which of the latents that made the images can be read off frozen features, and which does theory say that the mask shares?
+
+Source: Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models" (CVPR 2023, 2306.04898): a mask
+decides which latents its visible and hidden parts share, and those are what a masked autoencoder identifies; very small and very
+large ratios share low levels only. The paper tests this on photographs, where latents are unknown. Here they are known
+(`--data hierarchy`), so both sides are numbers: the shared latents as a minimum cut (`probes.separator`, no training), and how
+well every level is decoded linearly. The decoding is lcmae's own experiment. "Identified up to a one-to-one map", as the theorem
+says, is less than "linearly decodable", as is measured: what is not decoded may be there all the same.
+
+Decoding is ridge regression, fitted on the data's other split, its strength chosen there (`probes.ridge`). A kind is the largest of
+its one-hot targets and scores by accuracy; attributes score by R2, 1 - squared error / variance over training images, averaged over
+a level's latents. Skill puts both on one scale: 0 is the best constant answer, 1 is always right. From a whole-image feature all
+latents of a level are asked for at once; from a patch token those above its own patch. Features are of unmasked images.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import xarray as xr
+from einops import rearrange
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from lcmae.data.hierarchy import Latents, Made, Tree
+from lcmae.errors import InputError
+from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random
+from lcmae.models import Feature, MaskedImageModel
+from lcmae.patches import Grid, patchify
+from lcmae.randomness import generator
+from lcmae.shapes import Float, Int
+from probes.base import Batch, Probe, ProbeError, variable
+from probes.layers import Layers, layers, layers_of, watch_layers
+from probes.level_decoding import CONSTANT, Decoder, Level
+from probes.separator import Levels, expected_levels, patch_of_pixels
+from probes.shared_levels import level_map, own_levels
+from probes.statistics import RunningMean
+from probes.transfer import small_pixels
+from probes.untrained import untrained
+
+ENDS = ("highest", "lowest")
+"""Of all smallest sets of shared latents, the one that lies highest and the one that lies lowest."""
+
+CHUNK = 64
+"""Training images of one forward pass."""
+
+LEAST = 20
+"""Training images without which nothing is fitted."""
+
+FRESH, BLOCK = "untrained ", "block "
+"""What names of representations begin with."""
+
+
+class Hierarchy(Probe):
+    """Returns `skill`, `score`, `chance` by (representation, level), `gain` over fresh weights by (feature, level) and
+    `layer_skill` by (network, layer, level), with standard errors; for `mask`, `own_level` and `own_top` by end and `own_share` by
+    (end, level); `predicted_level`, `predicted_top` by (end, unit, ratio), `predicted_share` also by level. Errors over masks."""
+
+    name: ClassVar[str] = "hierarchy"
+    question: ClassVar[str] = (
+        "Which of the latents that made the images can be decoded, and which does the mask share between its two sides?"
+    )
+
+    mask: AnyMask = Random()
+    """Mask whose shared latents are told as `own_...` (`lcmae compare --own-masks`: the one of training)."""
+
+    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Masking ratios of the map of predicted levels."""
+
+    units: tuple[int, ...] = (1, 2)
+    """Sides of its mask units, in patches; random masks, in units above 1 coarse random ones."""
+
+    num_masks: int = Field(default=32, ge=2)
+    """Masks of each ratio and unit; a cut takes about a millisecond."""
+
+    train_images: int = Field(default=2000, ge=20)
+    """Most images of the other split that decoders are fitted on. Their features are kept in memory."""
+
+    num_tokens: int = Field(default=8, ge=1)
+    """Patch tokens of each image that are decoded (or all there are)."""
+
+    each_layer: bool = True
+    """Whether the mean token of every block is decoded too."""
+
+    untrained: bool = True
+    """Whether a network of the same shape with fresh weights is decoded too; doubles the forward passes."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Images of one forward pass; has no influence on the result but for rounding."""
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios_are_shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not values or min(values) <= 0 or max(values) >= 1 or list(values) != sorted(set(values)):
+            raise ValueError("expected one or more rising masking ratios above 0 and below 1")
+        return values
+
+    @field_validator("units")
+    @classmethod
+    def _units_rise(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if not values or min(values) < 1 or list(values) != sorted(set(values)):
+            raise ValueError("expected one or more rising mask units of at least 1 patch")
+        return values
+
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Hierarchy":
+        self.require(len(model.blocks) > 0, "an encoder of blocks")
+        self.require(not self.mask.needs_images, "a mask that does not follow the image")
+        self.mask.check(model.grid)
+        return _Hierarchy(self, model, seed)
+
+
+@dataclass
+class _Hierarchy:
+    probe: Hierarchy
+    model: MaskedImageModel
+    seed: int
+    scores: RunningMean = field(default_factory=RunningMean)
+    """[representation level], in the order of `names`."""
+
+    gains: RunningMean = field(default_factory=RunningMean)
+    """[feature level]: scores less those of fresh weights, image by image."""
+
+    def __post_init__(self) -> None:
+        has_class_token = self.model.num_prefix > 0
+        self.pooled: tuple[Feature, ...] = ("cls", "mean") if has_class_token else ("mean",)
+        self.features = [*self.pooled, "patch"]
+        fresh = untrained(self.model, self.seed) if self.probe.untrained else None
+        self.networks = {"": self.model} | ({} if fresh is None else {FRESH: fresh})
+        self.names: list[str] = []
+
+    def watch(self, batch: Batch) -> None:
+        for network in self.networks.values():
+            watch_layers(batch.of(network))
+
+    def update(self, batch: Batch) -> None:
+        made = batch.made
+        self.probe.require(
+            made is not None and batch.other_split is not None,
+            "images whose latents are known (--data hierarchy), got other images",
+        )
+        assert made is not None
+        if not self.names:
+            self.made = made
+            self._learn(batch)
+        seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
+        places, latents = self._places(batch.first, len(batch)), made.latents()
+        whole, single = self._features(seen, batch.images, places)
+        of_images = self.of_images.scores(whole, latents)
+        of_patches = self.of_patches.scores(single, self._above(latents, places))
+        # a level without a latent of its own for each patch is unknown to patches
+        spread = torch.full((*of_patches.shape[:2], len(self.levels)), torch.nan, dtype=torch.float64)
+        spread[..., self.known] = of_patches
+        of_patches = rearrange(spread, "(b t) f level -> b t f level", b=len(batch)).mean(1)
+        scores = torch.cat([of_images, of_patches], dim=1)
+        self.scores.add(scores)
+        if FRESH in self.networks:
+            own, fresh = ([self.names.index(f"{name}{feature}") for feature in self.features] for name in ("", FRESH))
+            self.gains.add(scores[:, own] - scores[:, fresh])
+
+    def _learn(self, batch: Batch) -> None:
+        """Decoders from images of the other split, for whole images and for single patches."""
+        assert batch.other_split is not None
+        try:
+            images = batch.other_split(self.probe.train_images)
+        except InputError as error:
+            raise ProbeError(f"probe {self.probe.name}: needs training images of the same data: {error}") from error
+        self.probe.require(len(images) >= LEAST, f"at least {LEAST} training images, got {len(images)}")
+        made = getattr(images, "made", None)
+        assert isinstance(made, Made)
+        self.num_train, hierarchy, latents = len(images), made.hierarchy, made.latents()
+        pairs = zip(hierarchy.tree.levels, hierarchy.num_kinds, strict=True)
+        self.levels = [Level(name, number) for name, number in pairs]
+        height, width = self.model.config.image_size
+        self.own = owners(hierarchy.tree, height, width, self.model.grid)
+        self.known = [place for place, level in enumerate(self.levels) if level.name in self.own]
+
+        parts: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+        for first in range(0, len(images), CHUNK):
+            part = images[first : first + CHUNK].to(self.model.device)
+            seen = {name: layers(network, part, decoder=False) for name, network in self.networks.items()}
+            parts.append(self._features(seen, part, self._places(first, len(part))))
+        whole, single = (
+            {name: torch.cat([part[kind][name] for part in parts]) for name in parts[0][kind]} for kind in (0, 1)
+        )
+        above = self._above(latents, self._places(0, len(images)))
+        self.of_images = Decoder.fit(self.levels, latents, whole, self.seed)
+        self.of_patches = Decoder.fit([self.levels[place] for place in self.known], above, single, self.seed)
+        self.names = [
+            *self.of_images.names,
+            *(f"patch {name}" if name == CONSTANT else name for name in self.of_patches.names),
+        ]
+
+    def _features(
+        self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"], places: Int[Tensor, "b t"]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features of whole images [b d] and of single patches [(b t) d], by representation; on the CPU."""
+        pixels = self.model.to_pixels(images)
+        whole: dict[str, Tensor] = {}
+        single: dict[str, Tensor] = {}
+        for name, found in seen.items():
+            whole |= {f"{name}{feature}": found.feature(feature).cpu() for feature in self.pooled}
+            single[f"{name}patch"] = pick(found.tokens.cpu(), places)
+            if self.probe.each_layer:
+                for layer, tokens in enumerate(found.encoder, start=1):
+                    whole[f"{name}{BLOCK}{layer}"] = tokens[:, self.model.num_prefix :].mean(1).cpu()
+        whole["pixels"] = small_pixels(pixels)[0]
+        single["patch pixels"] = pick(patchify(pixels, self.model.patch_size).cpu(), places)
+        return whole, single
+
+    def _places(self, first: int, count: int) -> Int[Tensor, "b t"]:
+        """Raster indices of patches: a function of (seed, image)."""
+        number = min(self.probe.num_tokens, self.model.num_patches)
+        rngs = [generator("hierarchy-places", self.seed, first + image) for image in range(count)]
+        return torch.stack([torch.randperm(self.model.num_patches, generator=rng)[:number] for rng in rngs])
+
+    def _above(self, latents: Latents, places: Int[Tensor, "b t"]) -> Latents:
+        """For each picked patch, its one latent of every level whose blocks hold whole patches: [(b t) 1 ...]."""
+        rows = torch.arange(len(places))[:, None]
+        return {name: latents[name][rows, own[places]].flatten(0, 1)[:, None] for name, own in self.own.items()}
+
+    def result(self) -> xr.Dataset:
+        names, probe = [level.name for level in self.levels], self.probe
+        own = self._levels(probe.mask)
+        units, predicted = self._map()
+        blocks = len(self.model.blocks) if probe.each_layer else 0
+        shown = [name for name in self.names if BLOCK not in name and CONSTANT not in name]
+        shown.sort(key=lambda name: ("pixels" in name, FRESH in name))
+        values = self._decoded(shown) | own_levels(own) | predicted
+        coordinates = {
+            "representation": shown,
+            "feature": self.features,
+            "network": ["trained", "untrained"][: len(self.networks)],
+            "layer": ("layer", list(range(1, blocks + 1)), {"long_name": "encoder block", "units": "1"}),
+            "level": names,
+            "end": list(ENDS),
+            "unit": ("unit", units, {"long_name": "side of the mask unit", "units": "patches"}),
+            "ratio": ("ratio", list(probe.ratios), {"long_name": "masking ratio", "units": "1"}),
+        }
+        used = {dim for part in values.values() for dim in part.dims}
+        height = ("level", list(range(len(names), 0, -1)), {"long_name": "levels above the pixels", "units": "1"})
+        attributes = {
+            "num_train_images": self.num_train,
+            "tree": self.made.hierarchy.settings.model_dump_json(),
+            "mask_ratio": probe.mask.ratio,
+            "mask_unit": getattr(probe.mask, "unit", 1),
+            "mask_kind": probe.mask.kind,
+            "separator": "minimum vertex separator weighted by numbers, lcmae's reading of Kong et al. (2306.04898), Theorem 1",
+            "decoding": "ridge, strength chosen on held-out training images; unmasked images",
+        }
+        kept = {name: part for name, part in coordinates.items() if name in used}
+        return xr.Dataset(values, {**kept, "height": height}, attributes)
+
+    def _decoded(self, shown: list[str]) -> dict[str, xr.Variable]:
+        """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked for."""
+        mean, sem = self.scores.mean, self.scores.sem
+        assert mean is not None
+        rows = [self.names.index(name) for name in shown]
+        score, error, chance = mean[rows], sem[rows], mean[[self._chance(name) for name in shown]]
+        dims, words = ("representation", "level"), "accuracy of kinds, R2 of attributes"
+        found = {
+            "score": variable(dims, score, words),
+            "score_sem": variable(dims, error, f"standard error over images: {words}"),
+            "chance": variable(dims, chance, "score of the best constant answer"),
+            **_skills("skill", dims, score, error, chance, "decodability"),
+        }
+        if self.gains.mean is not None:
+            chance = mean[[self._chance(name) for name in self.features]]
+            gain, sems = self.gains.mean / (1 - chance), self.gains.sem / (1 - chance)
+            words, dims = "decodability beyond that of fresh weights", ("feature", "level")
+            found["gain"] = variable(dims, gain, words)
+            found["gain_sem"] = variable(dims, sems, f"standard error over images: {words}")
+        blocks = [
+            [place for place, name in enumerate(self.names) if name.startswith(f"{network}{BLOCK}")]
+            for network in self.networks
+        ]
+        if blocks[0]:
+            chance = mean[self._chance(BLOCK)]
+            dims, words = ("network", "layer", "level"), "decodability from the mean token of a block"
+            found |= _skills("layer_skill", dims, mean[torch.tensor(blocks)], sem[torch.tensor(blocks)], chance, words)
+        return found
+
+    def _chance(self, name: str) -> int:
+        return self.names.index(f"patch {CONSTANT}" if "patch" in name else CONSTANT)
+
+    def _levels(self, mask: MaskStrategy) -> Levels:
+        """Where the shared latents lie under a mask; the masks depend on the seed and the mask alone."""
+        rng = generator("hierarchy-masks", self.seed, mask.model_dump_json())
+        size, tree = self.model.config.image_size, self.made.hierarchy.tree
+        return expected_levels(tree, size, self.model.grid, mask, self.probe.num_masks, rng)
+
+    def _map(self) -> tuple[list[int], dict[str, xr.Variable]]:
+        """Units that the grid can have, and levels by unit and ratio; NaN where the grid cannot have a ratio."""
+        cells: dict[tuple[int, float], Levels] = {}
+        for unit in self.probe.units:
+            for ratio in self.probe.ratios:
+                mask = Random(ratio=ratio) if unit == 1 else CoarseRandom(ratio=ratio, unit=unit)
+                with suppress(InputError):
+                    mask.check(self.model.grid)
+                    cells[unit, ratio] = self._levels(mask)
+        units = [unit for unit in self.probe.units if any(unit == found for found, _ in cells)]
+        self.probe.require(bool(units), "units and ratios that its grid can have, got none")
+        return units, level_map(cells, units, self.probe.ratios, len(self.levels))
+
+
+def _skills(
+    name: str, dims: tuple[str, ...], score: Tensor, error: Tensor, chance: Tensor, words: str
+) -> dict[str, xr.Variable]:
+    words = f"{words}: 0 is chance, 1 is perfect"
+    return {
+        name: variable(dims, (score - chance) / (1 - chance), words),
+        f"{name}_sem": variable(dims, error / (1 - chance), f"standard error over images: {words}"),
+    }
+
+
+def owners(tree: Tree, height: int, width: int, grid: Grid) -> dict[str, Int[Tensor, " n"]]:
+    """For each patch the one latent of a level that it lies in, for the levels whose blocks hold whole patches."""
+    patch = patch_of_pixels(height, width, grid).flatten()
+    found = {}
+    for place, name in enumerate(tree.levels):
+        block = tree.block(place, height, width).flatten()
+        own = torch.zeros(grid[0] * grid[1], dtype=torch.int64).index_put((patch,), block)
+        if bool((own[patch] == block).all()):
+            found[name] = own
+    return found
+
+
+def pick(vectors: Float[Tensor, "b n d"], places: Int[Tensor, "b t"]) -> Float[Tensor, "r d"]:
+    """The vectors at some places of each image, image after image."""
+    return vectors[torch.arange(len(vectors))[:, None], places].flatten(0, 1)
