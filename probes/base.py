@@ -116,12 +116,14 @@ class Batch:
             self.masked(strategy, num_masks)
         return self._passes.seen(_view(strategy, num_masks), key)
 
-    def of(self, model: MaskedImageModel) -> "Batch":
-        """The same images as another model of the same input space sees them, with passes of its own that probes share, too."""
-        if model is self.model:
+    def of(self, model: MaskedImageModel, most: int | None = None) -> "Batch":
+        """The same images, at most so many, as another model of the same input space sees them; its passes are shared, too."""
+        if model is self.model and most is None:
             return self
-        other = Batch(model, self.images, self.first, self.seed, self.labels, self.other_split, self.made)
-        return self.once(("of", id(model)), lambda: other)
+        few = slice(0, len(self) if most is None else most)
+        labels = None if self.labels is None else self.labels[few]
+        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split)
+        return self.once(("of", id(model), len(other)), lambda: other)
 
     def once(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:
         """What `compute` gives, kept under `key` for the batch's other probes."""

@@ -6,7 +6,7 @@ at `probes.attention.PositionalShare`: how much of the maps is the same whenever
 under fixed masks, and over masks of fixed images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -22,15 +22,17 @@ from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
 from probes.attention import PositionalShare, entropy, mean_distance, part, patch_distances
-from probes.base import Batch, Probe, variable, with_sem
+from probes.base import Batch, variable, with_sem
+from probes.baselines import ComparedProbe
 from probes.hooks import attention_problem, watch_attention
 from probes.reconstruction import draw
 from probes.statistics import RunningMean
 
+SHARES = tuple(f"positional_share_{over}{of}" for over in ("over_images", "over_masks") for of in ("_pooled", "_rise"))
 KEYS = ("self", "visible", "hidden", "class")
 
 
-class DecoderAttention(Probe):
+class DecoderAttention(ComparedProbe):
     """Returns, of queries at hidden patches and by (layer, head), `mass` on self, visible, hidden and class token (sums to 1),
     `distance` and `entropy`, and as `mean_...` over layers and heads, each with a standard error and beside what uniform attention
     scores; the positional shares and their rise from first to last layer; and whole maps of a few queries of some images."""
@@ -40,6 +42,9 @@ class DecoderAttention(Probe):
         "Where does the decoder look to fill in a hidden patch, and how much of that is place alone?"
     )
     needs_prediction: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("mass", "distance", "entropy", "mean_mass", "mean_distance", "mean_entropy", *SHARES)
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -59,7 +64,7 @@ class DecoderAttention(Probe):
     batch_size: int = Field(default=8, ge=1)
     """Images of one forward pass (each with K + 1 masks); has no influence on the result but for rounding."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":
         self.require(len(model.decoder_blocks) > 0, "a decoder of blocks, got a model that predicts without one")
         problem = attention_problem(model.decoder_blocks)
         self.require(problem is None, str(problem))

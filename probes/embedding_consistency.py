@@ -11,7 +11,7 @@ a set, so position explains nothing). CKA averages HSIC over these sets (minibat
 Everything is measured on a capped sample of images and places.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +27,8 @@ from lcmae.patches import patchify
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
 from probes import similarity
-from probes.base import Batch, Probe, variable
+from probes.base import Batch, variable
+from probes.baselines import ComparedProbe
 from probes.jackknife import NUM_GROUPS, standard_error
 from probes.layers import Layers, layers, layers_of, watch_layers
 from probes.points import Points, table
@@ -38,7 +39,7 @@ SCOPES = ("within", "across")
 MEASURES = ("cka", "rsa", "neighbours")
 
 
-class EmbeddingConsistency(Probe):
+class EmbeddingConsistency(ComparedProbe):
     """Returns `consistency` of tokens and patches by `scope`, `layer` and `measure` with standard errors, beside `chance`
     (shuffled patches) and `ceiling` (patches with themselves); `sliced_wasserstein` and `gram_gap` of reconstructed against
     true patches (NaN without a prediction); and a table of points (`point`) with PCA, and UMAP where asked for."""
@@ -47,6 +48,7 @@ class EmbeddingConsistency(Probe):
     question: ClassVar[str] = (
         "Does the geometry of tokens match that of the image's patches, within an image and across images?"
     )
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("consistency", "sliced_wasserstein", "gram_gap")}
 
     mask: AnyMask = Random()
     """Which patches are hidden, for the reconstructed patches."""
@@ -75,10 +77,14 @@ class EmbeddingConsistency(Probe):
     umap_neighbours: int = Field(default=15, ge=2)
     """Neighbours of UMAP."""
 
+    baseline_images: int = Field(default=1024, ge=0)
+    """How many of the first images the baselines see, too, and of them those
+    of the sample; 0 leaves them out."""
+
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
         blocks = getattr(model, "blocks", None)
         self.require(isinstance(blocks, nn.ModuleList) and len(blocks) > 0, "an encoder with a list of `blocks`")
         points = min(self.num_points, min(self.num_sampled, num_images) * min(self.num_places, model.num_patches))

@@ -6,7 +6,7 @@ Secrets of Masked Image Modeling", 2205.13543). Distance is in patches, not pixe
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -28,7 +28,8 @@ from probes.attention import (
     part,
     patch_distances,
 )
-from probes.base import Batch, Probe, variable, with_sem
+from probes.base import Batch, variable, with_sem
+from probes.baselines import ComparedProbe
 from probes.hooks import attention_problem, watch_attention
 from probes.statistics import RunningMean
 
@@ -42,13 +43,16 @@ MEASURES = {
 }
 
 
-class EncoderAttention(Probe):
+class EncoderAttention(ComparedProbe):
     """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by (view, layer, head), and as
     `mean_...` over layers and heads, each with a standard error, views being whole and masked images; and what uniform
     attention scores in the first two."""
 
     name: ClassVar[str] = "encoder_attention"
     question: ClassVar[str] = "How far, how widely and how differently do the encoder's heads look?"
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": (*MEASURES, *(f"mean_{name}" for name in MEASURES))
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden in the masked view."""
@@ -56,7 +60,7 @@ class EncoderAttention(Probe):
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
         self.require(len(model.blocks) > 0, "an encoder of blocks")
         problem = attention_problem(model.blocks)
         self.require(problem is None, str(problem))

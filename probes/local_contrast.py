@@ -22,12 +22,13 @@ from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, Probe, by_groups, variable
+from probes.base import Batch, by_groups, variable
+from probes.baselines import ComparedProbe
 from probes.reconstruction import draw
 from probes.statistics import RunningCovariance, RunningGroupMeans, RunningMean
 
 
-class LocalContrast(Probe):
+class LocalContrast(ComparedProbe):
     """Returns `term` (four parts of `loss`, with standard errors) beside `collapse`; maps of the terms by place and for the
     first images; `token_share` (mask, patch, image); and `position_share`, what place alone explains."""
 
@@ -36,6 +37,10 @@ class LocalContrast(Probe):
         "What is the masked loss made of: mask noise, structure within images, differences between them?"
     )
     needs_prediction: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("loss", "term", "token_share", "position_share"),
+        "pixels": ("loss", "term", "token_share"),
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -49,7 +54,7 @@ class LocalContrast(Probe):
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
         return _LocalContrast(self, model)
 
 
@@ -142,7 +147,6 @@ class _LocalContrast:
                 )
         coordinates = {"part": list(TERMS), "source": ["mask", "patch", "image"], "quantity": list(self.positions)}
         return xr.Dataset(result, coordinates, {"definition": "lcmae's own (DESIGN.md), not the LC-MAE paper's"})
-
 
     def _groups(self, units: str) -> Mapping[str, xr.Variable]:
         """Means by group, for paired differences: of the loss, and of the parts that are means over images."""

@@ -12,7 +12,7 @@ with the centre: for a random mask that is exactly the random mask given that th
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -27,15 +27,17 @@ from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
 from lcmae.settings import parse
 from lcmae.shapes import Float
-from probes.base import Batch, Probe, variable
+from probes.base import Batch, variable
+from probes.baselines import ComparedProbe
 from probes.gradients import leaf_of, prediction_gradient, predictions, random_signs, token_gradients, token_index
 from probes.statistics import RunningMean
 
 FORMS = ("raw", "log")
+COMPARED = ("area_ratio", "radius", "image_radius", "half_radius")
 TARGETS = ("token", "prediction")
 
 
-class ReceptiveField(Probe):
+class ReceptiveField(ComparedProbe):
     """Returns `field` (maps), `area_ratio` and `radius` by (target, view, form, mass), views being the full image and every mask
     at every ratio; `depth_field`, `depth_area_ratio` and `depth_radius` of tokens by layer (some of them) on full images; and
     `image_radius`, the mean over images of each one's own raw radius (`half_radius`: for half of the mass), with standard errors.
@@ -45,6 +47,9 @@ class ReceptiveField(Probe):
     question: ClassVar[str] = (
         "How much of the image do a token and a reconstructed patch depend on, and how does masking bound it?"
     )
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": tuple(f"{depth}{name}" for depth in ("", "depth_") for name in COMPARED)
+    }
 
     masks: tuple[str, ...] = ("random", "block")
     """Mask strategies by name, with their default settings, each used at all of `ratios`."""
@@ -68,6 +73,10 @@ class ReceptiveField(Probe):
     engine: Literal["autograd", "captum"] = "autograd"
     """Who takes the gradients: torch itself, or captum's NeuronGradient and Saliency. Same result; captum runs a forward
     pass for every layer."""
+
+    baseline_images: int = Field(default=8, ge=0)
+    """How many of the first images the baselines see, too, few, as gradients cost
+    much; 0 leaves them out."""
 
     batch_size: int = Field(default=8, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
@@ -95,7 +104,7 @@ class ReceptiveField(Probe):
             raise ValueError("expected one or more masses above 0 and at most 1")
         return values
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_ReceptiveField":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_ReceptiveField":
         self.require(len(model.blocks) > 0, "an encoder of blocks")
         strategies: dict[str, MaskStrategy] = {}
         for kind in self.masks:

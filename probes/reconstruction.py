@@ -7,6 +7,7 @@ Pictures of models with normalised targets need a mean and deviation for each hi
 leaks into the picture: such pictures are kept apart, and labelled, from those that use the nearest visible patch's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,19 +19,22 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
-from lcmae.patches import Grid, patch_statistics, patchify, unpatchify
-from lcmae.shapes import Float, Int
-from probes.base import Batch, Probe, variable, with_sem
+from lcmae.patches import patch_statistics, patchify, unpatchify
+from lcmae.shapes import Float
+from probes.base import Batch, variable, with_sem
+from probes.baselines import ComparedProbe
+from probes.pixels import nearest_visible
 from probes.statistics import RunningCovariance, RunningMean
 
 
-class Reconstruction(Probe):
+class Reconstruction(ComparedProbe):
     """Returns errors over hidden patches in target space, `error` (model), `error_constant`, `error_nearest`, each with a
     standard error; `error_map` by place; and pictures of the first images."""
 
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
     needs_prediction: ClassVar[bool] = True
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("error",)}
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -38,7 +42,7 @@ class Reconstruction(Probe):
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images are kept as pictures."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
         return _Reconstruction(self, model)
 
 
@@ -149,11 +153,3 @@ def draw(
     else:
         pictures["reconstruction"] = picture(pred)
     return pictures
-
-
-def nearest_visible(mask: Mask, grid: Grid) -> Int[Tensor, "b n"]:
-    """For every patch the visible patch at the smallest distance (itself where visible; ties to the first in raster order)."""
-    place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
-    distance = torch.cdist(place, place).to(mask.visible.device)
-    to_visible = distance[:, mask.visible]  # [n b v]
-    return mask.visible.gather(1, rearrange(to_visible.argmin(-1), "n b -> b n"))

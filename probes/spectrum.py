@@ -9,6 +9,7 @@ Everything but the last two comes from d x d moments, in float64 and exact. Stan
 images. Others publish other numbers under the same names: conventions stand in each variable's `convention`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,21 +25,37 @@ from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
 from probes import ranks
-from probes.base import Batch, Probe, variable
+from probes.base import Batch, variable
+from probes.baselines import ComparedProbe
 from probes.jackknife import groups_of
 from probes.moments import GroupedMoments, Moments, estimate
 from probes.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
 from probes.sample import ImageSample
 
+COMPARED = (
+    "effective_rank",
+    "rankme",
+    "participation_ratio",
+    "alpha_req",
+    "uniformity",
+    "uniformity_of_others",
+    "wang_isola",
+    "intrinsic_dimension",
+    "lidar",
+)
 VIEWS = ("full", "masked")
 
 
-class Spectrum(Probe):
+class Spectrum(ComparedProbe):
     """Returns rank-like numbers by `feature` (cls, mean, token) and `view` (full image, masked), each with a standard error,
     the spectra they come from (`singular_value`, `variance_share` by `rank`), and `lidar` of pooled vectors."""
 
     name: ClassVar[str] = "spectrum"
     question: ClassVar[str] = "How many directions do the features use: has the model collapsed in some dimensions?"
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": (*COMPARED, "singular_value", "variance_share"),
+        "pixels": COMPARED,
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden in the masked view, and in LiDAR's views."""
@@ -64,6 +81,10 @@ class Spectrum(Probe):
     num_sampled: int = Field(default=1024, ge=1)
     """Most images for the two numbers that need pairs (Wang-Isola, intrinsic dimension); their cost is its square."""
 
+    baseline_images: int = Field(default=1024, ge=0)
+    """How many of the first images the baselines see, too, ranks of more images are
+    larger, so more are taken than elsewhere; 0 leaves them out."""
+
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
 
@@ -73,7 +94,7 @@ class Spectrum(Probe):
             raise ValueError(f"expected at least 5 ranks for alpha-ReQ, got {self.first_rank} to {self.last_rank}")
         return self
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Spectrum":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Spectrum":
         return _Spectrum(self, model, num_images, seed)
 
 

@@ -20,13 +20,14 @@ def untrained(model: MaskedImageModel, seed: int) -> MaskedImageModel | None:
         return None
     last_seed, last = _ALIVE.get(model, (None, None))
     found = last() if last is not None and last_seed == seed else None
-    if found is not None and found.device == model.device and found.precision == model.precision:
+    same = (model.device, next(model.parameters()).dtype, model.precision)
+    if found is not None and (found.device, next(found.parameters()).dtype, found.precision) == same:
         return found
     cuda = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator("untrained", seed))))
         fresh = model.config.build()
     fresh.precision = model.precision
-    fresh = fresh.to(model.device).eval().requires_grad_(False)
+    fresh = fresh.to(model.device, next(model.parameters()).dtype).eval().requires_grad_(False)
     _ALIVE[model] = seed, ref(fresh)
     return fresh

@@ -120,7 +120,7 @@ def test_gradients_are_finite_differences(name: str, images: Tensor) -> None:
     one = images[:1].double()
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=False, rngs=[torch.Generator()])
     token = list(range(24)).index(CENTRE) if name == "simmim" else mask.visible[0].tolist().index(CENTRE)
-    accumulator = PROBE.start(model, 1, 3)
+    accumulator = PROBE.begin(model, 1, 3)
     signs = accumulator.signs["token"].double()
 
     def scalar(x: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def test_gradient_of_a_prediction_is_a_finite_difference(images: Tensor) -> None
     model = lively(tiny_mae()).double()
     one = images[:1].double()
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=True, rngs=[torch.Generator()])
-    accumulator = PROBE.start(model, 1, 3)
+    accumulator = PROBE.begin(model, 1, 3)
     signs = accumulator.signs["prediction"].double()
 
     def scalar(x: Tensor) -> Tensor:
