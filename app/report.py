@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from app import stored
+from app import stored, trends
 from app.figures import style, table
 from app.figures import training as training_figures
 from app.views import PAGES
@@ -95,7 +95,12 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
         yield f'<p class="missing">{escape(name)}: {escape(problem)}. <code>{escape(command)}</code></p>'
     if not results:
         return
-    for shown in content.shown(results, take_first):
+    figured, left_out = results, []
+    if content.every_step:
+        figured, left_out = trends.all_along_steps(runs, content.probe, results)
+    if left_out:
+        yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
+    for shown in content.shown(figured, take_first):
         yield to_figure(shown)
     yield "<h3>Numbers</h3>" + to_table(table.scalars(results))
     yield "<h3>Where this comes from</h3>" + to_table(table.provenance(results))

@@ -2,15 +2,11 @@
 
 Sources: the alignment of masked views (Zhang et al., "How Mask Matters", 2210.08344, theorem 3.4: two masked views that share
 their hidden part are a positive pair); the claim of Yue et al., 2310.01994, that patch-level reconstruction hides a local
-contrast. Both measurements are *lcmae's own definition*: cosines by the overlap of the visible sets (`probes.alignment`) and
+contrast. Both measurements are *lcmae's own definition*: cosines by the overlap of the visible sets (`probes.paired_views`) and
 retrieval of a patch's target (`probes.retrieval`).
-
-The baseline of every alignment is another image: image i is paired with image i - 1 at the same patch, under the masks of
-equal number. So what position alone makes alike shows in both.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import ClassVar
 
 import torch
@@ -22,16 +18,14 @@ from torch import Tensor
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
-from lcmae.shapes import Bool, Float, Int
-from probes.alignment import Alignment, PairsOfVectors
+from lcmae.shapes import Bool, Float
 from probes.base import Batch, Probe, variable
 from probes.jackknife import GroupedSums
+from probes.paired_views import PairedViews, Views
 from probes.retrieval import SIMILARITIES, chance, judge
 from probes.sample import ImageSample
 from probes.statistics import RunningMean
 
-PAIRS = ("same_image", "other_image")
-CENTRINGS = ("raw", "centred")
 SCOPES = ("image", "other_images")
 
 
@@ -67,26 +61,6 @@ class Invariance(Probe):
         return _Invariance(self, model, num_images, seed)
 
 
-@dataclass(frozen=True)
-class _Views:
-    """One kind of vector of each image under its K masks: [b k s d], and which of the s count."""
-
-    vectors: Float[Tensor, "b k s d"]
-    counts: Bool[Tensor, "b k s"]
-    shown: Bool[Tensor, "b k n"]
-    """What each mask shows: decides the overlap of a pair."""
-
-    def __getitem__(self, images: slice) -> "_Views":
-        return _Views(self.vectors[images], self.counts[images], self.shown[images])
-
-    def after(self, last: "_Views") -> "_Views":
-        return _Views(
-            torch.cat([last.vectors, self.vectors]),
-            torch.cat([last.counts, self.counts]),
-            torch.cat([last.shown, self.shown]),
-        )
-
-
 @dataclass
 class _Invariance:
     probe: Invariance
@@ -97,8 +71,7 @@ class _Invariance:
     def __post_init__(self) -> None:
         self.pooled: tuple[Feature, ...] = ("cls", "mean") if self.model.num_prefix else ("mean",)
         self.quantities = ("token", *self.pooled)
-        self.alignments = {name: Alignment(self.num_images, self.probe.num_bins, PAIRS) for name in self.quantities}
-        self.last: dict[str, _Views] = {}
+        self.pairs = PairedViews(self.quantities, self.num_images, self.probe.num_bins)
         self.last_target: Tensor | None = None
         self.found = GroupedSums(self.num_images)
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
@@ -112,45 +85,16 @@ class _Invariance:
         shown = rearrange(shown, "(b k) n -> b k n", k=num_masks)
 
         # the same patch, or the same image, under two masks; and under the mask of the image before
-        views = {"token": _Views(tokens, shown, shown)}
+        views = {"token": Views(tokens, shown, shown)}
         for name in self.pooled:
             vectors = rearrange(out.feature(name), "(b k) d -> b k 1 d", k=num_masks)
-            views[name] = _Views(vectors, torch.ones_like(shown[..., :1]), shown)
+            views[name] = Views(vectors, torch.ones_like(shown[..., :1]), shown)
         for name, view in views.items():
-            self._compare(name, view, batch.indices)
+            self.pairs.add(name, view, batch.indices)
 
         if self.model.has_prediction:
             pred = rearrange(out.pred, "(b k) n p -> b k n p", k=num_masks)[:, 0]
             self._retrieve(pred, self.model.targets(batch.images), ~shown[:, 0], batch)
-
-    def _compare(self, name: str, view: _Views, indices: range) -> None:
-        alignment = self.alignments[name]
-        vectors = rearrange(view.vectors, "b k s d -> b (k s) d")
-        alignment.see(indices, vectors, rearrange(view.counts, "b k s -> b (k s)").double())
-        alignment.add("same_image", indices, self._under_two_masks(view))
-
-        # every image but the very first has one before it, if need be in the last batch
-        row = view.after(self.last[name]) if name in self.last else view
-        self.last[name] = view[-1:]
-        if len(row.vectors) > 1:
-            alignment.add("other_image", indices[1 - len(row.vectors) :], self._with_image_before(row[1:], row[:-1]))
-
-    def _under_two_masks(self, view: _Views) -> PairsOfVectors:
-        for first, second in combinations(range(self.probe.num_masks), 2):
-            bins = self._bins(view.shown[:, first], view.shown[:, second])
-            both = view.counts[:, first] & view.counts[:, second]
-            yield view.vectors[:, first], view.vectors[:, second], both, bins
-
-    def _with_image_before(self, view: _Views, before: _Views) -> PairsOfVectors:
-        for mask in range(self.probe.num_masks):
-            bins = self._bins(view.shown[:, mask], before.shown[:, mask])
-            both = view.counts[:, mask] & before.counts[:, mask]
-            yield view.vectors[:, mask], before.vectors[:, mask], both, bins
-
-    def _bins(self, first: Bool[Tensor, "b n"], second: Bool[Tensor, "b n"]) -> Int[Tensor, " b"]:
-        # in whole numbers, so that an overlap on an edge does not fall by rounding
-        shared, visible = (first & second).sum(1), first.sum(1)
-        return (shared * self.probe.num_bins // visible).clamp(max=self.probe.num_bins - 1)
 
     def _retrieve(
         self, pred: Float[Tensor, "b n p"], target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b n"], batch: Batch
@@ -180,31 +124,9 @@ class _Invariance:
             self.sampled[name].append(value[rows].cpu())
 
     def result(self) -> xr.Dataset:
-        num_bins = self.probe.num_bins
-        shape = len(self.quantities), len(PAIRS)
-        found = [self.alignments[name].result(pair) for name in self.quantities for pair in PAIRS]
-        # [quantity pair centring overlap], the last place of which holds all bins together
-        value, sem = (torch.stack(part).unflatten(0, shape) for part in zip(*found, strict=True))
-        count = torch.stack([self.alignments[name].num_pairs(pair) for name in self.quantities for pair in PAIRS])
-        dims = ("quantity", "pair", "centring")
-        name = "cosine of two vectors (centred: correlation)"
-        result = {
-            "alignment": variable(dims, value[..., -1], name),
-            "alignment_sem": variable(dims, sem[..., -1], f"standard error over images (jackknife): {name}"),
-            "alignment_by_overlap": variable((*dims, "overlap"), value[..., :-1], f"{name}, by overlap"),
-            "alignment_by_overlap_sem": variable(
-                (*dims, "overlap"), sem[..., :-1], f"standard error over images (jackknife): {name}, by overlap"
-            ),
-            "num_pairs": variable(
-                ("quantity", "pair", "overlap"), count[:, :-1].long().unflatten(0, shape), "pairs of vectors"
-            ),
-            **self._retrieval(),
-        }
+        result = {**self.pairs.variables(), **self._retrieval()}
         coordinates = {
-            "quantity": list(self.quantities),
-            "pair": list(PAIRS),
-            "centring": list(CENTRINGS),
-            "overlap": ("overlap", [(index + 0.5) / num_bins for index in range(num_bins)], _OVERLAP),
+            **self.pairs.coordinates(),
             "scope": list(SCOPES),
             "similarity": list(SIMILARITIES),
         }
@@ -264,7 +186,6 @@ class _Invariance:
 
 
 _NOTHING = torch.full((2, 2), torch.nan, dtype=torch.float64)
-_OVERLAP = {"long_name": "patches visible under both masks / visible patches (middle of the bin)", "units": "1"}
 _MEASURES = {
     "retrieval": ("top-1 retrieval of a hidden patch's own target", "1"),
     "info_nce": ("InfoNCE of predictions and targets", "nat"),

@@ -21,6 +21,8 @@ PROBES: dict[str, str] = {
     "transfer": "Transfer",
     "embedding_consistency": "EmbeddingConsistency",
     "hierarchy": "Hierarchy",
+    "mask_graph": "MaskGraph",
+    "bounds": "Bounds",
 }
 """Name of the probe (and of its module) -> name of its class."""
 

@@ -41,5 +41,7 @@ PAGES: tuple[Page, ...] = (
     Page("frequency", "Frequency", ":material/waves:"),
     Page("fidelity", "Fidelity", ":material/image_search:"),
     Page("hierarchy", "Hierarchy", ":material/family_history:"),
+    Page("mask_graph", "Mask graph", ":material/account_tree:"),
+    Page("bounds", "Bounds", ":material/vertical_align_bottom:"),
     Page("masks", "Mask strategies", ":material/grid_view:", section="Masks", is_probe=False),
 )

@@ -39,6 +39,9 @@ class ProbePage:
     terms: tuple[str, ...] = ()
     """Words of app/glossary.py that the page explains."""
 
+    every_step: bool = False
+    """Whether results come with a dimension `step`, all stored steps of a run joined (`app.trends`)."""
+
 
 def take_first(question: str, options: Sequence[Any]) -> Any:
     """The answer of a report: the first option."""

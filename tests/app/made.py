@@ -89,6 +89,92 @@ def local_contrast(
     return xr.Dataset(values, coordinates, {**ATTRS, "probe": "local_contrast"})
 
 
+def mask_graph(*, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.Dataset:
+    """A result of the mask_graph probe: two mask units, three ratios, three bandwidths, three ranks; the toy has gaps (NaN)."""
+    rng = np.random.default_rng(seed)
+    swept, sizes = ("mask", "ratio", "bandwidth"), (2, 3, 3)
+
+    def both(name: str, dims: tuple[str, ...], values: np.ndarray, words: str) -> dict[str, xr.Variable]:
+        return {
+            name: var(dims, values, words),
+            f"{name}_sem": var(dims, values / 20, f"standard error over images: {words}"),
+        }
+
+    spectrum = np.sort(rng.random((*sizes, 3)))[..., ::-1]
+    toy = rng.random((2, 3))
+    toy[1, [0, 2]] = np.nan
+    toy_spectrum = np.where(np.isnan(toy)[..., None], np.nan, rng.random((2, 3, 3)))
+    toy_edges = np.where(np.isnan(toy)[..., None, None], np.nan, rng.dirichlet([1, 2, 1], (2, 3, 2)))
+    error = rng.random((2, 2, 2))
+    error[1, 0] = np.nan
+    values = {
+        **both("edges", (*swept, "side", "edge"), rng.dirichlet([2, 2, 1], (*sizes, 2)), "share of edge weight"),
+        **both("label_error", swept, rng.random(sizes), "label error alpha"),
+        **both("components", swept, np.ones(sizes), "eigenvalues above 0.99"),
+        **both("eigenvalue", (*swept, "rank"), spectrum, "eigenvalue"),
+        **both("tail", (*swept, "rank"), spectrum**2, "tail beyond rank k"),
+        **both("model_eigenvalue", ("mask", "ratio", "rank"), spectrum[:, :, 0], "eigenvalue, from below"),
+        **both("model_tail", ("mask", "ratio", "rank"), spectrum[:, :, 0] ** 2, "tail, from below"),
+        "chance": var((), 0.9, "share of pairs of images of different classes"),
+        "label_chance": var((), 0.88, "label error of naming the commonest class"),
+        "toy_edges": var(("toy_unit", "toy_ratio", "side", "edge"), toy_edges, "share of edge weight, exact toy"),
+        "toy_label_error": var(("toy_unit", "toy_ratio"), toy, "label error alpha, exact toy"),
+        "toy_eigenvalue": var(("toy_unit", "toy_ratio", "rank"), toy_spectrum, "eigenvalue, exact toy"),
+        "toy_tail": var(("toy_unit", "toy_ratio", "rank"), toy_spectrum**2, "tail, exact toy"),
+        "toy_error": var(("toy_estimator", "toy_quantity", "toy_size"), error, "root mean square error on the toy"),
+    }
+    coordinates = {
+        "mask": ["unit 1", "unit 2"],
+        "ratio": ("ratio", [0.25, 0.5, 0.75], {"long_name": "masking ratio", "units": "1"}),
+        "bandwidth": ("bandwidth", [0.35, 0.5, 0.7], {"long_name": "kernel bandwidth", "units": "1"}),
+        "rank": ("rank", [1, 2, 3], {"long_name": "rank k", "units": "1"}),
+        "side": ["share_hidden", "share_visible"],
+        "edge": ["same_image", "intra_class", "inter_class"],
+        "toy_unit": [1, 2],
+        "toy_ratio": [0.25, 0.5, 0.75],
+        "toy_estimator": ["kernel", "model"],
+        "toy_quantity": ["inter_class", "tail"],
+        "toy_size": [100, 300],
+    }
+    return xr.Dataset(values, coordinates, {**ATTRS, "probe": "mask_graph", "num_sampled": 7})
+
+
+def bounds(*, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.Dataset:
+    """A result of the bounds probe, of step 40; the tail ends in a zero, and a bin of overlap has no pair (NaN)."""
+    rng = np.random.default_rng(seed)
+    units = "variance of a patch" if normalised else "squared input units"
+    values = {}
+    for name in ("loss", "pair_loss", "half_alignment", "half_length", "pair_bound", "autoencoding", "umae_loss"):
+        values[name] = var((), rng.random(), name.replace("_", " "), units)
+        values[f"{name}_sem"] = var((), 0.01, f"standard error over images: {name}", units)
+    for name, unit in (("variance", units), ("share_of_variance", "1")):
+        values[name] = var("level", rng.random(3), name.replace("_", " "), unit)
+        values[f"{name}_sem"] = var("level", [0.01, 0.02, 0.03], f"standard error over images: {name}", unit)
+    alignment = rng.random((2, 2, 2, 3))
+    alignment[..., 0] = np.nan
+    dims = ("quantity", "pair", "centring")
+    for name, axes, numbers in (
+        ("alignment", dims, rng.random((2, 2, 2))),
+        ("alignment_by_overlap", (*dims, "overlap"), alignment),
+    ):
+        values[name] = var(axes, numbers, name.replace("_", " "))
+        values[f"{name}_sem"] = var(axes, numbers / 10, f"standard error over images: {name}")
+    values["uniformity"] = var((), 0.3, "L_unif")
+    values["uniformity_sem"] = var((), 0.01, "standard error over images: L_unif")
+    values["tail"] = var(("bandwidth", "rank"), [[3.0, 2, 1], [2, 1, 0.5], [1, 0.1, 0]], "tail beyond rank k")
+    values["tail_at_width"] = var("bandwidth", [1.0, 0.5, 0], "tail beyond rank 3")
+    coordinates = {
+        "level": ["global", "position", "image"],
+        "quantity": ["prediction", "mean"],
+        "pair": ["same_image", "other_image"],
+        "centring": ["raw", "centred"],
+        "overlap": ("overlap", [1 / 6, 0.5, 5 / 6], {"long_name": "overlap", "units": "1"}),
+        "bandwidth": ("bandwidth", [0.35, 0.5, 0.7], {"long_name": "kernel bandwidth", "units": "1"}),
+        "rank": ("rank", [1, 2, 3], {"long_name": "rank k", "units": "1"}),
+    }
+    return xr.Dataset(values, coordinates, {**ATTRS, "probe": "bounds", "weight": 0.01, "step": "40"})
+
+
 def hierarchy(
     *, seed: int = 0, normalised: bool = False, pictures: int = 0, ratio: float = 0.5, unit: int = 1, bare: bool = False
 ) -> xr.Dataset:
@@ -133,7 +219,13 @@ def hierarchy(
     return xr.Dataset(values, {name: part for name, part in coordinates.items() if name in used}, attrs)
 
 
-MADE = {"reconstruction": reconstruction, "local_contrast": local_contrast, "hierarchy": hierarchy}
+MADE = {
+    "reconstruction": reconstruction,
+    "local_contrast": local_contrast,
+    "mask_graph": mask_graph,
+    "bounds": bounds,
+    "hierarchy": hierarchy,
+}
 """Probe -> maker of a result; each takes `seed`, `normalised` and `pictures`."""
 
 

@@ -1,0 +1,278 @@
+"""Which images does masking join, and are they of one class? The mask-induced augmentation graph, against ratio and mask unit.
+
+Source: "How Mask Matters" (Zhang, Wang and Wang, 2210.08344): two masked images are a positive pair when they share a hidden part.
+Its theory asks for few edges between classes (label error alpha, theorem 4.1) and for a small tail of the graph's spectrum
+(sum over i > k of lambda_i^2, theorem 4.2). It defines these for a distribution; the estimators are *lcmae's own*:
+
+(a) exact: a toy world of palette images (`probes.palette_images`), by enumeration, as the reference curve;
+(b) kernel: on the images at hand, sharing made soft (`probes.kernel_graph`), for several bandwidths, as the bandwidth decides;
+(c) model: canonical correlations of the checkpoint's features of visible and of hidden parts (`probes.canonical`), which bound the
+    eigenvalues from below by what its encoder can tell.
+
+Few images inflate the eigenvalues of (b), whose content then never repeats, and shrink those of (c): `toy_error` tells by how
+much, on the toy. Cost: one pass over the sample for each mask and side, and dense algebra on sample x sample, which is capped.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, field_validator
+
+from lcmae.errors import InputError
+from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
+from lcmae.models import MaskedImageModel
+from lcmae.randomness import generator
+from probes.base import Batch, Probe, ProbeError, variable
+from probes.canonical import canonical_spectrum
+from probes.graph_numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
+from probes.graph_sample import Content, Distances, GraphSample, fixed_masks
+from probes.graph_toy import toy_variables
+from probes.jackknife import NUM_GROUPS, standard_error
+from probes.kernel_graph import Sample, bootstrap, gaussian, kernel_graph
+
+
+class MaskGraph(Probe):
+    """Returns, by (mask, ratio, bandwidth): `edges` by side and kind, `label_error`, `eigenvalue` and `tail` by rank, and
+    `components`, with bootstrapped errors; by (mask, ratio, rank) the model's `model_eigenvalue` and `model_tail`; the same of the
+    exact toy (`toy_...`), with the error of both estimators there (`toy_error`)."""
+
+    name: ClassVar[str] = "mask_graph"
+    question: ClassVar[str] = (
+        "Which images does masking join, are they of one class, and how fast does the graph's spectrum fall?"
+    )
+
+    mask: AnyMask = Random()
+    """How patches are hidden; its ratio is replaced by each of `ratios`. Random masks are swept over `units`, too."""
+
+    ratios: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    """Masking ratios."""
+
+    units: tuple[int, ...] = (1, 2)
+    """Sides of the mask unit, in patches: hidden patches come in squares of this side."""
+
+    num_masks: int = Field(default=2, ge=1)
+    """Masks of each ratio and unit; every image gets the same ones, and numbers are means over them."""
+
+    bandwidths: tuple[float, ...] = (0.35, 0.5, 0.7)
+    """Kernel bandwidths, in units of the median distance between a whole image and the nearest other one."""
+
+    space: Literal["pixels", "pca", "features"] = "pixels"
+    """Where contents are compared: pixels, their principal components, or the checkpoint's pooled vectors of the parts."""
+
+    num_components: int = Field(default=64, ge=1)
+    """Most principal components, for `space` pca."""
+
+    num_sampled: int = Field(default=1000, ge=2, le=DENSE)
+    """Most images that are used: every pair of them is compared."""
+
+    num_eigenvalues: int | None = Field(default=None, ge=1)
+    """k: largest eigenvalues that are computed, fewer than images; by default 64, or all but one where images are few."""
+
+    num_bootstrap: int = Field(default=8, ge=2)
+    """Samples drawn with repetition, for the standard errors of the kernel form."""
+
+    ridge: float = Field(default=1e-2, gt=0)
+    """Ridge of the canonical correlations, in units of the mean variance of a feature."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Images of one forward pass; has no influence on the result but for rounding."""
+
+    _rise = field_validator("ratios", "bandwidths", "units")(rising)
+
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_MaskGraph":
+        num_sampled = min(self.num_sampled, num_images)
+        self.require(num_sampled >= 4, f"at least 4 images, got {num_sampled}")
+        self.require(not self.mask.needs_images, f"masks that all images can share, got {self.mask.kind}")
+        self.require(
+            (self.num_eigenvalues or 1) < num_sampled,
+            f"more images than the {self.num_eigenvalues} eigenvalues asked for, got {num_sampled}",
+        )
+        try:
+            return _MaskGraph(self, model, num_images, seed)
+        except InputError as error:
+            raise ProbeError(f"probe {self.name}: {error}") from error
+
+    def strategies(self) -> dict[str, MaskStrategy]:
+        """What is swept over ratios, by name."""
+        if not isinstance(self.mask, Random | CoarseRandom):
+            return {self.mask.kind: self.mask}
+        return {unit_name(unit): CoarseRandom(unit=unit) for unit in self.units}
+
+
+def unit_name(unit: int) -> str:
+    """A mask unit in words."""
+    return f"unit {unit}"
+
+
+@dataclass
+class _MaskGraph:
+    probe: MaskGraph
+    model: MaskedImageModel
+    num_images: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        probe, strategies = self.probe, self.probe.strategies()
+        self.names = list(strategies)
+        self.cells = list(product(self.names, probe.ratios))
+        drawn = [
+            fixed_masks(at_ratio(strategies[name], ratio), self.model.grid, probe.num_masks, self.seed)
+            for name, ratio in self.cells
+        ]
+        self.realised = np.array([float(masks.float().mean()) for masks in drawn])
+        self.sample = GraphSample(torch.cat(drawn), probe.num_sampled, self.num_images, self.seed)
+        self.num_eigenvalues = probe.num_eigenvalues or min(64, len(self.sample) - 1)
+        self.kernel: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        self.of_model: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def update(self, batch: Batch) -> None:
+        self.probe.require(batch.labels is not None, "images with known classes, got images without labels")
+        self.sample.add(batch, parts=True, whole=self.probe.space == "features")
+
+    @property
+    def num_steps(self) -> int:
+        """Of the conclusion: a step for each ratio and mask."""
+        return len(self.cells)
+
+    def conclude(self) -> Iterator[None]:
+        """The work after the last image, a cell at a time."""
+        labels = self.sample.labels
+        assert labels is not None
+        try:
+            known = Sample(labels, np.arange(len(labels)))
+            distances = Distances(self.sample, self.probe.space, self.probe.num_components)
+            self.label, self.unit = labels, distances.unit
+            for cell in range(len(self.cells)):
+                masks = range(cell * self.probe.num_masks, (cell + 1) * self.probe.num_masks)
+                self.kernel.append(self._kernel(known, [distances.under(mask) for mask in masks]))
+                self.of_model.append(self._of_model(masks))
+                yield
+        except InputError as error:
+            raise ProbeError(f"probe {self.probe.name}: {error}") from error
+
+    def _kernel(self, known: Sample, contents: list[Content]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Numbers and their standard errors for each bandwidth, means over masks."""
+        found = []
+        for factor in self.probe.bandwidths:
+            bandwidth = factor * self.unit
+            kernels = [(gaussian(one.visible, bandwidth), gaussian(one.hidden, bandwidth)) for one in contents]
+
+            def estimate(rows: np.ndarray, weight: np.ndarray, kernels: list = kernels) -> np.ndarray:
+                few, count = Sample(known.label[rows], known.image[rows]), min(self.num_eigenvalues, len(rows) - 1)
+                graphs = [
+                    kernel_graph(visible[np.ix_(rows, rows)], hidden[np.ix_(rows, rows)], few, count, weight)
+                    for visible, hidden in kernels
+                ]
+                return np.mean([_numbers(graph, self.num_eigenvalues) for graph in graphs], axis=0)
+
+            every, equal = np.arange(len(known.label)), np.full(len(known.label), 1 / len(known.label))
+            # the same draws for every cell, so that their differences are not noise
+            rng = np.random.default_rng(generator("graph-bootstrap", self.seed).initial_seed())
+            found.append((estimate(every, equal), bootstrap(estimate, len(every), rng, self.probe.num_bootstrap)))
+        return found
+
+    def _of_model(self, masks: range) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues and tail [2 k] by canonical correlations, means over masks, and their errors over images."""
+        size = len(self.sample)
+        half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
+        group = np.arange(size) % NUM_GROUPS
+
+        def estimate(kept: np.ndarray) -> np.ndarray:
+            found = []
+            for mask in masks:
+                visible, hidden = (vectors[kept] for vectors in self.sample.features(mask))
+                values, squares = canonical_spectrum(
+                    visible, hidden, half[kept], self.probe.ridge, self.num_eigenvalues
+                )
+                found.append(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
+            return np.mean(found, axis=0)
+
+        whole = estimate(np.ones(size, bool))
+        left_out = [group != index for index in range(min(NUM_GROUPS, size))]
+        sizes = torch.tensor([float((~kept).sum()) for kept in left_out])
+        without = torch.from_numpy(np.stack([estimate(kept) for kept in left_out]))
+        return whole, standard_error(torch.from_numpy(whole), without, sizes).numpy()
+
+    def result(self) -> xr.Dataset:
+        if not self.kernel:
+            deque(self.conclude(), maxlen=0)
+        probe = self.probe
+        shape = len(self.names), len(probe.ratios)
+        # [mask ratio bandwidth quantity], values and errors
+        value, sem = (np.array([[pair[part] for pair in cell] for cell in self.kernel]).reshape(*shape, len(probe.bandwidths), -1)
+                      for part in (0, 1))  # fmt: skip
+        swept = ("mask", "ratio", "bandwidth")
+        result = {}
+        for name, (dims, columns, long_name) in _layout(self.num_eigenvalues).items():
+            for suffix, part in (("", value), ("_sem", sem)):
+                of_name = part[..., columns]
+                if name == "edges":
+                    of_name = of_name.reshape(*of_name.shape[:-1], 2, 3)
+                elif not dims:
+                    of_name = of_name[..., 0]
+                words = long_name if not suffix else f"standard error over images (bootstrap): {long_name}"
+                result[name + suffix] = variable((*swept, *dims), of_name, words)
+        of_model = np.array([pair[0] for pair in self.of_model]).reshape(*shape, 2, -1)
+        of_model_sem = np.array([pair[1] for pair in self.of_model]).reshape(*shape, 2, -1)
+        for place, name in enumerate(("eigenvalue", "tail")):
+            words = f"{_layout(1)[name][2]}, from below by the model's features"
+            result[f"model_{name}"] = variable(("mask", "ratio", "rank"), of_model[..., place, :], words)
+            result[f"model_{name}_sem"] = variable(
+                ("mask", "ratio", "rank"),
+                of_model_sem[..., place, :],
+                f"standard error over images (jackknife): {words}",
+            )
+        share = np.bincount(self.label) / len(self.label)
+        result |= {
+            "realised_ratio": variable(swept[:2], self.realised.reshape(shape), "hidden patches / patches"),
+            "chance": variable((), 1 - float((share**2).sum()), "share of pairs of images of different classes"),
+            "label_chance": variable((), 1 - float(share.max()), "label error of naming the commonest class"),
+            **toy_variables(self.num_eigenvalues),
+        }
+        used = {dim for part in result.values() for dim in part.dims}
+        coordinates = {name: part for name, part in self._coordinates().items() if name in used}
+        attributes = {
+            "num_sampled": len(self.sample),
+            "bandwidth_unit": self.unit,
+            "definition": "lcmae's own estimators",
+        }
+        return xr.Dataset(result, coordinates, attributes)
+
+    def _coordinates(self) -> dict[str, Any]:
+        probe = self.probe
+        return {
+            "mask": self.names,
+            "ratio": ("ratio", list(probe.ratios), {"long_name": "masking ratio", "units": "1"}),
+            "bandwidth": (
+                "bandwidth",
+                list(probe.bandwidths),
+                {"long_name": "kernel bandwidth / distance to the nearest image", "units": "1"},
+            ),
+            "rank": ("rank", list(range(1, self.num_eigenvalues + 1)), {"long_name": "rank k", "units": "1"}),
+            "side": list(SIDES),
+            "edge": list(EDGES),
+        }
+
+
+def _numbers(graph: GraphNumbers, count: int) -> np.ndarray:
+    """Edges (6), label error, components, eigenvalues and tail (`count` each, 0 beyond what there are)."""
+    values, tail = np.zeros(count), np.zeros(count)
+    values[: len(graph.eigenvalues)], tail[: len(graph.eigenvalues)] = graph.eigenvalues, graph.tail
+    return np.concatenate([graph.edges.ravel(), [graph.label_error, graph.components], values, tail])
+
+
+def _layout(count: int) -> dict[str, tuple[tuple[str, ...], slice, str]]:
+    """Where `_numbers` has what: dims, columns, words."""
+    return {
+        "edges": (("side", "edge"), slice(0, 6), "share of edge weight"),
+        "label_error": ((), slice(6, 7), "label error alpha of visible parts"),
+        "components": ((), slice(7, 8), "eigenvalues above 0.99 (parts that hardly communicate)"),
+        "eigenvalue": (("rank",), slice(8, 8 + count), "eigenvalue of the augmentation graph"),
+        "tail": (("rank",), slice(8 + count, 8 + 2 * count), "tail: sum of squared eigenvalues beyond rank k"),
+    }
