@@ -1,5 +1,11 @@
-"""Progress and time left: a bar in a terminal, plain lines elsewhere (logs, CI, Slurm)."""
+"""Progress and time left: a bar in a terminal, plain lines elsewhere (logs, CI, Slurm).
 
+With LCMAE_PROGRESS=json in the environment a line is a JSON object for a program that watches (`app.jobs`), twice a second:
+{"label": "probing", "done": 128, "total": 500, "seconds_left": 12.5, "note": ""}.
+"""
+
+import json
+import os
 import sys
 import time
 from types import TracebackType
@@ -13,13 +19,14 @@ class ProgressBar:
     def __init__(self, label: str, total: int, *, done: int = 0, seconds_between_lines: float = 5.0) -> None:
         self.label, self.total = label, total
         self._done = self._first = done
-        self._pause = seconds_between_lines
+        self._is_watched = os.environ.get("LCMAE_PROGRESS") == "json"
+        self._pause = 0.5 if self._is_watched else seconds_between_lines
         self._begin = self._last_line = time.monotonic()
         self._shown, self._note = done, ""
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._is_watched:
             columns = (
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -56,6 +63,10 @@ class ProgressBar:
         elapsed = self._last_line - self._begin
         left = elapsed / max(self._done - self._first, 1) * (self.total - self._done)
         share = 100 * self._done / max(self.total, 1)
+        if self._is_watched:
+            known = {"label": self.label, "done": self._done, "total": self.total, "seconds_left": left}
+            print(json.dumps({**known, "note": self._note}), file=sys.stderr, flush=True)
+            return
         text = f"{self.label}: {self._done}/{self.total} ({share:.0f} %), {clock(elapsed)} elapsed, {clock(left)} left"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
 

@@ -1,5 +1,7 @@
 """Progress where there is no terminal: lines with time left, seldom enough for a log, and one at the end."""
 
+import json
+
 import pytest
 
 from lcmae import progress
@@ -42,6 +44,22 @@ def test_time_left_counts_from_where_a_resumed_run_began(time: Clock, capsys: py
         bar.advance(10)
         assert capsys.readouterr().err == "training: 910/1000 (91 %), 0:10 elapsed, 1:30 left\n"
     assert capsys.readouterr().err == ""  # the end was shown already
+
+
+def test_a_program_that_watches_gets_objects(
+    time: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LCMAE_PROGRESS", "json")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with ProgressBar("probing", 8) as bar:
+        for _ in range(4):
+            time.now += 0.3
+            bar.advance(2, note="a\nb")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["done"] for line in lines] == [4, 8]
+    left = lines[0].pop("seconds_left")
+    assert left == pytest.approx(0.6)
+    assert lines[0] == {"label": "probing", "done": 4, "total": 8, "note": "a\nb"}
 
 
 def test_nothing_done_is_nothing_said_and_an_error_speaks_for_itself(
