@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from app import picks
+from app import comparing, picks
 from app.figures import comparison as figures
 from app.figures import masks as mask_figures
 from app.stored import Stamp, stamp
@@ -20,6 +20,7 @@ from app.views import Page, take_away
 from app.views.page import Shown
 from app.views.probe_page import PLOTLY, choose, draw, heading
 from lcmae.errors import InputError
+from lcmae.progress import clock
 from probes.compare_table import TABLE, frame, measures, read_table, summarise
 
 SAYS = (
@@ -31,6 +32,9 @@ TERMS = ("masking ratio", "kNN accuracy", "linear accuracy", "invariance", "loca
 
 FIRST = ("mean_linear", "mean_knn", "local_contrast.term[invariance]", "local_contrast.term[local_consistency]")
 """Measures that are offered first."""
+
+EVERY = "3s"
+"""How often a running comparison is looked at."""
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -114,6 +118,9 @@ def comparisons(picked: picks.Picks) -> None:
     except InputError as error:
         st.warning(str(error), icon=":material/link_off:")
         return
+    going = comparing.look(found[name].parent, table)
+    if going is not None:
+        st.fragment(follow, run_every=EVERY if going.is_running else None)(found[name], going)
     failed = table["run"].values[table["status"].values == "failed"]
     for run, error in zip(failed, table["error"].values[table["status"].values == "failed"], strict=True):
         st.warning(f"{run} failed: {error}", icon=":material/error:")
@@ -161,6 +168,25 @@ def comparisons(picked: picks.Picks) -> None:
     take_away.figure_files(figure, key)
     st.subheader("Table")
     take_away.table(frame(table), "comparison", parquet=found[name].read_bytes)
+
+
+def follow(file: Path, before: comparing.Going) -> None:
+    """How far the comparison is; when a run of it has ended the whole page is drawn anew."""
+    try:
+        going = comparing.look(file.parent, table_of(stamp(file)))
+    except InputError:
+        going = None
+    if going is None or (going.num_ended, going.is_running) != (before.num_ended, before.is_running):
+        st.rerun()
+    total, ended = len(going.names), going.num_ended
+    if going.is_running:
+        left = "" if going.seconds_left is None else f", about {clock(going.seconds_left)} left"
+        parts = [f"{number} {state}" for state, number in going.counts.items() if state != "done"]
+        st.progress(ended / max(total, 1), text=f"{ended} of {total} runs have ended ({', '.join(parts)}){left}")
+        if going.at:
+            st.dataframe(going.at, hide_index=True)
+    elif ended < total:
+        st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal goes on from there.")
 
 
 def tables_below(root: Path) -> dict[str, Path]:
