@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from app import picks
-from app.views import PAGES, Page, probe_page
+from app.views import PAGES, Page, compute, probe_page
 
 
 def main() -> None:
@@ -30,6 +30,7 @@ def main() -> None:
     current = st.navigation(sections, expanded=True)
     # asked in the frame, not in the page: widgets of the frame keep their values when the page changes
     chosen["picks"] = picks.ask()
+    compute.running()
     current.run()
 
 

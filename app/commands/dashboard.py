@@ -28,19 +28,23 @@ class DashboardArguments(Settings):
     port: int | None = Field(default=None, ge=1, le=65535)
     """Port; the first free one from 8501 by default."""
 
+    hosts: tuple[str, ...] = ()
+    """Further host names under which a browser may ask: the public name of a reverse proxy (docs/dashboard.md)."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until Ctrl-C."""
     options = parse_arguments(DashboardArguments, arguments, command="dashboard")
-    return show(options.runs, options.port)
+    return show(options.runs, options.port, options.hosts)
 
 
-def show(runs: Path, port: int | None) -> int:
+def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
     """Serve the dashboard over the runs below a folder until it is stopped; a browser is opened where there is a screen."""
     if not runs.is_dir():
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
-    server = subprocess.Popen(serve.command(runs, port))
+    before = signal.signal(signal.SIGTERM, _stop)
+    server = subprocess.Popen(serve.command(runs, port, hosts=hosts))
     print(f"dashboard: http://{serve.ADDRESS}:{port} (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()
@@ -51,8 +55,14 @@ def show(runs: Path, port: int | None) -> int:
         server.wait()
         return 0
     finally:
+        signal.signal(signal.SIGTERM, before)
         if server.poll() is None:
             server.terminate()
+            server.wait()
+
+
+def _stop(number: int, _: object) -> None:
+    raise SystemExit(128 + number)  # the server ends with us, and its jobs with it
 
 
 def free_port(port: int | None) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
-from app import picks, stored, trends
+from app import picks, stored
 from app.figures import table
 from app.glossary import GLOSSARY
-from app.views import Page, take_away
+from app.views import Page, compute, take_away
 from app.views.page import ProbePage, Shown
 
 PLOTLY = {
@@ -27,21 +27,15 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     if not ask_for_runs(picked):
         return
     found = picks.find(picked, content.probe)
+    compute.offer_all([command for _, command in found.missing])
     for sentence, command in found.missing:
-        st.info(sentence, icon=":material/terminal:")
-        st.code(command, language="bash", wrap_lines=True)
+        compute.offer(sentence, command)
     if not found.results:
         return
     for sentence, command in found.newer:
-        st.caption(sentence)
-        st.code(command, language="bash", wrap_lines=True)
+        compute.offer(sentence, command, is_note=True)
 
-    results: Mapping[str, xr.Dataset] = found.results
-    if content.every_step:
-        results, left_out = trends.all_along_steps(picked.paths, content.probe, found.results)
-        if left_out:
-            st.caption(f"Not in the trends: {'; '.join(left_out)}.")
-    for number, shown in enumerate(content.shown(results, choose)):
+    for number, shown in enumerate(content.shown(found.results, choose)):
         draw(shown, f"{content.probe}-{number}")
     st.subheader("Numbers")
     take_away.table(table.scalars(found.results), content.probe, column_config=number_format())

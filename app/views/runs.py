@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import picks, stored
 from app.glossary import GLOSSARY
-from app.views import Page, take_away
+from app.views import Page, compute, take_away
 from app.views.probe_page import ask_for_runs
 
 COLUMNS = {
@@ -30,6 +30,10 @@ COLUMNS = {
 }
 
 
+EVERY = "3s"
+"""How often the table looks at runs that are being trained."""
+
+
 def show(page: Page, picked: picks.Picks) -> None:
     """The table; a click on a heading sorts it, the boxes at the left pick."""
     st.title(page.title)
@@ -40,6 +44,20 @@ def show(page: Page, picked: picks.Picks) -> None:
     if not picked.runs:
         ask_for_runs(picked)
         return
+    is_live = any(stored.is_running(path) for path in picked.runs.values())
+    st.fragment(table_of_runs, run_every=EVERY if is_live else None)(picked)
+    unprobed = {name: path for name, path in picked.runs.items() if not stored.probes_of(path)}
+    commands = [stored.probe_command("all", path) for path in unprobed.values()]
+    compute.offer_all(commands)
+    for name, command in list(zip(unprobed, commands, strict=True))[:5]:
+        compute.offer(f"{name} is not taken apart yet; this runs every probe on its newest checkpoint:", command)
+    take_away.link()
+
+
+def table_of_runs(picked: picks.Picks) -> None:
+    """All runs as they are now; renewed every few seconds while one of them is trained."""
+    if st.session_state.get("runs", picked.names) != picked.names:
+        st.rerun()  # a tick renewed this part alone, and the side bar is to show it, too
     table = pd.DataFrame([stored.overview(name, path) for name, path in picked.runs.items()]).reindex(
         columns=list(COLUMNS)
     )
@@ -55,15 +73,12 @@ def show(page: Page, picked: picks.Picks) -> None:
         selection_default={"selection": {"rows": rows}},
         height=min(38 + 35 * len(table), 700),
     )
-    unprobed = [name for name, results in zip(table["name"], table["results"], strict=True) if not results]
-    if unprobed:
-        st.caption("Not taken apart yet; this computes every probe on the newest checkpoint:")
-        st.code("\n".join(stored.probe_command("all", picked.runs[name]) for name in unprobed[:5]), language="bash")
     running = [name for name, path in picked.runs.items() if stored.is_running(path)]
     if running:
-        st.caption(f":material/sync: being trained: {', '.join(running)}. The Training page follows them.")
+        st.caption(
+            f":material/sync: being trained, and followed here: {', '.join(running)}. Training has their curves."
+        )
     take_away.table_files(table, "runs")
-    take_away.link()
 
 
 def take(picked: picks.Picks, table: pd.DataFrame) -> None:

@@ -18,7 +18,9 @@ from playwright.sync_api import Page
 from served import CHROMIUM, browser_page, path_of, server, settle
 
 from app.views import PAGES
+from lcmae.train import build_model
 from probes.store import save_result
+from tests.reference.tiny_runs import tiny_config, tiny_run
 
 pytestmark = [
     pytest.mark.browser,
@@ -29,11 +31,13 @@ DRAWN = [page for page in PAGES if page.name == "training" or page.name in made.
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs with results, and one without."""
+    """Two runs with results, one without, and a small one that can be probed."""
     root = tmp_path_factory.mktemp("runs")
     made.run(root / "a")
     made.run(root / "n", normalised=True)
     made.run(root / "bare", results=False)
+    tiny = tiny_run(root / "tiny")  # the one that can be probed: the others have no weights
+    tiny.publish(3, build_model(tiny_config()).state_dict(), config=tiny.config, resume=None)
     return root
 
 
@@ -134,6 +138,34 @@ def test_what_is_downloaded_is_what_is_stored(address: str, runs: Path):
         for name in ("a", "n"):
             found = downloaded(page, f"reconstruction.nc of {name}")
             assert found == (runs / name / "probes" / "000040" / "reconstruction.nc").read_bytes()
+
+
+def test_what_is_missing_is_computed_from_the_page_and_appears(address: str, runs: Path):
+    with browser_page() as page:
+        watch = Watch(page)
+        page.goto(f"{address}/reconstruction?runs=tiny")
+        settle(page)
+        page.get_by_role("button", name="Compute now").click()
+        page.get_by_role("button", name="Cancel").wait_for()
+        other = page.context.new_page()  # another session does not wait for it
+        other.goto(f"{address}/local_contrast?runs=a")
+        settle(other, 2)
+        other.get_by_text("computing probe reconstruction").wait_for()
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2")
+        assert page.get_by_role("button", name="Compute now").count() == 0
+        assert watch.complaints == []
+    assert [file.name for file in (runs / "tiny" / "probes" / "000003").iterdir()] == ["reconstruction.nc"]
+
+
+def test_a_job_that_is_cancelled_leaves_nothing(address: str, runs: Path):
+    with browser_page() as page:
+        page.goto(f"{address}/local_contrast?runs=tiny")
+        settle(page)
+        page.get_by_role("button", name="Compute now").click()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("It was cancelled; nothing was written.").wait_for()
+    assert not list(runs.glob("tiny/probes/*/local_contrast.nc"))
+    assert not list(runs.glob("tiny/probes/*/.*"))
 
 
 def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(address: str, runs: Path):
