@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
-from app import picks, stored
+from app import picks, stored, trends
 from app.figures import table
 from app.glossary import GLOSSARY
 from app.views import Page, compute, take_away
@@ -35,7 +35,12 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     for sentence, command in found.newer:
         compute.offer(sentence, command, is_note=True)
 
-    for number, shown in enumerate(content.shown(found.results, choose)):
+    results: Mapping[str, xr.Dataset] = found.results
+    if content.every_step:
+        results, left_out = trends.all_along_steps(picked.paths, content.probe, found.results)
+        if left_out:
+            st.caption(f"Not in the trends: {'; '.join(left_out)}.")
+    for number, shown in enumerate(content.shown(results, choose)):
         draw(shown, f"{content.probe}-{number}")
     st.subheader("Numbers")
     take_away.table(table.scalars(found.results), content.probe, column_config=number_format())
