@@ -71,7 +71,8 @@ def start() -> torch.device:
     if cuda:
         torch.cuda.set_device(device)
     if not is_active():
-        dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+        # gloo beside NCCL, so that processes can agree on something without waiting for their GPUs
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", device_id=device if cuda else None)
     return device
 
 
@@ -135,6 +136,15 @@ def load_state(
         optim_state_dict=optimizer_state,
         options=StateDictOptions(full_state_dict=True),
     )
+
+
+def largest(number: float) -> float:
+    """The largest of the processes' numbers, in every process; on the CPU, so that no GPU is waited for."""
+    if not is_active():
+        return number
+    value = torch.tensor(number)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return float(value)
 
 
 def from_main(value: Any) -> Any:

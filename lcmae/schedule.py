@@ -74,6 +74,13 @@ class Schedule:
 
     def steps(self, source: ImageSource, after: int) -> Iterator[tuple[int, MicroBatches]]:
         """Steps after number `after`, each with this process's micro-batches (indices, pixels), in order."""
+        config = self.config
+        batches = source.stream(self._shares(after), config.workers)
+        for step in range(after + 1, self.num_steps + 1):
+            yield step, [next(batches) for _ in range(config.accumulate)]
+
+    def _shares(self, after: int) -> Iterator[Int[Tensor, " b"]]:
+        """The positions of this process's micro-batches, one after another, from step `after` + 1 to the last epoch's end."""
         config, rank, world = self.config, distributed.rank(), distributed.world_size()
         share = config.batch_size // (config.accumulate * world)
         for epoch in range(after // self.steps_per_epoch, config.epochs):
@@ -81,7 +88,5 @@ class Schedule:
             order = random_order(self.num_images, seed=config.seed, epoch=epoch)
             order = order[: self.steps_per_epoch * config.batch_size]
             # the whole batch is cut into micro-batches, and each of those into one share a process
-            mine = order.view(self.steps_per_epoch, config.accumulate, world, share)[first:, :, rank].flatten()
-            batches = iter(source.batches(mine, share, workers=config.workers))
-            for step in range(epoch * self.steps_per_epoch + first + 1, (epoch + 1) * self.steps_per_epoch + 1):
-                yield step, [next(batches) for _ in range(config.accumulate)]
+            mine = order.view(self.steps_per_epoch, config.accumulate, world, share)[first:, :, rank]
+            yield from mine.reshape(-1, share)

@@ -205,19 +205,22 @@ def publish_step(
         dist.barrier()
 
 
+def publish_untrained(run: Run) -> None:
+    """Publish the initial weights of a run's config as step 0, from which training would go on. A baseline."""
+    config = parse(RunConfig, run.config)
+    model = build_model(config)
+    with run.lock():
+        publish_step(run, 0, model, make_optimizer(model, config), MetricLog(), config)
+
+
 class _Stop:
     """A request to stop, made by a signal; `agreed` says whether any process got one, the same answer in all."""
 
     received: signal.Signals | None = None
 
     def agreed(self) -> signal.Signals | None:
-        if not distributed.is_active():
-            return self.received
-        number = torch.tensor(float(self.received or 0))
-        if dist.get_backend() == "nccl":
-            number = number.cuda()
-        dist.all_reduce(number, op=dist.ReduceOp.MAX)
-        return signal.Signals(int(number)) if number else None
+        number = int(distributed.largest(float(self.received or 0)))
+        return signal.Signals(number) if number else None
 
 
 @contextmanager

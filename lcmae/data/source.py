@@ -1,20 +1,17 @@
 """ImageSource: the decoded images of one split, all in memory where they fit, else decoded when asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
+from lcmae.data.streaming import Batch, carry, streamed
 from lcmae.errors import InputError
 from lcmae.shapes import Int, UInt8
-
-Batch = tuple[Tensor, Tensor]
-"""Positions in the source, int64 [b] on the CPU, and their pixels, uint8 [b c h w] on the source's device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,25 +92,16 @@ class ImageSource:
         """
         if not 1 <= batch_size <= len(order):
             raise InputError(f"{self.name}: expected a batch of 1 to {len(order)} images, got {batch_size}")
-        order = order.cpu()
-        split = list(order.split(batch_size))
+        split = list(order.cpu().split(batch_size))
         full = split if len(split[-1]) == batch_size else split[:-1]
-        return self._resident_batches(full) if self.resident else self._streamed_batches(full, workers)
+        return self.stream(full, workers)
 
-    def _resident_batches(self, batches: list[Tensor]) -> Iterator[Batch]:
-        for indices in batches:
-            yield indices, self[indices]
-
-    def _streamed_batches(self, batches: list[Tensor], workers: int) -> Iterator[Batch]:
-        # the generator is passed because a loader without one draws its workers' seed from the global generator
-        loader = DataLoader(
-            _Batches(replace(self, device=torch.device("cpu")), batches),
-            batch_size=None,
-            num_workers=workers,
-            generator=torch.Generator().manual_seed(0),
-        )
-        for indices, pixels in loader:
-            yield indices, pixels.to(self.device, non_blocking=True)
+    def stream(self, batches: Iterable[Int[Tensor, " b"]], workers: int = 0) -> Iterator[Batch]:
+        """Pixels of each of `batches`, which are positions on the CPU, asked for as they are needed; see `streamed`."""
+        if self.stored is None:
+            return streamed(replace(self, device=torch.device("cpu")).__getitem__, batches, self.device, workers)
+        carried = (carry(positions, self.device) for positions in batches)
+        return ((positions, self[positions]) for positions in carried)
 
     def _decode(self, positions: Int[Tensor, " b"]) -> UInt8[Tensor, "b c h w"]:
         outside = positions[(positions < 0) | (positions >= len(self))]
@@ -124,23 +112,8 @@ class ImageSource:
         shape = (self.decoder.channels, self.decoder.height, self.decoder.width)
         pixels = np.empty((len(positions), *shape), np.uint8)
         for place, position in enumerate(positions.tolist()):
-            if not 0 <= position < len(self):
-                raise IndexError(f"expected positions from 0 to {len(self) - 1}, got {position}")
             try:
                 pixels[place] = self.decoder(self.images.read(int(self.images.rows[position])))
             except Unreadable as error:
                 raise InputError(f"{self.paths[position]}: readable when it was checked, now {error}") from error
         return torch.from_numpy(pixels)
-
-
-class _Batches(Dataset[Batch]):
-    """A batch is one item, so that a worker decodes a whole one and order is the loader's own."""
-
-    def __init__(self, source: ImageSource, batches: list[Tensor]) -> None:
-        self.source, self.batches = source, batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.batches[index], self.source[self.batches[index]]

@@ -2,12 +2,14 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lcmae import distributed
 from lcmae.config import RunConfig
@@ -222,3 +224,25 @@ def test_a_real_source_gives_the_images_of_the_order() -> None:
         for indices, pixels in batches:
             assert pixels.shape == (8, 1, 8, 8)
             assert torch.equal(pixels, source[indices])
+
+
+# Python 3.12 warns of every fork beside threads; what is decoded after it holds no lock of theirs
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_stream_with_workers_runs_through_epochs_as_memory_does(tmp_path: Path) -> None:
+    for number in range(7):
+        for label in ("a", "b"):
+            (tmp_path / label).mkdir(exist_ok=True)
+            Image.new("RGB", (4, 4), (30 * number, 100 if label == "a" else 200, 0)).save(
+                tmp_path / label / f"{number}.png"
+            )
+    name = f"folder:{tmp_path}"
+    resident, streaming = (open_source(name, image_size=(4, 4), resident_limit=limit) for limit in (1 << 20, 0))
+    assert not streaming.resident
+    schedule = Schedule(tiny_config(batch_size=4, accumulate=2, epochs=3, workers=2), len(resident))
+    for after in (0, 3):  # from the beginning, and from the middle of an epoch
+        pairs = list(zip(schedule.steps(resident, after), schedule.steps(streaming, after), strict=True))
+        assert len(pairs) == schedule.num_steps - after
+        for (step, batches), (same_step, same_batches) in pairs:
+            assert step == same_step
+            for batch, same in zip(batches, same_batches, strict=True):
+                assert all(torch.equal(mine, theirs) for mine, theirs in zip(batch, same, strict=True))
