@@ -1,6 +1,7 @@
 # make demo   set up, train on built-in images, probe, open the dashboard   (make demo ARGS=--no-dashboard ends with a table)
 # make test   set up, run the tests
 # make check  what CI runs besides: lint, format, types, imports
+# make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps
 #
 # uv sets everything up in .venv; where it is missing it goes into a folder of its own (.uv), whatever the system's pip allows.
 
@@ -10,7 +11,7 @@ RUN := $(UV) run --no-sync
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check gpu clean
 
 setup: $(UV)
 	@$(UV) sync --quiet
@@ -26,6 +27,15 @@ check: setup
 	$(RUN) ruff format --check .
 	$(RUN) pyright
 	$(RUN) lint-imports
+
+TRAIN := $(RUN) python -m benchmarks.train --device cuda --out docs/gpu
+gpu: setup
+	$(RUN) pytest tests/lcmae/test_step.py -k cuda
+	$(TRAIN) --batch 1024 4096
+	$(TRAIN) --objectives mae --variants graph --attention auto flash efficient cudnn written --peers
+	$(TRAIN) --objectives mae --variants graph --batch 4096 --accumulate 8
+	$(TRAIN) --shapes tiny2
+	$(TRAIN) --shapes base16 --batch 256 512 1024 --variants eager compiled --rounds 5
 
 clean:
 	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
