@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lcmae.patches import Grid
 from lcmae.shapes import Float, Int
+from probes.jackknife import GroupedSums
 from probes.statistics import RunningMean
 
 TINY = torch.finfo(torch.float32).tiny
@@ -80,53 +81,65 @@ class PositionalShare:
     - over images: each mask fixed, images varied; both sums are pooled over masks;
     - over masks: each image fixed, masks varied; both sums are pooled over images.
 
-    Only means and sums are kept: pairs x heads x keys numbers, whatever the number of images.
+    Only sums are kept, by group of images for the standard errors (`probes.jackknife`): groups x pairs x heads x keys numbers,
+    whatever the number of images.
     """
 
-    def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"]) -> None:
+    def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"], num_images: int) -> None:
         self.by_mask = _one_hot(mask)
         self.by_position = _one_hot(position)
-        self.rows = RunningMean()
-        self.of_images = RunningMean()
+        self.sums = GroupedSums(num_images)
+        self.count = 0
+        self.origin: Tensor | None = None
 
     def add(self, rows: Float[Tensor, "b p h k"]) -> None:
         """Take in the rows of each image at every pair."""
         rows = rows.detach().double().cpu()
-        self.rows.add(rows)
-        mean = _group_means(rows, self.by_position)
-        within = (rows - mean).square().sum((1, 3))
+        # sums are taken around a first guess of the means, so that squares do not cancel
+        self.origin = rows.mean(0) if self.origin is None else self.origin
+        off = rows - self.origin
+        within = (rows - _group_means(rows, self.by_position)).square().sum((1, 3))
         total = (rows - rows.mean(1, keepdim=True)).square().sum((1, 3))
-        self.of_images.add(torch.stack([within, total, rows.square().sum((1, 3))], dim=1))
+        self.sums.add(
+            range(self.count, self.count + len(rows)),
+            images=torch.ones(len(rows)),
+            rows=off,
+            squares=off.square().sum((1, 3)),
+            of_image=torch.stack([within, total, rows.square().sum((1, 3))], dim=1),
+        )
+        self.count += len(rows)
 
-    def over_images(self) -> tuple[Float[Tensor, " h"], Float[Tensor, ""]]:
-        """Of each head, and of all heads of the layer pooled. NaN for a single image."""
-        assert self.rows.mean is not None
-        assert self.rows.squares is not None
-        count, num_pairs = self.rows.count, len(self.by_mask)
-        within = self.rows.squares.sum((0, 2))
-        between = count * (self.rows.mean - _group_means(self.rows.mean[None], self.by_mask)[0]).square().sum((0, 2))
-        size = within + count * self.rows.mean.square().sum((0, 2))
-        num_masks = self.by_mask.shape[1]
+    def over_images(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
+        """Of each head, then of all heads of the layer pooled; and the same without each group. NaN for a single image."""
+        return self.sums.leave_out(self._over_images)
+
+    def over_masks(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
+        """The same; NaN where no position is hidden under two masks."""
+        return self.sums.leave_out(self._over_masks)
+
+    def _over_images(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
+        assert self.origin is not None
+        count, (num_pairs, num_masks) = float(sums["images"]), self.by_mask.shape
+        off = sums["rows"] / count
+        mean = off + self.origin
+        within = (sums["squares"] - count * off.square().sum((0, 2))).clamp(min=0)
+        between = count * (mean - _group_means(mean[None], self.by_mask)[0]).square().sum((0, 2))
+        size = within + count * mean.square().sum((0, 2))
         return _shares(within, num_pairs * (count - 1), within + between, num_pairs * count - num_masks, size)
 
-    def over_masks(self) -> tuple[Float[Tensor, " h"], Float[Tensor, ""]]:
-        """Of each head, and of all heads of the layer pooled. NaN where no position is hidden under two masks."""
-        assert self.of_images.mean is not None
-        within, total, size = self.of_images.mean
+    def _over_masks(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
+        within, total, size = sums["of_image"] / sums["images"]
         num_pairs, num_positions = self.by_position.shape
-        return _shares(within, num_pairs - num_positions, total, num_pairs - 1, size)
+        return _shares(within, float(num_pairs - num_positions), total, float(num_pairs - 1), size)
 
 
-def _shares(within: Tensor, dof_within: int, total: Tensor, dof_total: int, size: Tensor) -> tuple[Tensor, Tensor]:
+def _shares(within: Tensor, dof_within: float, total: Tensor, dof_total: float, size: Tensor) -> Float[Tensor, " s"]:
+    """Of each head, then of all heads pooled."""
+    within, total, size = (torch.cat([part, part.sum(0, keepdim=True)]) for part in (within, total, size))
     if dof_within < 1:
-        nothing = torch.full_like(within, math.nan)
-        return nothing, nothing.mean()
-
-    def share(within: Tensor, total: Tensor, size: Tensor) -> Tensor:
-        varies = total > NOTHING_VARIES * size
-        return torch.where(varies, 1 - (within / dof_within) / (total / dof_total), math.nan)
-
-    return share(within, total, size), share(within.sum(), total.sum(), size.sum())
+        return torch.full_like(within, math.nan)
+    varies = total > NOTHING_VARIES * size
+    return torch.where(varies, 1 - (within / dof_within) / (total / dof_total), math.nan)
 
 
 def _one_hot(group: Int[Tensor, " p"]) -> Float[Tensor, "p g"]:

@@ -69,7 +69,7 @@ class DecoderAttention(ComparedProbe):
         problem = attention_problem(model.decoder_blocks)
         self.require(problem is None, str(problem))
         self.require(not self.mask.needs_images, f"a mask strategy that does not look at images, got {self.mask.kind}")
-        return _DecoderAttention(self, model, seed)
+        return _DecoderAttention(self, model, num_images, seed)
 
 
 @dataclass
@@ -86,6 +86,7 @@ class _Look:
 class _DecoderAttention:
     probe: DecoderAttention
     model: MaskedImageModel
+    num_images: int
     seed: int
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -94,7 +95,7 @@ class _DecoderAttention:
         self.table = patch_distances(model.grid).to(model.device)
         self.shared = probe.mask(probe.num_masks, model.grid, generator("shared-masks", self.seed))
         self.pairs = query_pairs(self.shared, probe.num_places, generator("query-places", self.seed))
-        self.shares = [PositionalShare(*self.pairs) for _ in model.decoder_blocks]
+        self.shares = [PositionalShare(*self.pairs, self.num_images) for _ in model.decoder_blocks]
         self.values, self.overall, self.uniform = RunningMean(), RunningMean(), RunningMean()
 
     def watch(self, batch: Batch) -> None:
@@ -181,15 +182,7 @@ class _DecoderAttention:
             result |= with_sem(axes, part(self.overall, which), f"mean_{name}", overall, units)
             of_uniform = f"{name} of uniform attention"
             result[f"{name}_uniform"] = variable(axes, self.uniform.mean[which], of_uniform, units)
-        for reading, what in (
-            ("over_images", "images varied under fixed masks"),
-            ("over_masks", "masks varied of fixed images"),
-        ):
-            name, long_name = f"positional_share_{reading}", f"share of attention that place alone explains, {what}"
-            by_head, by_layer = zip(*(getattr(share, reading)() for share in self.shares), strict=True)
-            result[name] = variable(("layer", "head"), torch.stack(by_head), long_name)
-            result[f"{name}_pooled"] = variable("layer", torch.stack(by_layer), f"{long_name}, heads pooled")
-            result[f"{name}_rise"] = variable((), by_layer[-1] - by_layer[0], f"{long_name}, last layer minus first")
+        result |= self._positional()
         for name, parts in self.pictures.items():
             axes, long_name, units = _PICTURES[name]
             result[name] = variable(axes, torch.cat(parts), long_name, units)
@@ -201,6 +194,28 @@ class _DecoderAttention:
             "patch_size": self.model.patch_size,
         }
         return xr.Dataset(result, coordinates, attributes)
+
+    def _positional(self) -> dict[str, xr.Variable]:
+        """Both shares by layer and head, heads pooled, and their rise; standard errors by leaving out groups of images."""
+        result = {}
+        sums = self.shares[0].sums
+        for reading, what in (
+            ("over_images", "images varied under fixed masks"),
+            ("over_masks", "masks varied of fixed images"),
+        ):
+            found = [getattr(share, reading)() for share in self.shares]
+            whole, without = torch.stack([part[0] for part in found]), torch.stack([part[1] for part in found], dim=1)
+            name, long_name = f"positional_share_{reading}", f"share of attention that place alone explains, {what}"
+            for label, dims, words, pick in (
+                ("", ("layer", "head"), "", lambda x: x[..., :-1]),
+                ("_pooled", ("layer",), ", heads pooled", lambda x: x[..., -1]),
+                ("_rise", (), ", last layer minus first", lambda x: x[..., -1, -1] - x[..., 0, -1]),
+            ):
+                error = sums.error(pick(whole), pick(without))
+                words = long_name + words
+                result[name + label] = variable(dims, pick(whole), words)
+                result[f"{name}{label}_sem"] = variable(dims, error, f"standard error over images (jackknife): {words}")
+        return result
 
 
 _PLACE = ("row", "column")

@@ -61,10 +61,21 @@ class GroupedSums:
 
     def estimate(self, statistic: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Tensor]:
         """`statistic` of the summed values, and its standard error over images."""
+        whole, without = self.leave_out(statistic)
+        return whole, self.error(whole, without)
+
+    def leave_out(self, statistic: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Float[Tensor, "g ..."]]:
+        """`statistic` of the summed values, and of those without each group."""
         total = {name: value.sum(0) for name, value in self.sums.items()}
-        groups = self.sizes.nonzero().flatten().tolist()
-        whole = statistic(total)
         without = [
-            statistic({name: total[name] - value[group] for name, value in self.sums.items()}) for group in groups
+            statistic({name: total[name] - value[group] for name, value in self.sums.items()}) for group in self._filled
         ]
-        return whole, standard_error(whole, torch.stack(without), self.sizes[groups])
+        return statistic(total), torch.stack(without)
+
+    def error(self, whole: Tensor, without: Float[Tensor, "g ..."]) -> Tensor:
+        """The standard error of what was made of `leave_out`."""
+        return standard_error(whole, without, self.sizes[self._filled])
+
+    @property
+    def _filled(self) -> list[int]:
+        return self.sizes.nonzero().flatten().tolist()

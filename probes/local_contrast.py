@@ -55,20 +55,20 @@ class LocalContrast(ComparedProbe):
     """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
-        return _LocalContrast(self, model)
+        return _LocalContrast(self, model, num_images)
 
 
 @dataclass
 class _LocalContrast:
     probe: LocalContrast
     model: MaskedImageModel
+    num_images: int
 
     def __post_init__(self) -> None:
-        num_patches = self.model.num_patches
         self.residual = NestedVariance()
         self.constant = NestedVariance()
         self.tokens = NestedVariance()
-        self.positions = {name: RunningGroupMeans(num_patches) for name in ("target", "prediction", "token")}
+        self.positions = {name: RunningGroupMeans(self.num_images) for name in ("target", "prediction", "token")}
         self.maps: dict[str, list[Tensor]] = {}
 
     def update(self, batch: Batch) -> None:
@@ -108,6 +108,11 @@ class _LocalContrast:
         tokens = self.tokens.terms()
         spread = math.fsum(tokens[name] for name in TERMS[:3])
 
+        position, position_sem = (
+            torch.stack(part) for part in zip(*(part.estimate() for part in self.positions.values()), strict=True)
+        )
+        of_place = "share of the variance that place alone explains"
+
         result = {
             "loss": variable((), self.residual.loss, "masked loss (squared error)", units),
             "loss_sem": variable((), self.residual.loss_sem, "standard error over images: masked loss", units),
@@ -127,10 +132,9 @@ class _LocalContrast:
                 [tokens[name] / spread if spread > 0 else math.nan for name in TERMS[:3]],
                 "share of the encoder tokens' variance",
             ),
-            "position_share": variable(
-                "quantity",
-                [part.share for part in self.positions.values()],
-                "share of the variance that place alone explains",
+            "position_share": variable("quantity", position, of_place),
+            "position_share_sem": variable(
+                "quantity", position_sem, f"standard error over images (jackknife): {of_place}"
             ),
         }
         for name, values in self.residual.maps().items():

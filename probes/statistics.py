@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lcmae.shapes import Float
+from probes.jackknife import GroupedSums
 
 NUM_GROUPS = 32
 """Groups of images whose means are kept, so that two results over the same images can be compared in pairs."""
@@ -109,39 +110,47 @@ class RunningCovariance:
         return self.scatter / self.count
 
 
-@dataclass
 class RunningGroupMeans:
     """Vectors that belong to groups (positions): the share of their variance that the group alone explains."""
 
-    num_groups: int
-    count: Tensor | None = None
-    total: Tensor | None = None
-    squares: float = 0.0
+    def __init__(self, num_images: int) -> None:
+        self.sums = GroupedSums(num_images)
+        self.seen = 0
+        self.centre: Tensor | None = None
 
     def add(self, vectors: Float[Tensor, "b n d"], weight: Float[Tensor, "b n"]) -> None:
         """Take in the vector of each image and group, `weight` times (0 leaves it out)."""
         vectors, weight = vectors.detach().double().cpu(), weight.detach().double().cpu()
-        if self.count is None or self.total is None:
+        if self.centre is None:
             # sums are taken around a first guess of the mean, so that squares do not cancel
-            self._centre = (vectors * weight[..., None]).sum((0, 1)) / weight.sum().clamp(min=1)
-            self.count = torch.zeros(self.num_groups, dtype=torch.float64)
-            self.total = torch.zeros(self.num_groups, vectors.shape[-1], dtype=torch.float64)
-        vectors = vectors - self._centre
-        self.count += weight.sum(0)
-        self.total += (vectors * weight[..., None]).sum(0)
-        self.squares += float((vectors.square().sum(-1) * weight).sum())
+            self.centre = (vectors * weight[..., None]).sum((0, 1)) / weight.sum().clamp(min=1)
+        vectors = vectors - self.centre
+        self.sums.add(
+            range(self.seen, self.seen + len(vectors)),
+            count=weight,
+            total=vectors * weight[..., None],
+            squares=(vectors.square().sum(-1) * weight).sum(1),
+        )
+        self.seen += len(vectors)
 
     @property
     def share(self) -> float:
         """Between-group share of the variance, in [0, 1]; NaN where nothing varies beyond float32's rounding."""
-        assert self.count is not None
-        assert self.total is not None
-        mean = self.total.sum(0) / self.count.sum()
-        spread = self.squares - float(self.count.sum() * mean.square().sum())
+        return float(self.estimate()[0])
+
+    def estimate(self) -> tuple[Tensor, Tensor]:
+        """`share`, and its standard error over images (jackknife)."""
+        return self.sums.estimate(self._share)
+
+    def _share(self, sums: dict[str, Tensor]) -> Tensor:
+        assert self.centre is not None
+        count, total = sums["count"], sums["total"]
+        mean = total.sum(0) / count.sum()
+        spread = sums["squares"] - count.sum() * mean.square().sum()
         # the same vector over and over has a spread of rounding errors, whose share would be a number about nothing
-        rounding = _ROUNDING * float(self.count.sum() * (self._centre + mean).square().sum())
-        if not spread > rounding:
-            return math.nan
-        group_mean = self.total / torch.where(self.count > 0, self.count, 1.0)[:, None]
-        between = float((self.count * (group_mean - mean).square().sum(-1)).sum())
-        return min(between / spread, 1.0)
+        rounding = _ROUNDING * count.sum() * (self.centre + mean).square().sum()
+        if not bool(spread > rounding):
+            return torch.full((), math.nan, dtype=torch.float64)
+        group_mean = total / torch.where(count > 0, count, 1.0)[:, None]
+        between = (count * (group_mean - mean).square().sum(-1)).sum()
+        return (between / spread).clamp(max=1)

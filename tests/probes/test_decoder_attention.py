@@ -55,7 +55,7 @@ def test_shares_are_their_definition(seed: int, num_images: int, num_masks: int)
     masks = Random(ratio=0.75)(num_masks, (2, 4), rng)
     mask, position = query_pairs(masks, 5, rng)
     rows = torch.rand(num_images, len(mask), 2, 6, generator=rng)
-    share = PositionalShare(mask, position)
+    share = PositionalShare(mask, position, num_images)
     for part in rows.split(2):
         share.add(part)
     where = [(m, p) for m, p in zip(mask.tolist(), position.tolist(), strict=True)]
@@ -76,10 +76,11 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
     noise = torch.rand(40, len(mask), 1, 20, generator=rng)
 
     def shares(rows: Tensor) -> tuple[float, float]:
-        share = PositionalShare(mask, position)
+        share = PositionalShare(mask, position, len(rows))
         share.add(rows)
-        assert share.over_images()[0].item() == pytest.approx(share.over_images()[1].item(), nan_ok=True)
-        return share.over_images()[0].item(), share.over_masks()[0].item()
+        one_head, pooled = share.over_images()[0].tolist()
+        assert one_head == pytest.approx(pooled, nan_ok=True)
+        return one_head, share.over_masks()[0][0].item()
 
     assert shares(of_place) == pytest.approx((1, 1))
     # epsilon squared of pure noise has expectation 0; six deviations of the sampling are well below 0.02
@@ -93,6 +94,24 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
     assert over_masks == pytest.approx(0, abs=0.25)  # six masks: -1 / 5 to first order
     # half of the variance from the place, half from everything else
     assert shares(of_place + noise) == pytest.approx((0.5, 0.5), abs=0.1)
+
+
+def test_errors_of_shares_are_the_jackknife(rng: torch.Generator) -> None:
+    mask, position = query_pairs(Random(ratio=0.75)(3, (2, 4), rng), 5, rng)
+    rows = torch.rand(5, len(mask), 2, 6, generator=rng)
+
+    def shares(kept: Tensor) -> Tensor:
+        share = PositionalShare(mask, position, int(kept.sum()))
+        share.add(rows[kept])
+        return torch.stack([share.over_images()[0], share.over_masks()[0]])
+
+    whole = PositionalShare(mask, position, 5)
+    for part in rows.split(2):
+        whole.add(part)
+    leave_one_out = torch.stack([shares(kept) for kept in ~torch.eye(5, dtype=torch.bool)])
+    wanted = (4 / 5 * (leave_one_out - leave_one_out.mean(0)).square().sum(0)).sqrt()
+    for index, found in enumerate((whole.over_images(), whole.over_masks())):
+        torch.testing.assert_close(whole.sums.error(*found), wanted[index], rtol=1e-8, atol=0)
 
 
 def test_a_decoder_that_ignores_the_image_is_all_place(images: Tensor, rng: torch.Generator) -> None:

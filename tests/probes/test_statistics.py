@@ -119,7 +119,7 @@ def share_by_loops(values: Tensor, weight: Tensor) -> float:
 def test_share_of_groups_of_any_split(sizes: list[int], seed: int, offset: float) -> None:
     values, weight = grouped(sum(sizes), seed)
     weight[0, 0] = weight[0, 1] = 1  # two vectors at least
-    running = RunningGroupMeans(5)
+    running = RunningGroupMeans(len(values))
     for part, times in zip(values.split(sizes), weight.split(sizes), strict=True):
         running.add(part + offset, times)
     assert running.share == pytest.approx(share_by_loops(values, weight), rel=1e-8)
@@ -130,7 +130,7 @@ def test_share_at_its_ends() -> None:
     generator = torch.Generator().manual_seed(0)
     by_place = torch.randn(1, 5, 3, generator=generator).expand(20, 5, 3)
     ones = torch.ones(20, 5)
-    only_place, only_image, nothing = (RunningGroupMeans(5) for _ in range(3))
+    only_place, only_image, nothing = (RunningGroupMeans(20) for _ in range(3))
     only_place.add(by_place, ones)
     assert only_place.share == pytest.approx(1)
     only_image.add(torch.randn(20, 1, 3, generator=generator).expand(20, 5, 3), ones)
@@ -143,7 +143,7 @@ def test_share_at_its_ends() -> None:
 
 @pytest.mark.parametrize("noise", [1e-9, 3e-8])
 def test_rounding_noise_of_float32_is_no_variance(noise: float) -> None:
-    running = RunningGroupMeans(4)
+    running = RunningGroupMeans(16)
     values = 0.7 + noise * torch.randn(16, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     running.add(values.float(), torch.ones(16, 4))
     assert math.isnan(running.share)
@@ -153,6 +153,22 @@ def test_a_place_that_was_never_seen_has_no_say() -> None:
     values, weight = grouped(6, 0)
     weight[:, 2] = 0
     values[:, 2] = 1e9
-    running = RunningGroupMeans(5)
+    running = RunningGroupMeans(6)
     running.add(values, weight)
     assert running.share == pytest.approx(share_by_loops(values, weight))
+
+
+def test_the_error_of_a_share_is_the_jackknife_of_its_definition() -> None:
+    values, weight = grouped(6, 0)
+    running = RunningGroupMeans(6)
+    for part, times in zip(values.split(4), weight.split(4), strict=True):
+        running.add(part, times)
+    share, error = running.estimate()
+    # groups of one image: the textbook form, sqrt((n - 1) / n sum (share without i - their mean)^2)
+    without = torch.tensor([share_by_loops(values[kept], weight[kept]) for kept in ~torch.eye(6, dtype=torch.bool)])
+    wanted = (5 / 6 * (without - without.mean()).square().sum()).sqrt()
+    assert float(error) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(share) == running.share
+    alone = RunningGroupMeans(1)
+    alone.add(values[:1], weight[:1])
+    assert math.isnan(alone.estimate()[1])
