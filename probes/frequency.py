@@ -42,7 +42,8 @@ _CKA = "debiased linear CKA of all patch tokens"
 
 class Frequency(Probe):
     """Returns `log_amplitude` by (network, layer, frequency) relative to frequency 0, `amplitude_map` by (network, layer, row and
-    column frequency), both with standard errors, and `cka` by (network, layer, other_layer); NaN below 4 images."""
+    column frequency), both with standard errors, and `cka` by (network, layer, other_layer), NaN below 4 images; of the encoder's
+    last block alone, for tables, `last_high_frequency` and `last_cka_to_input`."""
 
     name: ClassVar[str] = "frequency"
     question: ClassVar[str] = (
@@ -109,6 +110,7 @@ class _Frequency:
         pair = ("network", "layer", "other_layer")
         result["cka"] = variable(pair, value, _CKA)
         result["cka_sem"] = variable(pair, sem, f"standard error over images (jackknife over minibatches): {_CKA}")
+        result |= self._of_the_last_block(value, sem)
         names = layer_names(model)
         return xr.Dataset(
             result,
@@ -134,6 +136,24 @@ class _Frequency:
                 "normalised": "no: raw fft2, mean of logs",
             },
         )
+
+    def _of_the_last_block(self, cka: Float[Tensor, "n l l"], sem: Float[Tensor, "n l l"]) -> dict[str, xr.Variable]:
+        """One number a network, for tables: of the encoder's last block, at the highest frequency and beside the pixels."""
+        last = len(self.model.blocks)  # the input comes first
+        curve, error = self.curves.mean, self.curves.sem
+        assert curve is not None
+        high = "log amplitude at the Nyquist frequency over that of frequency 0, last encoder block"
+        alike = f"{_CKA}, last encoder block with the input"
+        return {
+            "last_high_frequency": variable("network", curve[:, last, -1], high, "nats"),
+            "last_high_frequency_sem": variable(
+                "network", error[:, last, -1], f"standard error over images: {high}", "nats"
+            ),
+            "last_cka_to_input": variable("network", cka[:, last, 0], alike),
+            "last_cka_to_input_sem": variable(
+                "network", sem[:, last, 0], f"standard error over images (jackknife): {alike}"
+            ),
+        }
 
 
 def compare_layers(

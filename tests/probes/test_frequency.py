@@ -14,6 +14,7 @@ from lcmae.errors import InputError
 from lcmae.models import MAE
 from lcmae.patches import patchify
 from probes.base import Batch
+from probes.batch import scalars
 from probes.frequency import (
     Frequency,
     Sets,
@@ -185,3 +186,15 @@ def test_few_images_and_constant_features(mae: MAE, images: Tensor, tmp_path) ->
     assert flat.cka.isnull().all()
     save_result(found, tmp_path / "frequency.nc")
     xr.testing.assert_equal(load_result(tmp_path / "frequency.nc"), found)
+
+
+def test_the_table_s_numbers_are_of_the_last_encoder_block(mae: MAE, images: Tensor) -> None:
+    found = SMALL(mae, images, torch.Generator().manual_seed(1))
+    last = f"encoder {len(mae.blocks)}"
+    for suffix in ("", "_sem"):
+        curve = found[f"log_amplitude{suffix}"].sel(layer=last).isel(frequency=-1)
+        np.testing.assert_array_equal(found[f"last_high_frequency{suffix}"], curve)
+        alike = found[f"cka{suffix}"].sel(layer=last, other_layer="input")
+        np.testing.assert_array_equal(found[f"last_cka_to_input{suffix}"], alike)
+    table = scalars(found)
+    assert {"last_high_frequency[trained]", "last_cka_to_input[trained]"} <= table.keys()
