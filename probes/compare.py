@@ -60,11 +60,14 @@ class CellJob:
     """CPU threads of this job; None leaves torch's choice."""
     log: str | None = None
     """File that takes the progress of a job whose screen is shared with others."""
+    untrained: bool = False
+    """Publish the initial weights as step 0, and train nothing."""
 
     @property
     def asked(self) -> dict[str, Any]:
         """All that decides the row."""
-        return {"config": self.config, "probes": self.probes, "images": self.images}
+        asked = {"config": self.config, "probes": self.probes, "images": self.images}
+        return {**asked, "untrained": True} if self.untrained else asked
 
 
 class CellStopped(RuntimeError):
@@ -159,6 +162,7 @@ def plan(comparison: Comparison, out: Path, engine: Engine, device: str | None =
                 device=device,
                 threads=max(1, (os.cpu_count() or 1) // engine.workers) if _shares_machine(engine) else None,
                 log=str(folder.parent / "logs" / f"{cell.name}.log") if _shares_machine(engine) else None,
+                untrained=comparison.untrained,
             )
         )
     if impossible:
@@ -296,7 +300,7 @@ def run_cell(job: CellJob) -> dict[str, Any]:
 def _run_cell(job: CellJob) -> dict[str, Any]:
     import torch
 
-    from lcmae.train import train
+    from lcmae.train import publish_untrained, train
     from probes.batch import Job, run_job
 
     if (found := stored_answer(job)) is not None:
@@ -305,9 +309,10 @@ def _run_cell(job: CellJob) -> dict[str, Any]:
         torch.set_num_threads(job.threads)
     device = job.device or ("cuda" if torch.cuda.is_available() else "cpu")
     run = Run.open(job.folder) if is_run(job.folder) else Run.create(job.folder, job.config)
-    outcome = train(run, label=job.cell.name, device=device)
-    if outcome.stopped_by is not None:
-        raise CellStopped(outcome.stopped_by)
+    if job.untrained:
+        publish_untrained(run)
+    elif (stopped_by := train(run, label=job.cell.name, device=device).stopped_by) is not None:
+        raise CellStopped(stopped_by)
 
     row, columns = describe_run(job, run)
     begin = time.perf_counter()

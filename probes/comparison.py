@@ -62,6 +62,9 @@ class Comparison(Settings):
     guide: str | None = None
     """Frozen checkpoint for the masks that follow an image's content (attention, loss)."""
 
+    untrained: bool = False
+    """Publish each run's initial weights as step 0 and train nothing: the baseline of what runs of these seeds learn."""
+
 
 @dataclass(frozen=True)
 class Cell:
