@@ -29,7 +29,7 @@ def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, l
     joined = xr.concat(
         list(found.values()),
         xr.Variable("step", list(found)),
-        combine_attrs="drop",
+        combine_attrs="override",
         coords="minimal",
         compat="override",
     )

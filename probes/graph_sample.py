@@ -113,8 +113,13 @@ class Distances:
 
 
 def fixed_masks(strategy: MaskStrategy, grid: Grid, num_masks: int, seed: int) -> Bool[Tensor, "k n"]:
-    """Masks that all images share: a function of (seed, strategy)."""
-    return strategy(num_masks, grid, generator("graph-mask", seed, strategy.model_dump_json())).is_hidden
+    """Masks that all images share: a function of (seed, strategy).
+
+    The draw is the same for every ratio, so where a strategy ranks patches whatever the ratio (random masks, of any unit), the
+    masks of a small ratio lie within those of a larger one, and curves do not jump from one set of places to another.
+    """
+    draw = generator("graph-mask", seed, strategy.model_dump_json(exclude={"ratio"}))
+    return strategy(num_masks, grid, draw).is_hidden
 
 
 @torch.no_grad()

@@ -157,9 +157,10 @@ def _trends(
             line = _line(result["step"].values, values.values, half.values, f"{name}, {words}", colour, dash, name)
             shown.add_trace(line)
     first = next(iter(results.values()))[title]
-    return shown.update_xaxes(title="optimiser step").update_yaxes(
-        title=style.axis_title(first), title_font={"size": 12}
-    )
+    # several quantities of one unit share the axis: the legend names them
+    several = len({variable for variable, *_ in parts}) > 1
+    words = f"per value of a patch [{first.attrs['units']}]" if several else style.axis_title(first)
+    return shown.update_xaxes(title="optimiser step").update_yaxes(title=words, title_font={"size": 12})
 
 
 def _line(x: np.ndarray, y: np.ndarray, half: np.ndarray, label: str, colour: str, dash: str, group: str) -> go.Scatter:

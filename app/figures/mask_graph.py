@@ -12,6 +12,7 @@ EDGES = {"same_image": "the image itself", "intra_class": "another of its class"
 EDGE_COLOURS = dict(zip(EDGES, (style.GREY, style.BLUE, style.ORANGE), strict=True))
 SIDES = {"share_visible": "what is visible", "share_hidden": "what is hidden"}
 SHADE = 0.18  # opacity of a band
+LEAST_TAIL = 1e-3
 
 
 def edges(result: xr.Dataset, mask: str, side: str) -> go.Figure:
@@ -49,8 +50,15 @@ def label_error(result: xr.Dataset) -> go.Figure:
 
 
 def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:
-    """Tail of the spectrum beyond `rank` over the ratio: a run's features as lines, the pixels of the first as a band."""
-    return _spectral(results, "tail", mask, rank)
+    """Tail of the spectrum beyond `rank` over the ratio: a run's features as lines, the pixels of the first as a band.
+
+    The axis is logarithmic from `LEAST_TAIL` up; what is less is drawn at half of that, below the frame.
+    """
+    shown = _spectral(results, "tail", mask, rank)
+    having = [row for row in results.values() if mask in row["mask"].values and rank in row["rank"].values]
+    tops = [float(row[name].sel(mask=mask, rank=rank).max()) for row in having for name in ("tail", "model_tail")]
+    top = float(np.log10(max(2 * max(tops), 10 * LEAST_TAIL)))
+    return shown.update_yaxes(type="log", range=[np.log10(LEAST_TAIL), top], exponentformat="power")
 
 
 def connectivity(results: Mapping[str, xr.Dataset], mask: str) -> go.Figure:
@@ -96,21 +104,23 @@ def toy_unit(result: xr.Dataset, mask: str) -> int | None:
 
 def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank: int) -> go.Figure:
     shown = style.figure(height=420)
+    # on a logarithmic axis zeros have no place
+    least = LEAST_TAIL / 2 if variable == "tail" else 0.0
     first = next(iter(results.values()))
     sem = first[f"{variable}_sem"].sel(mask=mask, rank=rank)
-    _band(shown, first[variable].sel(mask=mask, rank=rank), sem, "kernel", style.GREY)
+    _band(shown, first[variable].sel(mask=mask, rank=rank).clip(least), sem, "kernel", style.GREY)
     for place, (name, colour) in enumerate(style.colours(results).items()):
         row = results[name]
         if mask not in row["mask"].values or rank not in row["rank"].values:
             continue
-        here = row[f"model_{variable}"].sel(mask=mask, rank=rank)
+        here = row[f"model_{variable}"].sel(mask=mask, rank=rank).clip(least)
         half = 1.96 * row[f"model_{variable}_sem"].sel(mask=mask, rank=rank)
         line = _line(here["ratio"].values, here.values, name, colour, style.dashes(results)[name])
         line.update(error_y={"array": half.values, "thickness": 1.5, "width": 4})
         shown.add_trace(line.update(marker={"symbol": style.SYMBOLS[place % len(style.SYMBOLS)], "size": 7}))
     unit = toy_unit(first, mask)
     if unit is not None:
-        _toy(shown, first[f"toy_{variable}"].sel(toy_unit=unit, rank=rank), "toy, exact", style.PINK)
+        _toy(shown, first[f"toy_{variable}"].sel(toy_unit=unit, rank=rank).clip(least), "toy, exact", style.PINK)
     shown.update_xaxes(title=style.axis_title(first["ratio"]), range=[0, 1])
     return shown.update_yaxes(title=style.axis_title(first[variable]), title_font={"size": 12})
 
@@ -124,6 +134,7 @@ def _band(
         go.Scatter(
             x=np.concatenate([x, x[::-1]]),
             y=np.concatenate([high, low[::-1]]),
+            mode="lines",
             fill="toself",
             fillcolor=_faint(colour),
             line={"width": 0},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.figures import mask_graph as figures
 from app.views.page import Choose, ProbePage, Results, Shown
 
-BAND = "Line: the middle bandwidth with 95 % intervals over images (bootstrap). Band: all bandwidths, "
+BAND = "Line: the middle bandwidth with 95 % intervals over images (bootstrap; not over masks). Band: all bandwidths, "
 
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
@@ -15,13 +15,14 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     widths = ", ".join(f"{width:g}" for width in result["bandwidth"].values)
     band = f"{BAND}{widths} x the distance to the nearest image. "
     mask = choose("mask unit", result["mask"].values.tolist())
-    side = choose("edges share", list(figures.SIDES))
+    sides = {words: side for side, words in figures.SIDES.items()}
+    shared = choose("edges share", list(sides))
     yield Shown(
-        f"Where edges lead: images that share {figures.SIDES[side]}, {mask}, {name}",
+        f"Where edges lead: images that share {shared}, {mask}, {name}",
         f"{result.attrs['num_sampled']} images; two of them share a content as far as a Gaussian kernel on it says. {band}"
         "Dotted: the toy world, exact, over all masks. The spectrum is the same whichever part is shared; label error belongs "
         "to what is visible.",
-        figures.edges(result, mask, side),
+        figures.edges(result, mask, sides[shared]),
     )
     yield Shown(
         f"Label error alpha: {name}",
@@ -38,7 +39,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         "The sum of squared eigenvalues that theorem 4.2 asks to be small; k there is the width of the encoder. "
         + reference
         + "Lines: what each run's features of visible and hidden parts tell of it, from below (held-out canonical "
-        "correlations). Pink, dotted: the toy, exact. Few images inflate the grey curve: see the last figure.",
+        "correlations). Pink, dotted: the toy, exact. "
+        "Few images inflate the grey curve (see the last figure); values below 0.001 are not drawn.",
         figures.tails(same, mask, rank),
     )
     yield Shown(

@@ -51,7 +51,7 @@ def test_label_error_stands_against_the_commonest_class() -> None:
     result = made.mask_graph()
     shown = mask_graph.label_error(result)
     assert shown.layout.shapes[0].y0 == float(result["label_chance"])
-    assert [trace.name for trace in traces(shown) if trace.mode] == ["unit 1", "toy: unit 1", "unit 2", "toy: unit 2"]
+    assert [trace.name for trace in traces(shown) if trace.name] == ["unit 1", "toy: unit 1", "unit 2", "toy: unit 2"]
 
 
 def test_tails_of_runs_and_of_pixels() -> None:
@@ -61,6 +61,8 @@ def test_tails_of_runs_and_of_pixels() -> None:
     np.testing.assert_array_equal(by_name["b"].y, results["b"]["model_tail"].sel(mask="unit 1", rank=2))
     np.testing.assert_array_equal(by_name["kernel"].y, results["a"]["tail"].sel(mask="unit 1", rank=2, bandwidth=0.5))
     assert shown.layout.yaxis.title.text == "tail beyond rank k"
+    assert shown.layout.yaxis.type == "log"
+    assert min(min(trace.y) for trace in traces(shown)) > 0
     second = mask_graph.connectivity(results, "unit 1")
     assert second.layout.yaxis.title.text == "second eigenvalue"
 
@@ -141,6 +143,9 @@ def test_steps_are_joined_where_they_were_measured_alike(tmp_path: Path) -> None
     assert found["step"].values.tolist() == [10, 40]
     assert float(found["loss"][-1]) == float(newest["loss"])
     assert found.attrs["data"] == "digits"
+    # names and units stay with the numbers, so the page can be drawn from what was joined
+    assert found["loss"].attrs == newest["loss"].attrs
+    assert all(traces(shown.figure) for shown in BOUNDS.shown({"a": found}, take_first))
     assert left_out[0] == "step 20: measured with other data, seed"
     assert left_out[1].startswith("step 30: expected a probe result")
 

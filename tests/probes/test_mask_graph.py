@@ -1,6 +1,7 @@
 """The mask_graph probe on images: against plain loops, what it refuses, what it costs."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_vectors_of_parts_are_those_of_complementary_masks(
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         spoiled[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 1
     torch.testing.assert_close(parts_of(model, spoiled, hidden)[:, 0, 0], parts[:, 0, 0])
+
+
+@pytest.mark.parametrize("unit", [1, 2])
+def test_masks_of_a_small_ratio_lie_within_those_of_a_larger_one(mae: MAE, unit: int) -> None:
+    ratios = (0.1, 0.25, 0.5, 0.75, 0.9)
+    few = [fixed_masks(CoarseRandom(unit=unit, ratio=ratio), mae.grid, 3, 5) for ratio in ratios]
+    for small, large in pairwise(few):
+        assert bool((small <= large).all())
+        assert int(small.sum()) < int(large.sum())
+    assert not torch.equal(few[2], fixed_masks(CoarseRandom(unit=unit, ratio=0.5), mae.grid, 3, 6))
 
 
 def test_batches_do_not_matter_and_the_same_seed_gives_the_same(mae: MAE, rng: torch.Generator) -> None:
