@@ -1,6 +1,7 @@
 """Made-up runs and results with the variables, dims and units of the probes: what a page can meet, without a model."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -219,12 +220,22 @@ def hierarchy(
     return xr.Dataset(values, {name: part for name, part in coordinates.items() if name in used}, attrs)
 
 
+def _computed(name: str, *, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.Dataset:
+    """Computed for real on a tiny model: the same whatever the seed, and without pictures."""
+    from tests.app import computed
+
+    return computed.result(name, normalised=normalised)
+
+
 MADE = {
     "reconstruction": reconstruction,
     "local_contrast": local_contrast,
     "mask_graph": mask_graph,
     "bounds": bounds,
     "hierarchy": hierarchy,
+    "fidelity": partial(_computed, "fidelity"),
+    "frequency": partial(_computed, "frequency"),
+    "transfer": partial(_computed, "transfer"),
 }
 """Probe -> maker of a result; each takes `seed`, `normalised` and `pictures`."""
 

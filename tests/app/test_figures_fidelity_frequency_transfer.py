@@ -1,6 +1,5 @@
 """Pictures of fidelity, frequency and transfer: what the probes make, runs that differ, and values that are not there."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
-from torch import Tensor
 
 from app.figures import fidelity, frequency, series, transfer
 from app.glossary import GLOSSARY
@@ -20,6 +18,7 @@ from probes.base import Probe
 from probes.fidelity import Fidelity
 from probes.frequency import Frequency
 from probes.transfer import Transfer
+from tests.app.computed import some_images
 from tests.conftest import tiny_mae
 
 PAGES = {"fidelity": fidelity_view.PAGE, "frequency": frequency_view.PAGE, "transfer": transfer_view.PAGE}
@@ -28,29 +27,6 @@ PAGES = {"fidelity": fidelity_view.PAGE, "frequency": frequency_view.PAGE, "tran
 def traces(figure: go.Figure) -> list[Any]:
     """As anything, because plotly's own types know no traces."""
     return list(figure.data)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Random images of two classes, and as many again to train on."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: slice) -> Tensor:
-        return self.images[index]
-
-    def other_split(self, limit: int | None) -> "Labelled":
-        return some_images(20, seed=1)
-
-
-def some_images(count: int, seed: int = 0) -> Labelled:
-    return Labelled(
-        torch.randn(count, 3, 8, 12, generator=torch.Generator().manual_seed(seed)), torch.arange(count) % 2
-    )
 
 
 def computed(probe: Probe, count: int = 6, **settings: object) -> xr.Dataset:

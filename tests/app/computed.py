@@ -1,0 +1,61 @@
+"""Results of real probes on a tiny model, for pages whose curves and tables are tedious to make up; computed once."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lcmae.settings import parse
+from probes.registry import probe_class
+from tests.app.made import ATTRS
+from tests.conftest import tiny_mae
+
+SETTINGS = {
+    "fidelity": {"ratios": (0.25, 0.75)},
+    "frequency": {},
+    "transfer": {
+        "train_images": 20,
+        "neighbours": 3,
+        "epochs": 2,
+        "seeds": 1,
+        "corruptions": ("contrast",),
+        "severities": (1, 5),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Random images of two classes, and as many again to train on."""
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return self.images[index]
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(len(self)) % 2
+
+    def other_split(self, limit: int | None) -> "Labelled":
+        return some_images(20, seed=1)
+
+
+def some_images(count: int, seed: int = 0) -> Labelled:
+    return Labelled(torch.randn(count, 3, 8, 12, generator=torch.Generator().manual_seed(seed)))
+
+
+@cache
+def _compute(name: str, normalised: bool) -> xr.Dataset:
+    model = tiny_mae(normalize_targets=normalised)
+    return parse(probe_class(name), SETTINGS[name])(model, some_images(7), torch.Generator().manual_seed(0))
+
+
+def result(name: str, *, normalised: bool = False) -> xr.Dataset:
+    """What the probe says of a tiny model, with the made-up runs' attributes."""
+    return _compute(name, normalised).copy().assign_attrs({**ATTRS, "probe": name})
