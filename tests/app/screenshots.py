@@ -34,7 +34,8 @@ def main() -> None:
                     page.goto(f"{address}/{path_of(name)}?{query}")
                     # a figure, or a sentence that says why there is none
                     page.wait_for_selector(
-                        ".js-plotly-plot .main-svg, [data-testid=stAlert], [data-testid=stDataFrame]"
+                        ".js-plotly-plot .main-svg, [data-testid=stAlert], [data-testid=stDataFrame]",
+                        timeout=180_000,  # a page with a model waits for torch
                     )
                     settle(page)
                     # the page scrolls inside a container: a tall window shows all of it

@@ -13,14 +13,13 @@ import pytest
 import xarray as xr
 from PIL import Image
 from safetensors.torch import save_file
+from trained import published
 
 from app import live, uploads
 from app.kept import Kept
 from app.picks import Picks
 from app.stored import runs_below
 from lcmae.errors import CheckpointError, InputError
-from lcmae.models import MAE
-from lcmae.runs import Run
 from probes.images import open_view
 from tests.conftest import tiny_mae
 
@@ -89,21 +88,6 @@ def test_of_threads_that_ask_at_once_one_computes():
 
 
 # --- checkpoints ---
-
-
-TINY = {"image_size": 8, "patch_size": 2, "channels": 1, "width": 16, "depth": 2, "heads": 2}
-TINY |= {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
-
-
-def published(path: Path, *, data: str | None = "digits", steps: tuple[int, ...] = (10, 20)) -> Run:
-    """A run with a tiny model; every step has weights of its own."""
-    model = MAE(**TINY)
-    config = {"data": data, "model": model.config.model_dump(mode="json")}
-    run = Run.create(path, config)
-    for step in steps:
-        model.cls_token.data.fill_(step / 100)
-        run.publish(step, model.state_dict(), config=config, resume=None)
-    return run
 
 
 def picks(root: Path, *names: str, step: int | None = None) -> Picks:

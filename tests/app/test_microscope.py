@@ -1,0 +1,254 @@
+"""The microscope's page in every state, and that its numbers are those of the batch command."""
+
+import io
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pages import checked, figures, open_page, words
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from trained import TINY, published, tiny
+
+from app import live, sight, uploads
+from app.picks import Picks
+from app.selection import Selection, pack
+from app.stored import runs_below
+from app.views.microscope_places import command
+from app.views.microscope_shown import toggle
+from lcmae.formats.vit import ViT
+from lcmae.models import SimMIM
+from probes.store import load_result
+
+HIDDEN = [patch % 3 == 0 for patch in range(16)]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("LCMAE_RUNS", str(folder))
+    return folder
+
+
+def table(app: AppTest) -> pd.DataFrame:
+    """The patch in numbers."""
+    return app.dataframe[0].value.set_index("quantity")
+
+
+def seen(root: Path, **chosen: object) -> sight.Sight:
+    """What the page shows."""
+    selection = Selection.model_validate(chosen)
+    picked = Picks(root, runs_below(root), [], None)
+    return sight.see(live.load(live.place(picked, selection.a or next(iter(picked.runs)), selection.a_step)), selection)
+
+
+def test_nothing_stored(root: Path):
+    app = open_page("microscope")
+    assert "no checkpoint below" in words(app)
+    assert "lcmae train" in words(app)
+    assert figures(app) == []
+
+
+def test_one_run_shows_the_middle_patch_of_its_first_image(root: Path):
+    published(root / "a")
+    app = open_page("microscope")
+    assert "a, step 20; digits#" in words(app)
+    assert "Patch 10: row 3, column 3" in words(app)
+    assert not app.warning
+    assert [len(figure["data"]) > 0 for figure in figures(app)] == [True] * 5  # attention, contrast, fields, pictures
+    assert app.query_params == {}
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it(root: Path):
+    published(root / "a")
+    for element in open_page("microscope").get("plotly_chart"):
+        assert len(element.proto.alt) > 20
+
+
+def test_a_link_shows_what_it_says(root: Path):
+    published(root / "a")
+    published(root / "b")
+    link = {"a": "b", "a_step": "10", "image": "3", "mask": "block", "ratio": "0.5", "seed": "9", "patch": "6"}
+    link |= {"encoder_layer": "1", "decoder_head": "2", "split": "train"}
+    app = open_page("microscope", **link)
+    assert "b, step 10; digits#" in words(app)
+    assert "Patch 6: row 2, column 3" in words(app)
+    assert "Encoder attention, layer 1" in words(app)
+    assert app.selectbox("selection-mask").value == "block"
+    assert app.selectbox("selection-decoder_head").value == "2"
+    assert app.query_params == link
+    expected = seen(root, **link)
+    is_hidden = bool(expected.pictures()["hidden"].values[1, 2])
+    value = table(app).loc["error", "this patch"]
+    assert np.isnan(value) != is_hidden
+    assert table(app).loc["error", "this image"] == pytest.approx(float(expected.pictures()["error"]), rel=1e-12)
+
+
+def test_a_stale_link_falls_back_with_one_notice(root: Path):
+    published(root / "a")
+    app = open_page("microscope", a="gone", patch="99", mask="attention", encoder_layer="7", image="900", hidden="AAAA")
+    assert len(app.warning) == 1
+    for phrase in ("gone", "patch 99", "attention", "layer 7", "image 900", "edited mask"):
+        assert phrase in app.warning[0].value
+    assert "Patch 10" in words(app)
+    assert app.query_params == {}
+    assert not checked(app.run()).warning
+
+
+def test_a_run_that_is_deleted_while_it_is_looked_at(root: Path):
+    published(root / "a")
+    published(root / "b")
+    app = open_page("microscope", a="b", patch="2")
+    shutil.rmtree(root / "b")
+    checked(app.run())
+    assert "checkpoint A, b, is no longer there" in app.warning[0].value
+    assert "a, step 20; digits#" in words(app)
+    shutil.rmtree(root / "a")
+    assert "no checkpoint below" in words(checked(app.run()))
+
+
+def test_a_run_without_a_checkpoint_and_one_that_is_torn(root: Path):
+    published(root / "a", steps=())
+    assert "no checkpoint yet" in words(open_page("microscope"))
+    published(root / "b", steps=(10,))
+    file = root / "b" / "checkpoints" / "000010" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    app = open_page("microscope", a="b")
+    assert "cannot be opened" in words(app)
+    assert "sha256" in words(app)
+    assert app.selectbox("selection-a").options == ["a", "b"]
+
+
+def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path):
+    published(root / "a", ViT(**TINY))
+    app = open_page("microscope", patch="5")
+    assert "An encoder alone" in words(app)
+    assert "Encoder attention" in words(app)
+    assert "Effective receptive field" in words(app)
+    assert "Contrast terms" not in words(app)
+    assert "error" not in table(app).index
+
+
+def test_a_model_without_a_decoder_of_blocks_says_so(root: Path):
+    published(root / "a", SimMIM(**TINY))
+    app = open_page("microscope")
+    assert "predicts by one linear layer" in words(app)
+    assert "Contrast terms" in words(app)
+
+
+def test_a_picture_with_true_statistics_is_labelled(root: Path):
+    published(root / "a", tiny(normalize_targets=True))
+    assert "leaks the answer" in str(figures(open_page("microscope"))[-1])
+
+
+def test_widgets_change_the_selection_and_the_address(root: Path):
+    published(root / "a")
+    app = open_page("microscope", hidden=pack(HIDDEN))
+    assert "edited by hand" in words(app)
+    app.selectbox("selection-mask").set_value("stripes").run()
+    assert "edited by hand" not in words(checked(app))
+    app.selectbox("selection-encoder_layer").set_value(1).run()
+    app.number_input("selection-image").set_value(4).run()
+    assert app.query_params == {"mask": "stripes", "encoder_layer": "1", "image": "4"}
+    app.selectbox("selection-a_step").set_value("10").run()
+    assert checked(app).query_params["a_step"] == "10"
+
+
+def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
+    published(root / "a")
+    app = open_page("microscope", mask="complementary", ratio="0.75")
+    assert "ratio" in app.warning[0].value
+    assert app.selectbox("selection-mask").value == "random"
+    # asked for on the page itself, where the ratio stands beside it
+    app = open_page("microscope", mask="complementary", ratio="0.5")
+    assert not app.warning
+    assert app.selectbox("selection-mask").value == "complementary"
+
+
+def test_an_image_of_ones_own(root: Path):
+    published(root / "a")
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
+    app = open_page("microscope")
+    app.file_uploader("microscope-upload").set_value(("mine.jpg", file.getvalue(), "image/jpeg")).run()
+    assert "upload " in words(checked(app))
+    name = app.query_params["upload"]
+    assert uploads.is_kept(name)
+    # the link works for as long as the server keeps the file; then it says so
+    assert "upload " in words(open_page("microscope", upload=name))
+    stale = open_page("microscope", upload="0" * 64)
+    assert "no longer on this server" in stale.warning[0].value
+
+
+def test_a_file_that_is_no_image_is_one_sentence(root: Path):
+    published(root / "a")
+    app = open_page("microscope")
+    app.file_uploader("microscope-upload").set_value(("mine.png", b"<script>", "image/png")).run()
+    assert "expected an image file" in checked(app).error[0].value
+    assert "upload" not in app.query_params
+
+
+def test_a_foreign_path_in_a_link_opens_nothing(root: Path):
+    published(root / "a")
+    published(root.parent / "outside")
+    for path in ("../outside", str(root.parent / "outside"), "/etc/passwd"):
+        app = open_page("microscope", a=path)
+        assert "no longer there" in app.warning[0].value
+    app = open_page("microscope", data="folder:/etc")
+    assert "data folder:/etc cannot be picked here" in app.warning[0].value
+
+
+def test_the_command_computes_the_same_numbers(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the page shows of image 3 is picture 3 of the command's results, to the rounding of a batch."""
+    from app.cli import main
+
+    published(root / "a")
+    chosen = {"image": 3, "mask": "block", "ratio": 0.5, "seed": 4}
+    here = seen(root, **chosen)
+    words_of_command = shlex.split(command(here))
+    assert words_of_command[0] == "lcmae"
+    monkeypatch.chdir(tmp_path)
+    assert main(words_of_command[1:]) == 0
+    found = load_result(tmp_path / "microscope" / "reconstruction.nc").isel(picture=3)
+    np.testing.assert_array_equal(here.pictures()["original"], found["original"])
+    np.testing.assert_array_equal(here.pictures()["hidden"], found["hidden"])
+    np.testing.assert_allclose(here.pictures()["picture_error"], found["picture_error"], rtol=1e-5)
+    found = load_result(tmp_path / "microscope" / "local_contrast.nc").isel(picture=3)
+    is_seen = here.contrast()["times_hidden"].values > 0
+    for name in ("loss", "invariance", "local_consistency"):
+        values = here.contrast()[name].values[is_seen]
+        np.testing.assert_allclose(values, found[f"picture_{name}"].values[is_seen], rtol=1e-4)
+
+
+def test_answers_of_an_edited_mask_are_not_those_of_the_drawn_one(root: Path):
+    published(root / "a")
+    drawn, edited = seen(root), seen(root, hidden=pack(HIDDEN))
+    assert edited.pictures()["hidden"].values.reshape(-1).astype(bool).tolist() == HIDDEN
+    assert edited.pictures() is not drawn.pictures()
+    assert edited.contrast() is drawn.contrast()  # those are of the strategy's masks
+    assert seen(root, patch=3).pictures() is drawn.pictures()
+    assert seen(root, patch=3).attention() is not drawn.attention()
+    assert seen(root, seed=1).pictures() is not drawn.pictures()
+
+
+def test_a_mask_keeps_one_patch_of_each_kind(monkeypatch: pytest.MonkeyPatch):
+    asked: list[dict] = []
+    monkeypatch.setattr("app.selection.change", lambda **values: asked.append(values))
+    monkeypatch.setattr("streamlit.toast", lambda *_, **__: None)
+    toggle([True, False, False], 1)
+    toggle([True, False, False], 0)
+    toggle([True, True, False], 2)
+    assert asked == [{"hidden": pack([True, True, False]), "patch": 1}]
+
+
+def test_the_page_imports_no_torch_before_a_model_is_needed():
+    code = "import sys; import app.views.microscope, app.figures.microscope; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
