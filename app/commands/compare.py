@@ -137,14 +137,14 @@ def _cell(found: Any, error: str) -> str:
     return mean if math.isnan(reach) else f"{mean} ± {float(f'{reach:.1g}'):g}"
 
 
-def split_lists(arguments: Sequence[str]) -> list[str]:
+def split_lists(arguments: Sequence[str], lists: Sequence[str] = LISTS) -> list[str]:
     """`--masks random,block` and `--masks=random,block` mean `--masks random block`."""
     words: list[str] = []
     inside = False
     for argument in arguments:
         option = re.fullmatch(r"--([a-z-]+)(?:=(.*))?", argument, re.DOTALL)
         if option:
-            inside = option[1] in LISTS
+            inside = option[1] in lists
             if inside and option[2] is not None:
                 words += [f"--{option[1]}", *_parts(option[2])]
             else:

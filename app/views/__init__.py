@@ -44,4 +44,5 @@ PAGES: tuple[Page, ...] = (
     Page("mask_graph", "Mask graph", ":material/account_tree:"),
     Page("bounds", "Bounds", ":material/vertical_align_bottom:"),
     Page("masks", "Mask strategies", ":material/grid_view:", section="Masks", is_probe=False),
+    Page("claims", "Claims", ":material/fact_check:", section="Claims", is_probe=False),
 )

@@ -1,0 +1,135 @@
+"""`lcmae claims`: published claims in a small form, rerun at a stated cost; a table of verdicts, a Markdown page, claims.json."""
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from app.arguments import check_device, parse_arguments
+from app.commands.compare import split_lists
+from app.tables import print_table
+from lcmae.durable import make_folder, write_atomically
+from lcmae.errors import InputError
+from probes.claims.catalogue import CLAIMS, chosen
+from probes.claims.claim import Claim
+from probes.claims.grids import IMAGES
+from probes.claims.record import FILE, SYMBOLS, Record, counts, interval, merged, read_record, to_markdown, write_record
+from probes.engines import Engine
+
+DOC = Path("docs/results/claims.md")
+
+
+class ClaimsArguments(Engine):
+    """Hold the claims of the papers on masked autoencoders against small runs: train and probe what is missing, and decide by
+    each claim's own rule. What is done already is not done again, and what was interrupted goes on."""
+
+    claims: tuple[str, ...] = ()
+    """Claims by their id (see --list); all of them by default."""
+
+    list: bool = False
+    """List the claims, and do nothing."""
+
+    seeds: int = Field(default=3, ge=2)
+    """Runs of each cell, with seeds 0, 1, ...; intervals are over them."""
+
+    out: Path = Path("runs/claims")
+    """Folder for the runs and the record (claims.json)."""
+
+    doc: Path | None = None
+    """Markdown page; by default docs/results/claims.md where all claims are in, and claims.md in the folder of the runs before."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of each run in place of what the claims were declared for. With fewer ones nothing is decided: a try-out."""
+
+    images: int = Field(default=IMAGES, ge=20)
+    """Test images that the probes look at."""
+
+    device: str | None = None
+    """cpu, cuda or cuda:N; by default a GPU where there is one."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Rerun; exit code 1 where a run failed (its claims are undecided), 128 + signal where one ended it early."""
+    options = parse_arguments(ClaimsArguments, split_lists(arguments, ("claims",)), command="claims")
+    claims = chosen(options.claims)
+    if options.list:
+        listed(claims)
+        return 0
+    engine = Engine.model_validate({name: getattr(options, name) for name in Engine.model_fields})
+    engine.check()
+    if options.device is not None and engine.engine == "local":
+        check_device(options.device)
+
+    from probes.claims.rerun import Laboratory, cost, rerun, training_minutes
+
+    lab = Laboratory(options.out, options.seeds, engine, options.epochs, options.images, options.device)
+    total = cost(claims, lab)
+    tell(
+        f"claims: {len(total.training)} runs to train and {len(total.probing)} to probe, about {total.minutes:.0f} minutes of one "
+        f"process here ({total.slowness:.1f} times as slow as the machine that was measured)"
+    )
+    make_folder(options.out)
+    found = rerun(claims, lab, total, tell)
+    if found.stopped_by is not None:
+        tell("stopped; the same command goes on from here")
+        return 128 + found.stopped_by
+    for place, why in found.failures.items():
+        tell(f"lcmae claims: {place}: {why}")
+
+    outcomes = merged(older(options.out / FILE), found.outcomes, list(CLAIMS))
+    record = Record(
+        outcomes=outcomes,
+        command=shlex.join(["lcmae", "claims", *arguments]),
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=f"{os.cpu_count()} CPU cores ({platform.machine()})",
+        versions=versions(),
+        train_minutes=training_minutes(outcomes, options.out),
+    )
+    print_table(
+        f"Published claims: {counts(found.outcomes)}",
+        ["claim", "number [95 % interval]", "expected", "verdict"],
+        [[one.id, interval(one), one.expected, f"{SYMBOLS[one.verdict]} {one.verdict}"] for one in found.outcomes],
+    )
+    print(write_record(record, options.out))
+    doc = options.doc or (DOC if len(outcomes) == len(CLAIMS) else options.out / "claims.md")
+    make_folder(doc.parent)
+    write_atomically(doc, to_markdown(record).encode())
+    print(doc)
+    return 1 if found.failures else 0
+
+
+def listed(claims: Sequence[Claim]) -> None:
+    """A line for each claim: id, statement, source."""
+    width = max(len(claim.id) for claim in claims)
+    for claim in claims:
+        print(f"{claim.id:{width}}  {claim.says} ({claim.source})")
+
+
+def older(file: Path) -> Record | None:
+    """The record that lies there; one that does not read is written anew."""
+    if not file.exists():
+        return None
+    try:
+        return read_record(file)
+    except InputError as error:
+        tell(f"lcmae claims: {error}; it is written anew")
+        return None
+
+
+def versions() -> str:
+    """Of what decides the numbers."""
+    import torch
+
+    import lcmae
+
+    return f"lcmae {lcmae.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def tell(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)

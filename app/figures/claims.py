@@ -1,0 +1,84 @@
+"""Forest plot: each claim's effect with its 95 % interval beside the level that decides. Units never share an axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from app.figures import style
+from probes.claims.claim import VERDICTS, Verdict
+from probes.claims.record import SYMBOLS, Outcome, interval
+
+COLOURS: dict[Verdict, str] = {"reproduced": style.GREEN, "contradicted": style.RED, "not decidable": style.GREY}
+MARKERS: dict[Verdict, str] = {"reproduced": "circle", "contradicted": "x", "not decidable": "diamond-open"}
+ROW, AXIS, TOP = 26, 62, 34
+"""Pixels of a claim, of the axis below its group, of the legend."""
+
+
+def forest(outcomes: Sequence[Outcome]) -> go.Figure:
+    """A row a claim that has a number, a panel a unit; verdicts differ by colour and by marker, the deciding level is a bar."""
+    groups: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        if one.effect is not None:
+            groups.setdefault(one.units, []).append(one)
+    if not groups:
+        raise ValueError("expected at least one claim with a number, got none")
+    heights = [ROW * len(group) + AXIS for group in groups.values()]
+    total = sum(heights)
+    shown = make_subplots(rows=len(groups), cols=1, figure=style.figure(height=total + TOP))
+    below = 1.0
+    for place, (units, group) in enumerate(groups.items(), start=1):
+        _panel(shown, place, group)
+        # make_subplots cannot keep the height of a row the same in all panels
+        plot = ROW * len(group) / total
+        shown.update_yaxes(row=place, domain=[below - plot, below])
+        below -= heights[place - 1] / total
+        shown.update_xaxes(row=place, title="number" if units == "1" else f"number [{units}]", title_standoff=4)
+    for verdict in VERDICTS:
+        shown.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="markers", name=f"{SYMBOLS[verdict]} {verdict}",
+                marker={"color": COLOURS[verdict], "symbol": MARKERS[verdict], "size": 10},
+            )
+        )  # fmt: skip
+    bar = {"color": style.BLUE, "symbol": "line-ns-open", "size": 14, "line": {"width": 2}}
+    shown.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name="level that decides", marker=bar))
+    return shown.update_layout(margin={"l": 10, "r": 20, "t": TOP, "b": AXIS})
+
+
+def _panel(shown: go.Figure, place: int, group: Sequence[Outcome]) -> None:
+    names = [one.id for one in group]
+    for one in group:
+        levels = (-one.level, one.level) if one.side == "within" else (one.level,)
+        shown.add_trace(
+            go.Scatter(
+                x=levels, y=[one.id] * len(levels), mode="markers", showlegend=False, hoverinfo="skip",
+                marker={"color": style.BLUE, "symbol": "line-ns-open", "size": 14, "line": {"width": 2}},
+            ),
+            row=place, col=1,
+        )  # fmt: skip
+        shown.add_trace(_dot(one), row=place, col=1)
+    shown.update_yaxes(
+        row=place, categoryorder="array", categoryarray=names[::-1], ticks="", range=[-0.6, len(group) - 0.4]
+    )
+
+
+def _dot(one: Outcome) -> go.Scatter:
+    error: dict[str, Any] = {}
+    if one.effect is not None and one.low is not None and one.high is not None:
+        error = {"error_x": {
+            "array": [one.high - one.effect], "arrayminus": [one.effect - one.low], "thickness": 2, "width": 4,
+            "color": COLOURS[one.verdict],
+        }}  # fmt: skip
+    return go.Scatter(
+        x=[one.effect],
+        y=[one.id],
+        mode="markers",
+        name=one.id,
+        showlegend=False,
+        marker={"color": COLOURS[one.verdict], "symbol": MARKERS[one.verdict], "size": 10},
+        customdata=[[one.quantity, interval(one), one.expected, one.verdict]],
+        hovertemplate="%{customdata[0]}<br>%{customdata[1]}, expected %{customdata[2]}: %{customdata[3]}<extra>%{y}</extra>",
+        **error,
+    )

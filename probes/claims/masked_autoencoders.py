@@ -1,0 +1,45 @@
+"""He, Chen, Xie, Li, Dollar and Girshick, "Masked Autoencoders Are Scalable Vision Learners" (arXiv 2111.06377)."""
+
+from probes.claims.claim import Claim, Needs, difference
+from probes.claims.readings import Reading
+
+SOURCE = "He et al., Masked Autoencoders, 2111.06377"
+
+
+def linear(grid: str, representation: str = "cls", **where: object) -> Reading:
+    """Accuracy of the linear probe on unmasked test images (protocol of `probes.linear_probe`)."""
+    at = {"judge": "linear", "representation": representation}
+    return Reading(grid, "transfer", "accuracy", at, **where)  # pyright: ignore[reportArgumentType]
+
+
+CLAIMS = (
+    Claim(
+        id="mae-learns",
+        says="Filling in hidden patches teaches features that classes can be read off linearly.",
+        source=SOURCE,
+        quantity="linear accuracy (class token), trained less fresh weights",
+        units="share of test images",
+        readings=(linear("mae"), linear("mae", "untrained cls")),
+        combine=difference,
+        leaves_open="Fresh weights are the baseline, and not another way of learning. Raw pixels do well on digits.",
+    ),
+    Claim(
+        id="mae-finetune",
+        says="Fine-tuned, a masked autoencoder is better than the same network trained from scratch.",
+        source=SOURCE,
+        quantity="accuracy after fine-tuning, from the checkpoint less from fresh weights",
+        units="share of test images",
+        readings=(
+            Reading("mae", "transfer", "finetuned_accuracy", {"network": "trained"}),
+            Reading("mae", "transfer", "finetuned_accuracy", {"network": "untrained"}),
+        ),
+        combine=difference,
+        leaves_open="10 epochs of fine-tuning for both: from scratch it has not converged.",
+    ),
+    Claim(
+        id="mae-imagenet",
+        says="The same at scale: ViT-H reaches 87.8 % on ImageNet-1K without other data.",
+        source=f"{SOURCE}, abstract",
+        needs=Needs(images=1_281_167, image_side=448),
+    ),
+)
