@@ -6,6 +6,7 @@ contrast. Both measurements are *lcmae's own definition*: cosines by the overlap
 retrieval of a patch's target (`probes.retrieval`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,8 @@ from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, Probe, variable
+from probes.base import Batch, variable
+from probes.baselines import ComparedProbe
 from probes.jackknife import GroupedSums
 from probes.paired_views import PairedViews, Views
 from probes.retrieval import SIMILARITIES, chance, judge
@@ -29,7 +31,7 @@ from probes.statistics import RunningMean
 SCOPES = ("image", "other_images")
 
 
-class Invariance(Probe):
+class Invariance(ComparedProbe):
     """Returns `alignment` of tokens and pooled vectors under two masks, raw and centred, beside pairs of other images, overall
     and by `overlap` of what was visible; and `retrieval` and `info_nce` of hidden patches, each with chance, a shuffled
     baseline and a ceiling (NaN for a model without a prediction)."""
@@ -38,6 +40,11 @@ class Invariance(Probe):
     question: ClassVar[str] = (
         "Do features survive another mask, and does a hidden patch's prediction find its own target among others?"
     )
+
+    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("alignment", "alignment_by_overlap", "retrieval", "info_nce"),
+        "pixels": ("retrieval", "info_nce"),
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -54,10 +61,14 @@ class Invariance(Probe):
     num_sampled: int = Field(default=128, ge=1)
     """Most images whose patches at the same place are candidates for each other; chance is 1 / this."""
 
+    baseline_images: int = Field(default=128, ge=0)
+    """How many of the first images the baselines see, too, as many as
+    the candidates at one place; 0 leaves them out."""
+
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
 
-    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":
+    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":
         return _Invariance(self, model, num_images, seed)
 
 
