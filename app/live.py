@@ -158,6 +158,8 @@ def _load(place: Place) -> Loaded:
         answer = reader.inspect_below(place.root, str(place.path))
         if answer.facts is None:
             raise CheckpointError(answer.refusal)
+    # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     import lcmae

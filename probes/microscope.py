@@ -10,6 +10,7 @@ encoder does not see) is NaN, and what a model cannot say at all (a prediction, 
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 import xarray as xr
@@ -83,61 +84,71 @@ def attention(batch: Batch, mask: Mask, patch: int) -> xr.Dataset:
     attributes `encoder_problem` and `decoder_problem` say why."""
     model = batch.model
     result: dict[str, xr.Variable] = {}
-    attributes = {}
-    problem = attention_problem(model.blocks) if len(model.blocks) else "blocks"
-    if problem is None:
+    problems = {"encoder": attention_problem(model.blocks) if len(model.blocks) else "an encoder of blocks"}
+    if model.has_prediction and len(model.decoder_blocks):
+        problems["decoder"] = attention_problem(model.decoder_blocks)
+    encoder, decoder = watched(
+        batch, mask, encoder=not problems["encoder"], decoder=problems.get("decoder", "") is None
+    )
+    if encoder:
         whole = Mask.none(1, model.num_patches, batch.images.device)
-        rows, prefix = zip(*(_encoder_rows(batch, view, patch) for view in (whole, mask)), strict=True)
+        full, _ = watched(batch, whole, encoder=True, decoder=False)
+        views = [_rows(model, maps, view, patch) for maps, view in ((full, whole), (encoder, mask))]
+        rows, prefix = zip(*views, strict=True)
         dims = ("view", "layer", "head")
         name = "encoder attention of the patch"
         result["encoder"] = variable((*dims, *_PLACE), torch.stack(rows).unflatten(-1, model.grid), name)
         result["encoder_prefix"] = variable(dims, torch.stack(prefix), f"{name} to class token and registers")
-    else:
-        attributes["encoder_problem"] = problem
-
-    if model.has_prediction and len(model.decoder_blocks):
-        problem = attention_problem(model.decoder_blocks)
-        if problem is None:
-            layers = watched(model, batch, mask, decoder=True)
-            row = layers[:, :, model.num_decoder_prefix + patch]
-            dims = ("decoder_layer", "decoder_head")
-            name = "decoder attention of the patch"
-            to_patches = row[..., model.num_decoder_prefix :].unflatten(-1, model.grid)
-            result["decoder"] = variable((*dims, *_PLACE), to_patches, name)
-            to_prefix = row[..., : model.num_decoder_prefix].sum(-1)
-            result["decoder_prefix"] = variable(dims, to_prefix, f"{name} to the class token")
-        else:
-            attributes["decoder_problem"] = problem
-    coordinates = {"view": list(VIEWS), "layer": range(1, len(model.blocks) + 1)}
-    coordinates["decoder_layer"] = range(1, len(model.decoder_blocks) + 1)
+    if decoder:
+        num_prefix = model.num_decoder_prefix
+        row = torch.stack(decoder)[:, :, num_prefix + patch]
+        dims = ("decoder_layer", "decoder_head")
+        name = "decoder attention of the patch"
+        result["decoder"] = variable((*dims, *_PLACE), row[..., num_prefix:].unflatten(-1, model.grid), name)
+        result["decoder_prefix"] = variable(dims, row[..., :num_prefix].sum(-1), f"{name} to the class token")
+    coordinates = {"view": list(VIEWS), "layer": list(range(1, len(model.blocks) + 1))}
+    coordinates["decoder_layer"] = list(range(1, len(model.decoder_blocks) + 1))
     known = {dim for values in result.values() for dim in values.dims}
-    return xr.Dataset(result, {name: list(at) for name, at in coordinates.items() if name in known}, attributes)
+    return xr.Dataset(
+        result,
+        {name: at for name, at in coordinates.items() if name in known},
+        {f"{name}_problem": problem for name, problem in problems.items() if problem is not None},
+    )
 
 
-def _encoder_rows(batch: Batch, mask: Mask, patch: int) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
-    """The patch's rows spread over the grid, and what goes to prefix tokens; NaN where there are no tokens."""
+def watched(batch: Batch, mask: Mask, *, encoder: bool, decoder: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Attention maps [h q k] of every encoder block, and of every decoder block, in one pass; none where not asked for."""
     model = batch.model
-    layers = watched(model, batch, mask)
-    num_prefix = model.num_prefix
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    with ExitStack() as stack:
+        for blocks, maps, is_wanted in zip(
+            (model.blocks, model.decoder_blocks), found, (encoder, decoder), strict=True
+        ):
+            if is_wanted:
+                stack.enter_context(watch_attention(blocks, lambda layer, seen, maps=maps: maps.append(seen[0])))
+        if decoder:
+            model(batch.images, mask)
+        elif encoder:
+            model.encode(batch.images, mask)
+    return found
+
+
+def _rows(
+    model: MaskedImageModel, maps: list[Tensor], mask: Mask, patch: int
+) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
+    """The patch's rows spread over the grid, and what goes to prefix tokens; NaN where there are no tokens."""
+    layers = torch.stack(maps)
     rows = layers.new_full((*layers.shape[:2], model.num_patches), math.nan)
     if not has_token(model, mask, patch):
         return rows, rows[..., 0]
     row = layers[:, :, int(token_index(model, mask, patch))]
-    rows[..., slice(None) if model.encodes_hidden else mask.visible[0]] = row[..., num_prefix:]
-    return rows, row[..., :num_prefix].sum(-1)
+    rows[..., slice(None) if model.encodes_hidden else mask.visible[0]] = row[..., model.num_prefix :]
+    return rows, row[..., : model.num_prefix].sum(-1)
 
 
 def has_token(model: MaskedImageModel, mask: Mask, patch: int) -> bool:
     """Whether the encoder has a token for this patch under this mask."""
     return model.encodes_hidden or not bool(mask.is_hidden[0, patch])
-
-
-def watched(model: MaskedImageModel, batch: Batch, mask: Mask, *, decoder: bool = False) -> Float[Tensor, "l h q k"]:
-    """The attention maps of every encoder block, or of every decoder block."""
-    maps: list[Tensor] = []
-    with watch_attention(model.decoder_blocks if decoder else model.blocks, lambda layer, found: maps.append(found[0])):
-        model(batch.images, mask)
-    return torch.stack(maps)
 
 
 def receptive_field(batch: Batch, mask: Mask, patch: int, layer: int) -> xr.Dataset:
