@@ -58,7 +58,7 @@ def pictures(shown: xr.Dataset, patch: int) -> go.Figure:
     figure = style.mosaic(columns, colour_title=unit)
     aspect = shown["original"].shape[1] / shown["original"].shape[0]
     for number in range(len(columns)):
-        _outline(figure, patch, shown["hidden"].shape, x0=number * (aspect + style.GAP), width=aspect, height=1)
+        outline(figure, patch, shown["hidden"].shape, x0=number * (aspect + style.GAP), width=aspect, height=1)
     return figure
 
 
@@ -196,7 +196,7 @@ def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int, grid: tupl
         figure.add_annotation(
             text=name, x=left + columns / 2, y=top, yanchor="bottom", showarrow=False, font={"size": 12}
         )
-        _outline(figure, patch, grid, x0=left, y0=top, width=columns, height=rows)
+        outline(figure, patch, grid, x0=left, y0=top, width=columns, height=rows)
     bar = {"orientation": "h", "y": 0, "yanchor": "top", "thickness": 10, "title": {"text": title, "side": "bottom"}}
     figure.update_layout(coloraxis=style.colour_axis(title, cmin=0))
     figure.update_layout(coloraxis={"colorbar": {**bar, "len": 1, "x": 0, "xanchor": "left"}})
@@ -206,7 +206,7 @@ def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int, grid: tupl
     return figure.update_xaxes(constraintoward="left").update_yaxes(constraintoward="top")
 
 
-def _outline(
+def outline(
     figure: go.Figure,
     patch: int,
     grid: tuple[int, ...],

@@ -99,7 +99,7 @@ def maps(
         shown.add_trace(
             heatmap(values, name, x0=place * step, y0=0.0, dx=columns / values.shape[1], dy=rows / values.shape[0])
         )
-        shown.add_annotation(_heading(name, place * step + columns / 2, -0.02 * rows))
+        shown.add_annotation(headline(name, place * step + columns / 2, -0.02 * rows))
     first = next(iter(panels.values()))
     shown.update_layout(coloraxis=colour_axis(title or str(first.attrs["units"]), colorscale))
     return bare_axes(shown, (len(panels) - 1) * step + columns, rows, headings=0.12 * rows)
@@ -178,7 +178,7 @@ def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *
     has_maps = False
     for across, (heading, cells) in enumerate(columns):
         x0 = across * (aspect + GAP)
-        shown.add_annotation(_heading(heading, x0 + aspect / 2, -0.03))
+        shown.add_annotation(headline(heading, x0 + aspect / 2, -0.03))
         for down, content in enumerate(cells):
             if isinstance(content, xr.DataArray):
                 has_maps = True
@@ -191,5 +191,5 @@ def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *
     return bare_axes(shown, len(columns) * (aspect + GAP) - GAP, rows * step - GAP, headings=headings)
 
 
-def _heading(text: str, x: float, y: float) -> go.layout.Annotation:
+def headline(text: str, x: float, y: float) -> go.layout.Annotation:
     return go.layout.Annotation(text=text, x=x, y=y, showarrow=False, yanchor="bottom", font={"size": 12})

@@ -1,6 +1,7 @@
 """The numbers of stored results as a table: every scalar and short array with its standard error and interval."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -28,7 +29,31 @@ def scalars(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def _rows(name: str, result: xr.Dataset) -> list[tuple]:
-    rows = []
+    return [
+        (name, cell.quantity, cell.part, cell.value, cell.error, cell.low, cell.high, cell.unit)
+        for cell in cells(result)
+    ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a result, with the ends of its 95 % interval; NaN for an error that is not stored."""
+
+    variable: str
+    place: tuple[int, ...]
+    """Of the number in its variable."""
+
+    quantity: str
+    part: str
+    value: float
+    error: float
+    low: float
+    high: float
+    unit: str
+
+
+def cells(result: xr.Dataset) -> Iterator[Cell]:
+    """Every number that is listed, variable by variable."""
     for key, variable in result.data_vars.items():
         is_number = variable.dtype.kind in "fiub"
         is_drawn = variable.size > MAX_LENGTH or not DRAWN.isdisjoint(variable.dims)
@@ -36,12 +61,13 @@ def _rows(name: str, result: xr.Dataset) -> list[tuple]:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
         low, high = bounds(result, str(key))
-        parts = [", ".join(map(str, part)) for part in product(*(variable[dim].values for dim in variable.dims))]
+        labels = product(*(variable[dim].values for dim in variable.dims))
+        parts = [", ".join(map(str, label)).replace("_", " ") for label in labels]
         columns = (np.asarray(column, dtype=float).reshape(-1).tolist() for column in (variable, errors, low, high))
         quantity, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
-        for part, *numbers in zip(parts, *columns, strict=True):
-            rows.append((name, quantity, str(part).replace("_", " "), *numbers, unit))
-    return rows
+        places = np.ndindex(variable.shape)
+        for place, part, value, error, bottom, top in zip(places, parts, *columns, strict=True):
+            yield Cell(str(key), place, quantity, part, value, error, bottom, top, unit)
 
 
 def provenance(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import streamlit as st
 import xarray as xr
 
 from app import picks, stored
+from app.differences import CONDITIONS
 from app.figures import limits
 from app.figures import through_training as figures
 from app.views import PAGES, Page
@@ -27,9 +28,6 @@ SAYS = (
     "probe's page."
 )
 TERMS = ("standard error",)
-
-CONDITIONS = ("settings", "data", "split", "num_images", "seed")
-"""What two results must have in common, as attributes, for their difference to be the model's."""
 
 
 @dataclass(frozen=True)
