@@ -21,16 +21,18 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
+from lcmae.contrast import decompose_step
 from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patchify
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
-from probes import similarity
+from probes import similarity, thumbnails
 from probes.base import Batch, variable
 from probes.baselines import ComparedProbe
 from probes.jackknife import NUM_GROUPS, standard_error
 from probes.layers import Layers, layers, layers_of, watch_layers
+from probes.local_contrast import picture_maps
 from probes.points import Points, table
 from probes.sample import ImageSample
 from probes.statistics import RunningMean
@@ -71,18 +73,25 @@ class EmbeddingConsistency(ComparedProbe):
     num_points: int = Field(default=1000, ge=1)
     """Most tokens, and most patches, in the table of points."""
 
+    num_masks: int = Field(default=8, ge=0)
+    """Masks an image under which the points' errors and their parts are measured, as in local_contrast; 0 leaves them out."""
+
     umap: bool = False
     """Also embed the points by UMAP (its first use on a machine compiles for about 40 s)."""
 
     umap_neighbours: int = Field(default=15, ge=2)
     """Neighbours of UMAP."""
 
-    baseline_images: int = Field(default=1024, ge=0)
-    """How many of the first images the baselines see, too, and of them those
-    of the sample; 0 leaves them out."""
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the untrained network sees, too; 0 leaves it out. Neighbours across images depend on their
+    number: give `num_sampled` for a comparison of these."""
 
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
+
+    def as_baseline(self) -> "EmbeddingConsistency":
+        """Baselines have no table of points."""
+        return self.model_copy(update={"umap": False, "num_masks": 0})
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
         blocks = getattr(model, "blocks", None)
@@ -109,6 +118,10 @@ class _EmbeddingConsistency:
         self.tokens: list[Tensor] = []
         self.patches: list[Tensor] = []
         self.labels: list[Tensor] = []
+        self.pooled: list[Tensor] = []
+        self.pictures: list[Tensor] = []
+        self.patch_pictures: list[Tensor] = []
+        self.terms: list[dict[str, tuple[Tensor, Tensor]]] = []
         self.predicted: list[Tensor] = []
         self.hidden_targets: list[Tensor] = []
 
@@ -125,11 +138,14 @@ class _EmbeddingConsistency:
             return
         images, places = batch.images[rows], self.places.to(batch.images.device)
         is_shared = self._is_shared(batch)
-        tokens = tokens_by_layer(
-            self.model, layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
-        )
-        self.tokens.append((tokens[rows] if is_shared else tokens)[:, :, places].cpu())
+        found = layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
+        own = rows if is_shared else slice(None)
+        self.tokens.append(tokens_by_layer(self.model, found)[own][:, :, places].cpu())
+        self.pooled.append(found.feature(self.model.config.feature)[own].cpu())
         self.patches.append(patchify(images, self.model.patch_size)[:, places].cpu())
+        pixels = self.model.to_pixels(images)
+        self.pictures.append(thumbnails.of_images(pixels))
+        self.patch_pictures.append(thumbnails.of_patches(pixels, places, self.model.patch_size))
         none = torch.full((len(rows),), -1)
         self.labels.append(none if batch.labels is None else batch.labels[rows.to(batch.labels.device)].cpu())
 
@@ -142,6 +158,28 @@ class _EmbeddingConsistency:
                     pred = self.model(images, mask).pred
             self.predicted.append(take(pred, mask.hidden).cpu())
             self.hidden_targets.append(take(self.model.targets(images), mask.hidden).cpu())
+        if self.model.has_prediction and self.probe.num_masks:
+            self.terms.append(self._terms(batch, rows, is_shared=is_shared))
+
+    def _terms(self, batch: Batch, rows: Int[Tensor, " r"], *, is_shared: bool) -> dict[str, tuple[Tensor, Tensor]]:
+        """Loss, invariance and local consistency of each patch at the places, and of each image, over the masks."""
+        count, images = self.probe.num_masks, batch.images[rows]
+        of_rows = (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
+        mask = batch.masks(self.probe.mask, count)[of_rows.cpu()].to(images.device)
+        if is_shared:
+            pred = batch.masked(self.probe.mask, count)[1].pred[of_rows]
+        else:
+            with torch.no_grad():
+                pred = self.model(images, mask).pred
+        hidden = rearrange(mask.is_hidden, "(b k) n -> b k n", k=count)
+        pred = rearrange(pred, "(b k) n p -> b k n p", k=count)
+        parts = decompose_step(pred.double(), self.model.targets(images).double(), hidden)
+        found, places = {}, self.places.to(images.device)
+        for name, values in picture_maps(parts).items():
+            of_patches = torch.where(parts.count > 0, values, torch.nan)[:, places]
+            of_images = (values * parts.count).sum(1) / parts.count.sum(1)
+            found[name] = of_patches.cpu(), of_images.cpu()
+        return found
 
     def _is_shared(self, batch: Batch) -> bool:
         """Whether passes over the whole batch are used: where the sample is a small part of it, its own cost less."""
@@ -157,7 +195,19 @@ class _EmbeddingConsistency:
             result[name] = variable(dims, value, long_name)
             result[f"{name}_sem"] = variable(dims, sem, f"standard error over images: {long_name}")
         result |= self._reconstructed()
-        last = Points(tokens[:, -1], patches, torch.cat(self.labels), self.sample.indices, self.places)
+        last = Points(
+            tokens[:, -1],
+            patches,
+            torch.cat(self.pooled),
+            torch.cat(self.pictures),
+            torch.cat(self.patch_pictures),
+            torch.cat(self.labels),
+            self.sample.indices,
+            self.places,
+            self.model.grid[1],
+            {name: _joined([part[name] for part in self.terms]) for name in (self.terms[0] if self.terms else ())},
+            "variance of a patch" if self.model.config.normalize_targets else "squared input units",
+        )
         points, attributes = table(last, self.probe.num_points, self._rng("points"), self._umap_neighbours())
         coordinates = {
             "scope": list(SCOPES),
@@ -172,6 +222,7 @@ class _EmbeddingConsistency:
                 "num_sampled": len(self.sample),
                 "num_places": len(self.places),
                 "num_neighbours": self.probe.num_neighbours,
+                "grid": f"{self.model.grid[0]} x {self.model.grid[1]}",
                 "cka": "debiased linear CKA, minibatch estimator: sets are images (within) or places (across)",
                 **attributes,
             },
@@ -266,6 +317,11 @@ _DISTANCES = {
     "sliced_wasserstein": ("sliced Wasserstein distance to true patches", ""),
     "gram_gap": ("relative gap to the true patches' Gram matrix", "1"),
 }
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    of_patches, of_images = zip(*parts, strict=True)
+    return torch.cat(of_patches), torch.cat(of_images)
 
 
 def _over_sets(pairs: Float[Tensor, "r l g 5"]) -> Float[Tensor, "r l m"]:
