@@ -67,7 +67,7 @@ class Graph:
         flow = maximum_flow(network, source, sink)
         left = network - flow.flow
         left.eliminate_zeros()
-        reached = np.zeros(network.shape[0], bool)
+        reached = np.zeros(sink + 1, bool)
         order = breadth_first_order(left, source, return_predecessors=False)
         reached[np.asarray(order)] = True
         # node v is the edge from v to n + v: it is cut where its near side is reached and its far side is not

@@ -116,6 +116,12 @@ def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) 
     shown.update_xaxes(range=[0, 1], dtick=0.2)
     shown.update_xaxes(title=style.axis_title(first["ratio"]), row=2)
     shown.update_yaxes(title="predicted: share of the<br>level's latents in c", range=[-0.03, 1.03], row=1, col=1)
+    # matched axes do not find their range by themselves
+    bars = [(np.asarray(dots.y), np.asarray(dots.error_y.array)) for dots in shown.data if dots.mode == "markers"]
+    ends = np.concatenate([[0.0], *(side for y, half in bars for side in (y - half, y + half))])
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    room = 0.05 * (high - low or 1)
+    shown.update_yaxes(range=[low - room, high + room], row=2)
     words = next(words for words, name in MEASURES.items() if name == measure)
     shown.update_yaxes(title=f"measured: decodability<br>{words}", row=2, col=1, zeroline=True)
     return shown.update_layout(margin={"l": 70, "r": 20, "t": 70, "b": 50})

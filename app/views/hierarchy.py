@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from app.figures import hierarchy as figures
 from app.views.page import Choose, ProbePage, Results, Shown
 
+MOST = 6
+"""Runs that a figure with a row for each run can take; of more, only the one that was picked is drawn."""
+
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     """Prediction, prediction beside measurement, then what is decoded, by level and by block."""
@@ -29,18 +32,19 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
             "linear. Runs of `lcmae compare ... --own-masks` belong here; those of another tree than the first are left out.",
             figures.side_by_side(results, feature, figures.MEASURES[words]),
         )
+    few, which = (results, "") if len(results) <= MOST else ({name: results[name]}, f": {name}")
     yield Shown(
-        "What can be read off the features",
+        f"What can be read off the features{which}",
         "Accuracy of kinds and R2 of attributes on one scale, 95 % intervals over images. Open: the same network with fresh "
         "weights; grey: the pixels themselves.",
-        figures.decodability(results, feature),
+        figures.decodability(few, feature),
     )
-    with_layers = {name: result for name, result in results.items() if "layer_skill" in result}
+    with_layers = {name: result for name, result in few.items() if "layer_skill" in result}
     if with_layers:
         levels = next(iter(with_layers.values()))["level"].values.tolist()
         level = choose("level", levels)
         yield Shown(
-            f"Where in the encoder: {level}",
+            f"Where in the encoder: {level}{', ' + name if which else ''}",
             "Mean token after each block. Dotted: the same network with fresh weights.",
             figures.by_layer(with_layers, level),
         )

@@ -76,6 +76,9 @@ def test_side_by_side_puts_each_run_at_its_own_ratio_and_unit() -> None:
     assert {trace.line.dash for trace in lines} == {"solid", "dot"}
     # every level is in the legend once
     assert [trace.name for trace in shown.data if trace.showlegend] == ["class", "layout", "part", "texture"]
+    low, high = layout(shown).yaxis3.range
+    assert low < min(expected) < max(expected) < high < 2
+    assert layout(shown).yaxis4.range == (low, high)
     assert "beyond fresh weights" in layout(shown).yaxis3.title.text
 
 
@@ -127,3 +130,12 @@ def test_a_page_without_fresh_weights_measures_above_chance() -> None:
         "Prediction and measurement side by side",
         "What can be read off the features",
     ]
+
+
+def test_of_many_runs_rows_are_drawn_for_the_picked_one() -> None:
+    found = list(PAGE.shown(grid_of_runs(), take_first))
+    assert [shown.title for shown in found][2:] == [
+        "What can be read off the features: u1 r0.1 s0",
+        "Where in the encoder: class, u1 r0.1 s0",
+    ]
+    assert [trace.name for trace in found[2].figure.data] == ["u1 r0.1 s0", "u1 r0.1 s0, untrained", "pixels"]
