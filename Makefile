@@ -1,7 +1,7 @@
 # make demo   set up, train on built-in images, probe, open the dashboard   (make demo ARGS=--no-dashboard ends with a table)
 # make test   set up, run the tests
 # make check  what CI runs besides: lint, format, types, imports
-# make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps
+# make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps and probes
 #
 # uv sets everything up in .venv; where it is missing it goes into a folder of its own (.uv), whatever the system's pip allows.
 
@@ -36,6 +36,7 @@ gpu: setup
 	$(TRAIN) --objectives mae --variants graph --batch 4096 --accumulate 8
 	$(TRAIN) --shapes tiny2
 	$(TRAIN) --shapes base16 --batch 256 512 1024 --variants eager compiled --rounds 5
+	$(RUN) python -m benchmarks.probes --device cuda --out docs/gpu/probes.md
 
 clean:
 	rm -rf .venv .uv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
