@@ -1,0 +1,250 @@
+"""How fast the dashboard answers, in a real browser: `python -P benchmarks/dashboard.py [RUNS]`.
+
+Starts the server as `lcmae dashboard` does and drives Debian's Chromium: time to the first figure after a cold start, time
+from a click to its answer, memory of the server with many sessions. Prints a Markdown table. Times are the browser's own
+(`performance.now`), from the event of the click to the first frame that shows the answer.
+"""
+
+import argparse
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from app import stored
+from app.serve import command
+from lcmae.progress import ProgressBar
+from tests.app.served import CHROMIUM, settle, wait_for
+
+WATCH = """
+for (const kind of ["pointerdown", "keydown", "input"])
+  document.addEventListener(kind, () => (window.asked = performance.now()), { capture: true });
+window.sight = () => {
+  const figures = [...document.querySelectorAll(".js-plotly-plot")];
+  const traces = figures.flatMap((figure) => (figure._fullData ?? []).map((trace) =>
+    [trace.name, trace.x0, (trace.source ?? "").slice(-64), trace.z?.length, String(trace.x), String(trace.y)].join()));
+  return document.querySelector("[data-testid=stMain]")?.innerText + traces.join() + window.location.pathname;
+};
+"""
+
+ANSWERED = """before => {
+  const isDone = document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
+  return isDone && window.sight() !== before ? performance.now() - window.asked : false;
+}"""
+
+
+def main() -> None:
+    """Measure, print, and write the table where `--out` says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/demo"), help="folder of runs with results")
+    parser.add_argument("--starts", type=int, default=3, help="cold starts of the server; 0 leaves them out")
+    parser.add_argument("--clicks", type=int, default=20, help="clicks of each kind; 0 leaves them out")
+    parser.add_argument("--sessions", type=int, nargs="*", default=[1, 5, 20], help="numbers of sessions, ascending")
+    parser.add_argument("--out", type=Path, help="file for the table")
+    options = parser.parse_args()
+    names = [
+        name for name, path in stored.runs_below(options.runs).items() if stored.result_steps(path, "reconstruction")
+    ]
+    if not names:
+        parser.error(f"expected runs with results of the reconstruction probe below {options.runs}, got none")
+
+    rows: list[tuple[str, str]] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        if options.starts:
+            rows += starts(browser, options.runs, names[0], options.starts)
+            told(rows, options.out)
+        if options.clicks:
+            with server(options.runs) as (address, _):
+                rows += clicks(browser, address, names[0], options.clicks)
+            told(rows, options.out)
+        if options.sessions:
+            with server(options.runs) as (address, process):
+                rows += sessions(browser, address, process, names[0], sorted(options.sessions))
+        browser.close()
+    told(rows, options.out)
+
+
+def told(rows: list[tuple[str, str]], out: Path | None) -> None:
+    """Print, and write, what is measured so far: a busy machine may end this early."""
+    print(table(rows), flush=True)
+    if out is not None:
+        out.write_text(table(rows))
+
+
+def starts(browser: Browser, runs: Path, name: str, num_starts: int) -> list[tuple[str, str]]:
+    """Seconds of a cold start: the server's own, and from opening the page to its first figure."""
+    server_seconds, page_seconds, warm_seconds = [], [], []
+    with ProgressBar("cold starts", num_starts) as bar:
+        for _ in range(num_starts):
+            begin = time.perf_counter()
+            with server(runs) as (address, _):
+                server_seconds.append(time.perf_counter() - begin)
+                page_seconds.append(first_paint(browser, address, name))
+                warm_seconds.append(first_paint(browser, address, name))
+            bar.advance()
+    return [
+        ("server start until it answers", seconds(server_seconds)),
+        ("first page of stored results after that, until its first figure is drawn", seconds(page_seconds)),
+        ("the same page in the next new browser profile", seconds(warm_seconds)),
+    ]
+
+
+def first_paint(browser: Browser, address: str, name: str) -> float:
+    """Seconds from opening a page of stored results, in a fresh profile, to its first figure."""
+    with opened(browser) as page:
+        begin = time.perf_counter()
+        page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}", wait_until="commit")
+        page.wait_for_selector(".js-plotly-plot .main-svg")
+        return time.perf_counter() - begin
+
+
+def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
+    """Milliseconds from a click to its answer, on pages of stored results."""
+    rows = []
+    with ProgressBar("clicks", 3 * num_clicks) as bar, opened(browser) as page:
+        page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
+        settle(page, 2)
+        page.wait_for_timeout(2000)
+        titles = ["Local contrast", "Reconstruction", "Receptive field", "Spectrum"]
+        times = []
+        for place in range(num_clicks):
+            times.append(answer(page, lambda title=titles[place % 4]: page.get_by_role("link", name=title).click()))
+            bar.advance(note="another page")
+        rows.append(("click in the menu until the other page has its figures", percentiles(times)))
+
+        page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
+        settle(page, 2)
+        times = []
+        for place in range(num_clicks):
+            page.get_by_role("combobox", name="First picture").click()
+            times.append(answer(page, lambda place=place: page.get_by_role("option").nth((place + 1) % 2).click()))
+            bar.advance(note="other pictures")
+        rows.append(("other pictures picked until they are drawn", percentiles(times)))
+        rows += microscope(page, address, name, num_clicks, bar)
+    return rows
+
+
+def microscope(page: Page, address: str, name: str, num_clicks: int, bar: ProgressBar) -> list[tuple[str, str]]:
+    """The patch moved by an arrow key until every view has followed, and the first sight, which loads torch and the model."""
+    begin = time.perf_counter()
+    page.goto(f"{address}/microscope?{urlencode({'runs': name})}")
+    page.wait_for_selector(".js-plotly-plot .main-svg", timeout=180_000)
+    settle(page, 2)
+    first = time.perf_counter() - begin
+    page.wait_for_timeout(3000)
+    board = page.locator(".board").first
+    times = []
+    for place in range(num_clicks):
+        board.focus()
+        key = ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp")[place % 4]
+        times.append(answer(page, lambda key=key: page.keyboard.press(key)))
+        bar.advance(note="microscope")
+    return [
+        ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
+        ("microscope: arrow key until every view has followed", percentiles(times)),
+    ]
+
+
+def answer(page: Page, act) -> float:
+    """Milliseconds from the event that `act` causes until the page has changed and rests."""
+    before = page.evaluate("window.sight()")
+    act()
+    return float(page.wait_for_function(ANSWERED, arg=before, polling="raf", timeout=120_000).json_value())
+
+
+def sessions(
+    browser: Browser, address: str, process: subprocess.Popen, name: str, numbers: list[int]
+) -> list[tuple[str, str]]:
+    """Resident memory of the server with so many browsers on a page of stored results."""
+    rows = [("memory of the server before the first session", f"{resident(process)} MiB")]
+    contexts = []
+    with ProgressBar("sessions", numbers[-1]) as bar:
+        for number in numbers:
+            while len(contexts) < number:
+                contexts.append(browser.new_context())
+                page = contexts[-1].new_page()
+                page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
+                page.wait_for_selector(".js-plotly-plot .main-svg", timeout=120_000)
+                bar.advance()
+            time.sleep(2)  # the last session is still being tidied up
+            rows.append((f"memory of the server with {number} session{'s'[: number > 1]}", f"{resident(process)} MiB"))
+    for context in contexts:
+        context.close()
+    return rows
+
+
+def resident(process: subprocess.Popen) -> int:
+    """MiB of memory that a process holds (Linux)."""
+    line = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmRSS" in line)
+    return round(int(line.split()[1]) / 1024)
+
+
+@contextmanager
+def server(runs: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server of its own process, as `lcmae dashboard` starts it; its address, as soon as it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(command(runs, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def opened(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh profile that notes when it was asked for something."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(120_000)
+    context.add_init_script(WATCH)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def seconds(values: list[float]) -> str:
+    """Median and range."""
+    return f"{np.median(values):.1f} s ({min(values):.1f} to {max(values):.1f}, {len(values)} starts)"
+
+
+def percentiles(milliseconds: list[float]) -> str:
+    """Median and 95th percentile."""
+    low, high = np.percentile(milliseconds, [50, 95])
+    return f"p50 {low:.0f} ms, p95 {high:.0f} ms ({len(milliseconds)} times)"
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Markdown, with the machine, the date and how busy the machine was."""
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = (
+        f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    head = (
+        f"{now}, {machine}; load of the last minutes (1, 5, 15): {', '.join(f'{one:.1f}' for one in os.getloadavg())}."
+    )
+    lines = [head, "", "| what | measured |", "|---|---|", *(f"| {what} | {found} |" for what, found in rows)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
