@@ -44,7 +44,7 @@ def forest(outcomes: Sequence[Outcome]) -> go.Figure:
         )  # fmt: skip
     bar = {"color": style.BLUE, "symbol": "line-ns-open", "size": 14, "line": {"width": 2}}
     shown.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name="level that decides", marker=bar))
-    return shown.update_layout(margin={"l": 10, "r": 20, "t": TOP, "b": AXIS})
+    return shown.update_layout(margin={"l": 10, "r": 20, "t": TOP, "b": 0})
 
 
 def _panel(shown: go.Figure, place: int, group: Sequence[Outcome]) -> None:

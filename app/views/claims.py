@@ -63,13 +63,13 @@ def show(page: Page, picked: picks.Picks) -> None:
     st.subheader("Verdicts")
     st.caption(
         f"Made by `{record.command}` on {record.written[:10]}; {record.machine}; {record.versions}; "
-        f"{record.train_minutes:.0f} minutes of training. The last column opens the runs on the page that the number is of."
+        f"{record.train_minutes:.0f} minutes of training. The third column opens the runs on the page that the number is of."
     )
     frame = table(record, file.parent, picked)
     st.dataframe(
         frame.style.apply(lambda column: [tint(value) for value in column], subset=["verdict"]),
         hide_index=True,
-        row_height=62,
+        height=min(38 + 35 * len(frame), 900),
         column_config={
             "claim": st.column_config.TextColumn(pinned=True),
             "says": st.column_config.TextColumn(width="large"),
@@ -101,12 +101,12 @@ def table(record: Record, folder: Path, picked: picks.Picks) -> pd.DataFrame:
             {
                 "claim": one.id,
                 "verdict": f"{SYMBOLS[one.verdict]} {one.verdict}",
-                "says": one.says,
+                "runs": link(one, folder, picked),
                 "number [95 % interval]": interval(one),
                 "expected": one.expected or "-",
+                "says": one.says,
                 "reason": one.reason,
                 "source": one.source,
-                "runs": link(one, folder, picked),
             }
             for one in record.outcomes
         ]

@@ -50,6 +50,7 @@ class Laboratory:
     device: str | None = None
     """Where models run; None is a GPU where there is one."""
     _runs: dict[str, list[CellJob]] = field(default_factory=dict, repr=False, compare=False)
+    _results: dict[tuple[Path, str], xr.Dataset] = field(default_factory=dict, repr=False, compare=False)
 
     def comparison(self, grid: str) -> Comparison:
         """The grid with the seeds, and the epochs, that were asked for."""
@@ -68,6 +69,16 @@ class Laboratory:
             if (job.cell.objective, job.cell.ratio, job.cell.seed) == (reading.objective, reading.ratio, seed):
                 return Path(job.folder)
         raise AssertionError(f"{reading} is of no run of the grid {reading.grid}")
+
+    def result(self, folder: Path, probe: str) -> xr.Dataset:
+        """The stored result of a run's newest step, read once. `InputError` where there is none, or a torn one."""
+        if (folder, probe) not in self._results:
+            run = Run.open(folder)
+            steps = run.steps()
+            if not steps:
+                raise InputError("expected a published checkpoint, got none")
+            self._results[folder, probe] = load_result(run.result_path(steps[-1], probe))
+        return self._results[folder, probe]
 
     def probes(self, claims: Sequence[Claim]) -> dict[Path, dict[str, str]]:
         """What is asked of each run: probes, and the grid whose settings they take."""
@@ -286,21 +297,13 @@ def read(
                 place = _below(lab, folder)
                 folders[place] = None
                 try:
-                    row.append(reading.of(_newest_result(folder, reading.probe)))
+                    row.append(reading.of(lab.result(folder, reading.probe)))
                 except InputError as error:
                     failed[f"{place}: {failures.get(place, error)}"] = None
             if readings and len(row) == len(readings):
                 by_seed[seed] = row
         values.append(by_seed)
     return values, list(folders), list(failed)
-
-
-def _newest_result(folder: Path, probe: str) -> xr.Dataset:
-    run = Run.open(folder)
-    steps = run.steps()
-    if not steps:
-        raise InputError("expected a published checkpoint, got none")
-    return load_result(run.result_path(steps[-1], probe))
 
 
 def _too_short(claim: Claim, lab: Laboratory) -> list[str]:
