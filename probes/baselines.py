@@ -33,13 +33,17 @@ class ComparedProbe(Probe):
         """The accumulator of one model's numbers."""
         raise TypeError(f"{type(self).__name__} does not accumulate")
 
+    def as_baseline(self) -> "ComparedProbe":
+        """The settings with which baselines are measured: without what only the model itself is asked for."""
+        return self
+
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
         own, count = self.begin(model, num_images, seed), min(self.baseline_images, num_images)
         others = {}
         for kind in self.compared if count else ():
             other = untrained(model, seed) if kind == "untrained" else RawPixels.like(model)
             if other is not None:
-                others[kind] = other, self.begin(other, count, seed)
+                others[kind] = other, self.as_baseline().begin(other, count, seed)
         return Beside(self, own, others, count)
 
 

@@ -1,10 +1,12 @@
-"""Tokens and patches as points in a plane: one labelled table, by PCA always and by UMAP where asked for.
+"""Tokens and patches, and whole images, as points in a plane: one labelled table, by PCA always and by UMAP where asked for.
 
-Tokens and patches have different widths, so each kind has a plane of its own; the table puts them side by side, and the same
-`image` and `position` under both kinds are the same patch.
+Tokens, patches, pooled vectors and pictures have different widths, so each kind has a plane of its own; the table puts them side
+by side. The same `image` and `position` under two kinds are the same patch, and position -1 is the whole image.
 """
 
+import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +14,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lcmae.shapes import Float, Int
+from lcmae.shapes import Float, Int, UInt8
 from probes.base import variable
 
-KINDS = ("token", "patch")
+KINDS = {"token": "patch", "patch": "patch", "pooled": "image", "image": "image"}
+"""Kind of point -> what a point is. Token and pooled vector are the model's; patch and image are raw pixels (an image's are
+those of its picture)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Points:
 
     tokens: Float[Tensor, "b s d"]
     patches: Float[Tensor, "b s p"]
+    pooled: Float[Tensor, "b e"]
+    pictures: UInt8[Tensor, "b y x c"]
+    patch_pictures: UInt8[Tensor, "b s q r c"]
     labels: Int[Tensor, " b"]
     """Class of each image; -1 where it is not known."""
 
@@ -33,30 +40,69 @@ class Points:
     places: Int[Tensor, " s"]
     """Raster index of each place."""
 
+    num_columns: int
+    """Of the grid."""
+
+    terms: Mapping[str, tuple[Float[Tensor, "b s"], Float[Tensor, " b"]]]
+    """Error of each patch and of each image by name, as far as there is a prediction; NaN where no mask hid the patch."""
+
+    units: str
+    """Of the terms."""
+
 
 def table(
     points: Points, num_points: int, rng: torch.Generator, umap_neighbours: int | None
 ) -> tuple[dict[str, xr.Variable], dict[str, str]]:
-    """Columns over `point`: kind, image, position, label, pca_x, pca_y (and umap_x, umap_y); and attributes of the result.
+    """Columns over `point`: kind, image, position, row, column, label, thumbnail, the terms, pca_x, pca_y (and umap_x, umap_y);
+    pictures `image_thumbnail` and `patch_thumbnail`, which `thumbnail` counts; and attributes of the result.
 
-    At most `num_points` tokens and their patches, drawn. `umap_neighbours` None leaves UMAP out.
+    At most `num_points` tokens and their patches, drawn; all images. `umap_neighbours` None leaves UMAP out.
     """
     num_images, num_places = points.tokens.shape[:2]
     chosen = torch.randperm(num_images * num_places, generator=rng)[:num_points].sort().values
     image, place = chosen // num_places, chosen % num_places
-    of_kind = [vectors[image, place].double() for vectors in (points.tokens, points.patches)]
+    of_kind = {
+        "token": points.tokens[image, place],
+        "patch": points.patches[image, place],
+        "pooled": points.pooled,
+        "image": points.pictures.flatten(1) / 255,
+    }
+
+    position = points.places[place]
+    whole = torch.full((num_images,), -1)
+
+    def column(of_patches: Tensor, of_images: Tensor, words: str, units: str = "1") -> xr.Variable:
+        return variable("point", torch.cat([of_patches, of_patches, of_images, of_images]), words, units)
 
     columns = {
-        "kind": variable("point", [kind for kind in KINDS for _ in range(len(chosen))], "token or patch"),
-        "image": variable("point", points.images[image].repeat(2), "index of the image"),
-        "position": variable("point", points.places[place].repeat(2), "raster index of the patch"),
-        "label": variable("point", points.labels[image].repeat(2), "class of the image (-1: unknown)"),
+        "kind": variable("point", [kind for kind, part in of_kind.items() for _ in range(len(part))], "kind of point"),
+        "image": column(points.images[image], points.images, "index of the image"),
+        "position": column(position, whole, "raster index of the patch (-1: the whole image)"),
+        "row": column(position // points.num_columns, whole, "row of the patch (-1: the whole image)"),
+        "column": column(position % points.num_columns, whole, "column of the patch (-1: the whole image)"),
+        "label": column(points.labels[image], points.labels, "class of the image (-1: unknown)"),
+        "thumbnail": column(torch.arange(len(chosen)), torch.arange(num_images), "index of the thumbnail"),
+        "image_thumbnail": variable(("picture", "y", "x", "channel"), points.pictures, "image, small", "pixel value"),
+        "patch_thumbnail": variable(
+            ("drawn", "patch_y", "patch_x", "channel"),
+            points.patch_pictures[image, place],
+            "patch, at most 16 pixels wide",
+            "pixel value",
+        ),
     }
-    planes = {"pca": [pca_plane(vectors) for vectors in of_kind]}
-    attributes = {"tokens_of": "last encoder block, before the final norm"}
+    for name, (of_patches, of_images) in points.terms.items():
+        columns[name] = column(
+            of_patches[image, place], of_images, f"{name.replace('_', ' ')} where hidden", points.units
+        )
+    vectors = {kind: part.double() for kind, part in of_kind.items()}
+    planes = {"pca": [pca_plane(part) for part in vectors.values()]}
+    attributes = {
+        "tokens_of": "last encoder block, before the final norm",
+        "pooled_of": "the model's feature of the whole image, after the final norm",
+    }
     if umap_neighbours is not None:
         seed = int(torch.randint(2**31, (), generator=rng))
-        embedded = [umap_plane(vectors, umap_neighbours, seed) for vectors in of_kind]
+        embedded = [umap_plane(part, umap_neighbours, seed) for part in vectors.values()]
         planes["umap"] = [plane for plane, _ in embedded]
         said = sorted({sentence for _, sentences in embedded for sentence in sentences})
         attributes["umap_warnings"] = "; ".join(said) or "none"
@@ -79,7 +125,9 @@ def pca_plane(vectors: Float[Tensor, "s d"]) -> Float[Tensor, "s 2"]:
 
 
 def umap_plane(vectors: Float[Tensor, "s d"], num_neighbours: int, seed: int) -> tuple[Float[Tensor, "s 2"], list[str]]:
-    """UMAP (McInnes et al., 1802.03426) with its defaults, and what it warned of, each sentence once."""
+    """UMAP (McInnes et al., 1802.03426) with its defaults, and what it warned of, each sentence once; NaN for too few points."""
+    if len(vectors) <= num_neighbours + 1:
+        return torch.full((len(vectors), 2), math.nan, dtype=torch.float64), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         import umap  # compiles for most of a minute: not before it is asked for

@@ -13,7 +13,7 @@ from app.figures.series import bounds
 MAX_LENGTH = 64
 """Arrays larger than this are drawn, not listed."""
 
-DRAWN = frozenset({"row", "column", "y", "x", "picture", "point"})
+DRAWN = frozenset({"row", "column", "y", "x", "picture", "point", "drawn"})
 """Places and pictures: drawn, not listed."""
 
 NOT_PROVENANCE = ("question", "command")

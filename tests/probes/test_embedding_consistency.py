@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, take
 from lcmae.patches import patchify
-from probes import similarity
+from probes import similarity, thumbnails
 from probes.base import Batch, ProbeError, run_probes
 from probes.embedding_consistency import EmbeddingConsistency, tokens_by_layer
 from probes.layers import layers
+from probes.local_contrast import LocalContrast
 from probes.points import pca_plane, umap_plane
 from probes.registry import probe_class
 from probes.store import load_result, save_result
@@ -27,7 +28,14 @@ from tests.reference import similarity as slow
 from tests.reference.work import counted_rows, numbers_kept
 
 SMALL = EmbeddingConsistency(
-    mask=Random(ratio=0.5), num_places=12, num_sets=4, num_neighbours=3, num_directions=8, num_points=20, batch_size=4
+    mask=Random(ratio=0.5),
+    num_places=12,
+    num_sets=4,
+    num_neighbours=3,
+    num_directions=8,
+    num_points=20,
+    num_masks=2,
+    batch_size=4,
 )
 
 
@@ -198,7 +206,7 @@ def test_memory_and_work_stop_growing_with_the_sample(mae: MAE, rng: torch.Gener
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
         kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
     # the sample, once whole and once masked, and what shares a batch with at least as many of it
-    assert all(16 <= number <= 32 for number in rows.values())
+    assert all(32 <= number <= 64 for number in rows.values())
     assert kept[64] == kept[16]
 
 
@@ -253,13 +261,57 @@ def test_points_are_labelled_and_in_pairs(mae: MAE, rng: torch.Generator) -> Non
             return self.pixels[index]
 
     found = SMALL(mae, Labelled(), seeded())
-    assert found.sizes["point"] == 40
+    assert found.sizes["point"] == 2 * 20 + 2 * 6
+    pooled, whole = (found.where(found.kind == kind, drop=True) for kind in ("pooled", "image"))
+    assert (pooled.image.values == np.arange(6)).all()
+    assert (pooled.position.values == -1).all()
+    assert (pooled.label.values == whole.label.values).all()
     tokens, patches = (found.where(found.kind == kind, drop=True) for kind in ("token", "patch"))
     for name in ("image", "position", "label"):
         assert (tokens[name].values == patches[name].values).all()
     assert (found.label == found.image + 10).all()
     assert "umap_x" not in found
-    assert SMALL(mae, Labelled.pixels, seeded()).label.values.tolist() == [-1] * 40
+    assert SMALL(mae, Labelled.pixels, seeded()).label.values.tolist() == [-1] * 52
+
+
+def test_points_have_the_terms_of_local_contrast_and_their_pictures(mae: MAE, rng: torch.Generator) -> None:
+    images = torch.randn(6, 3, 8, 12, generator=rng)
+    probes = [SMALL, LocalContrast(mask=SMALL.mask, num_masks=2, num_pictures=6)]
+    found, wanted = run_probes(probes, mae, images, 3).datasets.values()
+    grid = [wanted[f"picture_{name}"].values for name in ("loss", "invariance", "local_consistency")]
+    points = found.isel(point=found["kind"].isin(["token", "patch"]).values)
+    at = (points["image"].values, points["row"].values, points["column"].values)
+    for name, maps in zip(("loss", "invariance", "local_consistency"), grid, strict=True):
+        here = points[name].values
+        np.testing.assert_allclose(here[np.isfinite(here)], maps[at][np.isfinite(here)], rtol=1e-4, atol=1e-6)
+    # some patch was hidden by no mask, so it has no error, which is not 0
+    assert points["loss"].isnull().any()
+    assert (wanted["picture_loss"].values[at][points["loss"].isnull().values] == 0).all()
+    pooled = found.isel(point=(found["kind"] == "pooled").values)
+    assert float(pooled["loss"].mean()) == pytest.approx(float(wanted["loss"]), rel=1e-5)
+
+    # the model's own pictures: a patch's is cut out of its image's
+    pictures, patches = found["image_thumbnail"].values, found["patch_thumbnail"].values
+    assert pictures.shape == (6, 8, 12, 3)
+    for image, row, column, number in zip(
+        *(points[name].values for name in ("image", "row", "column", "thumbnail")), strict=True
+    ):
+        cut = pictures[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        np.testing.assert_array_equal(patches[number], cut)
+
+
+def test_pictures_are_small_and_never_enlarged() -> None:
+    pixels = torch.linspace(0, 1, 3 * 96 * 192).reshape(1, 3, 96, 192)
+    assert thumbnails.of_images(pixels).shape == (1, 24, 48, 3)
+    assert thumbnails.of_patches(pixels, torch.tensor([1, 5]), 32).shape == (1, 2, 16, 16, 3)
+    tiny = thumbnails.of_patches(pixels, torch.tensor([0]), 4)
+    assert tiny.shape == (1, 1, 4, 4, 3)
+    assert tiny[0, 0, 0, 0].tolist() == (pixels[0, :, 0, 0] * 255).round().int().tolist()
+
+
+def test_baselines_have_no_table_of_points(mae: MAE) -> None:
+    baseline = EmbeddingConsistency(umap=True).as_baseline()
+    assert (baseline.umap, baseline.num_masks) == (False, 0)
 
 
 def test_pca_plane_is_that_of_the_covariance(rng: torch.Generator) -> None:
