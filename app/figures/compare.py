@@ -98,7 +98,8 @@ def shares(field: xr.DataArray) -> xr.DataArray:
 
 def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
     """B - A with its interval for each number of these quantities, one panel a unit; filled where the interval leaves out 0."""
-    chosen = frame.loc[frame["quantity"].isin(list(quantities)) & frame["low"].notna()]
+    is_drawn = frame["low"].notna() & (frame["says"] != "equal")  # equal: baselines of the data
+    chosen = frame.loc[frame["quantity"].isin(list(quantities)) & is_drawn]
     units = list(dict.fromkeys(chosen["unit"]))
     counts = [int((chosen["unit"] == unit).sum()) for unit in units]
     if not units:
