@@ -61,8 +61,9 @@ class Sight:
         """Encoder and decoder attention from the patch, all layers and heads."""
         from probes import microscope
 
-        patch = self.patch
-        return self._answer("attention", patch, lambda: microscope.attention(self._batch(), self._mask(), patch))
+        # of all patches at once: the passes are the same
+        found = self._answer("attention", (), lambda: microscope.attention(self._batch(), self._mask()))
+        return found.isel(query=self.patch) if "query" in found.dims else found
 
     def receptive_field(self) -> xr.Dataset:
         """Gradient of the patch's token after the selected block, and of its prediction."""

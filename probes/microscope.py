@@ -77,11 +77,11 @@ def pictures(batch: Batch, mask: Mask) -> xr.Dataset:
 
 
 @torch.no_grad()
-def attention(batch: Batch, mask: Mask, patch: int) -> xr.Dataset:
-    """Attention from a patch to every patch: `encoder` by (view, layer, head) on the full and on the masked image (NaN to
-    hidden patches, and all NaN from a hidden one), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which
-    goes to class token and registers, as `encoder_prefix` and `decoder_prefix`. Blocks of unknown attention are left out, and
-    attributes `encoder_problem` and `decoder_problem` say why."""
+def attention(batch: Batch, mask: Mask) -> xr.Dataset:
+    """Attention from every patch (`query`) to every patch: `encoder` by (view, layer, head) on the full and on the masked image
+    (NaN to hidden patches and from them), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which goes to
+    class token and registers, as `encoder_prefix` and `decoder_prefix`. Blocks of unknown attention are left out, and attributes
+    `encoder_problem` and `decoder_problem` say why."""
     model = batch.model
     result: dict[str, xr.Variable] = {}
     problems = {"encoder": attention_problem(model.blocks) if len(model.blocks) else "an encoder of blocks"}
@@ -93,19 +93,17 @@ def attention(batch: Batch, mask: Mask, patch: int) -> xr.Dataset:
     if encoder:
         whole = Mask.none(1, model.num_patches, batch.images.device)
         full, _ = watched(batch, whole, encoder=True, decoder=False)
-        views = [_rows(model, maps, view, patch) for maps, view in ((full, whole), (encoder, mask))]
-        rows, prefix = zip(*views, strict=True)
-        dims = ("view", "layer", "head")
-        name = "encoder attention of the patch"
-        result["encoder"] = variable((*dims, *_PLACE), torch.stack(rows).unflatten(-1, model.grid), name)
-        result["encoder_prefix"] = variable(dims, torch.stack(prefix), f"{name} to class token and registers")
+        views = [_spread(model, maps, view) for maps, view in ((full, whole), (encoder, mask))]
+        maps, prefix = (torch.stack(parts) for parts in zip(*views, strict=True))
+        dims, name = ("view", "layer", "head", "query"), "encoder attention of the patch"
+        result["encoder"] = variable((*dims, *_PLACE), maps.unflatten(-1, model.grid), name)
+        result["encoder_prefix"] = variable(dims, prefix, f"{name} to class token and registers")
     if decoder:
         num_prefix = model.num_decoder_prefix
-        row = torch.stack(decoder)[:, :, num_prefix + patch]
-        dims = ("decoder_layer", "decoder_head")
-        name = "decoder attention of the patch"
-        result["decoder"] = variable((*dims, *_PLACE), row[..., num_prefix:].unflatten(-1, model.grid), name)
-        result["decoder_prefix"] = variable(dims, row[..., :num_prefix].sum(-1), f"{name} to the class token")
+        maps = torch.stack(decoder)[:, :, num_prefix:]
+        dims, name = ("decoder_layer", "decoder_head", "query"), "decoder attention of the patch"
+        result["decoder"] = variable((*dims, *_PLACE), maps[..., num_prefix:].unflatten(-1, model.grid), name)
+        result["decoder_prefix"] = variable(dims, maps[..., :num_prefix].sum(-1), f"{name} to the class token")
     coordinates = {"view": list(VIEWS), "layer": list(range(1, len(model.blocks) + 1))}
     coordinates["decoder_layer"] = list(range(1, len(model.decoder_blocks) + 1))
     known = {dim for values in result.values() for dim in values.dims}
@@ -133,17 +131,20 @@ def watched(batch: Batch, mask: Mask, *, encoder: bool, decoder: bool) -> tuple[
     return found
 
 
-def _rows(
-    model: MaskedImageModel, maps: list[Tensor], mask: Mask, patch: int
-) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
-    """The patch's rows spread over the grid, and what goes to prefix tokens; NaN where there are no tokens."""
-    layers = torch.stack(maps)
-    rows = layers.new_full((*layers.shape[:2], model.num_patches), math.nan)
-    if not has_token(model, mask, patch):
-        return rows, rows[..., 0]
-    row = layers[:, :, int(token_index(model, mask, patch))]
-    rows[..., slice(None) if model.encodes_hidden else mask.visible[0]] = row[..., model.num_prefix :]
-    return rows, row[..., : model.num_prefix].sum(-1)
+def _spread(
+    model: MaskedImageModel, maps: list[Tensor], mask: Mask
+) -> tuple[Float[Tensor, "l h n n"], Float[Tensor, "l h n"]]:
+    """Rows and columns of patches at their places, and what goes to prefix tokens; NaN where there are no tokens."""
+    layers, num_prefix = torch.stack(maps)[:, :, model.num_prefix :], model.num_prefix
+    to_patches, to_prefix = layers[..., num_prefix:], layers[..., :num_prefix].sum(-1)
+    if model.encodes_hidden:
+        return to_patches, to_prefix
+    seen, num_patches = mask.visible[0], model.num_patches
+    spread = layers.new_full((*layers.shape[:2], num_patches, num_patches), math.nan)
+    spread[:, :, seen[:, None], seen] = to_patches
+    prefix = layers.new_full((*layers.shape[:2], num_patches), math.nan)
+    prefix[:, :, seen] = to_prefix
+    return spread, prefix
 
 
 def has_token(model: MaskedImageModel, mask: Mask, patch: int) -> bool:

@@ -119,25 +119,19 @@ def numbers(shown: xr.Dataset, terms: xr.Dataset | None, fields: xr.Dataset | No
         is_hidden = bool(shown["hidden"].values[row, column])
         for words, name, of_image in (
             ("error", "picture_error", "error"),
-            ("error of a copied neighbour", "nearest_error", "error_nearest"),
+            ("a copied neighbour's error", "nearest_error", "error_nearest"),
         ):
             value = float(shown[name].values[row, column]) if is_hidden else np.nan
             rows.append((words, value, float(shown[of_image]), unit))
     if terms is not None:
-        count = terms.attrs["num_masks"]
         for name, words in TERMS.items():
-            values = terms[name]
-            of_image = float(terms[f"image_{name}"])
-            rows.append(
-                (f"{words} over {count} masks", float(values.values[row, column]), of_image, str(values.attrs["units"]))
-            )
-        rows.append(
-            (f"times hidden by {count} masks", float(terms["times_hidden"].values[row, column]), np.nan, "masks")
-        )
+            values, of_image = terms[name], float(terms[f"image_{name}"])
+            rows.append((words, float(values.values[row, column]), of_image, str(values.attrs["units"])))
+        rows.append(("times hidden", float(terms["times_hidden"].values[row, column]), np.nan, "masks"))
     if fields is not None:
         for target in fields["target"].values:
             radius = float(fields["half_radius"].sel(target=target))
-            rows.append((f"field radius: {target}", radius, np.nan, "pixels"))
+            rows.append((f"radius: {target}", radius, np.nan, "pixels"))
     return pd.DataFrame(rows, columns=["quantity", "this patch", "this image", "unit"])
 
 
@@ -187,40 +181,47 @@ def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int, grid: tupl
     """Maps [row column] in rows of three on one colour scale from 0 up, the patch of the grid marked in each."""
     rows, columns = next(iter(panels.values())).shape
     lines = -(-len(panels) // PER_ROW)
-    height = round(lines * 125 * (1 + HEADING) * min(rows / columns, 2)) + 50
-    figure = style.figure(height=height, margin={"l": 0, "r": 0, "t": 0, "b": 50})
+    width = min(len(panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
+    traces, headings, marks = [], [], []
     for place, (name, values) in enumerate(panels.items()):
         left, top = corner(place, rows, columns)
         dx, dy = columns / values.shape[1], rows / values.shape[0]
-        figure.add_trace(style.heatmap(values, name, x0=left, y0=top, dx=dx, dy=dy))
-        figure.add_annotation(
-            text=name, x=left + columns / 2, y=top, yanchor="bottom", showarrow=False, font={"size": 12}
-        )
-        outline(figure, patch, grid, x0=left, y0=top, width=columns, height=rows)
-    bar = {"orientation": "h", "y": 0, "yanchor": "top", "thickness": 10, "title": {"text": title, "side": "bottom"}}
-    figure.update_layout(coloraxis=style.colour_axis(title, cmin=0))
-    figure.update_layout(coloraxis={"colorbar": {**bar, "len": 1, "x": 0, "xanchor": "left"}})
-    width = min(len(panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
-    style.bare_axes(figure, width, rows * (lines * (1 + HEADING) - HEADING), headings=HEADING * rows)
-    # maps stand at the left, under their heading
-    return figure.update_xaxes(constraintoward="left").update_yaxes(constraintoward="top")
+        traces.append(style.heatmap(values, name, x0=left, y0=top, dx=dx, dy=dy))
+        middle = {"x": left + columns / 2, "y": top, "yanchor": "bottom"}
+        headings.append({"text": name, **middle, "showarrow": False, "font": {"size": 12}})
+        marks += mark(patch, grid, x0=left, y0=top, width=columns, height=rows)
+    bar = {"orientation": "h", "y": 0, "yanchor": "top", "len": 1, "x": 0, "xanchor": "left", "thickness": 10}
+    bar |= {"title": {"text": title, "side": "bottom"}, "outlinewidth": 0}
+    bottom = rows * (lines * (1 + HEADING) - HEADING)
+    # a figure is checked whenever it is changed, which costs more than drawing it: so everything at once, for a page that
+    # makes five at every click. Maps stand at the left, under their heading.
+    figure = style.figure(
+        height=round(lines * 125 * (1 + HEADING) * min(rows / columns, 2)) + 50,
+        margin={"l": 0, "r": 0, "t": 0, "b": 50},
+        annotations=headings,
+        shapes=marks,
+        coloraxis=style.colour_axis(title, cmin=0) | {"colorbar": bar},
+        xaxis={"visible": False, "range": [0, width], "constrain": "domain", "constraintoward": "left"},
+        yaxis={
+            "visible": False, "range": [bottom, -HEADING * rows], "scaleanchor": "x", "constrain": "domain",
+            "constraintoward": "top",
+        },
+    )  # fmt: skip
+    return figure.add_traces(traces)
 
 
-def outline(
-    figure: go.Figure,
-    patch: int,
-    grid: tuple[int, ...],
-    *,
-    x0: float,
-    y0: float = 0.0,
-    width: float,
-    height: float,
-) -> None:
+def outline(figure: go.Figure, patch: int, grid: tuple[int, ...], **where: float) -> None:
+    """Mark the patch on a picture whose corner and size are given as `mark` takes them."""
+    for shape in mark(patch, grid, **where):
+        figure.add_shape(shape)
+
+
+def mark(
+    patch: int, grid: tuple[int, ...], *, x0: float, y0: float = 0.0, width: float, height: float
+) -> list[dict[str, object]]:
     """The selected patch, in red within white, so that it is seen on every colour."""
     rows, columns = grid
     dx, dy = width / columns, height / rows
     left, top = x0 + patch % columns * dx, y0 + patch // columns * dy
-    for colour, thickness in (("#ffffff", 5), (MARK, 2.5)):
-        figure.add_shape(
-            type="rect", x0=left, x1=left + dx, y0=top, y1=top + dy, line={"color": colour, "width": thickness},
-        )  # fmt: skip
+    place = {"type": "rect", "x0": left, "x1": left + dx, "y0": top, "y1": top + dy}
+    return [{**place, "line": {"color": colour, "width": size}} for colour, size in (("#ffffff", 5), (MARK, 2.5))]

@@ -7,7 +7,7 @@ import streamlit as st
 from app import stored
 from app.figures import embedding_consistency
 from app.figures import microscope as figures
-from app.sight import Sight
+from app.sight import NUM_MASKS, Sight
 from app.views import take_away
 from app.views.page import Shown
 from app.views.probe_page import draw
@@ -22,11 +22,16 @@ def numbers(seen: Sight) -> None:
     predicts = seen.loaded.model.has_prediction
     st.subheader("In numbers")
     row, column = divmod(seen.patch, seen.grid[1])
-    st.caption(f"Patch {seen.patch}: row {row + 1}, column {column + 1}. Errors are of hidden patches.")
+    over = f" Loss and its terms are over {NUM_MASKS} masks." if predicts else ""
+    st.caption(
+        f"Patch {seen.patch}: row {row + 1}, column {column + 1}. Errors are of hidden patches.{over} Radii are of the disc that "
+        "holds half of a receptive field."
+    )
     fields = seen.receptive_field() if seen.loaded.encoder[0] else None
     frame = figures.numbers(seen.pictures(), seen.contrast() if predicts else None, fields, seen.patch)
-    number = st.column_config.NumberColumn(format="%.4g")
-    take_away.table(frame, "microscope", column_config={"this patch": number, "this image": number})
+    columns = {name: st.column_config.NumberColumn(format="%.4g", width=78) for name in ("this patch", "this image")}
+    columns |= {"quantity": st.column_config.TextColumn(width=150), "unit": st.column_config.TextColumn(width=120)}
+    take_away.table(frame, "microscope", column_config=columns)
 
 
 def among_others(seen: Sight) -> None:
@@ -84,7 +89,8 @@ def take_it_away(seen: Sight) -> None:
     """The link, the pictures as a figure, the command."""
     st.subheader("Take it away")
     take_away.link(**seen.chosen.changed(a=seen.loaded.place.name, a_step=seen.loaded.place.step).address())
-    with st.expander("The pictures as a figure", icon=":material/image:"):
+    # not in an expander: what is folded is drawn at every click all the same
+    if st.toggle("Show the pictures as a figure", key="microscope-figure"):
         draw(
             Shown(
                 "Image, mask, reconstruction, error",

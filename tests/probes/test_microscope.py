@@ -95,7 +95,7 @@ def test_decoder_rows_are_those_of_the_probe(images: Tensor):
     mask = microscope.mask_of(batch, MASK)
     assert probe.sizes["query"] == 12
     for number, patch in enumerate(probe["query_patch"].values[0].tolist()):
-        found = microscope.attention(batch, mask, patch)
+        found = microscope.attention(batch, mask).isel(query=patch)
         expected = probe.isel(picture=0, query=number)
         # the probe's passes hold other rows beside this one: equal but for the order of float32 sums
         np.testing.assert_allclose(found["decoder"].values, expected["attention_map"].values, rtol=2e-6, atol=1e-8)
@@ -115,7 +115,7 @@ def test_encoder_rows_are_softmax_of_queries_and_keys(model: MaskedImageModel, i
     queries, keys = block.attn.qkv(block.norm1(entering[0])).reshape(-1, 3, 2, 8).permute(1, 2, 0, 3)[:2]  # pyright: ignore
     for patch in (0, 9, 23):
         rows = (queries[:, patch + 1, None] * keys).sum(-1).div(math.sqrt(8)).softmax(-1)
-        found = microscope.attention(batch, mask, patch).sel(view="full", layer=1)
+        found = microscope.attention(batch, mask).isel(query=patch).sel(view="full", layer=1)
         np.testing.assert_allclose(found["encoder"].values.reshape(2, -1), rows[:, 1:], rtol=2e-5)
         np.testing.assert_allclose(found["encoder_prefix"].values, rows[:, 0], rtol=2e-5)
 
@@ -126,7 +126,7 @@ def test_attention_sums_to_one_and_hidden_patches_have_none_in_an_encoder_that_d
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     for patch in (int(mask.visible[0, 0]), int(mask.hidden[0, 0])):
-        found = microscope.attention(batch, mask, patch)
+        found = microscope.attention(batch, mask).isel(query=patch)
         total = found["encoder"].sum(("row", "column"), skipna=True) + found["encoder_prefix"]
         seen = total.sel(view="masked")
         if model.encodes_hidden or patch in mask.visible:
@@ -208,7 +208,7 @@ def test_an_encoder_alone_has_tokens_and_no_predictions(encoder: MaskedImageMode
     mask = microscope.mask_of(batch, MASK)
     patch = int(mask.visible[0, 3])
     assert set(microscope.pictures(batch, mask)) == {"original", "hidden"}
-    assert "decoder" not in microscope.attention(batch, mask, patch)
+    assert "decoder" not in microscope.attention(batch, mask).isel(query=patch)
     found = microscope.receptive_field(batch, mask, patch, 2)
     assert found["target"].values.tolist() == ["token, full image", "token"]
     assert bool(found["field"].notnull().all())
@@ -226,7 +226,7 @@ def test_blocks_of_unknown_attention_are_named(images: Tensor):
     model.blocks[1].attn.__class__ = OtherAttention  # pyright: ignore
     batch = batch_of(model, images[:1])
     mask = Mask.from_hidden(torch.arange(NUM_PATCHES)[None] < 4)
-    found = microscope.attention(batch, mask, 9)
+    found = microscope.attention(batch, mask).isel(query=9)
     assert "encoder" not in found
     assert "OtherAttention in block 1" in found.attrs["encoder_problem"]
     assert "decoder" in found
@@ -236,7 +236,7 @@ def test_the_model_comes_back_as_it_was(model: MaskedImageModel, images: Tensor)
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    microscope.attention(batch, mask, 3)
+    microscope.attention(batch, mask)
     microscope.receptive_field(batch, mask, 3, 1)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())

@@ -1,0 +1,176 @@
+"""The microscope in a real Chromium: clicks and arrow keys move the patch, edits reach the model, a link shows the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+from served import CHROMIUM, browser_page, server, settle
+from trained import published
+
+from app.selection import unpack
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)"),
+]
+
+LOADING = 120_000  # milliseconds: the first page imports torch
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over two runs of 4 x 4 patches."""
+    root = tmp_path_factory.mktemp("runs")
+    published(root / "a")
+    published(root / "b")
+    with server(root) as found:
+        yield found
+
+
+def open_microscope(page: Page, address: str, query: str = "") -> list[str]:
+    """The page with its board; the list fills with what the browser complains about."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
+    page.goto(f"{address}/microscope?{query}")
+    page.locator(".board figure").first.wait_for(timeout=LOADING)
+    settle(page, 4)
+    return complaints
+
+
+def is_complaint(message) -> bool:
+    # streamlit asks for its health below the page's own path first, and is told 404
+    return message.type == "error" and "404 (Not Found)" not in message.text
+
+
+def click_patch(page: Page, row: int, column: int, picture: int = 0) -> None:
+    """A click into the middle of a patch of the 4 x 4 grid."""
+    frame = page.locator(".board .frame").nth(picture)
+    box = frame.bounding_box()
+    assert box is not None
+    frame.click(position={"x": (column + 0.5) * box["width"] / 4, "y": (row + 0.5) * box["height"] / 4})
+
+
+def says(page: Page, text: str) -> None:
+    """Waits until the server has answered: the caption of the table names the patch."""
+    page.get_by_text(text, exact=False).first.wait_for()
+
+
+def address_of(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def test_a_click_on_any_picture_moves_the_patch_everywhere(address: str):
+    with browser_page() as page:
+        complaints = open_microscope(page, address)
+        says(page, "Patch 10: row 3, column 3")
+        click_patch(page, 0, 1)
+        says(page, "Patch 1: row 1, column 2")
+        says(page, "from patch 1")  # of the attention figures, too
+        page.wait_for_url("**patch=1")
+        click_patch(page, 3, 2, picture=2)
+        says(page, "Patch 14: row 4, column 3")
+        for cursor in page.locator(".board .cursor").all():
+            assert (cursor.get_attribute("x"), cursor.get_attribute("y")) == ("2", "3")
+        assert complaints == []
+
+
+def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
+    with browser_page() as page:
+        complaints = open_microscope(page, address, "patch=5")
+        board = page.locator(".board")
+        board.focus()
+        for key, patch in (("ArrowRight", 6), ("ArrowDown", 10), ("ArrowLeft", 9), ("ArrowUp", 5), ("End", 7)):
+            page.keyboard.press(key)
+            says(page, f"Patch {patch}: row {patch // 4 + 1}, column {patch % 4 + 1}")
+            expect(board).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowUp")  # not swallowed by the edge before it
+        says(page, "Patch 3: row 1, column 4")
+        # faster than the server: the last one counts
+        for _ in range(3):
+            page.keyboard.press("ArrowLeft", delay=0)
+        says(page, "Patch 0: row 1, column 1")
+        page.wait_for_url("**patch=0")
+        assert complaints == []
+
+
+def test_a_hovered_patch_is_told_before_the_server_is_asked(address: str):
+    with browser_page() as page:
+        open_microscope(page, address)
+        frame = page.locator(".board .frame").first
+        frame.hover(position={"x": 3, "y": 3})
+        expect(page.locator(".said")).to_contain_text("Row 1, column 1:")
+        assert page.locator(".board").get_attribute("aria-label") is not None
+        assert all(image.get_attribute("alt") for image in page.locator(".board img").all())
+
+
+def test_in_edit_mode_a_click_or_space_hides_and_shows(address: str):
+    with browser_page() as page:
+        open_microscope(page, address, "patch=0")
+        page.locator("label", has_text="Edit mask").click()
+        page.locator(".board.editing").wait_for()
+        veil = page.locator(".board .veil").nth(1)  # of the second picture: what is hidden
+        drawn = veil.get_attribute("d")
+        assert drawn
+        click_patch(page, 0, 0)
+        says(page, "The mask was edited by hand")
+        expect(veil).not_to_have_attribute("d", drawn)
+        first = unpack(address_of(page)["hidden"], 16)
+        page.locator(".board").focus()
+        page.keyboard.press("ArrowRight")
+        says(page, "Patch 1: row 1, column 2")
+        page.keyboard.press("Space")
+        page.wait_for_function(
+            "hidden => !location.search.includes(hidden)", arg=f"hidden={address_of(page)['hidden']}"
+        )
+        second = unpack(address_of(page)["hidden"], 16)
+        assert first is not None
+        assert second is not None
+        assert [one != other for one, other in zip(first, second, strict=True)] == [place == 1 for place in range(16)]
+        page.get_by_role("button", name="Drawn mask again").click()
+        page.wait_for_function("!location.search.includes('hidden=')")
+        expect(veil).to_have_attribute("d", drawn)
+
+
+def test_a_link_in_a_fresh_profile_shows_the_same_numbers(address: str):
+    with browser_page() as page:
+        open_microscope(page, address, "a=b&seed=5&mask=block")
+        click_patch(page, 2, 0)
+        says(page, "Patch 8: row 3, column 1")
+        page.wait_for_url("**patch=8**")
+        link, told = page.url, page.locator(".said").inner_text()
+        errors = page.locator(".board .scale").last.inner_text()
+    with browser_page() as page:
+        page.goto(link)
+        page.locator(".board figure").first.wait_for(timeout=LOADING)
+        says(page, "Patch 8: row 3, column 1")
+        settle(page, 4)
+        page.mouse.move(0, 0)
+        assert page.locator(".said").inner_text() == told
+        assert page.locator(".board .scale").last.inner_text() == errors
+
+
+def test_the_selection_survives_another_page(address: str):
+    with browser_page() as page:
+        open_microscope(page, address, "patch=5&seed=3")
+        page.get_by_role("link", name="Runs", exact=True).click()
+        page.get_by_role("heading", name="Runs", exact=True).wait_for()
+        page.get_by_role("link", name="Microscope").click()
+        says(page, "Patch 5: row 2, column 2")
+        page.wait_for_url("**patch=5**")
+        assert address_of(page)["seed"] == "3"
+
+
+def test_an_upload_is_shown(address: str, tmp_path: Path):
+    from PIL import Image
+
+    Image.new("RGB", (50, 40), (10, 200, 30)).save(tmp_path / "green.png")
+    with browser_page() as page:
+        open_microscope(page, address)
+        page.get_by_role("button", name="Own image").click()
+        page.locator("input[type=file]").set_input_files(tmp_path / "green.png")
+        page.wait_for_url("**upload=**")
+        says(page, "; upload ")
