@@ -40,8 +40,8 @@ GLOSSARY = {
     "Fourier amplitude": "how strong a wave of one frequency is in the grid of tokens; frequency in cycles per patch, at most 0.5",
     "linear probe": "a linear classifier upon frozen features, trained on other images by one fixed protocol",
     "corruption": "a way to spoil an image (noise, blur, contrast, ...) at a severity from 1 to 5",
-    "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both have, "
-    "visible or hidden under one mask (Zhang et al., 2210.08344)",
+    "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both "
+    "have, visible or hidden under one mask (Zhang et al., 2210.08344)",
     "label error": "alpha, how often the most likely class of what is visible is not the image's class; from 0 to 1",
     "tail of the spectrum": "the sum of the graph's squared eigenvalues beyond rank k: 0 where k features can tell all there is",
     "bandwidth": "how different two contents may be and still count as alike, in distances from an image to the nearest other one",
@@ -50,8 +50,8 @@ GLOSSARY = {
     "latent": "a number or kind that an image was made from, known because the images are made (`--data hierarchy`)",
     "shared latents": "the smallest set of latents without which nothing that is visible says anything about what is hidden; its "
     "level counts from the pixels, textures being 1 (lcmae's reading of Theorem 1 of Kong et al., 2306.04898)",
-    "decodability": "how well a linear map reads latents off frozen features of images it was not fitted on: 0 is the best constant "
-    "answer, 1 is always right",
+    "decodability": "how well a linear map reads latents off frozen features of images that it was not fitted on: 0 is the best "
+    "constant answer, 1 is always right",
     "gradient norm": "length of the gradient over all weights, before clipping",
     "learning rate": "AdamW's step size; warm-up, then a cosine to zero",
 }

@@ -1,23 +1,49 @@
 """Forest plot: each claim's effect with its 95 % interval beside the level that decides. Units never share an axis."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from app.figures import style
-from probes.claims.claim import VERDICTS, Verdict
-from probes.claims.record import SYMBOLS, Outcome, interval
 
-COLOURS: dict[Verdict, str] = {"reproduced": style.GREEN, "contradicted": style.RED, "not decidable": style.GREY}
-MARKERS: dict[Verdict, str] = {"reproduced": "circle", "contradicted": "x", "not decidable": "diamond-open"}
+COLOURS = {"reproduced": style.GREEN, "contradicted": style.RED, "not decidable": style.GREY}
+MARKERS = {"reproduced": "circle", "contradicted": "x", "not decidable": "diamond-open"}
 ROW, AXIS, TOP = 26, 62, 34
 """Pixels of a claim, of the axis below its group, of the legend."""
 
 
-def forest(outcomes: Sequence[Outcome]) -> go.Figure:
-    """A row a claim that has a number, a panel a unit; verdicts differ by colour and by marker, the deciding level is a bar."""
+class Outcome(Protocol):
+    """What of a claim's outcome is drawn: its effect with its interval, and the level that decides."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def quantity(self) -> str: ...
+    @property
+    def units(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def side(self) -> str: ...
+    @property
+    def level(self) -> float: ...
+    @property
+    def effect(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+def forest(outcomes: Sequence[Outcome], symbols: Mapping[Any, str], in_words: Callable[[Any], str]) -> go.Figure:
+    """A row a claim that has a number, a panel a unit; verdicts differ by colour and by marker, the deciding level is a bar.
+
+    `symbols`: a sign for each verdict; `in_words`: an outcome's effect with its interval, for the hover.
+    """
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:
         if one.effect is not None:
@@ -29,16 +55,16 @@ def forest(outcomes: Sequence[Outcome]) -> go.Figure:
     shown = make_subplots(rows=len(groups), cols=1, figure=style.figure(height=total + TOP))
     below = 1.0
     for place, (units, group) in enumerate(groups.items(), start=1):
-        _panel(shown, place, group)
+        _panel(shown, place, group, in_words)
         # make_subplots cannot keep the height of a row the same in all panels
         plot = ROW * len(group) / total
         shown.update_yaxes(row=place, domain=[below - plot, below])
         below -= heights[place - 1] / total
         shown.update_xaxes(row=place, title="number" if units == "1" else f"number [{units}]", title_standoff=4)
-    for verdict in VERDICTS:
+    for verdict in COLOURS:
         shown.add_trace(
             go.Scatter(
-                x=[None], y=[None], mode="markers", name=f"{SYMBOLS[verdict]} {verdict}",
+                x=[None], y=[None], mode="markers", name=f"{symbols[verdict]} {verdict}",
                 marker={"color": COLOURS[verdict], "symbol": MARKERS[verdict], "size": 10},
             )
         )  # fmt: skip
@@ -47,7 +73,7 @@ def forest(outcomes: Sequence[Outcome]) -> go.Figure:
     return shown.update_layout(margin={"l": 10, "r": 20, "t": TOP, "b": 0})
 
 
-def _panel(shown: go.Figure, place: int, group: Sequence[Outcome]) -> None:
+def _panel(shown: go.Figure, place: int, group: Sequence[Outcome], in_words: Callable[[Any], str]) -> None:
     names = [one.id for one in group]
     for one in group:
         levels = (-one.level, one.level) if one.side == "within" else (one.level,)
@@ -58,13 +84,13 @@ def _panel(shown: go.Figure, place: int, group: Sequence[Outcome]) -> None:
             ),
             row=place, col=1,
         )  # fmt: skip
-        shown.add_trace(_dot(one), row=place, col=1)
+        shown.add_trace(_dot(one, in_words(one)), row=place, col=1)
     shown.update_yaxes(
         row=place, categoryorder="array", categoryarray=names[::-1], ticks="", range=[-0.6, len(group) - 0.4]
     )
 
 
-def _dot(one: Outcome) -> go.Scatter:
+def _dot(one: Outcome, words: str) -> go.Scatter:
     error: dict[str, Any] = {}
     if one.effect is not None and one.low is not None and one.high is not None:
         error = {"error_x": {
@@ -78,7 +104,7 @@ def _dot(one: Outcome) -> go.Scatter:
         name=one.id,
         showlegend=False,
         marker={"color": COLOURS[one.verdict], "symbol": MARKERS[one.verdict], "size": 10},
-        customdata=[[one.quantity, interval(one), one.expected, one.verdict]],
+        customdata=[[one.quantity, words, one.expected, one.verdict]],
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}, expected %{customdata[2]}: %{customdata[3]}<extra>%{y}</extra>",
         **error,
     )

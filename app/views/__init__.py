@@ -42,9 +42,9 @@ PAGES: tuple[Page, ...] = (
     Page("transfer", "Transfer", ":material/school:"),
     Page("frequency", "Frequency", ":material/waves:"),
     Page("fidelity", "Fidelity", ":material/image_search:"),
-    Page("hierarchy", "Hierarchy", ":material/family_history:"),
     Page("mask_graph", "Mask graph", ":material/account_tree:"),
     Page("bounds", "Bounds", ":material/vertical_align_bottom:"),
+    Page("hierarchy", "Hierarchy", ":material/family_history:"),
     Page("masks", "Mask strategies", ":material/grid_view:", section="Masks", is_probe=False),
     Page("claims", "Claims", ":material/fact_check:", section="Claims", is_probe=False),
 )

@@ -56,7 +56,7 @@ def show(page: Page, picked: picks.Picks) -> None:
                 "Numbers and the levels that decide",
                 "Each claim's number with its 95 % interval (over seeds, if its details say no other), beside the level that it "
                 "must lie above, below or within. One panel a unit. What could not be measured here is in the table.",
-                figures.forest(record.outcomes),
+                figures.forest(record.outcomes, SYMBOLS, interval),
             ),
             "claims",
         )

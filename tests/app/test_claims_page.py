@@ -13,7 +13,7 @@ from pages import checked, figures, open_page, traces, words
 from app.figures.claims import COLOURS, MARKERS, forest
 from app.views.claims import SHOWN, link, records_below, tint
 from probes.claims.claim import VERDICTS
-from probes.claims.record import Outcome, Record, write_record
+from probes.claims.record import SYMBOLS, Outcome, Record, interval, write_record
 
 
 def outcome(name: str, **changes: Any) -> Outcome:
@@ -139,7 +139,7 @@ def test_verdicts_differ_by_more_than_colour() -> None:
 
 
 def test_units_have_panels_of_their_own() -> None:
-    shown = forest(OUTCOMES)
+    shown = forest(OUTCOMES, SYMBOLS, interval)
     titles = [axis.title.text for axis in shown.select_xaxes()]
     assert titles == ["number [dimensions]", "number [share of test images]", "number"]
     rows = {trace.name: trace for trace in traces(shown) if trace.showlegend is False}
@@ -151,7 +151,7 @@ def test_units_have_panels_of_their_own() -> None:
     assert all(low[1] < high[0] for low, high in pairwise(domains)), "panels lie apart"
     assert domains[0][0] >= 0
     with pytest.raises(ValueError, match="at least one claim with a number"):
-        forest([outcome("large", **NOWHERE)])
+        forest([outcome("large", **NOWHERE)], SYMBOLS, interval)
 
 
 def test_the_page_imports_no_torch() -> None:
