@@ -41,7 +41,10 @@ def test_whole_images_pass_once(mae: MAE, images: Tensor) -> None:
 
 def test_images_under_one_mask_pass_once(mae: MAE, images: Tensor) -> None:
     # whole (three of them), under one mask (all), and under the mask that decoder_attention's images have in common
-    assert encoder_rows(ONE_MASK, mae, images) == 5 + 5 + 5
+    assert encoder_rows(ONE_MASK[:-1], mae, images) == 5 + 5 + 5
+    # the contrast terms of embedding_consistency's points are those of local_contrast's eight masks
+    assert encoder_rows(ONE_MASK, mae, images) == 5 + 5 + 5 + 5 * 8
+    assert encoder_rows((*ONE_MASK, "local_contrast"), mae, images) == 5 + 5 + 5 + 5 * 8
 
 
 def test_images_under_the_same_masks_pass_once(mae: MAE, images: Tensor) -> None:
