@@ -1,6 +1,7 @@
 """Pictures of the hierarchy probe: what is read off features by level, and which latents theory says a mask shares."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -117,7 +118,8 @@ def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) 
     shown.update_xaxes(title=style.axis_title(first["ratio"]), row=2)
     shown.update_yaxes(title="predicted: share of the<br>level's latents in c", range=[-0.03, 1.03], row=1, col=1)
     # matched axes do not find their range by themselves
-    bars = [(np.asarray(dots.y), np.asarray(dots.error_y.array)) for dots in shown.data if dots.mode == "markers"]
+    traces: Any = shown.data  # plotly's types do not know what a trace has
+    bars = [(np.asarray(dots.y), np.asarray(dots.error_y.array)) for dots in traces if dots.mode == "markers"]
     ends = np.concatenate([[0.0], *(side for y, half in bars for side in (y - half, y + half))])
     low, high = np.nanmin(ends), np.nanmax(ends)
     room = 0.05 * (high - low or 1)

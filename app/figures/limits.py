@@ -13,11 +13,14 @@ import plotly.graph_objects as go
 Ranges = Mapping[str, tuple[float, float]]
 """Name in the layout (xaxis2, coloraxis) -> smallest and largest value that is drawn; of logarithmic axes, above 0."""
 
+Figure = Any
+"""plotly's figure; its own types do not know what a trace or an axis has."""
+
 MARGIN = 0.05
 """Room beyond the largest value, as a share of the range."""
 
 
-def ranges(figure: go.Figure) -> Ranges:
+def ranges(figure: Figure) -> Ranges:
     """The extent of all numbers in a figure, by axis: values with their error bars, bars as they stack, heat maps."""
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for trace in figure.data:
@@ -51,7 +54,7 @@ def union(many: Iterable[Ranges]) -> Ranges:
     return joined
 
 
-def hold(figure: go.Figure, shared: Ranges) -> go.Figure:
+def hold(figure: Figure, shared: Ranges) -> go.Figure:
     """Set the shared ranges on axes and colour scales that have none of their own; axes of categories stay as they are."""
     figure.update_layout({name: {} for name in shared})
     for name, (low, high) in shared.items():
@@ -93,7 +96,7 @@ def _with_errors(trace: Mapping[str, Any], letter: str) -> list[np.ndarray]:
     return [values, values + up, values - down]
 
 
-def _bars(figure: go.Figure) -> Iterator[tuple[str, np.ndarray]]:
+def _bars(figure: Figure) -> Iterator[tuple[str, np.ndarray]]:
     """Ends of bars, which start at 0; stacked ones add up by place and offset group."""
     stacks: dict[tuple[str, object, object], float] = defaultdict(float)
     for number, trace in enumerate(figure.data):
@@ -124,6 +127,6 @@ def _extent(values: np.ndarray, is_log: bool) -> tuple[float, float] | None:
     return (float(values.min()), float(values.max())) if values.size else None
 
 
-def _is_log(figure: go.Figure, name: str) -> bool:
+def _is_log(figure: Figure, name: str) -> bool:
     # a second axis that only a trace names is not in the layout
     return not name.startswith("coloraxis") and name in figure.layout and figure.layout[name].type == "log"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,9 +25,10 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
 def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:
     """Quantities that are shown unasked, in their order: those that come with an error and in few parts."""
     chosen, panels = [], 0
+    group: Any
     for quantity, group in frame.groupby("quantity", sort=False):
         parts = group["part"].nunique()
-        has_error = group["standard error"].notna().any() or group["low (95 %)"].notna().any()
+        has_error = any(bool(group[name].notna().to_numpy().any()) for name in ("standard error", "low (95 %)"))
         if has_error and panels + parts <= most:
             chosen.append(str(quantity))
             panels += parts
@@ -35,7 +37,7 @@ def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:
 
 def panels(frame: pd.DataFrame, quantities: Sequence[str]) -> list[tuple[str, str, str]]:
     """(quantity, part, unit) of each panel: runs whose numbers have other units never share one."""
-    chosen = frame[frame["quantity"].isin(list(quantities))]
+    chosen: Any = frame[frame["quantity"].isin(list(quantities))]
     found = chosen[["quantity", "part", "unit"]].drop_duplicates()
     order = {quantity: place for place, quantity in enumerate(quantities)}
     found = found.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
@@ -63,8 +65,8 @@ def against_steps(
     symbols = {run: style.SYMBOLS[place % len(style.SYMBOLS)] for place, run in enumerate(runs)}
     in_legend: set[str] = set()
     for place, (quantity, part, unit) in enumerate(wanted):
-        here = frame[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
-        cell = {"row": 1 + place // across, "col": 1 + place % across}
+        here: Any = frame[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
+        cell: Any = {"row": 1 + place // across, "col": 1 + place % across}
         for run, line in here.groupby("run", sort=False):
             trace = _line(str(run), line.sort_values("step"), colours[str(run)], dashes[str(run)], symbols[str(run)])
             shown.add_trace(trace.update(showlegend=run not in in_legend), **cell)
@@ -74,7 +76,7 @@ def against_steps(
         if at is not None:
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
-    return shown.update_xaxes(range=_room(frame["step"]), title_font={"size": 11}, title_standoff=4)
+    return shown.update_xaxes(range=_room(pd.Series(frame["step"])), title_font={"size": 11}, title_standoff=4)
 
 
 def _line(run: str, line: pd.DataFrame, colour: str, dash: str, symbol: str) -> go.Scatter:

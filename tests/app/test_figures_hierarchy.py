@@ -14,6 +14,11 @@ from app.views.page import take_first
 from tests.app import made
 
 
+def traces(figure: Any) -> Any:
+    """plotly's own types do not know what a trace has."""
+    return figure.data
+
+
 def layout(shown: go.Figure) -> Any:
     """plotly's own types know no axes."""
     return shown.layout
@@ -27,27 +32,27 @@ def grid_of_runs() -> dict[str, xr.Dataset]:
 def test_decodability_has_a_row_for_each_run_its_fresh_weights_and_pixels() -> None:
     results = {"a": made.hierarchy(seed=1), "b": made.hierarchy(seed=2, bare=True)}
     shown = figures.decodability(results, "mean")
-    assert [trace.name for trace in shown.data] == ["a", "a, untrained", "b", "pixels"]
+    assert [trace.name for trace in traces(shown)] == ["a", "a, untrained", "b", "pixels"]
     assert list(layout(shown).xaxis.ticktext) == ["class", "layout", "part", "texture"]
-    assert list(shown.data[0].y) == results["a"]["skill"].sel(representation="mean").values.tolist()
-    assert list(shown.data[0].error_y.array) == pytest.approx([1.96 * 0.02] * 4)
+    assert list(traces(shown)[0].y) == results["a"]["skill"].sel(representation="mean").values.tolist()
+    assert list(traces(shown)[0].error_y.array) == pytest.approx([1.96 * 0.02] * 4)
     of_patches = figures.decodability(results, "patch")
-    assert [trace.name for trace in of_patches.data][-1] == "patch pixels"
+    assert [trace.name for trace in traces(of_patches)][-1] == "patch pixels"
     # a level of which patches have no single latent is blank, not zero
-    assert np.isnan(of_patches.data[0].y[3])
+    assert np.isnan(traces(of_patches)[0].y[3])
 
 
 def test_layers_of_trained_and_fresh_weights() -> None:
     shown = figures.by_layer({"a": made.hierarchy(), "none": made.hierarchy(bare=True)}, "layout")
-    assert [(trace.name, trace.line.dash) for trace in shown.data] == [("a", "solid"), ("a, untrained", "dot")]
+    assert [(trace.name, trace.line.dash) for trace in traces(shown)] == [("a", "solid"), ("a, untrained", "dot")]
     assert layout(shown).xaxis.title.text == "encoder block"
-    assert list(shown.data[0].x) == [1, 2, 3]
+    assert list(traces(shown)[0].x) == [1, 2, 3]
 
 
 def test_the_map_names_its_levels_and_leaves_gaps_blank() -> None:
     result = made.hierarchy()
     shown = figures.predicted(result, "highest")
-    (heat,) = shown.data
+    (heat,) = traces(shown)
     assert list(heat.x) == ["0.1", "0.5", "0.9"]
     assert list(heat.y) == ["1", "2"]
     np.testing.assert_array_equal(heat.z, result["predicted_level"].sel(end="highest").values)
@@ -60,7 +65,7 @@ def test_the_map_names_its_levels_and_leaves_gaps_blank() -> None:
 def test_side_by_side_puts_each_run_at_its_own_ratio_and_unit() -> None:
     results = grid_of_runs()
     shown = figures.side_by_side(results, "mean", "gain")
-    dots = [trace for trace in shown.data if trace.mode == "markers"]
+    dots = [trace for trace in traces(shown) if trace.mode == "markers"]
     assert len(dots) == 2 * 4  # units x levels
     first = dots[0]
     assert first.name == "class"
@@ -69,13 +74,13 @@ def test_side_by_side_puts_each_run_at_its_own_ratio_and_unit() -> None:
     expected = [float(results[name]["gain"].sel(feature="mean", level="class")) for name in first.customdata]
     assert list(first.y) == expected
     # the line runs through the means of the two seeds
-    line = next(t for t in shown.data if t.mode == "lines" and t.name == "class" and t.hoverinfo == "skip")
+    line = next(t for t in traces(shown) if t.mode == "lines" and t.name == "class" and t.hoverinfo == "skip")
     assert list(line.y) == pytest.approx(np.reshape(expected, (3, 2)).mean(1).tolist())
-    lines = [trace for trace in shown.data if trace.mode == "lines" and trace.hoverinfo != "skip"]
+    lines = [trace for trace in traces(shown) if trace.mode == "lines" and trace.hoverinfo != "skip"]
     assert len(lines) == 2 * 4 * 2  # units x levels x ends
     assert {trace.line.dash for trace in lines} == {"solid", "dot"}
     # every level is in the legend once
-    assert [trace.name for trace in shown.data if trace.showlegend] == ["class", "layout", "part", "texture"]
+    assert [trace.name for trace in traces(shown) if trace.showlegend] == ["class", "layout", "part", "texture"]
     low, high = layout(shown).yaxis3.range
     assert low < min(expected) < max(expected) < high < 2
     assert layout(shown).yaxis4.range == (low, high)
@@ -95,8 +100,8 @@ def test_runs_under_other_masks_are_left_out_of_the_comparison() -> None:
 
 def test_a_run_of_a_unit_that_was_not_predicted_is_still_measured() -> None:
     shown = figures.side_by_side({"a": made.hierarchy(unit=4)}, "cls", "skill")
-    assert {trace.mode for trace in shown.data} == {"markers", "lines"}
-    assert all(trace.hoverinfo == "skip" for trace in shown.data if trace.mode == "lines")
+    assert {trace.mode for trace in traces(shown)} == {"markers", "lines"}
+    assert all(trace.hoverinfo == "skip" for trace in traces(shown) if trace.mode == "lines")
 
 
 def test_trees_of_other_depth_share_levels_but_no_prediction() -> None:
@@ -107,7 +112,7 @@ def test_trees_of_other_depth_share_levels_but_no_prediction() -> None:
     assert list(figures.random_runs({"small": small, "deep": deep})) == ["small"]
     dots = [
         trace
-        for trace in figures.side_by_side({"small": small, "deep": deep}, "cls", "skill").data
+        for trace in traces(figures.side_by_side({"small": small, "deep": deep}, "cls", "skill"))
         if trace.mode == "markers"
     ]
     assert [(trace.name, list(trace.customdata)) for trace in dots] == [
@@ -138,4 +143,4 @@ def test_of_many_runs_rows_are_drawn_for_the_picked_one() -> None:
         "What can be read off the features: u1 r0.1 s0",
         "Where in the encoder: class, u1 r0.1 s0",
     ]
-    assert [trace.name for trace in found[2].figure.data] == ["u1 r0.1 s0", "u1 r0.1 s0, untrained", "pixels"]
+    assert [trace.name for trace in traces(found[2].figure)] == ["u1 r0.1 s0", "u1 r0.1 s0, untrained", "pixels"]
