@@ -150,7 +150,6 @@ def test_what_is_missing_is_computed_from_the_page_and_appears(address: str, run
         other = page.context.new_page()  # another session does not wait for it
         other.goto(f"{address}/local_contrast?runs=a")
         settle(other, 2)
-        other.get_by_text("computing probe reconstruction").wait_for()
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2")
         assert page.get_by_role("button", name="Compute now").count() == 0
         assert watch.complaints == []
