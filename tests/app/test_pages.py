@@ -231,7 +231,6 @@ def test_the_frame_opens_on_the_runs(root: Path):
 
 NO_TORCH = f"""
 import sys
-from pages import ONE_PAGE, checked, figures, open_page, words
 from streamlit.testing.v1 import AppTest
 for name in {NAMES!r}:
     app = AppTest.from_string({ONE_PAGE!r}.format(name=name), default_timeout=60)
