@@ -344,7 +344,10 @@ def test_umap_keeps_clusters_apart_and_its_warnings_to_itself(mae: MAE, images: 
     spread = max(float((part - part.mean(0)).norm(dim=1).max()) for part in (first, second))
     assert float((first.mean(0) - second.mean(0)).norm()) > spread
     found = SMALL.model_copy(update={"umap": True})(mae, images, seeded())
-    assert not found.umap_x.isnull().any()
+    # five images are too few for a UMAP of images
+    of_patches = np.isin(found.kind.values, ("token", "patch"))
+    assert (np.isnan(found.umap_x.values) == ~of_patches).all()
+    assert of_patches.any()
     assert "umap_warnings" in found.attrs
 
 
