@@ -11,9 +11,7 @@ import xarray as xr
 from app import stored
 from lcmae.errors import InputError
 from probes.compare_table import read_json
-
-SETTINGS = "comparison.json"
-"""The file of `probes.compare` that names the runs of the grid."""
+from probes.comparison import SETTINGS
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,10 @@ class Queue:
                 ended, told = self._run(job)
             except OSError as error:
                 ended, told = 1, f"the process could not be started: {error.strerror}"
-            if job.folder is not None:
-                for place in (job.folder, *job.folder.glob("*/")):
-                    sweep(place)
+            try:
+                self._tidy(job)
+            except OSError as error:  # a folder that somebody else deletes; the queue goes on
+                ended, told = ended or 1, told or f"its folder could not be tidied: {error.strerror}"
             with self._changed:
                 if job.state == "stopping":
                     job.state = "cancelled"
@@ -162,6 +163,11 @@ class Queue:
                     job.state, job.error = "failed", explain(ended, told)
                 job.process = None
                 self._changed.notify_all()
+
+    def _tidy(self, job: Job) -> None:
+        if job.folder is not None:
+            for place in (job.folder, *job.folder.glob("*/")):
+                sweep(place)
 
     def _take(self) -> Job | None:
         with self._changed:

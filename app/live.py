@@ -148,7 +148,10 @@ def place(picked: Picks, name: str, step: int | None = None) -> Place:
 
 def load(place: Place) -> Loaded:
     """The model, loaded once for all sessions. The first call imports torch. `InputError` for what cannot be opened."""
-    files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
+    try:
+        files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
+    except OSError as error:  # deleted between the look and the listing
+        raise CheckpointError(f"expected a checkpoint at {place.path}, got none: {error.strerror}") from error
     return _models.get(tuple(map(stored.stamp, files)), lambda: _load(place))
 
 

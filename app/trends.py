@@ -6,10 +6,8 @@ from pathlib import Path
 import xarray as xr
 
 from app import stored
+from app.differences import differing
 from lcmae.errors import InputError
-
-CONDITIONS = ("settings", "data", "split", "num_images", "seed")
-"""Attributes that results must share for their difference to be the model's."""
 
 
 def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
@@ -21,8 +19,7 @@ def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, l
         except InputError as error:
             left_out.append(f"step {step}: {error}")
             continue
-        other = [name for name in CONDITIONS if str(result.attrs.get(name)) != str(like.attrs.get(name))]
-        if other:
+        if other := differing(result, like):
             left_out.append(f"step {step}: measured with other {', '.join(other).replace('_', ' ')}")
         else:
             found[step] = result

@@ -122,7 +122,8 @@ class Batch:
             return self
         few = slice(0, len(self) if most is None else most)
         labels = None if self.labels is None else self.labels[few]
-        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split)
+        made = None if self.made is None else self.made[few]
+        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split, made)
         return self.once(("of", id(model), len(other)), lambda: other)
 
     def once(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:

@@ -30,12 +30,11 @@ from lcmae.recipes import RECIPES, recipe
 from lcmae.runs import Run, is_run, write_atomically
 from lcmae.settings import parse
 from probes.compare_table import TABLE, Row, read_json, write_table
-from probes.comparison import UNIT_FIELDS, Cell, Comparison, cells
+from probes.comparison import SETTINGS, UNIT_FIELDS, Cell, Comparison, cells
 from probes.engines import Engine
 from probes.registry import PROBES, probe_class
 
 CELL = "cell.json"
-SETTINGS = "comparison.json"
 _OWN_FIELDS = ("data", "epochs", "warmup_epochs", "seed", "objective.mask", "objective.kind", "ratio_schedule")
 """Fields of a config that the grid decides, so that `set` must not."""
 FAMILIES = ("digits", "hierarchy", "cifar10")

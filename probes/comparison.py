@@ -14,6 +14,9 @@ from pydantic import Field
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
+SETTINGS = "comparison.json"
+"""File of a comparison's folder: its settings, and the names of its runs."""
+
 UNIT_FIELDS = {"coarse_random": "unit", "checkerboard": "cell"}
 """Strategies with a mask unit, and the field that holds its side in patches. `random` at a unit above 1 is coarse_random."""
 

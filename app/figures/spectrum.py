@@ -18,7 +18,6 @@ NUMBERS = (
     "wang_isola",
     "alpha_req",
 )
-SPECTRA = ("singular_value", "variance_share")
 
 
 def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:

@@ -17,7 +17,7 @@ from app.differences import differences, differing
 from app.figures import compare as figures
 from app.figures import table
 from app.selection import tied
-from app.views import PAGES, Page, take_away
+from app.views import PAGES, Page, compute, take_away
 from app.views.compare_live import bench
 from app.views.microscope import steps_of
 from app.views.page import Shown
@@ -209,7 +209,6 @@ def results_of(place: live.Place, letter: str) -> dict[str, xr.Dataset]:
 
 def tell_missing(a: live.Place, b: live.Place, of_a: Mapping[str, xr.Dataset], of_b: Mapping[str, xr.Dataset]) -> None:
     """What only one of them has, or neither, and the commands."""
-    commands = []
     for letter, place, own, other in (("A", a, of_a, of_b), ("B", b, of_b, of_a)):
         if place.run is None:
             st.info(
@@ -218,10 +217,9 @@ def tell_missing(a: live.Place, b: live.Place, of_a: Mapping[str, xr.Dataset], o
             )
             continue
         missing = [probe for probe in other if probe not in own] or ([] if own else ["all"])
-        commands += [stored.probe_command(" ".join(missing), place.run, place.step)] if missing else []
-    if commands:
-        st.info("Not everything is stored for both. This computes what is missing:", icon=":material/terminal:")
-        st.code("\n".join(commands), language="bash", wrap_lines=True)
+        if missing:
+            command = stored.probe_command(" ".join(missing), place.run, place.step)
+            compute.offer(f"Not everything is stored for {letter}. This computes what is missing:", command)
 
 
 def _stamped(place: live.Place, probe: str) -> tuple[live.Place, str, stored.Stamp]:

@@ -6,11 +6,12 @@ import xarray as xr
 
 from app import picks, stored
 from app.figures import embedding_map as figures
-from app.views import Page, take_away
+from app.views import Page, compute, take_away
 from app.views.page import Shown
 from app.views.probe_page import PLOTLY, ask_for_runs, choose, heading
 
 PROBE = "embedding_consistency"
+UMAP = "--embedding-consistency.umap"
 SAYS = (
     "Patches (or whole images) that the model represents alike lie near each other; draw around some, or click one, to see them. "
     "Beside it the same points by their raw pixels, so what the model adds is what differs; UMAP is McInnes et al.'s "
@@ -37,9 +38,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         if name not in mapped
     ]
     for sentence, told in [*found.missing, *old]:
-        st.info(sentence, icon=":material/terminal:")
-        st.code(told if "--embedding-consistency.umap" in told else f"{told} --embedding-consistency.umap",
-                language="bash", wrap_lines=True)  # fmt: skip
+        compute.offer(sentence, told if UMAP in told else f"{told} {UMAP}")
     if not mapped:
         return
     name = choose("points of", list(mapped))
@@ -50,21 +49,19 @@ def show(page: Page, picked: picks.Picks) -> None:
         plane = choose("plane", planes)
         colour_by = choose("colour", figures.colours(result, what))
     if "umap" not in planes:
-        few = "umap_x" in result
-        st.info(
-            "There are too few points for a UMAP here, so their PCA is shown."
-            if few
-            else "No UMAP is stored, so the PCA is shown. This computes it (the first use on a machine takes a minute):",
-            icon=":material/terminal:",
-        )
-        if not few:
-            st.code(command(picked, name, found.steps[name]), language="bash", wrap_lines=True)
+        if "umap_x" in result:
+            st.info("There are too few points for a UMAP here, so their PCA is shown.", icon=":material/info:")
+        else:
+            compute.offer(
+                "No UMAP is stored, so the PCA is shown. This computes it (the first use on a machine takes a minute):",
+                command(picked, name, found.steps[name]),
+            )
     st.fragment(bench)(result, name, what, plane, colour_by)
 
 
 def command(picked: picks.Picks, name: str, step: int) -> str:
     """What computes the points with their UMAP."""
-    return f"{stored.probe_command(PROBE, picked.runs[name], step)} --embedding-consistency.umap"
+    return f"{stored.probe_command(PROBE, picked.runs[name], step)} {UMAP}"
 
 
 def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) -> None:

@@ -16,7 +16,7 @@ from app import picks, stored
 from app.differences import CONDITIONS
 from app.figures import limits
 from app.figures import through_training as figures
-from app.views import PAGES, Page
+from app.views import PAGES, Page, compute
 from app.views.page import ProbePage, Shown
 from app.views.probe_page import ask_for_runs, choose, draw, heading
 from lcmae.errors import InputError
@@ -68,9 +68,9 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     probes = [known.name for known in PAGES if known.is_probe and _has_results(picked, known.name)]
     if not probes:
-        st.info("No probe has been stored for these runs. This computes every probe at every step:")
-        commands = [stored.every_step_command(path) for path in picked.paths.values()]
-        st.code("\n".join(commands), language="bash", wrap_lines=True)
+        for name, path in picked.paths.items():
+            sentence = f"No probe has been stored for {name}. This computes every probe at every step:"
+            compute.offer(sentence, stored.every_step_command(path))
         return
     probe = choose("probe", probes)
     moments = whole_moments(picked, probe)
@@ -101,18 +101,18 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
 
 def tell_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> None:
     """Checkpoints that have no result, and the command that computes them as the others were computed."""
-    commands, sentences = [], []
+    offers = []
     for run, path in picked.paths.items():
         own = [moment for moment in moments if moment.run == run]
         missing = sorted(set(stored.steps_of(path)) - {moment.step for moment in own})
         if missing:
             first = ", ".join(map(str, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-            sentences.append(f"{run} has no `{probe}` at step {first}")
-            commands.append(stored.every_step_command(path, own[-1].result() if own else None))
-    if commands:
-        with st.expander(f"Steps without a result: {len(commands)} of the picked runs", icon=":material/terminal:"):
-            st.caption("; ".join(sentences) + ". This computes them, and leaves what is stored as it is:")
-            st.code("\n".join(commands), language="bash", wrap_lines=True)
+            sentence = f"{run} has no `{probe}` at step {first}. This computes it, and leaves what is stored as it is:"
+            offers.append((sentence, stored.every_step_command(path, own[-1].result() if own else None)))
+    if offers:
+        with st.expander(f"Steps without a result: {len(offers)} of the picked runs", icon=":material/terminal:"):
+            for sentence, command in offers:
+                compute.offer(sentence, command, is_note=True)
 
 
 def tell_other_conditions(moments: Sequence[Moment]) -> None:

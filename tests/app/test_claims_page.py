@@ -48,14 +48,6 @@ def record(folder: Path, *outcomes: Outcome) -> Path:
     return write_record(Record(outcomes=outcomes, versions="lcmae 0", train_minutes=21.5, **about), folder)
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 def test_without_a_record_the_page_says_how_to_get_one(root: Path) -> None:
     app = open_page("claims")
     assert "There is no record of `lcmae claims`" in words(app)

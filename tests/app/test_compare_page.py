@@ -29,14 +29,6 @@ from tests.conftest import tiny_mae, tiny_simmim
 NAME = "compare"
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 def trained(path: Path, model: torch.nn.Module) -> Run:
     """A run whose checkpoint is a model that answers."""
     config = {"data": "digits", "model": json.loads(model.config.model_dump_json())}  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
@@ -132,7 +124,7 @@ def test_one_run_of_one_step_has_nothing_beside_it(root: Path):
 def test_two_steps_of_one_run_are_compared(root: Path):
     made.run(root / "a")
     text = words(open_page(NAME, "a", b="a", b_step="20"))
-    assert "Not everything is stored for both" in text
+    assert "Not everything is stored for B" in text
     assert "lcmae probe reconstruction local_contrast " in text
     assert f" --checkpoint {root}/a/checkpoints/000020" in text
 

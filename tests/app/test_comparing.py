@@ -11,6 +11,7 @@ from app import comparing
 from lcmae.lock import lock
 from lcmae.runs import Run
 from probes.compare_table import TABLE, read_table, write_table
+from probes.comparison import SETTINGS
 
 NAMES = ["mae-random-0", "mae-random-1", "mae-grid-0", "mae-grid-1", "mae-block-0"]
 
@@ -30,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LCMAE_RUNS", str(tmp_path))
     path = tmp_path / "compare"
     path.mkdir()
-    (path / comparing.SETTINGS).write_text(json.dumps({"settings": {}, "cells": NAMES}))
+    (path / SETTINGS).write_text(json.dumps({"settings": {}, "cells": NAMES}))
     return path
 
 
@@ -77,7 +78,7 @@ def test_before_the_first_run_has_ended_nothing_is_promised(folder: Path):
 @pytest.mark.parametrize("text", ["", "[]", '{"cells": 3}'])
 def test_without_settings_there_is_nothing_to_say(folder: Path, text: str):
     write(folder, done=1)
-    (folder / comparing.SETTINGS).write_text(text)
+    (folder / SETTINGS).write_text(text)
     assert comparing.look(folder, read_table(folder / TABLE)) is None
 
 

@@ -43,14 +43,6 @@ def whole() -> xr.Dataset:
     return found.assign_attrs(data="digits", command="lcmae probe embedding_consistency")
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 def stored(path: Path, result: xr.Dataset) -> None:
     save_result(result, made.run(path, results=False).result_path(40, "embedding_consistency"))
 

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
+from pages import traces
 
 from app.figures import decoder_attention as figures
 from app.figures.attention import by_layer
@@ -13,11 +14,6 @@ from app.views.decoder_attention import PAGE
 from app.views.page import take_first
 
 KEYS = ["self", "visible", "hidden", "class"]
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(layers: int = 3, heads: int = 2, channels: int = 3, pictures: int = 2) -> xr.Dataset:

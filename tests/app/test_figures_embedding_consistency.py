@@ -1,23 +1,16 @@
 """Pictures of embedding consistency: what the probe makes, two units, no prediction, a UMAP beside the PCA."""
 
-from typing import Any
-
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
+from pages import traces
 
 from app.figures import embedding_consistency as figures
 from app.views.embedding_consistency import PAGE
 from app.views.page import take_first
 from probes.embedding_consistency import EmbeddingConsistency
 from tests.conftest import tiny_mae
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(*, normalize_targets: bool = False) -> xr.Dataset:

@@ -3,17 +3,12 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import xarray as xr
+from pages import traces
 
 from app.figures.encoder_attention import measure
 from app.views.encoder_attention import PAGE, WORDS
 from app.views.page import take_first
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(layers: int, heads: int) -> xr.Dataset:

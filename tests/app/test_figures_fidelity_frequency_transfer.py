@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
+from pages import traces
 
 from app.figures import fidelity, frequency, series, transfer
 from app.glossary import GLOSSARY
@@ -22,11 +22,6 @@ from tests.app.computed import some_images
 from tests.conftest import tiny_mae
 
 PAGES = {"fidelity": fidelity_view.PAGE, "frequency": frequency_view.PAGE, "transfer": transfer_view.PAGE}
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def computed(probe: Probe, count: int = 6, **settings: object) -> xr.Dataset:

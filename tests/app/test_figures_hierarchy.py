@@ -7,16 +7,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
+from pages import traces
 
 from app.figures import hierarchy as figures
 from app.views.hierarchy import PAGE
 from app.views.page import take_first
 from tests.app import made
-
-
-def traces(figure: Any) -> Any:
-    """plotly's own types do not know what a trace has."""
-    return figure.data
 
 
 def layout(shown: go.Figure) -> Any:

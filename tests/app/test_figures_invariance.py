@@ -1,23 +1,16 @@
 """Pictures of invariance: what the probe makes, empty bins, no class token, one image, no prediction."""
 
-from typing import Any
-
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
+from pages import traces
 
 from app.figures import invariance as figures
 from app.views.invariance import PAGE
 from app.views.page import take_first
 from probes.invariance import Invariance
 from tests.conftest import tiny_mae
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(num_images: int = 5) -> xr.Dataset:

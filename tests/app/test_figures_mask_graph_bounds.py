@@ -5,9 +5,9 @@ from typing import Any
 
 import made
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import xarray as xr
+from pages import traces
 
 from app.figures import bounds, mask_graph
 from app.trends import along_steps
@@ -15,11 +15,6 @@ from app.views.bounds import PAGE as BOUNDS
 from app.views.mask_graph import PAGE as MASK_GRAPH
 from app.views.page import take_first
 from probes.store import save_result
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def test_edges_have_a_band_over_bandwidths_and_the_toy_beside_them() -> None:

@@ -6,17 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
+from pages import traces
 
 from app.figures import receptive_field as figures
 from app.views.page import take_first
 from app.views.receptive_field import PAGE
 
 VIEWS = ["full", "random 0.5", "random 0.9", "block 0.5"]
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(layers: int = 3, masses: tuple[float, ...] = (0.5, 0.99), *, prediction: bool = True) -> xr.Dataset:

@@ -1,23 +1,16 @@
 """Pictures of spectra: what the probe makes, a run without class token, one image, spectra that end in zeros."""
 
-from typing import Any
-
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 import xarray as xr
+from pages import traces
 
 from app.figures import spectrum as figures
 from app.views.page import take_first
 from app.views.spectrum import PAGE
 from probes.spectrum import Spectrum
 from tests.conftest import tiny_mae
-
-
-def traces(figure: go.Figure) -> list[Any]:
-    """As anything, because plotly's own types know no traces."""
-    return list(figure.data)
 
 
 def result(num_images: int = 6) -> xr.Dataset:

@@ -28,14 +28,6 @@ from probes.store import load_result
 HIDDEN = [patch % 3 == 0 for patch in range(16)]
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 def table(app: AppTest) -> pd.DataFrame:
     """The patch in numbers."""
     return app.dataframe[0].value.set_index("quantity")

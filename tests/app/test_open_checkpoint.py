@@ -32,14 +32,6 @@ SEEN_IN_WEIGHTS_ALONE = {"NaN weights", "infinite weights"}
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
-@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The reader's own function, in this process, so that a page does not wait for another torch; notes every path."""
     paths: list[Path] = []

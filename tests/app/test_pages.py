@@ -19,14 +19,6 @@ PROBES = [page.name for page in PAGES if page.is_probe and page.name in made.MAD
 NAMES = ["runs", "training", *PROBES]
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_without_any_run_a_page_says_how_to_get_one(root: Path, name: str):
     app = open_page(name)

@@ -18,14 +18,6 @@ from probes.store import save_result
 NAME = "through_training"
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("LCMAE_RUNS", str(folder))
-    return folder
-
-
 def probed(path: Path, steps: tuple[int, ...] = (20, 40), **settings) -> None:
     """A run with a result of local_contrast at each step, another one each time."""
     run = made.run(path, steps=steps, results=False)
