@@ -205,6 +205,14 @@ class Probe(Settings):
         if not condition:
             raise ProbeError(f"probe {self.name}: needs {need}")
 
+    def failure(self, error: InputError) -> ProbeError:
+        """The same error, naming this probe."""
+        if isinstance(error, ProbeError):
+            return error
+        named = ProbeError(f"probe {self.name}: {error}")
+        named.__cause__ = error
+        return named
+
 
 @dataclass
 class Results:
@@ -219,7 +227,10 @@ class Results:
 def run_probes(
     probes: Sequence[Probe], model: MaskedImageModel, images: Images, seed: int, *, show_progress: bool = False
 ) -> Results:
-    """Many probes, one pass over the images. A probe that lacks what it needs is left out, and the others go on."""
+    """Many probes, one pass over the images. A probe that lacks what it needs is left out, and the others go on.
+
+    `InputError` for what no probe can work with: no image at all, weights or pixels that are NaN or infinite.
+    """
     results = Results()
     if len(images) == 0:
         raise InputError("expected at least one image to probe, got none")
@@ -228,22 +239,23 @@ def run_probes(
         for probe in probes:
             try:
                 probe.require(
-                    model.has_prediction or not probe.needs_prediction, "a checkpoint with its decoder or head"
+                    model.has_prediction or not probe.needs_prediction,
+                    "a checkpoint with its decoder or head, got an encoder alone",
                 )
                 running[probe.name] = probe, probe.start(model, len(images), seed)
-            except ProbeError as error:
-                results.failures[probe.name] = error
+            except InputError as error:
+                results.failures[probe.name] = probe.failure(error)
         size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
         with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
             for batch in batches(model, images, size, seed):
                 for _, accumulator in running.values():
                     if isinstance(accumulator, Watching):
                         accumulator.watch(batch)
-                for name, (_, accumulator) in list(running.items()):
+                for name, (probe, accumulator) in list(running.items()):
                     try:
                         accumulator.update(batch)
-                    except ProbeError as error:
-                        results.failures[name] = error
+                    except InputError as error:
+                        results.failures[name] = probe.failure(error)
                         del running[name]
                 bar.advance(len(batch))
                 if not running:
@@ -256,8 +268,8 @@ def run_probes(
                         for _ in accumulator.conclude():
                             bar.advance(note=name)
                     results.datasets[name] = checked(stamp(accumulator.result(), probe, len(images), seed))
-                except ProbeError as error:
-                    results.failures[name] = error
+                except InputError as error:
+                    results.failures[name] = probe.failure(error)
                 bar.advance(note=name)
     return results
 

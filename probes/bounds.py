@@ -20,6 +20,7 @@ measured and followed. How each is measured is *lcmae's own*:
 * Eigenvalues of the graph: kernel form in pixels (`probes.kernel_graph`), the same at every checkpoint, for several bandwidths.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,11 +34,10 @@ from einops import rearrange
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, take
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, Probe, ProbeError, variable
+from probes.base import Batch, Probe, variable
 from probes.graph_numbers import DENSE, rising
 from probes.graph_sample import Distances, GraphSample, fixed_masks
 from probes.jackknife import GroupedSums
@@ -45,6 +45,8 @@ from probes.kernel_graph import gaussian, spectrum
 from probes.paired_views import PairedViews, Views
 
 LEVELS = ("global", "position", "image")
+CONSTANT = 1e-12
+"""Variance below this share of the mean square is rounding."""
 
 
 class Bounds(Probe):
@@ -100,10 +102,7 @@ class Bounds(Probe):
         self.require(
             self.feature != "cls" or model.num_prefix > 0, "a class token for feature cls, got a model without"
         )
-        try:
-            return _Bounds(self, model, num_images, seed)
-        except InputError as error:
-            raise ProbeError(f"probe {self.name}: {error}") from error
+        return _Bounds(self, model, num_images, seed)
 
 
 @dataclass
@@ -159,22 +158,17 @@ class _Bounds:
     def conclude(self) -> Iterator[None]:
         """The graph's spectrum, a mask at a time: [mask bandwidth rank], and the sums of squares."""
         size, found = len(self.sample), []
-        try:
-            distances = Distances(self.sample, "pixels", 1)
-            equal = np.full(size, 1 / size)
-            for mask in range(self.probe.num_graph_masks):
-                content = distances.under(mask)
-                rows = []
-                for factor in self.probe.bandwidths:
-                    kernels = [
-                        gaussian(squares, factor * distances.unit) for squares in (content.visible, content.hidden)
-                    ]
-                    values, squares = spectrum(kernels[0], kernels[1], self.rank, equal)
-                    rows.append(np.maximum(squares - np.cumsum(values**2), 0.0))
-                found.append(rows)
-                yield
-        except InputError as error:
-            raise ProbeError(f"probe {self.probe.name}: {error}") from error
+        distances = Distances(self.sample, "pixels", 1)
+        equal = np.full(size, 1 / size)
+        for mask in range(self.probe.num_graph_masks):
+            content = distances.under(mask)
+            rows = []
+            for factor in self.probe.bandwidths:
+                kernels = [gaussian(squares, factor * distances.unit) for squares in (content.visible, content.hidden)]
+                values, squares = spectrum(kernels[0], kernels[1], self.rank, equal)
+                rows.append(np.maximum(squares - np.cumsum(values**2), 0.0))
+            found.append(rows)
+            yield
         self.tail = np.mean(found, axis=0)
 
     def result(self) -> xr.Dataset:
@@ -235,7 +229,7 @@ class _Bounds:
             ),
             "variance": (variances, ("level",), "Var(x2): variance of hidden patches", ""),
             "share_of_variance": (
-                lambda total: total["loss"] / total["images"] / variances(total),
+                share_of_variance,
                 ("level",),
                 "masked loss / Var(x2)",
                 "1",
@@ -297,6 +291,13 @@ def variances(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
     of_all = sums.sum(0).square().sum() / count.sum()
     of_places = (sums.square().sum(-1) / count.clamp(min=1)).sum()
     return torch.stack([total["square"] - of_all, total["square"] - of_places, total["within_image"]]) / values
+
+
+def share_of_variance(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
+    """Loss / Var(x2) by level; NaN where hidden patches do not vary (by no more than rounding)."""
+    spread = variances(total)
+    square = total["square"] / (total["count"].sum() * total["target"].shape[-1])
+    return total["loss"] / total["images"] / torch.where(spread > CONSTANT * square, spread, math.nan)
 
 
 def uniformity(total: dict[str, Tensor]) -> Float[Tensor, ""]:

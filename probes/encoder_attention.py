@@ -61,7 +61,7 @@ class EncoderAttention(ComparedProbe):
     """Images of one forward pass; has no influence on the result but for rounding."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
-        self.require(len(model.blocks) > 0, "an encoder of blocks")
+        self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         problem = attention_problem(model.blocks)
         self.require(problem is None, str(problem))
         self.require(not self.mask.needs_images, f"a mask strategy that does not look at images, got {self.mask.kind}")

@@ -61,7 +61,7 @@ class Frequency(Probe):
     """Images of one forward pass, whose tokens of all layers are kept; has no influence on the result but for rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Frequency":
-        self.require(len(model.blocks) > 0, "an encoder of blocks")
+        self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         return _Frequency(self, model, num_images, untrained(model, seed) if self.untrained else None)
 
 

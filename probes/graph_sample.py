@@ -94,7 +94,7 @@ class Distances:
         self._patches = sample.patches
         points = sample.whole if space == "features" else self._in_space(self._patches)
         self._whole = squared_distances(points)
-        self.unit = nearest_distance(self._whole)
+        self.unit = nearest_distance(self._whole, space)
 
     def under(self, mask: int) -> Content:
         """Under mask number `mask` of the sample."""

@@ -104,8 +104,8 @@ class Hierarchy(Probe):
         return values
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Hierarchy":
-        self.require(len(model.blocks) > 0, "an encoder of blocks")
-        self.require(not self.mask.needs_images, "a mask that does not follow the image")
+        self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
+        self.require(not self.mask.needs_images, f"a mask that does not follow the image, got {self.mask.kind}")
         self.mask.check(model.grid)
         return _Hierarchy(self, model, seed)
 
@@ -266,7 +266,7 @@ class _Hierarchy:
         }
         if self.gains.mean is not None:
             chance = mean[[self._chance(name) for name in self.features]]
-            gain, sems = self.gains.mean / (1 - chance), self.gains.sem / (1 - chance)
+            gain, sems = self.gains.mean / _room(chance), self.gains.sem / _room(chance)
             words, dims = "decodability beyond that of fresh weights", ("feature", "level")
             found["gain"] = variable(dims, gain, words)
             found["gain_sem"] = variable(dims, sems, f"standard error over images: {words}")
@@ -308,9 +308,14 @@ def _skills(
 ) -> dict[str, xr.Variable]:
     words = f"{words}: 0 is chance, 1 is perfect"
     return {
-        name: variable(dims, (score - chance) / (1 - chance), words),
-        f"{name}_sem": variable(dims, error / (1 - chance), f"standard error over images: {words}"),
+        name: variable(dims, (score - chance) / _room(chance), words),
+        f"{name}_sem": variable(dims, error / _room(chance), f"standard error over images: {words}"),
     }
+
+
+def _room(chance: Tensor) -> Tensor:
+    """How much better than the best constant answer one can be; NaN where that is always right: there is nothing to decode."""
+    return torch.where(chance < 1, 1 - chance, torch.nan)
 
 
 def owners(tree: Tree, height: int, width: int, grid: Grid) -> dict[str, Int[Tensor, " n"]]:

@@ -26,6 +26,9 @@ JITTER = 1e-10
 
 PRECISE, MOST_ROUNDS = 1e-8, 2000
 
+ROUNDING = 1e-12
+"""Points whose squared distance is below this share of their squared lengths are one: float32 cannot tell them apart."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -47,21 +50,23 @@ class Sample:
 
 
 def squared_distances(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
-    """Squared Euclidean distances, 0 on the diagonal."""
+    """Squared Euclidean distances, 0 on the diagonal and for points that are equal up to rounding."""
+    least = ROUNDING * np.add.outer(*[(points**2).sum(1)] * 2)
     points = points - points.mean(0)
     length = (points**2).sum(1)
-    squares = np.maximum(length[:, None] + length[None] - 2 * points @ points.T, 0.0)
+    squares = length[:, None] + length[None] - 2 * points @ points.T
+    squares[squares <= least] = 0.0
     np.fill_diagonal(squares, 0.0)
     return squares
 
 
-def nearest_distance(squares: Float[np.ndarray, "n n"]) -> float:
+def nearest_distance(squares: Float[np.ndarray, "n n"], space: str = "pixels") -> float:
     """Median distance to the nearest other image: the unit of bandwidths. `InputError` where it is 0."""
     others = squares.copy()
     np.fill_diagonal(others, np.inf)
     unit = float(np.median(np.sqrt(others.min(1))))
     if not unit > 0:
-        raise InputError("expected images that differ, got equal ones in most cases")
+        raise InputError(f"expected images that differ in their {space}, got equal ones in most cases")
     return unit
 
 

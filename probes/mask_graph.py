@@ -24,11 +24,10 @@ import torch
 import xarray as xr
 from pydantic import Field, field_validator
 
-from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
-from probes.base import Batch, Probe, ProbeError, variable
+from probes.base import Batch, Probe, variable
 from probes.canonical import canonical_spectrum
 from probes.graph_numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
 from probes.graph_sample import Content, Distances, GraphSample, fixed_masks
@@ -93,10 +92,7 @@ class MaskGraph(Probe):
             (self.num_eigenvalues or 1) < num_sampled,
             f"more images than the {self.num_eigenvalues} eigenvalues asked for, got {num_sampled}",
         )
-        try:
-            return _MaskGraph(self, model, num_images, seed)
-        except InputError as error:
-            raise ProbeError(f"probe {self.name}: {error}") from error
+        return _MaskGraph(self, model, num_images, seed)
 
     def strategies(self) -> dict[str, MaskStrategy]:
         """What is swept over ratios, by name."""
@@ -144,17 +140,14 @@ class _MaskGraph:
         """The work after the last image, a cell at a time."""
         labels = self.sample.labels
         assert labels is not None
-        try:
-            known = Sample(labels, np.arange(len(labels)))
-            distances = Distances(self.sample, self.probe.space, self.probe.num_components)
-            self.label, self.unit = labels, distances.unit
-            for cell in range(len(self.cells)):
-                masks = range(cell * self.probe.num_masks, (cell + 1) * self.probe.num_masks)
-                self.kernel.append(self._kernel(known, [distances.under(mask) for mask in masks]))
-                self.of_model.append(self._of_model(masks))
-                yield
-        except InputError as error:
-            raise ProbeError(f"probe {self.probe.name}: {error}") from error
+        known = Sample(labels, np.arange(len(labels)))
+        distances = Distances(self.sample, self.probe.space, self.probe.num_components)
+        self.label, self.unit = labels, distances.unit
+        for cell in range(len(self.cells)):
+            masks = range(cell * self.probe.num_masks, (cell + 1) * self.probe.num_masks)
+            self.kernel.append(self._kernel(known, [distances.under(mask) for mask in masks]))
+            self.of_model.append(self._of_model(masks))
+            yield
 
     def _kernel(self, known: Sample, contents: list[Content]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Numbers and their standard errors for each bandwidth, means over masks."""

@@ -105,7 +105,7 @@ class ReceptiveField(ComparedProbe):
         return values
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_ReceptiveField":
-        self.require(len(model.blocks) > 0, "an encoder of blocks")
+        self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         strategies: dict[str, MaskStrategy] = {}
         for kind in self.masks:
             for ratio in self.ratios:

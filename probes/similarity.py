@@ -155,7 +155,7 @@ def gram_gap(first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"]) -> F
 
     own = square(second, second)
     gap = (square(first, first) + own - 2 * square(first, second)).clamp(min=0)
-    return (gap / own).sqrt()
+    return (gap / torch.where(own > 0, own, torch.nan)).sqrt()
 
 
 def unit_directions(width: int, count: int, rng: torch.Generator) -> Float[Tensor, "p r"]:

@@ -202,7 +202,8 @@ class _Spectrum:
         same = SAME * float(points.square().sum(-1).mean().sqrt())
         found = [
             estimate(of_moments, self.raw[key], self.normalised[key]),
-            estimate_from_sample(wang_isola, distances(F.normalize(points, dim=-1))),
+            # a vector of zeros has no direction: NaN, and not a point where all meet
+            estimate_from_sample(wang_isola, distances(points / points.norm(dim=-1, keepdim=True))),
             estimate_from_sample(lambda distance: two_nn(distance, same), distances(points)),
         ]
         values, sems = (torch.cat([part.reshape(-1) for part in parts]) for parts in zip(*found, strict=True))
@@ -247,7 +248,7 @@ _NUMBERS = {
     ),
     "wang_isola": (
         "uniformity of Wang and Isola",
-        "log mean exp(-2 |x - y|^2) of vectors of length 1, over pairs of a sample",
+        "log mean exp(-2 |x - y|^2) of vectors of length 1, over pairs of a sample; NaN if one is 0",
     ),
     "intrinsic_dimension": (
         "intrinsic dimension (TwoNN)",

@@ -116,7 +116,7 @@ class Transfer(Probe):
         return values
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Transfer":
-        self.require(len(model.blocks) > 0, "an encoder of blocks")
+        self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         return _Transfer(self, model, num_images, seed)
 
 

@@ -234,7 +234,7 @@ class TestFailures:
         monkeypatch.setattr(model, "has_prediction", False)
         results = run_probes([Reconstruction(), Probing()], model, images, seed=0)
         assert list(results.datasets) == ["probing"]
-        message = "probe reconstruction: needs a checkpoint with its decoder or head"
+        message = "probe reconstruction: needs a checkpoint with its decoder or head, got an encoder alone"
         assert str(results.failures["reconstruction"]) == message
         with pytest.raises(ProbeError, match=f"^{message}$"):
             Reconstruction()(model, images, torch.Generator())

@@ -185,7 +185,7 @@ def test_another_strategy_has_one_row(mae: MAE, rng: torch.Generator) -> None:
     [
         ({}, {"labels": None}, "needs images with known classes, got images without labels"),
         ({}, {"labels": torch.zeros(14, dtype=torch.long)}, "images of two classes or more, got one class"),
-        ({}, {"images": torch.zeros(14, 3, 8, 12)}, "expected images that differ, got equal ones"),
+        ({}, {"images": torch.zeros(14, 3, 8, 12)}, "expected images that differ in their pixels, got equal ones"),
         ({"num_eigenvalues": 14}, {}, "needs more images than the 14 eigenvalues asked for, got 14"),
         ({"ratios": (0.5, 0.99)}, {}, "masking ratio 0.99 leaves 0 of the 24 patches"),
         ({"units": (1, 9)}, {}, "mask unit of at most 4 patches on a 4x6 grid, got 9"),
