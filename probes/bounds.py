@@ -48,6 +48,9 @@ LEVELS = ("global", "position", "image")
 CONSTANT = 1e-12
 """Variance below this share of the mean square is rounding."""
 
+ROUNDING = 1e-6
+"""Variance of normalised targets, 1 for a patch with any content, that is rounding: patches of one colour, divided by 1e-3."""
+
 
 class Bounds(Probe):
     """Returns `loss`; `pair_loss`, `half_alignment` and `pair_bound` of pairs that share a hidden part, and their `alignment` (by
@@ -229,7 +232,7 @@ class _Bounds:
             ),
             "variance": (variances, ("level",), "Var(x2): variance of hidden patches", ""),
             "share_of_variance": (
-                share_of_variance,
+                lambda total: share_of_variance(total, ROUNDING if self.model.config.normalize_targets else 0.0),
                 ("level",),
                 "masked loss / Var(x2)",
                 "1",
@@ -293,11 +296,12 @@ def variances(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
     return torch.stack([total["square"] - of_all, total["square"] - of_places, total["within_image"]]) / values
 
 
-def share_of_variance(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
-    """Loss / Var(x2) by level; NaN where hidden patches do not vary (by no more than rounding)."""
+def share_of_variance(total: dict[str, Tensor], least: float = 0.0) -> Float[Tensor, " 3"]:
+    """Loss / Var(x2) by level; NaN where hidden patches do not vary: at most by `least`, or by rounding."""
     spread = variances(total)
     square = total["square"] / (total["count"].sum() * total["target"].shape[-1])
-    return total["loss"] / total["images"] / torch.where(spread > CONSTANT * square, spread, math.nan)
+    varies = (spread > CONSTANT * square) & (spread > least)
+    return total["loss"] / total["images"] / torch.where(varies, spread, math.nan)
 
 
 def uniformity(total: dict[str, Tensor]) -> Float[Tensor, ""]:

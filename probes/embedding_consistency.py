@@ -95,7 +95,9 @@ class EmbeddingConsistency(ComparedProbe):
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
         blocks = getattr(model, "blocks", None)
-        self.require(isinstance(blocks, nn.ModuleList) and len(blocks) > 0, "an encoder with a list of `blocks`, got none")
+        self.require(
+            isinstance(blocks, nn.ModuleList) and len(blocks) > 0, "an encoder with a list of `blocks`, got none"
+        )
         points = min(self.num_points, min(self.num_sampled, num_images) * min(self.num_places, model.num_patches))
         self.require(
             not self.umap or points > self.umap_neighbours + 1,

@@ -244,7 +244,7 @@ def test_edges(images: Tensor, rng: torch.Generator) -> None:
 def test_a_model_without_decoder_is_one_sentence(images: Tensor, rng: torch.Generator) -> None:
     with pytest.raises(ProbeError, match=r"^probe decoder_attention: needs a decoder of blocks, got [a-z ]*$"):
         PROBE(tiny_simmim(), images, rng)
-    with pytest.raises(ProbeError, match=r"^probe decoder_attention: needs a checkpoint with its decoder or head, got an encoder alone$"):
+    with pytest.raises(ProbeError, match=r"^probe decoder_attention: needs a checkpoint .*, got an encoder alone$"):
         PROBE(ViT(**SMALL), images, rng)
 
 

@@ -1,0 +1,300 @@
+"""Every probe where there is little to measure: numbers, NaN where nothing is defined, or one sentence that names the probe.
+
+`SITUATIONS` is the whole table. NaN or infinite weights and pixels stop all probes: see test_base.py.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lcmae.data.hierarchy import Made
+from lcmae.formats.vit import ViT
+from lcmae.masking import Random
+from lcmae.models import MAE, MaskedImageModel
+from lcmae.settings import parse
+from probes.base import ProbeError, Results, run_probes
+from probes.frequency import Frequency
+from probes.hierarchy import Hierarchy
+from probes.images import View, open_view
+from probes.reconstruction import Reconstruction
+from probes.registry import PROBES, probe_class
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "local_contrast": {"num_masks": 2},
+    "receptive_field": {"ratios": (0.5,), "masks": ("random",), "num_images": 4},
+    "spectrum": {"num_masks": 2},
+    "fidelity": {"ratios": (0.5,)},
+    "transfer": {"train_images": 24, "epochs": 2, "seeds": 1, "corruptions": ("contrast",), "severities": (3,)},
+    "embedding_consistency": {"num_masks": 2, "num_directions": 8},
+    "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": (0.5,), "units": (1,)},
+    "mask_graph": {"ratios": (0.5,), "num_bootstrap": 2, "num_masks": 1},
+    "bounds": {"num_graph_masks": 1, "num_masks": 2},
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with classes, latents and another split, as a view has them; `change` and `relabel` make them awkward."""
+
+    view: View
+    change: Callable[[Tensor], Tensor] = lambda images: images
+    relabel: Callable[[Tensor | None], Tensor | None] = lambda labels: labels
+    num_train: int = 60
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return self.change(self.view[index])
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self.relabel(self.view.labels)
+
+    @property
+    def made(self) -> Made | None:
+        return self.view.made
+
+    def other_split(self, limit: int | None) -> "Images":
+        few = self.num_train if limit is None else min(limit, self.num_train)
+        return Images(self.view.other_split(few), self.change, self.relabel)
+
+
+def network(kind: type[MaskedImageModel] = MAE, **settings: Any) -> MaskedImageModel:
+    torch.manual_seed(0)
+    shape = {"image_size": 16, "patch_size": 4, "channels": 1, "width": 16, "depth": 2, "heads": 2}
+    decoder = {"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2} if kind is MAE else {}
+    return kind(**{**shape, **decoder, **settings})  # pyright: ignore[reportArgumentType]
+
+
+def without_weights() -> MaskedImageModel:
+    model = network()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    return model
+
+
+def images(model: MaskedImageModel, count: int = 12, **awkward: Any) -> Images:
+    return Images(open_view(model, "hierarchy:images=60,classes=3,layouts=4", limit=count), **awkward)
+
+
+def one_colour(images: Tensor) -> Tensor:
+    """Each image its own grey."""
+    return images.mean((1, 2, 3), keepdim=True).expand_as(images).contiguous()
+
+
+def all_grey(images: Tensor) -> Tensor:
+    """The same grey for all."""
+    return torch.full_like(images, 0.3)
+
+
+class Situation(NamedTuple):
+    """What is awkward, and what every probe makes of it."""
+
+    build: Callable[[], MaskedImageModel]
+    awkward: dict[str, Any]
+    sentences: Mapping[str, str]
+    """What probes that fail say, behind their name."""
+
+    undefined: Mapping[str, set[str]]
+    """Variables with a NaN, but for those that `USUAL` has and for what comes with another variable (errors, companions)."""
+
+
+USUAL = {
+    "receptive_field": {
+        "field",
+        "area_ratio",
+        "radius",
+        "image_radius",
+        "half_radius",
+    },  # no prediction of a full image
+    "spectrum": {"alpha_req", "lidar"},  # 12 vectors have few eigenvalues; tokens have no LiDAR
+    "invariance": {"alignment_by_overlap"},  # bins without a pair
+    "embedding_consistency": {"sliced_wasserstein", "loss", "invariance", "local_consistency"},  # what no mask hid
+    "hierarchy": {"score", "chance", "skill", "gain"},  # a patch has no latent of the lowest level
+    "mask_graph": {"toy_edges", "toy_label_error", "toy_components", "toy_eigenvalue", "toy_tail", "toy_error"},
+    "bounds": {"alignment_by_overlap"},
+}
+"""What is never defined for these models and images."""
+
+PREDICTS = ("reconstruction", "local_contrast", "decoder_attention", "fidelity", "bounds")
+NO_DECODER = dict.fromkeys(PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone")
+NO_PREDICTION = {
+    "invariance": {"retrieval", "retrieval_shuffled", "retrieval_ceiling", "info_nce", "info_nce_shuffled", "info_nce_ceiling"},
+    "embedding_consistency": {"gram_gap"},
+}  # fmt: skip
+EQUAL = "expected images that differ in their pixels, got equal ones in most cases"
+NO_GEOMETRY = {"consistency", "chance", "ceiling"}
+NO_CKA = {"cka", "last_cka_to_input"}
+DEPTH = {"depth_area_ratio", "depth_radius", "depth_image_radius", "depth_half_radius"}
+SHARES = {
+    f"positional_share_over_{what}{suffix}" for what in ("images", "masks") for suffix in ("", "_pooled", "_rise")
+}
+
+SITUATIONS = {
+    "usual": Situation(network, {}, {}, {}),
+    "weights of zero": Situation(
+        without_weights,
+        {},
+        {},
+        {
+            "local_contrast": {"token_share", "position_share"},
+            "decoder_attention": SHARES,
+            "receptive_field": DEPTH,
+            "spectrum": {
+                "rankme", "participation_ratio", "uniformity", "uniformity_of_others", "wang_isola", "intrinsic_dimension",
+                "variance_share",
+            },
+            "invariance": {"alignment"},
+            "frequency": NO_CKA,
+            "embedding_consistency": {"consistency", "chance"},
+            "bounds": {"alignment"},
+        },
+    ),
+    "equal images": Situation(
+        network,
+        {"change": all_grey},
+        {"mask_graph": EQUAL, "bounds": EQUAL},
+        {
+            "local_contrast": {"position_share"},
+            "spectrum": {"intrinsic_dimension", "variance_share"},
+            "frequency": NO_CKA,
+            "embedding_consistency": NO_GEOMETRY,
+        },
+    ),
+    "images of one colour": Situation(
+        network, {"change": one_colour}, {}, {"embedding_consistency": NO_GEOMETRY, "bounds": {"share_of_variance"}}
+    ),
+    "images of one colour, normalised targets": Situation(
+        lambda: network(normalize_targets=True),
+        {"change": one_colour},
+        {},
+        {
+            "embedding_consistency": {*NO_GEOMETRY, "gram_gap"},
+            "bounds": {"share_of_variance"},
+        },
+    ),
+    "one image": Situation(
+        network,
+        {"count": 1},
+        {"mask_graph": "needs at least 4 images, got 1", "bounds": "needs at least 2 images, got 1"},
+        {
+            "reconstruction": {"error_map"},  # one mask does not hide every place
+            "local_contrast": {"loss_map", "invariance_map", "local_consistency_map"},
+            "decoder_attention": {name for name in SHARES if "images" in name},
+            "spectrum": {"uniformity_of_others", "wang_isola", "intrinsic_dimension", "variance_share"},
+            "invariance": {"alignment", *NO_PREDICTION["invariance"]},
+            "frequency": NO_CKA,
+            "embedding_consistency": NO_GEOMETRY,
+            "hierarchy": {"layer_skill"},  # of kinds: a constant names the only one
+        },
+    ),
+    "fewer images than neighbours": Situation(
+        network,
+        {"count": 3, "num_train": 9},
+        {
+            "transfer": "needs at least 20 training images (kNN has 20 neighbours), got 9",
+            "hierarchy": "needs at least 20 training images, got 9",
+            "mask_graph": "needs at least 4 images, got 3",
+        },
+        {"frequency": NO_CKA, "embedding_consistency": NO_GEOMETRY},
+    ),
+    "one class": Situation(
+        network,
+        {"relabel": torch.zeros_like},
+        {
+            "transfer": "needs training images of two classes or more, got 1",
+            "mask_graph": "expected images of two classes or more, got one class (12 images)",
+        },
+        {},
+    ),
+    "no labels": Situation(
+        network,
+        {"relabel": lambda labels: None},
+        {
+            "transfer": "needs labelled images of a named data set, whose other split it trains on "
+            "(probes.images.open_view), got images without labels",
+            "mask_graph": "needs images with known classes, got images without labels",
+        },
+        {},
+    ),
+    "no decoder": Situation(lambda: network(ViT), {}, NO_DECODER, NO_PREDICTION),
+    "no decoder, no class token": Situation(
+        lambda: network(ViT, class_token=False, feature="mean"), {}, NO_DECODER, NO_PREDICTION
+    ),
+}  # fmt: skip
+# without a decoder there are no masks of which a place could be left out
+NOT_MEASURED = {"embedding_consistency": {"loss", "invariance", "local_consistency"}}
+
+
+@cache
+def results(name: str) -> Results:
+    """All probes at once; a warning is an error."""
+    situation = SITUATIONS[name]
+    model = situation.build()
+    probes = [parse(probe_class(probe), SETTINGS.get(probe, {})) for probe in PROBES]
+    return run_probes(probes, model, images(model, **situation.awkward), seed=0)
+
+
+def undefined(result: xr.Dataset) -> set[str]:
+    """Variables with a NaN, but for what comes with another one."""
+    names = [
+        str(name) for name in result.data_vars if not str(name).endswith(("_sem", "_groups", "_untrained", "_pixels"))
+    ]
+    return {name for name in names if result[name].dtype.kind == "f" and bool(result[name].isnull().any())}
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_probe_gives_numbers_or_one_sentence(name: str) -> None:
+    found, situation = results(name), SITUATIONS[name]
+    assert {probe: str(error) for probe, error in found.failures.items()} == {
+        probe: f"probe {probe}: {sentence}" for probe, sentence in situation.sentences.items()
+    }
+    assert all(isinstance(error, ProbeError) for error in found.failures.values())
+    # the others still run
+    assert {*found.failures, *found.datasets} == set(PROBES)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_what_is_not_defined_is_nan_and_nothing_is_infinite(name: str) -> None:
+    found, situation = results(name), SITUATIONS[name]
+    for probe, result in found.datasets.items():
+        usual = USUAL.get(probe, set()) - (NOT_MEASURED.get(probe, set()) if name.startswith("no decoder") else set())
+        assert undefined(result) == usual | situation.undefined.get(probe, set()), probe
+        for variable in result.data_vars.values():
+            assert variable.dtype.kind != "f" or not np.isinf(variable).any(), (probe, variable.name)
+
+
+def test_a_mask_that_does_not_fit_is_its_probe_s_own_affair() -> None:
+    model = network()
+    whole = Reconstruction(mask=Random(ratio=0.99))
+    found = run_probes([whole, Hierarchy(mask=Random(ratio=0.99)), Frequency()], model, images(model), seed=0)
+    assert list(found.datasets) == ["frequency"]
+    for name, error in found.failures.items():
+        assert str(error).startswith(
+            f"probe {name}: masking ratio 0.99 leaves 0 of the 16 patches of a 4x4 grid visible"
+        )
+        assert isinstance(error, ProbeError)
+
+
+def test_numbers_of_next_to_nothing_are_not_made_up() -> None:
+    """What would be a ratio of roundings: patches of one colour vary by 1e-13 once they are divided by 1e-3."""
+    found = results("images of one colour, normalised targets").datasets["bounds"]
+    assert (found["variance"] < 1e-6).all()
+    assert found["share_of_variance"].isnull().all()
+    # one image has one class: naming it is no skill, and its attributes are still decoded
+    skill = results("one image").datasets["hierarchy"]["skill"].sel(representation="mean")
+    assert np.isnan(skill.sel(level="class"))
+    assert np.isfinite(skill.sel(level="part"))
+    # features that say nothing name the commonest class
+    found = results("weights of zero").datasets["transfer"]
+    assert found["accuracy"].sel(representation=["cls", "mean"]).values == pytest.approx(
+        float(found["majority_accuracy"])
+    )
