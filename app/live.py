@@ -5,8 +5,10 @@ settings, image), never by an array. One computation runs at a time: two would o
 gradients of one must not meet another's.
 """
 
+import gc
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -163,9 +165,14 @@ def _load(place: Place) -> Loaded:
             raise CheckpointError(answer.refusal)
     # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    is_first = "torch" not in sys.modules
     import torch
 
     import lcmae
+    import probes.microscope  # noqa: F401  # now, while a spinner turns, rather than with the first picture
+
+    if is_first:
+        gc.freeze()  # or every garbage collection walks all objects of torch: half a second
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = lcmae.load(place.path, device=device).requires_grad_(False)

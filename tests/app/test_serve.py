@@ -27,6 +27,7 @@ def test_the_server_listens_here_and_sends_nothing(tmp_path: Path):
     assert found["server.allowedHosts"] == ["localhost", "127.0.0.1"]
     assert found["browser.gatherUsageStats"] == ["false"]
     assert found["server.maxUploadSize"] == ["20"]
+    assert found["runner.postScriptGC"] == ["false"], "or every answer takes half a second longer"
     assert found["runs"] == [str(tmp_path)]
     assert "server.port" not in flags(serve.command(tmp_path, None))
 
@@ -59,3 +60,21 @@ def test_a_file_is_no_folder_of_runs(tmp_path: Path):
 def test_starting_needs_neither_torch_nor_streamlit():
     code = "import sys, app.serve; assert not {'torch', 'streamlit'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_what_pages_import_is_there_before_the_first_browser_asks():
+    code = """
+import gc, sys
+from app import server
+server.leave_dask_out()
+server.preload()
+assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()
+before = set(sys.modules)
+import app.main, app.views.reconstruction, app.views.training, app.views.runs
+import xarray
+assert bool((xarray.DataArray([1.0]) > 0).all())  # where xarray would import dask
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["app", "False"]
