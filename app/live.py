@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lcmae.data import ImageSource
     from lcmae.masking import MaskStrategy
     from lcmae.models import MaskedImageModel
+    from probes.gradients import Traced
 
 NUM_IMAGES = 500
 """Images of a source that can be picked: those that `lcmae probe` takes by default, in its order."""
@@ -121,6 +122,9 @@ _sources: "Kept[ImageSource]" = Kept(
     max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
 )
 _answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
+_traced: "Kept[tuple[Traced, Traced]]" = Kept(
+    max_bytes=256 << 20, max_entries=8, size=lambda passes: sum(one.num_bytes for one in passes)
+)
 _computing = threading.RLock()
 
 
@@ -247,6 +251,11 @@ def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], 
             return compute()
 
     return _answers.get((loaded.key, what, settings), alone)
+
+
+def passes(loaded: Loaded, settings: Hashable, trace: "Callable[[], tuple[Traced, Traced]]") -> "tuple[Traced, Traced]":
+    """Forward passes with their graphs, for further gradients; to be used within the `compute` of an `answer` alone."""
+    return _traced.get((loaded.key, settings), trace)
 
 
 def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":

@@ -70,11 +70,14 @@ class Sight:
         from probes import microscope
 
         patch, layer = self.patch, self.encoder_layer
-        return self._answer(
-            "receptive_field",
-            (patch, layer),
-            lambda: microscope.receptive_field(self._batch(), self._mask(), patch, layer),
-        )
+
+        def compute() -> xr.Dataset:
+            batch, mask = self._batch(), self._mask()
+            # the forward passes are the same for all patches and layers: a backward pass each is left to do
+            passes = live.passes(self.loaded, self._seen(), lambda: microscope.traced(batch, mask))
+            return microscope.receptive_field(batch, mask, patch, layer, passes)
+
+        return self._answer("receptive_field", (patch, layer), compute)
 
     def contrast(self) -> xr.Dataset:
         """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has no say in them)."""
@@ -89,10 +92,13 @@ class Sight:
         self._strategy()
 
     def _answer(self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        return live.answer(self.loaded, what, (self._seen(is_drawn=what == "contrast"), settings), compute)
+
+    def _seen(self, *, is_drawn: bool = False) -> Hashable:
+        """The image, and what decides its mask: an edited one says it all, where it has a say."""
         chosen = self.chosen
-        # what decides the mask, beside the image: an edited one says it all
-        mask = (chosen.mask, chosen.ratio, chosen.seed, "" if what == "contrast" else chosen.hidden)
-        return live.answer(self.loaded, what, (self.picture.key, self.picture.index, mask, settings), compute)
+        mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
+        return self.picture.key, self.picture.index, mask
 
     def _batch(self) -> "Batch":
         from probes import microscope

@@ -64,3 +64,40 @@ def prediction_gradient(
 def leaf_of(images: Tensor) -> Tensor:
     """A copy that takes a gradient."""
     return images.detach().clone().requires_grad_()
+
+
+class Traced:
+    """One forward pass whose graph is kept: any number of its outputs are differentiated at a backward pass each.
+
+    The same numbers as `token_gradients` and `prediction_gradient`, which forget their graph. One thread at a time.
+    """
+
+    def __init__(
+        self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, *, to_prediction: bool
+    ) -> None:
+        saved = {tensor.untyped_storage().data_ptr(): 0 for tensor in [*model.parameters(), *model.buffers()]}
+
+        def count(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            saved.setdefault(storage.data_ptr(), storage.nbytes())
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+        with torch.enable_grad(), hooks, block_outputs(model.blocks) as self.tokens:
+            self.leaf = leaf_of(images)
+            prefix, tokens, _ = model.encode(self.leaf, mask)
+            self.prediction = model.predict(prefix, tokens, mask) if to_prediction else None
+        self.num_bytes = sum(saved.values())
+        """What the graph keeps in memory, without the model's own weights."""
+
+    def of_token(self, layer: int, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
+        """Gradient of `scalar` [b] of a block's output [b t d], before the final norm."""
+        return self._gradient(scalar(self.tokens[layer]))
+
+    def of_prediction(self, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
+        """Gradient of `scalar` [b] of the predictions [b n p]."""
+        assert self.prediction is not None
+        return self._gradient(scalar(self.prediction))
+
+    def _gradient(self, values: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        return torch.autograd.grad(values.sum(), self.leaf, retain_graph=True)[0]

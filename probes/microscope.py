@@ -21,7 +21,7 @@ from lcmae.masking import Mask, MaskStrategy
 from lcmae.models import MaskedImageModel, take
 from lcmae.shapes import Float, UInt8
 from probes.base import Batch, variable
-from probes.gradients import prediction_gradient, random_signs, token_gradients, token_index
+from probes.gradients import Traced, random_signs, token_index
 from probes.hooks import attention_problem, watch_attention
 from probes.local_contrast import picture_maps
 from probes.receptive_field import pixel_distances, reach_of_mass
@@ -152,25 +152,35 @@ def has_token(model: MaskedImageModel, mask: Mask, patch: int) -> bool:
     return model.encodes_hidden or not bool(mask.is_hidden[0, patch])
 
 
-def receptive_field(batch: Batch, mask: Mask, patch: int, layer: int) -> xr.Dataset:
+def traced(batch: Batch, mask: Mask) -> tuple[Traced, Traced]:
+    """The passes that `receptive_field` differentiates: of the full image, and of the masked one up to its prediction. They are
+    the same for every patch and layer, so whoever asks for several keeps them."""
+    model, whole = batch.model, Mask.none(1, batch.model.num_patches, batch.images.device)
+    return (
+        Traced(model, batch.images, whole, to_prediction=False),
+        Traced(model, batch.images, mask, to_prediction=model.has_prediction),
+    )
+
+
+def receptive_field(
+    batch: Batch, mask: Mask, patch: int, layer: int, passes: tuple[Traced, Traced] | None = None
+) -> xr.Dataset:
     """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block `layer` (from 1), on the full and
     on the masked image, and of its prediction, each times the probe's random signs; and `half_radius` [target] of the disc
-    around the patch that holds half of it. NaN for the token of a patch that is hidden from the encoder."""
-    model, images = batch.model, batch.images
+    around the patch that holds half of it. NaN for the token of a patch that is hidden from the encoder. `passes` are
+    `traced(batch, mask)`, if they are there already."""
+    model = batch.model
     signs = random_signs(model, batch.seed)
-    whole = Mask.none(1, model.num_patches, images.device)
+    full, masked = passes or traced(batch, mask)
+    whole = Mask.none(1, model.num_patches, batch.images.device)
     fields = {target: torch.full(model.config.image_size, math.nan, dtype=torch.float64) for target in TARGETS}
-    for target, seen in ((TARGETS[0], whole), (TARGETS[1], mask)):
+    for target, one, seen in ((TARGETS[0], full, whole), (TARGETS[1], masked, mask)):
         if has_token(model, seen, patch):
             index = int(token_index(model, seen, patch))
-            [gradient] = token_gradients(
-                model, images, seen, [layer - 1], lambda out, index=index: out[:, index] @ signs["token"].to(out)
-            )
+            gradient = one.of_token(layer - 1, lambda out, index=index: out[:, index] @ signs["token"].to(out))
             fields[target] = absolute(gradient)
     if model.has_prediction:
-        fields[TARGETS[2]] = absolute(
-            prediction_gradient(model, images, mask, lambda pred: pred[:, patch] @ signs["prediction"].to(pred))
-        )
+        fields[TARGETS[2]] = absolute(masked.of_prediction(lambda pred: pred[:, patch] @ signs["prediction"].to(pred)))
     else:
         del fields[TARGETS[2]]
     middle = torch.tensor([patch // model.grid[1] + 0.5, patch % model.grid[1] + 0.5], dtype=torch.float64)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from plotly.io.json import to_json_plotly
 from streamlit.components.v2 import component
 
 BUTTONS = component(
@@ -55,7 +56,7 @@ def figure_files(figure: go.Figure, key: str) -> None:
 def layout_on_paper(figure: go.Figure) -> dict[str, Any]:
     """The figure's own layout as JSON, in fonts of the system: a picture cannot use those that the page has loaded, and
     would break the lines that were measured with them."""
-    layout = json.loads(go.Figure(layout=figure.layout).to_json() or "{}")["layout"]
+    layout = json.loads(to_json_plotly(figure.layout) or "{}")
     return {**layout, "font": {**layout.get("font", {}), "family": FONTS}}
 
 

@@ -16,6 +16,7 @@ from lcmae.models import MaskedImageModel
 from probes import microscope
 from probes.base import Batch, run_probes
 from probes.decoder_attention import DecoderAttention
+from probes.gradients import prediction_gradient, random_signs, token_gradients, token_index
 from probes.local_contrast import LocalContrast
 from probes.receptive_field import ReceptiveField
 from probes.reconstruction import Reconstruction
@@ -166,6 +167,28 @@ def test_receptive_fields_are_those_of_the_probe(model: MaskedImageModel, images
     assert float(found["half_radius"].sel(target=target)) == float(view["half_radius"])
     has_token = model.encodes_hidden or not hidden
     assert bool(found["field"].sel(target="token").isnull().all()) == (not has_token)
+
+
+def test_kept_passes_give_the_same_gradients_for_every_patch_and_layer(model: MaskedImageModel, images: Tensor):
+    batch = batch_of(model, images[:1])
+    mask = microscope.mask_of(batch, MASK)
+    signs = random_signs(model, batch.seed)
+    full, masked = microscope.traced(batch, mask)
+    whole = Mask.none(1, NUM_PATCHES)
+    for patch in (0, CENTRE, NUM_PATCHES - 1, 0):
+        index = int(token_index(model, whole, patch))
+        for layer in (1, 0):  # one graph after the other, and again
+            [expected] = token_gradients(
+                model, batch.images, whole, [layer], lambda out, at=index: out[:, at] @ signs["token"]
+            )
+            assert torch.equal(full.of_token(layer, lambda out, at=index: out[:, at] @ signs["token"]), expected)
+        expected = prediction_gradient(
+            model, batch.images, mask, lambda pred, at=patch: pred[:, at] @ signs["prediction"]
+        )
+        assert torch.equal(masked.of_prediction(lambda pred, at=patch: pred[:, at] @ signs["prediction"]), expected)
+    # all that the graph keeps, the leaf at least; not the weights, which stay anyway
+    tokens = NUM_PATCHES * model.config.width * 4
+    assert len(model.blocks) * tokens < full.num_bytes < 200 * len(model.blocks) * tokens
 
 
 def test_contrast_is_that_of_the_probe(model: MaskedImageModel, images: Tensor):
