@@ -1,8 +1,19 @@
 """What the tests of pages share."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
+
+
+@pytest.fixture(autouse=True)
+def _packages_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every AppTest is a new server, and reads what every installed package says of itself: a third of a second each."""
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", _manifests)
+
+
+_manifests = cache(manifest_scanner.scan_component_manifests)
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """Made-up runs and results with the variables, dims and units of the probes: what a page can meet, without a model."""
 
+import atexit
 import json
-from functools import partial
+import shutil
+import tempfile
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +259,14 @@ def lines(*, kind: str = "mae", every: int = 10, last: int = 40) -> list[dict[st
 def run(
     path: Path, *, kind: str = "mae", normalised: bool = False, steps: tuple[int, ...] = (20, 40), results: bool = True
 ) -> Run:
-    """A run folder with published steps, metrics, and results of every probe at the last step."""
+    """A run folder with published steps, metrics, and results of every probe at the last step; written once, then copied."""
+    shutil.copytree(_written(kind, normalised, steps, results, len(path.name)), path)
+    return Run.open(path)
+
+
+@cache
+def _written(kind: str, normalised: bool, steps: tuple[int, ...], results: bool, seed: int) -> Path:
+    path = _folder() / f"{kind}-{normalised}-{steps}-{results}-{seed}"
     config = {
         "data": "digits",
         "seed": 0,
@@ -270,5 +280,13 @@ def run(
         made.publish(step, {"w": torch.zeros(1)}, config=config, resume=None)
     if results and steps:
         for probe, make in MADE.items():
-            save_result(make(seed=len(path.name), normalised=normalised), made.result_path(steps[-1], probe))
-    return made
+            save_result(make(seed=seed, normalised=normalised), made.result_path(steps[-1], probe))
+    return path
+
+
+@cache
+def _folder() -> Path:
+    """Of what is written once; goes when the tests end."""
+    folder = tempfile.TemporaryDirectory(prefix="lcmae-made-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
