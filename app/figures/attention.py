@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import LABELS, companions, lines
 
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | None = None) -> go.Figure:
@@ -16,6 +17,7 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=340)
+    lines(shown, companions(over_heads(results, variable), variable), "layer")
     for place, (name, result) in enumerate(results.items()):
         values = result[variable].transpose("layer", "head")
         symbol = style.SYMBOLS[place % len(style.SYMBOLS)]
@@ -50,6 +52,15 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
     first = next(iter(results.values()))[variable]
     shown.update_xaxes(title="layer", dtick=1 if first.sizes["layer"] <= 16 else None)
     return shown.update_yaxes(title=style.axis_title(first))
+
+
+def over_heads(results: Mapping[str, xr.Dataset], variable: str) -> dict[str, xr.Dataset]:
+    """Baselines of `variable`, mean over heads."""
+    names = [f"{variable}_{kind}" for kind in LABELS]
+    return {
+        run: xr.Dataset({name: result[name].mean("head") for name in names if name in result})
+        for run, result in results.items()
+    }
 
 
 def across(shown: go.Figure, values: set[float], label: str) -> go.Figure:

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
-from app.figures.attention import across
+from app.figures.attention import across, over_heads
+from app.figures.companions import DASHED, DOTTED, companions, lines, rows
 
 KEYS = {"self": style.PINK, "visible": style.BLUE, "hidden": style.ORANGE, "class": style.GREEN}
 HIDDEN_GREY = 128
@@ -17,18 +18,21 @@ READINGS = {"positional_share_over_images": "images varied", "positional_share_o
 
 def masses(result: xr.Dataset) -> go.Figure:
     """Of one run: where hidden patches look, a stack a layer (mean over heads), beside uniform attention."""
-    rows = [f"layer {layer}" for layer in result["layer"].values]
-    shown = style.figure(height=140 + 40 * (len(rows) + 1), barmode="stack", bargap=0.3)
+    layers = [f"layer {layer}" for layer in result["layer"].values]
     by_layer = result["mass"].mean("head")
+    beside = {"uniform attention": result["mass_uniform"]}
+    for label, values in rows(over_heads({"": result}, "mass"), "mass"):
+        beside |= {f"{label}, {layer}": values.isel(layer=place) for place, layer in enumerate(layers)}
+    shown = style.figure(height=140 + 40 * (len(layers) + len(beside)), barmode="stack", bargap=0.3)
     for key, colour in KEYS.items():
-        values = [*by_layer.sel(key=key).values.tolist(), float(result["mass_uniform"].sel(key=key))]
+        values = [*by_layer.sel(key=key).values.tolist(), *(float(one.sel(key=key)) for one in beside.values())]
         shown.add_trace(
             go.Bar(
-                y=[*rows, "uniform attention"],
+                y=[*layers, *beside],
                 x=values,
                 orientation="h",
                 name="class token" if key == "class" else key,
-                marker={"color": colour, "opacity": [1.0] * len(rows) + [0.55]},
+                marker={"color": colour, "opacity": [1.0] * len(layers) + [0.55] * len(beside)},
                 hovertemplate="%{y}, " + key + ": %{x:.1%}<extra></extra>",
             )
         )
@@ -41,8 +45,10 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     # a legend of many runs stands above the plot, not on it
-    rows = (len(READINGS) * len(names) + 1) // 3
-    shown = style.figure(height=340 + 20 * rows, margin={"l": 60, "r": 20, "t": 44 + 20 * rows, "b": 50})
+    lines_above = (len(READINGS) * len(names) + 1) // 3
+    shown = style.figure(height=340 + 20 * lines_above, margin={"l": 60, "r": 20, "t": 44 + 20 * lines_above, "b": 50})
+    for (variable, label), dash in zip(READINGS.items(), (DASHED, DOTTED), strict=True):
+        lines(shown, companions(results, f"{variable}_pooled"), "layer", words=label, dash=dash)
     for place, (name, result) in enumerate(results.items()):
         for (variable, label), dash in zip(READINGS.items(), ("solid", "dash"), strict=True):
             shown.add_trace(

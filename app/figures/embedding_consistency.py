@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import companions, lines, segments, shift
 
 SCOPES = {"within": "within images", "across": "across images"}
 REFERENCES = {"shuffled": "x-thin-open", "constant": "line-ew-open", "itself": "triangle-down-open"}
@@ -16,8 +17,9 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=380)
-    for turn, (name, result) in enumerate(results.items()):
-        one = result.sel(scope=scope, measure=measure)
+    chosen = {name: result.sel(scope=scope, measure=measure) for name, result in results.items()}
+    lines(shown, companions(chosen, "consistency"), "layer")
+    for turn, (name, one) in enumerate(chosen.items()):
         for reference, line in (("chance", "dot"), ("ceiling", "dash")):
             shown.add_trace(
                 go.Scatter(
@@ -53,9 +55,10 @@ def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=340)
+    places = {words: {"scope": scope, "reference": "model"} for scope, words in SCOPES.items()}
+    segments(shown, companions(results, variable), names, places)
     for turn, (name, result) in enumerate(results.items()):
-        shift = (turn - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
-        x = [place + shift for place in range(len(SCOPES))]
+        x = [place + shift(names, name) for place in range(len(SCOPES))]
         ordered = result.sel(scope=list(SCOPES))
         for reference, symbol in REFERENCES.items():
             shown.add_trace(

@@ -7,9 +7,13 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import DASHED, DOTTED, companions, lines, segments, shift
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
 SCOPES = {"image": "among the image's patches", "other_images": "among other images, same place"}
+DASHES = {"same_image": DASHED, "other_image": DOTTED}
+"""Of an untrained network."""
+
 REFERENCES = {"shuffled": "line-ew-open", "ceiling": "triangle-down-open"}
 
 
@@ -19,15 +23,18 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
     quantities = [q for q in ("token", "cls", "mean") if any(q in r["quantity"].values for r in results.values())]
     colour = style.colours(names)
     shown = style.figure(height=360)
+    for pair, words in PAIRS.items():
+        chosen = {name: result.sel(centring=centring, pair=pair) for name, result in results.items()}
+        places = {quantity: {"quantity": quantity} for quantity in quantities}
+        segments(shown, companions(chosen, "alignment"), names, places, words=words, dash=DASHES[pair])
     for turn, (name, result) in enumerate(results.items()):
         here = [quantity for quantity in quantities if quantity in result["quantity"].values]
-        shift = (turn - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
         symbol = style.SYMBOLS[turn % len(style.SYMBOLS)]
         for pair, words in PAIRS.items():
             one = result.sel(centring=centring, pair=pair, quantity=here)
             shown.add_trace(
                 go.Scatter(
-                    x=[quantities.index(quantity) + shift for quantity in here],
+                    x=[quantities.index(quantity) + shift(names, name) for quantity in here],
                     y=one["alignment"].values,
                     error_y={"array": style.interval(one, "alignment"), "thickness": 1.5, "width": 4},
                     mode="markers",
@@ -51,9 +58,11 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=380)
+    results = {name: result for name, result in results.items() if quantity in result["quantity"].values}
+    for pair, words in PAIRS.items():
+        chosen = {name: result.sel(quantity=quantity, centring=centring, pair=pair) for name, result in results.items()}
+        lines(shown, companions(chosen, "alignment_by_overlap"), "overlap", words=words, dash=DASHES[pair])
     for turn, (name, result) in enumerate(results.items()):
-        if quantity not in result["quantity"].values:
-            continue
         for pair, words in PAIRS.items():
             one = result.sel(quantity=quantity, centring=centring, pair=pair)
             one = one.isel(overlap=np.isfinite(one["alignment_by_overlap"].values))
@@ -81,10 +90,10 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
     colour = style.colours(names)
     similarities = [str(value) for value in next(iter(results.values()))["similarity"].values]
     shown = style.figure(height=360)
-    for turn, (name, result) in enumerate(results.items()):
-        one = result.sel(scope=scope)
-        shift = (turn - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
-        x = [place + shift for place in range(len(similarities))]
+    chosen = {name: result.sel(scope=scope) for name, result in results.items()}
+    segments(shown, companions(chosen, variable), names, {one: {"similarity": one} for one in similarities})
+    for turn, (name, one) in enumerate(chosen.items()):
+        x = [place + shift(names, name) for place in range(len(similarities))]
         for reference, symbol in REFERENCES.items():
             shown.add_trace(
                 go.Scatter(

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import companions, rows, segments, shift
 
 PARTS = ("invariance", "local_consistency", "global_consistency", "offset")
 TITLES = {
@@ -20,28 +21,49 @@ COLLAPSE = "collapse"
 
 def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The masked loss of each run as a stack of its four parts, over the same stack of the best constant prediction."""
-    names = list(results)
-    shown = style.figure(height=130 + 70 * len(names), barmode="stack", bargap=0.35)
+    stacks = {
+        "term": {name: result["term"] for name, result in results.items()} | dict(rows(results, "term")),
+        COLLAPSE: {name: result[COLLAPSE] for name, result in results.items()},
+    }
+    shown = style.figure(height=130 + 70 * len(stacks["term"]), barmode="stack", bargap=0.35)
     for part in PARTS:
         for variable, opacity, hatch in (("term", 1.0, ""), (COLLAPSE, 0.55, "/")):
-            values = [float(result[variable].sel(part=part)) for result in results.values()]
             first = next(iter(results.values()))[variable]
             shown.add_trace(
                 go.Bar(
-                    y=names,
-                    x=values,
+                    y=list(stacks[variable]),
+                    x=[float(values.sel(part=part)) for values in stacks[variable].values()],
                     orientation="h",
                     name=TITLES[part],
                     offsetgroup=variable,
                     legendgroup=part,
                     showlegend=variable == "term",
-                    marker={"color": PART_COLOURS[part], "opacity": opacity, "pattern": {"shape": hatch}},
+                    marker={
+                        "color": PART_COLOURS[part],
+                        "opacity": [opacity if name in results else 0.55 for name in stacks[variable]],
+                        "pattern": {"shape": hatch},
+                    },
                     hovertemplate=f"%{{y}}, {part.replace('_', ' ')}: %{{x:.4g}}<extra>{first.attrs['long_name']}</extra>",
                 )
             )
     loss = next(iter(results.values()))["loss"]
     shown.update_xaxes(title=style.axis_title(loss), rangemode="tozero")
+    totals = {variable: {name: float(one.sum()) for name, one in stack.items()} for variable, stack in stacks.items()}
+    level = max(*(totals["term"][name] for name in results), *totals[COLLAPSE].values())
+    _end(shown, level, {name: totals["term"][name] for name in stacks["term"] if name not in results})
     return shown.update_yaxes(autorange="reversed")
+
+
+def _end(shown: go.Figure, level: float, baselines: Mapping[str | float, float]) -> go.Figure:
+    """The axis ends at twice the level of runs and collapse: baselines that lie beyond must not press the runs together. What
+    goes beyond is told in numbers, at its height."""
+    if max(baselines.values(), default=0.0) > 2 * level:
+        # no fixed range: along the steps of a run all figures share one (app.figures.limits)
+        shown.update_xaxes(autorangeoptions={"maxallowed": 2 * level})
+    for height, value in baselines.items():
+        if value > 2 * level:
+            shown.add_annotation(x=1, xref="paper", y=height, text=f"{value:.3g} →", xanchor="right", showarrow=False)
+    return shown
 
 
 def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
@@ -49,10 +71,20 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     names = list(results)
     shown = style.figure(height=150 + 4 * (26 + 16 * len(names)))
     colour = style.colours(names)
+    places = {TITLES[part]: {"part": part} for part in PARTS}
+    beside = companions(results, "term")
+    segments(shown, beside, names, places, upright=True)
+    _end(
+        shown,
+        max(float(result[variable].max()) for result in results.values() for variable in ("term", COLLAPSE)),
+        {
+            place: max((float(one.values.sel(part=part)) for one in beside), default=0.0)
+            for place, part in enumerate(PARTS)
+        },
+    )
     for place, (name, result) in enumerate(results.items()):
         label = [TITLES[part] for part in PARTS]
-        spread = (place - (len(names) - 1) / 2) * 0.7 / max(len(names), 1)
-        heights = [row + spread for row in range(len(PARTS))]
+        heights = [row + shift(names, name) for row in range(len(PARTS))]
         ordered = result.sel(part=list(PARTS))
         shown.add_trace(
             go.Scatter(
@@ -103,17 +135,16 @@ def picture_maps(result: xr.Dataset, first: int = 0, count: int = 4) -> go.Figur
 def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the image."""
     sources = {"mask": style.ORANGE, "patch": style.BLUE, "image": style.GREEN}
-    names = list(results)
-    shown = style.figure(height=130 + 40 * len(names), barmode="stack", bargap=0.35)
+    shares = {name: result["token_share"] for name, result in results.items()} | dict(rows(results, "token_share"))
+    shown = style.figure(height=130 + 40 * len(shares), barmode="stack", bargap=0.35)
     for source, colour in sources.items():
-        values = [float(result["token_share"].sel(source=source)) for result in results.values()]
         shown.add_trace(
             go.Bar(
-                y=names,
-                x=values,
+                y=list(shares),
+                x=[float(values.sel(source=source)) for values in shares.values()],
                 orientation="h",
                 name=source,
-                marker_color=colour,
+                marker={"color": colour, "opacity": [1.0 if name in results else 0.55 for name in shares]},
                 hovertemplate="%{y}, " + source + ": %{x:.1%}<extra></extra>",
             )
         )
@@ -127,18 +158,20 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=300, barmode="group")
+    quantities = [str(quantity) for quantity in next(iter(results.values()))["quantity"].values]
     for place, (name, result) in enumerate(results.items()):
-        share = result["position_share"]
+        share = result["position_share"].sel(quantity=quantities)
         shown.add_trace(
             go.Bar(
-                x=[str(quantity) for quantity in share["quantity"].values],
+                x=list(range(len(quantities))),
                 y=share.values,
+                customdata=quantities,
                 name=name,
                 marker={"color": colour[name], "pattern": {"shape": style.HATCHES[place // len(style.PALETTE) % 6]}},
-                hovertemplate="%{x}: %{y:.1%}<extra>" + name + "</extra>",
+                hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
             )
         )
+    segments(shown, companions(results, "position_share"), names, {one: {"quantity": one} for one in quantities})
     share = next(iter(results.values()))["position_share"]
-    return shown.update_yaxes(title="variance explained by place", range=[0, 1], tickformat=".0%").update_xaxes(
-        title=style.axis_title(share)
-    )
+    shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
+    return shown.update_yaxes(title="variance explained by place", range=[0, 1], tickformat=".0%")

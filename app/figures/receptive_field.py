@@ -7,6 +7,10 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import DASH_DOTTED, DASHED, DOTTED, companions, lines
+
+UNTRAINED = (DASHED, DASH_DOTTED, DOTTED)
+"""Dashes of an untrained network, by strategy."""
 
 
 def radius_by_ratio(results: Mapping[str, xr.Dataset], target: str, mass: float) -> go.Figure:
@@ -26,12 +30,14 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
     # a legend of many runs and strategies stands above the plot, not on it
     rows = sum(len(set(result["strategy"].values.tolist()) - {"none"}) for result in results.values()) // 3
     shown = style.figure(height=360 + 20 * rows, margin={"l": 60, "r": 20, "t": 44 + 20 * rows, "b": 50})
-    for place, (name, result) in enumerate(results.items()):
-        one = result.sel(target=target, mass=mass)
-        strategies = [kind for kind in dict.fromkeys(one["strategy"].values.tolist()) if kind != "none"]
-        for turn, strategy in enumerate(strategies):
-            # the full image is every strategy's start
-            here = one.isel(view=np.isin(one["strategy"].values, ["none", strategy])).sortby("ratio")
+    chosen = {name: result.sel(target=target, mass=mass) for name, result in results.items()}
+    kinds = list(dict.fromkeys(kind for one in chosen.values() for kind in _strategies(one)))
+    for turn, strategy in enumerate(kinds):
+        having = {name: _of(one, strategy) for name, one in chosen.items() if strategy in _strategies(one)}
+        lines(shown, companions(having, variable), "ratio", words=strategy, dash=UNTRAINED[turn % len(UNTRAINED)])
+    for place, (name, one) in enumerate(chosen.items()):
+        for turn, strategy in enumerate(_strategies(one)):
+            here = _of(one, strategy)
             label = f"{name}, {strategy}"
             shown.add_trace(
                 go.Scatter(
@@ -50,13 +56,23 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
     return shown.update_yaxes(title=style.axis_title(first))
 
 
+def _strategies(result: xr.Dataset) -> list[str]:
+    return [kind for kind in dict.fromkeys(result["strategy"].values.tolist()) if kind != "none"]
+
+
+def _of(result: xr.Dataset, strategy: str) -> xr.Dataset:
+    """Views under one strategy by rising ratio; the full image is every strategy's start."""
+    return result.isel(view=np.isin(result["strategy"].values, ["none", strategy])).sortby("ratio")
+
+
 def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure:
     """Radius of the centre token after each block, on full images, with 95 % intervals."""
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=360)
-    for place, (name, result) in enumerate(results.items()):
-        one = result.sel(mass=mass)
+    chosen = {name: result.sel(mass=mass) for name, result in results.items()}
+    lines(shown, companions(chosen, "depth_image_radius"), "layer")
+    for place, (name, one) in enumerate(chosen.items()):
         shown.add_trace(
             go.Scatter(
                 x=one["layer"].values,

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import companions, segments
 
 HIDDEN_GREY = 128
 LEAKY = "LEAKY: true patch statistics"
@@ -59,6 +60,8 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Mean error over hidden patches with its 95 % interval, beside two predictions that need no learning."""
     names = list(results)
     shown = style.figure(height=140 + 54 * len(names))
+    for place, (name, result) in enumerate(results.items()):
+        segments(shown, companions({name: result}, "error"), [name], {name: {}}, first=place, upright=True)
     marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
              "error_constant": ("line-ns-open", style.GREY)}  # fmt: skip
     for variable, label in ERRORS.items():
@@ -66,7 +69,8 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
         shown.add_trace(
             go.Scatter(
                 x=[float(result[variable]) for result in results.values()],
-                y=names,
+                y=list(range(len(names))),
+                customdata=names,
                 error_x={"array": [float(style.interval(result, variable)) for result in results.values()], "width": 4},
                 mode="markers",
                 name=label,
@@ -76,11 +80,11 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                     "size": 11 if variable == "error" else 18,
                     "line": {"width": 0 if variable == "error" else 3},
                 },
-                hovertemplate="%{y}: %{x:.4g}<extra>" + label + "</extra>",
+                hovertemplate="%{customdata}: %{x:.4g}<extra>" + label + "</extra>",
             )
         )
     shown.update_xaxes(title=style.axis_title(next(iter(results.values()))["error"]), rangemode="tozero")
-    return shown.update_yaxes(autorange="reversed", type="category")
+    return shown.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
 
 
 def error_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:

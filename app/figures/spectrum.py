@@ -1,12 +1,13 @@
 """Pictures of the spectrum probe: rank-like numbers by feature and view, and the spectra that they come from."""
 
 from collections.abc import Mapping
-from itertools import product
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from app.figures.companions import companions, lines, segments, shift
 
 NUMBERS = (
     "effective_rank",
@@ -22,16 +23,20 @@ NUMBERS = (
 
 def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     """One number of every feature and view, with 95 % intervals; a colour and symbol a run."""
-    places = [f"{feature}, {view}" for feature in features(results) for view in ("full", "masked")]
-    shown = _dots(results, variable, ("feature", "view"), places)
+    places = {
+        f"{feature}, {view}": {"feature": feature, "view": view}
+        for feature in features(results)
+        for view in ("full", "masked")
+    }
+    shown = _dots(results, variable, places)
     first = next(iter(results.values()))[variable]
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12})
 
 
 def lidar(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """LiDAR rank of pooled vectors, with 95 % intervals."""
-    pooled = [feature for feature in features(results) if feature != "token"]
-    shown = _dots(results, "lidar", ("feature",), pooled)
+    pooled = {feature: {"feature": feature} for feature in features(results) if feature != "token"}
+    shown = _dots(results, "lidar", pooled)
     first = next(iter(results.values()))["lidar"]
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")
 
@@ -41,10 +46,14 @@ def spectra(results: Mapping[str, xr.Dataset], variable: str, feature: str, view
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=400)
-    for name, result in results.items():
-        if feature not in result["feature"].values:
-            continue
-        values = result[variable].sel(feature=feature, view=view)
+    here = {
+        name: result.sel(feature=feature, view=view)
+        for name, result in results.items()
+        if feature in result["feature"].values
+    }
+    lines(shown, companions(here, variable), "rank")
+    for name, result in here.items():
+        values = result[variable]
         values = values.where(values > 0, drop=True)
         shown.add_trace(
             go.Scatter(
@@ -68,27 +77,32 @@ def features(results: Mapping[str, xr.Dataset]) -> list[str]:
     return [name for name in ("cls", "mean", "token") if any(name in r["feature"].values for r in results.values())]
 
 
-def _dots(results: Mapping[str, xr.Dataset], variable: str, dims: tuple[str, ...], places: list[str]) -> go.Figure:
+def _dots(results: Mapping[str, xr.Dataset], variable: str, places: Mapping[str, Mapping[str, str]]) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=360)
+    segments(shown, companions(results, variable), names, places)
     for turn, (name, result) in enumerate(results.items()):
-        labels = product(*(result[dim].values.tolist() for dim in dims))
-        found = {", ".join(label): at for at, label in enumerate(labels)}
-        here = [found[place] for place in places if place in found]
-        values, half = result[variable].values.reshape(-1), style.interval(result, variable).reshape(-1)
-        # runs stand side by side within a category, so that intervals do not cover each other
-        shift = (turn - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
+        here = {
+            place: at
+            for at, (place, labels) in enumerate(places.items())
+            if all(label in result[dim].values for dim, label in labels.items())
+        }
+        values, half = result[variable], result[variable].copy(data=style.interval(result, variable))
         shown.add_trace(
             go.Scatter(
-                x=[places.index(place) + shift for place in places if place in found],
-                y=values[here],
-                error_y={"array": half[here], "thickness": 1.5, "width": 4},
+                x=[at + shift(names, name) for at in here.values()],
+                y=np.array([float(values.sel(places[place])) for place in here]),
+                error_y={
+                    "array": np.array([float(half.sel(places[place])) for place in here]),
+                    "thickness": 1.5,
+                    "width": 4,
+                },
                 mode="markers",
                 name=name,
                 marker={"color": colour[name], "size": 10, "symbol": style.SYMBOLS[turn % len(style.SYMBOLS)]},
-                customdata=[place for place in places if place in found],
+                customdata=list(here),
                 hovertemplate="%{customdata}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
-    return shown.update_xaxes(tickvals=list(range(len(places))), ticktext=places, range=[-0.5, len(places) - 0.5])
+    return shown.update_xaxes(tickvals=list(range(len(places))), ticktext=list(places), range=[-0.5, len(places) - 0.5])

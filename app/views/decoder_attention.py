@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from app.figures import decoder_attention as figures
 from app.figures.attention import by_layer
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 
@@ -12,17 +13,20 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     yield Shown(
         "How much of attention is place alone",
         "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it. Solid: the same masks "
-        "for all images, so images vary. Dashed: one image at a time, so masks vary.",
+        "for all images, so images vary. Dashed: one image at a time, so masks vary."
+        + says(results, "positional_share_over_images_pooled", "Lines without marks"),
         figures.positional_share(results),
     )
     yield Shown(
         "How far hidden patches look",
-        "Attention-weighted distance, class token left out. Dots are heads, the line their mean, grey uniform attention.",
+        "Attention-weighted distance, class token left out. Dots are heads, the line their mean; dotted: uniform attention."
+        + says(results, "distance"),
         by_layer(results, "distance", "distance_uniform"),
     )
     yield Shown(
         "How widely hidden patches look",
-        "Entropy of attention rows: near the grey line a head looks everywhere alike, near zero at a single token.",
+        "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token."
+        + says(results, "entropy"),
         by_layer(results, "entropy", "entropy_uniform"),
     )
     name = choose("attention of", list(results))
@@ -30,7 +34,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     yield Shown(
         f"Where hidden patches look: {name}",
         "Attention to itself, to visible and to other hidden patches and to the class token, mean over heads, hidden patches "
-        "and images; below, what uniform attention would give.",
+        "and images; below, what uniform attention would give." + says({name: result}, "mass", "Pale rows below"),
         figures.masses(result),
     )
     if "attention_map" in result:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from app.figures import embedding_consistency as figures
 from app.figures import style
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 MEASURES = {
@@ -23,7 +24,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         yield Shown(
             f"Tokens against patches, {words}: {measure}",
             f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
-            "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding.",
+            "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding."
+            + says(results, "consistency", "Long dashes"),
             figures.consistency(results, scope, measure),
         )
     predicting = {
@@ -35,7 +37,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
                 f"{title}{unit}",
                 "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true patches "
                 "of random images, the mean patch, and the patches themselves (0). All together are the same distribution in "
-                "any order, so there the first has no Wasserstein distance.",
+                "any order, so there the first has no Wasserstein distance." + says(group, variable),
                 figures.distances(group, variable),
             )
     name = choose("points of", list(results))

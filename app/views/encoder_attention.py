@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 
 from app.figures import encoder_attention as figures
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 WORDS = {
     "distance": (
         "How far heads look",
-        "Attention-weighted distance between patches, class token left out. Dots are heads, the line their mean; grey: what "
+        "Attention-weighted distance between patches, class token left out. Dots are heads, the line their mean; dotted: what "
         "uniform attention over the same tokens scores.",
     ),
     "entropy": (
         "How widely heads look",
-        "Entropy of attention rows: near the grey line a head looks everywhere alike, near zero at a single token.",
+        "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token.",
     ),
     "mutual_information": (
         "How much the query decides",
@@ -36,7 +37,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     view = choose("view", ["full", "masked"])
     images = "whole images" if view == "full" else "masked images"
     for variable, (title, caption) in WORDS.items():
-        yield Shown(f"{title}: {images}", caption, figures.measure(results, variable, view))
+        yield Shown(f"{title}: {images}", caption + says(results, variable), figures.measure(results, variable, view))
 
 
 PAGE = ProbePage(
@@ -44,7 +45,7 @@ PAGE = ProbePage(
     says="Heads that look near, narrowly and each differently work on local detail; heads that look everywhere alike carry "
     "what the whole image shares. "
     "The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) and Xie et al. (2205.13543); "
-    "distances are in patches, and masked images have fewer tokens, so compare with the grey line of their own view.",
+    "distances are in patches, and masked images have fewer tokens, so compare with the dotted line of their own view.",
     shown=shown,
     terms=("attention distance", "attention entropy", "mutual information", "head divergence", "patch"),
 )

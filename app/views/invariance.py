@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.figures import invariance as figures
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 
@@ -19,7 +20,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         f"Alignment under two masks, {centring}",
         about
         + "Filled: the same patch, or the same image, under two masks. Open: the same patch of another image, or another "
-        "image. What lies between is what the features say of the image.",
+        "image. What lies between is what the features say of the image."
+        + says(results, "alignment", "Lines, dashed and dotted alike"),
         figures.alignment(results, centring),
     )
     quantity = choose("vectors", ["token", "cls", "mean"])
@@ -28,7 +30,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         yield Shown(
             f"Alignment by overlap of the visible patches: {quantity}, {centring}",
             "Two masks that show the same patches make the same features; the slope says how much of the alignment is shared "
-            "input. Dotted: another image. Bins without a pair are left out.",
+            "input. Dotted: another image. Bins without a pair are left out."
+            + says(having, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
             figures.by_overlap(having, quantity, centring),
         )
     predicting = {name: result for name, result in results.items() if not bool(result["retrieval"].isnull().all())}
@@ -38,7 +41,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         yield Shown(
             f"Retrieval {words}",
             "Share of hidden patches whose prediction is most like their own target (identical patches share the credit). "
-            "Dotted line: chance. Bar: with the targets of another image. Triangle: the ceiling, targets as predictions.",
+            "Dotted line: chance. Bar: with the targets of another image. Triangle: the ceiling, targets as predictions."
+            + says(predicting, "retrieval"),
             figures.retrieval(predicting, "retrieval", scope),
         )
     for scope, words in figures.SCOPES.items():

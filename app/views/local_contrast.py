@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from app.figures import local_contrast as figures
 from app.figures import style
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 
@@ -13,24 +14,27 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         yield Shown(
             f"What the loss is made of{unit}",
             "Solid: the masked loss of the run, split exactly into four parts. Hatched: the same parts for the best constant "
-            "prediction, the level of full collapse; a model that predicts nothing but one patch ends there.",
+            "prediction, the level of full collapse; a model that predicts nothing but one patch ends there."
+            + says(group, "term", "Pale"),
             figures.terms(group),
         )
         yield Shown(
             f"Each part against its collapse level{unit}",
             "Dots with 95 % intervals over images; a grey bar marks the part's collapse level. Left of its bar a run has "
-            "learned something in this part; invariance and offset are zero at collapse, so any distance there is a cost.",
+            "learned something in this part; invariance and offset are zero at collapse, so any distance there is a cost."
+            + says(group, "term"),
             figures.terms_with_errors(group),
         )
     yield Shown(
         "What makes encoder tokens differ",
         "Shares of the tokens' variance: from the mask (the same patch seen under other masks), from the patch within its "
-        "image, from the image.",
+        "image, from the image." + says(results, "token_share", "Pale"),
         figures.token_share(results),
     )
     yield Shown(
         "What place alone explains",
-        "Share of the variance that a mean per place on the grid explains, without looking at the image.",
+        "Share of the variance that a mean per place on the grid explains, without looking at the image."
+        + says(results, "position_share"),
         figures.position_share(results),
     )
     name = choose("maps of", list(results))

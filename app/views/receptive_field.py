@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.figures import receptive_field as figures
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 TARGETS = {"token": "the centre's token", "prediction": "the centre's reconstruction"}
@@ -21,19 +22,20 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
                 f"Radius against masking: {words}",
                 f"The smallest disc around the centre that holds {mass:.0%} of an image's gradient, mean over images with 95 % "
                 "intervals. Masks keep the centre "
-                + ("visible." if target == "token" else "hidden; there is no prediction of a full image."),
+                + ("visible." if target == "token" else "hidden; there is no prediction of a full image.")
+                + says(having, "image_radius", "Lines without marks"),
                 figures.radius_by_ratio(having, target, mass),
             )
     yield Shown(
         "Radius against depth",
-        "The same for the centre's token after each block, on full images.",
+        "The same for the centre's token after each block, on full images." + says(results, "depth_image_radius"),
         figures.radius_by_depth(results, mass),
     )
     form = choose("form", ["raw", "log"])
     yield Shown(
         f"Area ratio against masking, {form} form",
         f"Share of the image in the smallest centred square that holds {mass:.0%} of the mean map (RepLKNet's measure; its log "
-        "form flattens peaks and so enlarges areas).",
+        "form flattens peaks and so enlarges areas)." + says(results, "area_ratio", "Lines without marks"),
         figures.area_by_ratio(results, "token", mass, form),
     )
     name = choose("fields of", list(results))

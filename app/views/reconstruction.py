@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from app.figures import reconstruction as figures
 from app.figures import style
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 
@@ -13,7 +14,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         yield Shown(
             f"Error of hidden patches{unit}",
             "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, and the best "
-            "constant patch, which is the level of full collapse. Only runs with the same targets share an axis.",
+            "constant patch, which is the level of full collapse. Only runs with the same targets share an axis."
+            + says(group, "error"),
             figures.errors(group),
         )
     pictures = {name: result for name, result in results.items() if "original" in result}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.figures import spectrum as figures
+from app.figures.companions import says
 from app.views.page import Choose, ProbePage, Results, Shown
 
 TITLES = {
@@ -25,13 +26,13 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     yield Shown(
         TITLES[number],
         "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
-        f"(jackknife). Convention: {' / '.join(conventions)}.",
+        f"(jackknife). Convention: {' / '.join(conventions)}." + says(results, number),
         figures.numbers(results, number),
     )
     yield Shown(
         "LiDAR rank",
         "How many directions tell images apart, once the directions in which masks move an image are scaled down; the views "
-        "are masks of one image. At most the number of images less one.",
+        "are masks of one image. At most the number of images less one." + says(results, "lidar"),
         figures.lidar(results),
     )
     feature = choose("feature", figures.features(results))
@@ -39,12 +40,12 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     yield Shown(
         f"Singular values: {feature}, {view}",
         "Of the vectors as they are (uncentred, unless the probe was told to centre), over the root of their number. A cliff is "
-        "dimensional collapse; so is a first value that stands alone.",
+        "dimensional collapse; so is a first value that stands alone." + says(results, "singular_value"),
         figures.spectra(results, "singular_value", feature, view),
     )
     yield Shown(
         f"Shares of the variance: {feature}, {view}",
-        "Eigenvalues of the centred covariance, scaled to sum 1.",
+        "Eigenvalues of the centred covariance, scaled to sum 1." + says(results, "variance_share"),
         figures.spectra(results, "variance_share", feature, view),
     )
 

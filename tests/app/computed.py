@@ -59,3 +59,19 @@ def _compute(name: str, normalised: bool) -> xr.Dataset:
 def result(name: str, *, normalised: bool = False) -> xr.Dataset:
     """What the probe says of a tiny model, with the made-up runs' attributes."""
     return _compute(name, normalised).copy().assign_attrs({**ATTRS, "probe": name})
+
+
+BESIDE = {
+    "local_contrast": {"num_masks": 2},
+    "spectrum": {"num_masks": 2},
+    "receptive_field": {"masks": ("random",), "ratios": (0.5,)},
+    "embedding_consistency": {"num_neighbours": 3, "num_masks": 0, "num_directions": 8},
+}
+
+
+@cache
+def with_companions(name: str, seed: int = 0) -> xr.Dataset:
+    """A real result of a tiny model on four images, with its baselines; another seed is another model and other baselines."""
+    torch.manual_seed(seed)
+    model = tiny_mae(decoder_depth=1)
+    return parse(probe_class(name), BESIDE.get(name, {}))(model, some_images(4), torch.Generator().manual_seed(seed))

@@ -6,6 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 from streamlit.testing.v1 import AppTest
 
+from app.figures.companions import LABELS
+
 ONE_PAGE = """
 from app import main, picks
 from app.views import PAGES
@@ -42,3 +44,8 @@ def figures(app: AppTest) -> list[dict]:
 def traces(figure: go.Figure) -> list[Any]:
     """As anything, because plotly's own types know no traces."""
     return list(figure.data)
+
+
+def own(figure: go.Figure) -> list[Any]:
+    """Traces but for the baselines that stand beside the runs (`app.figures.companions`)."""
+    return [trace for trace in traces(figure) if not str(trace.name).startswith(tuple(LABELS.values()))]

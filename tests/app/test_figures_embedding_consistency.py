@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from pages import traces
+from pages import own, traces
 
 from app.figures import embedding_consistency as figures
 from app.views.embedding_consistency import PAGE
@@ -27,17 +27,17 @@ def whole() -> xr.Dataset:
 
 def test_consistency_stands_between_chance_and_ceiling(whole: xr.Dataset) -> None:
     shown = figures.consistency({"a": whole, "b": whole}, "within", "cka")
-    names = [trace.name for trace in traces(shown) if trace.showlegend is not False]
+    names = [trace.name for trace in own(shown) if trace.showlegend is not False]
     assert names == ["chance", "ceiling", "a", "b"]
-    own = next(trace for trace in traces(shown) if trace.name == "a")
-    np.testing.assert_allclose(own.y, whole["consistency"].sel(scope="within", measure="cka"))
-    assert own.x.tolist() == [0, 1, 2]
+    line = next(trace for trace in traces(shown) if trace.name == "a")
+    np.testing.assert_allclose(line.y, whole["consistency"].sel(scope="within", measure="cka"))
+    assert line.x.tolist() == [0, 1, 2]
     assert shown.layout.xaxis.title.text == "encoder block (0: embedding)"
 
 
 def test_distances_have_their_unit_and_references(whole: xr.Dataset) -> None:
     shown = figures.distances({"a": whole}, "sliced_wasserstein")
-    assert [trace.name for trace in traces(shown)] == ["shuffled", "constant", "itself", "a"]
+    assert [trace.name for trace in own(shown)] == ["shuffled", "constant", "itself", "a"]
     assert shown.layout.yaxis.title.text.endswith("[input units]")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from pages import traces
+from pages import own, traces
 
 from app.figures import invariance as figures
 from app.views.invariance import PAGE
@@ -33,14 +33,14 @@ def without_prediction(data: xr.Dataset) -> xr.Dataset:
 
 
 def test_alignment_sets_the_same_image_beside_another(whole: xr.Dataset) -> None:
-    same, other = traces(figures.alignment({"a": whole}, "raw"))
+    same, other = own(figures.alignment({"a": whole}, "raw"))
     np.testing.assert_allclose(same.y, whole["alignment"].sel(pair="same_image", centring="raw"))
     np.testing.assert_allclose(other.y, whole["alignment"].sel(pair="other_image", centring="raw"))
     assert (same.marker.symbol, other.marker.symbol) == ("circle", "circle-open")
 
 
 def test_bins_without_a_pair_are_left_out(whole: xr.Dataset) -> None:
-    same, other = traces(figures.by_overlap({"a": whole}, "token", "centred"))
+    same, other = own(figures.by_overlap({"a": whole}, "token", "centred"))
     here = whole.sel(quantity="token", pair="same_image")
     assert same.x.tolist() == here["overlap"].values[here["num_pairs"].values > 0].tolist()
     assert len(same.x) < here.sizes["overlap"]
@@ -49,7 +49,7 @@ def test_bins_without_a_pair_are_left_out(whole: xr.Dataset) -> None:
 
 def test_retrieval_has_its_references_and_chance(whole: xr.Dataset) -> None:
     shown = figures.retrieval({"a": whole, "b": whole}, "retrieval", "image")
-    names = [trace.name for trace in traces(shown) if trace.showlegend is not False]
+    names = [trace.name for trace in own(shown) if trace.showlegend is not False]
     assert names == ["shuffled", "ceiling", "a", "b"]
     (line,) = shown.layout.shapes
     assert line.y0 == pytest.approx(1 / 24)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from pages import traces
+from pages import own, traces
 
 from app.figures import spectrum as figures
 from app.views.page import take_first
@@ -28,7 +28,7 @@ def whole() -> xr.Dataset:
 def test_numbers_stand_at_their_feature_and_view(whole: xr.Dataset) -> None:
     without = whole.sel(feature=["mean", "token"])
     shown = figures.numbers({"a": whole, "b": without}, "rankme")
-    first, second = traces(shown)
+    first, second = own(shown)
     assert first.y.tolist() == whole["rankme"].values.reshape(-1).tolist()
     np.testing.assert_allclose(first.error_y.array, 1.96 * whole["rankme_sem"].values.reshape(-1))
     assert list(second.customdata) == ["mean, full", "mean, masked", "token, full", "token, masked"]
@@ -38,13 +38,13 @@ def test_numbers_stand_at_their_feature_and_view(whole: xr.Dataset) -> None:
 
 
 def test_lidar_is_of_pooled_vectors(whole: xr.Dataset) -> None:
-    (trace,) = traces(figures.lidar({"a": whole}))
+    (trace,) = own(figures.lidar({"a": whole}))
     assert list(trace.customdata) == ["cls", "mean"]
     assert np.isfinite(trace.y).all()
 
 
 def test_a_spectrum_s_zeros_are_left_out_of_a_logarithmic_axis(whole: xr.Dataset) -> None:
-    (trace,) = traces(figures.spectra({"a": whole}, "variance_share", "cls", "full"))
+    (trace,) = own(figures.spectra({"a": whole}, "variance_share", "cls", "full"))
     # 6 vectors vary along 5 directions of 16
     assert trace.x.tolist() == [1, 2, 3, 4, 5]
     assert sum(trace.y) == pytest.approx(1, abs=1e-5)

@@ -125,7 +125,9 @@ USUAL = {
 """What is never defined for these models and images."""
 
 PREDICTS = ("reconstruction", "local_contrast", "decoder_attention", "fidelity", "bounds")
-NO_DECODER = dict.fromkeys(PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone")
+NO_DECODER: dict[str, str] = dict.fromkeys(
+    PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone"
+)
 NO_PREDICTION = {
     "invariance": {"retrieval", "retrieval_shuffled", "retrieval_ceiling", "info_nce", "info_nce_shuffled", "info_nce_ceiling"},
     "embedding_consistency": {"gram_gap"},
