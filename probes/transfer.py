@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.models import Feature, MaskedImageModel
-from lcmae.shapes import Float, Int
+from lcmae.shapes import Bool, Float, Int
 from probes.base import Batch, Images, Probe, ProbeError, by_groups, variable, with_sem
 from probes.corruptions import PARAMETERS, SEVERITIES, corrupt
 from probes.finetune import Classifier, finetune
@@ -64,7 +64,8 @@ class Transfer(Probe):
     """Temperature of kNN's weights, exp(cosine / temperature)."""
 
     rates: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
-    """Learning rates that the linear probe chooses from, per 256 images of a batch."""
+    """Learning rates that the linear probe chooses from, per 256 images of a batch; `rate_at_edge` tells where the first or last is
+    best."""
 
     epochs: int = Field(default=90, ge=1)
     """Epochs of the linear probe."""
@@ -298,6 +299,11 @@ class _Transfer:
                 "feature", by_seed.std(0, correction=1 if len(by_seed) > 1 else 0), "linear probe: deviation over seeds"
             ),
             "learning_rate": variable("representation", torch.cat(rates), "rate that held-out training images chose"),
+            "rate_at_edge": variable(
+                "representation",
+                torch.cat([at_edge(rate, self.probe.rates) for rate in rates]).long(),
+                "whether that rate is the smallest or largest one tried (1: yes)",
+            ),
             "confusion": variable(
                 ("judge", "tested", "true", "predicted"), confusion, "images by true and predicted class", "images"
             ),
@@ -329,6 +335,8 @@ class _Transfer:
         attributes = {
             "num_train_images": self.num_train,
             "num_corrupted": len(self.sample),
+            "num_classes": self.num_classes,
+            "num_classes_tested": int((confusion[0, 0].sum(1) > 0).sum()),
             "protocol": "frozen features of unmasked images; linear: batch norm without affine + linear, SGD (linear_probe.py)",
             "interval": "95 %, Wilson, over test images; standard errors are binomial",
             "corruptions": "lcmae's own parameters (corruptions.py), not CIFAR-10-C's",
@@ -353,6 +361,11 @@ class _Transfer:
                 dims[:2], self.spoiled_mean, "corrupted_accuracy", "accuracy, mean over corruptions and severities"
             ),
         }
+
+
+def at_edge(rate: Float[Tensor, " f"], rates: tuple[float, ...]) -> Bool[Tensor, " f"]:
+    """Whether a better rate may lie beyond the ones that were tried; of a single one nothing is known."""
+    return torch.isin(rate, torch.tensor([rates[0], rates[-1]] if len(rates) > 1 else []))
 
 
 def small_pixels(pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 b p"]:

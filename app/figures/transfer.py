@@ -75,6 +75,21 @@ def confusion(result: xr.Dataset, judge: str, tested: str) -> go.Figure:
     )
 
 
+def at_edge(results: Mapping[str, xr.Dataset]) -> str:
+    """For the end of a caption: whose linear probe is best at the edge of the rates tried; nothing where none is, or none knows."""
+    found = []
+    for name, result in results.items():
+        if "rate_at_edge" in result and bool(result["rate_at_edge"].any()):
+            rates = result["learning_rate"].where(result["rate_at_edge"] == 1, drop=True)
+            words = [
+                f"{one} ({rate:g})" for one, rate in zip(rates["representation"].values, rates.values, strict=True)
+            ]
+            found.append(f"{name}: {', '.join(words)}")
+    if not found:
+        return ""
+    return f" Best at the edge of the learning rates tried, so a better one may lie beyond: {'; '.join(found)}."
+
+
 def severities(results: Sequence[xr.Dataset]) -> list[int]:
     """Severities that any of the results has, the middle one first."""
     found = sorted({int(level) for result in results if "severity" in result for level in result["severity"].values})

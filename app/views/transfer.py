@@ -13,7 +13,8 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     yield Shown(
         "Accuracy of frozen features",
         "Features of unmasked test images after the last norm, judged by what was learned from the other split (images: "
-        f"{trained_on}); Wilson's 95 % intervals. An untrained network and raw pixels are the level to beat.",
+        f"{trained_on}); Wilson's 95 % intervals. An untrained network and raw pixels are the level to beat."
+        + (figures.at_edge(results) if judge == "linear" else ""),
         figures.accuracies(results, judge),
     )
     layered = {name: result for name, result in results.items() if "layer_accuracy" in result}

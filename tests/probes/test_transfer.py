@@ -23,7 +23,7 @@ from probes.images import open_view
 from probes.judges import Bank, Opinions, wilson
 from probes.registry import probe_class
 from probes.store import load_result, save_result
-from probes.transfer import Transfer, small_pixels
+from probes.transfer import Transfer, at_edge, small_pixels
 from probes.untrained import untrained
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
@@ -243,6 +243,28 @@ def test_labels_that_say_nothing_give_chance(mae: MAE, rng: torch.Generator) -> 
     # 80 coins: five deviations
     assert (abs(found.accuracy - 0.5) < 5 * 0.5 / math.sqrt(80)).all()
     assert "corruption_accuracy" not in found
+
+
+def test_a_rate_at_the_edge_of_the_grid_is_told(mae: MAE, rng: torch.Generator) -> None:
+    chosen = torch.tensor([0.01, 0.1, 10.0])
+    assert at_edge(chosen, (0.01, 0.1, 1.0, 10.0)).tolist() == [True, False, True]
+    assert not at_edge(chosen[:1], (0.01,)).any()
+    # at a rate of nothing no head learns, so the other is chosen, which is the last
+    probe = SMALL.model_copy(update={"rates": (1e-9, 0.1), "corruptions": (), "untrained": False, "each_layer": False})
+    found = probe(mae, task(10, rng), rng)
+    assert found["rate_at_edge"].values.tolist() == [1, 1, 1]
+    between = probe.model_copy(update={"rates": (1e-9, 0.1, 1e30)})(mae, task(10, rng), rng)
+    assert between["rate_at_edge"].sel(representation="pixels") == 0
+    assert float(between["learning_rate"].sel(representation="pixels")) == pytest.approx(0.1)
+
+
+def test_classes_among_the_images_under_test_are_counted(mae: MAE, rng: torch.Generator) -> None:
+    images = task(10, rng)
+    assert images.labels is not None
+    one_class = Labelled(images.images[images.labels == 1], torch.ones(5, dtype=torch.long), images.train)
+    for data, count in ((images, 2), (one_class, 1)):
+        found = SMALL.model_copy(update={"corruptions": ()})(mae, data, rng)
+        assert (found.attrs["num_classes"], found.attrs["num_classes_tested"]) == (2, count)
 
 
 def test_batches_change_nothing(mae: MAE, rng: torch.Generator) -> None:
