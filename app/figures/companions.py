@@ -74,20 +74,42 @@ def says(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> st
     kinds = [kind for kind, some in having.items() if some]
     if not kinds:
         return ""
-    text = "; ".join(MEANS[kind] if look else f"{LOOKS[kind]}: {MEANS[kind]}" for kind in kinds)
-    text = f"{look}: {text}" if look else text[0].upper() + text[1:]
     counts = sorted({int(one.attrs[f"{kind}_images"]) for kind in kinds for one in having[kind]})
-    return f" {text}; of the first {' or '.join(map(str, counts))} images."
+    return f" {legend(kinds, look)}; of the first {' or '.join(map(str, counts))} images."
+
+
+def legend(kinds: Sequence[str], look: str = "") -> str:
+    """What the lines of some baselines are, in words."""
+    text = "; ".join(MEANS[kind] if look else f"{LOOKS[kind]}: {MEANS[kind]}" for kind in kinds)
+    return f"{look}: {text}" if look else text[0].upper() + text[1:]
+
+
+def told_apart(result: xr.Dataset) -> dict[str, tuple[str, str]]:
+    """Long name of every baseline's variable -> long name of the run's own variable, and which baseline."""
+    return {
+        str(result[f"{name}_{kind}"].attrs["long_name"]): (str(values.attrs["long_name"]), kind)
+        for name, values in result.data_vars.items()
+        for kind in LABELS
+        if f"{name}_{kind}" in result
+    }
 
 
 def lines(
-    shown: go.Figure, found: Sequence[Companion], x: str, *, words: str = "", dash: str | None = None
+    shown: go.Figure,
+    found: Sequence[Companion],
+    x: str,
+    *,
+    words: str = "",
+    dash: str | None = None,
+    is_flat: bool = False,
 ) -> go.Figure:
-    """A curve for each, which has one dimension, against its coordinate `x`; it runs across what is NaN."""
+    """A curve for each, which has one dimension, against its coordinate `x`; it runs across what is NaN. Of one that `is_flat` the
+    pointer is told no `x`."""
     for one in found:
         there = np.isfinite(one.values.values)
         at, values, half = one.values[x].values[there], one.values.values[there], one.half.values[there]
-        texts = [f"{x} {place}: {_number(*pair)}" for place, *pair in zip(at, values, half, strict=True)]
+        where = ["" if is_flat else f"{x} {place}: " for place in at]
+        texts = [f"{place}{_number(*pair)}" for place, *pair in zip(where, values, half, strict=True)]
         _add(shown, one, at, values, texts, words, dash)
     return shown
 

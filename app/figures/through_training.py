@@ -4,22 +4,32 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
 from app.figures import style, table
+from app.figures.companions import LABELS, companions, lines, told_apart
 
 MOST_PANELS = 60
 """More panels than these are too many for one picture, and slow to draw."""
 
 
 def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
-    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is left out."""
-    frames = [table.scalars({run: result}).assign(step=step) for (run, step), result in results.items()]
-    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*table.COLUMNS, "step"])
-    return whole.loc[whole["value"].notna(), ["run", "step", *table.COLUMNS[1:]]]
+    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is left out.
+
+    Numbers of baselines stand under the quantity that they are beside, and have the baseline in the column `beside`.
+    """
+    frames = []
+    for (run, step), result in results.items():
+        rows, known = table.scalars({run: result}), told_apart(result)
+        rows["beside"] = [known.get(quantity, ("", ""))[1] for quantity in rows["quantity"]]
+        rows["quantity"] = [known.get(quantity, (quantity, ""))[0] for quantity in rows["quantity"]]
+        frames.append(rows.assign(step=step))
+    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*table.COLUMNS, "step", "beside"])
+    return whole.loc[whole["value"].notna(), ["run", "step", *table.COLUMNS[1:], "beside"]]
 
 
 def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:
@@ -64,19 +74,43 @@ def against_steps(
     colours, dashes = style.colours(runs), style.dashes(runs)
     symbols = {run: style.SYMBOLS[place % len(style.SYMBOLS)] for place, run in enumerate(runs)}
     in_legend: set[str] = set()
+    room = _room(pd.Series(frame["step"]))
     for place, (quantity, part, unit) in enumerate(wanted):
         here: Any = frame[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
         cell: Any = {"row": 1 + place // across, "col": 1 + place % across}
-        for run, line in here.groupby("run", sort=False):
-            trace = _line(str(run), line.sort_values("step"), colours[str(run)], dashes[str(run)], symbols[str(run)])
-            shown.add_trace(trace.update(showlegend=run not in in_legend), **cell)
-            in_legend.add(str(run))
+        traces: list[Any] = _beside(here, runs, room)
+        for run, line in here[here["beside"] == ""].groupby("run", sort=False):
+            traces.append(
+                _line(str(run), line.sort_values("step"), colours[str(run)], dashes[str(run)], symbols[str(run)])
+            )
+        for trace in traces:
+            shown.add_trace(trace.update(showlegend=trace.name not in in_legend), **cell)
+            in_legend.add(trace.name)
         shown.update_yaxes(title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=4, **cell)
         shown.update_xaxes(title="optimiser step" if place + across >= len(wanted) else "", nticks=4, **cell)
         if at is not None:
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
-    return shown.update_xaxes(range=_room(pd.Series(frame["step"])), title_font={"size": 11}, title_standoff=4)
+    return shown.update_xaxes(range=room, title_font={"size": 11}, title_standoff=4)
+
+
+def _beside(here: pd.DataFrame, runs: Sequence[str], room: Sequence[float]) -> list[Any]:
+    """Baselines of one panel. What is the same at all steps is one line across, also where there is one step."""
+    traces: list[Any] = []
+    for kind in LABELS:
+        found = {run: xr.Dataset() for run in runs}
+        some: Any = here[here["beside"] == kind]
+        lines_of = {str(run): line.sort_values("step") for run, line in some.groupby("run", sort=False)}
+        flat = {run: np.allclose(line["value"], line["value"].iloc[0], rtol=1e-4) for run, line in lines_of.items()}
+        for run, line in lines_of.items():
+            steps, values, errors = (line[name].to_numpy(float) for name in ("step", "value", "standard error"))
+            if flat[run]:
+                steps, values, errors = np.array(room), values[[0, 0]], errors[[0, 0]]
+            found[run] = xr.Dataset(
+                {f"value_{kind}": ("step", values), f"value_{kind}_sem": ("step", errors)}, {"step": steps}
+            )
+        traces += lines(go.Figure(), companions(found, "value"), "step", is_flat=all(flat.values())).data
+    return traces
 
 
 def _line(run: str, line: pd.DataFrame, colour: str, dash: str, symbol: str) -> go.Scatter:

@@ -16,6 +16,7 @@ from app import picks, stored
 from app.differences import CONDITIONS
 from app.figures import limits
 from app.figures import through_training as figures
+from app.figures.companions import LABELS, legend
 from app.views import PAGES, Page, compute
 from app.views.page import ProbePage, Shown
 from app.views.probe_page import ask_for_runs, choose, draw, heading
@@ -147,6 +148,8 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         runs = list(dict.fromkeys(moment.run for moment in moments))
         chart = figures.against_steps(frame, quantities, runs=runs, at=at if len(steps) > 1 else None)
         caption = "With 95 % intervals where an error is stored; the dotted line is the slider's step."
+        kinds = [kind for kind in LABELS if kind in set(frame["beside"])]
+        caption += f" {legend(kinds)}." if kinds else ""
         more = len(figures.panels(frame, quantities)) - figures.MOST_PANELS
         if more > 0:
             caption += f" The first {figures.MOST_PANELS} panels; choose fewer quantities for the other {more}."

@@ -38,6 +38,54 @@ def test_numbers_have_a_row_a_run_step_and_part():
     assert len(numbers) == 3 * len(numbers[numbers["step"] == 40])
 
 
+def with_baselines(loss: float, pixels: float, *, seed: int, error: float = 0.1):
+    """A result whose loss has both baselines."""
+    result = made.local_contrast(seed=seed)
+    units = result["loss"].attrs["units"]
+    for kind, value in (("untrained", loss), ("pixels", pixels)):
+        result[f"loss_{kind}"] = made.var((), value, f"masked loss (squared error), {kind}", units)
+        result[f"loss_{kind}_sem"] = made.var((), error, "standard error over images: masked loss", units)
+    return result
+
+
+def test_baselines_are_dashed_lines_in_the_panel_of_their_number():
+    quantity = "masked loss (squared error)"
+    alike = {(run, step): with_baselines(2.0, 3.0, seed=step) for run, step in (("a", 20), ("a", 40), ("b", 30))}
+    numbers = pictures.numbers(alike)
+    assert set(numbers[numbers["beside"] != ""]["quantity"]) == {quantity}
+    assert pictures.usual(numbers) == [quantity, "part of the masked loss"]  # no panels of their own
+    shown = pictures.against_steps(numbers, [quantity], runs=["a", "b"])
+    by_name = {trace.name: trace for trace in traces(shown)}
+    assert list(by_name) == ["untrained network", "raw pixels", "a", "b"]
+    # other steps, the same number: one grey line from edge to edge
+    assert by_name["untrained network"].y.tolist() == [2, 2]
+    assert by_name["untrained network"].x.tolist() == list(shown.layout.xaxis.range)
+    assert by_name["untrained network"].line.color == pictures.style.GREY
+    assert by_name["raw pixels"].y.tolist() == [3, 3]
+    assert by_name["raw pixels"].text[0] == "3 ± 0.2"
+    assert list(by_name["a"].y) == [float(alike["a", step]["loss"]) for step in (20, 40)]
+
+
+def test_baselines_that_differ_between_runs_or_steps_are_drawn_apart():
+    quantity = "masked loss (squared error)"
+    results = {
+        ("a", 20): with_baselines(2.0, 3.0, seed=1),
+        ("a", 40): with_baselines(2.5, 3.0, seed=2),
+        ("b", 20): with_baselines(1.0, 3.0, seed=3),
+        ("c", 20): made.local_contrast(seed=4),
+    }
+    shown = pictures.against_steps(pictures.numbers(results), [quantity], runs=["c", "a", "b"])
+    one, other = (trace for trace in traces(shown) if trace.name == "untrained network")
+    assert (one.x.tolist(), one.y.tolist()) == ([20, 40], [2, 2.5])
+    assert other.y.tolist() == [1, 1]
+    colours = pictures.style.colours(["c", "a", "b"])
+    assert (one.line.color, other.line.color) == (colours["a"], colours["b"])
+    assert other.x.tolist() == list(shown.layout.xaxis.range)
+    assert [trace.showlegend for trace in (one, other)] == [True, False]
+    (pixels,) = (trace for trace in traces(shown) if trace.name == "raw pixels")
+    assert pixels.y.tolist() == [3, 3]
+
+
 def test_a_panel_for_each_number_with_its_interval_and_unit():
     shown = pictures.against_steps(frame(), ["part of the masked loss", "masked loss (squared error)"], runs=["a", "b"])
     headings = [heading.text for heading in list(shown.layout.annotations)]
