@@ -30,7 +30,8 @@ def series(table: xr.Dataset, *, leave_out: str = "") -> list[str]:
 
 
 def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Figure:
-    """Means over seeds with 95 % intervals, a line for each objective, mask and unit; single runs as open circles."""
+    """Means over seeds with 95 % intervals, a line for each objective, mask and unit; single runs as open circles, which
+    decide the vertical axis: long bars leave the picture."""
     table = done(table)
     labels = series(table)
     names = list(dict.fromkeys(labels))
@@ -75,8 +76,16 @@ def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Fig
             )
         )
     shown.update_xaxes(title=style.axis_title(table["ratio"]), tickvals=ratios)
-    shown.update_yaxes(title=_title(table[measure]))
+    shown.update_yaxes(title=_title(table[measure]), range=around(table[measure].values))
     return shown.update_layout(showlegend=len(names) > 1)
+
+
+def around(values: np.ndarray) -> list[float] | None:
+    """An axis that holds all values, and half of their spread beyond them: intervals of two seeds (Student's t is 12.7) would
+    flatten what was measured. None, for plotly to choose, where they do not spread."""
+    finite = values[np.isfinite(values)]
+    room = np.ptp(finite) / 2 if len(finite) else 0.0
+    return [float(finite.min() - room), float(finite.max() + room)] if room > 0 else None
 
 
 def ratio_by_unit(table: xr.Dataset, measure: str) -> go.Figure:

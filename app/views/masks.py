@@ -129,9 +129,14 @@ def comparisons(picked: picks.Picks) -> None:
         st.info("No run of this comparison is done yet.", icon=":material/hourglass_empty:")
         return
 
-    measure = choose("measure", [*(name for name in FIRST if name in known), *(m for m in known if m not in FIRST)])
+    known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
+    measure = choose("measure", known)
     num_seeds = len(set(table["seed"].values))
-    words = "bars are 95 % intervals over seeds (Student's t)" if num_seeds > 1 else "one seed, so no intervals"
+    words = (
+        "bars are 95 % intervals over seeds (Student's t; those of few seeds may leave the picture)"
+        if num_seeds > 1
+        else "one seed, so no intervals"
+    )
     draw(
         Shown(
             f"{table[measure].attrs['long_name']} against the masking ratio",

@@ -211,6 +211,12 @@ def test_means_stand_with_their_intervals_and_failed_runs_nowhere(tmp_path: Path
     assert list(grid.error_y.array) == [0, 0]
     assert shown.layout.yaxis.title.text == "kNN accuracy, mean token [share of test<br>images]"
     assert shown.layout.xaxis.title.text == "masking ratio"
+    assert shown.layout.yaxis.range == pytest.approx((-0.05, 1.15))  # runs from 0.25 to 0.85
+
+
+def test_an_axis_of_equal_runs_is_left_to_plotly() -> None:
+    assert figures.around(np.array([0.5, math.nan, 0.5])) is None
+    assert figures.around(np.array([math.nan])) is None
 
 
 def test_the_heat_map_has_ratio_across_and_unit_down(tmp_path: Path) -> None:
