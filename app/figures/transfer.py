@@ -87,7 +87,7 @@ def at_edge(results: Mapping[str, xr.Dataset]) -> str:
             found.append(f"{name}: {', '.join(words)}")
     if not found:
         return ""
-    return f" Best at the edge of the learning rates tried, so a better one may lie beyond: {'; '.join(found)}."
+    return f" Best at the edge of the grid of learning rates (a better one may lie beyond) for {'; '.join(found)}."
 
 
 def severities(results: Sequence[xr.Dataset]) -> list[int]:

@@ -118,6 +118,25 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     assert transfer.severities([result]) == [4, 1]
 
 
+def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[str, xr.Dataset]]) -> None:
+    result = results["transfer"]["b"].copy()
+    result["learning_rate"] = "representation", [10.0, 0.1, 0.01]
+    result["rate_at_edge"] = "representation", [1, 0, 1]
+    inside = result.assign(rate_at_edge=("representation", [0, 0, 0]))
+    words = "for a: cls (10), pixels (0.01)."
+    shown = {"a": result, "b": inside, "old": result.drop_vars("rate_at_edge")}
+    assert transfer.at_edge(shown).endswith(words)
+    assert transfer.at_edge({"b": inside}) == ""
+
+    def judged_by(judge: str) -> str:
+        answers = {"judge": judge}
+        page = transfer_view.PAGE.shown(shown, lambda question, options: answers.get(question, options[0]))
+        return next(page).caption
+
+    assert words in judged_by("linear")
+    assert words not in judged_by("knn")  # neighbours have no learning rate
+
+
 def test_a_class_without_images_is_blank(results: dict[str, dict[str, xr.Dataset]]) -> None:
     (matrix,) = traces(transfer.confusion(results["transfer"]["b"], "knn", "mean"))
     assert np.isfinite(matrix.z[0]).all()
