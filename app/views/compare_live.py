@@ -169,7 +169,9 @@ def inside(seen: Sight, other: Sight) -> None:
         return
     fields = [one.receptive_field()["field"] for one in (seen, other)]
     for target, title in (("token, full image", "Receptive field of the token"), ("prediction", "… of the prediction")):
-        if not all(target in field["target"].values for field in fields):
+        lacking = [letter for letter, field in zip(NAMES, fields, strict=True) if target not in field["target"].values]
+        if lacking:
+            st.caption(f"Receptive field of the prediction is not compared: {' and '.join(lacking)} predicts nothing.")
             continue
         first, second = (figures.shares(field.sel(target=target)) for field in fields)
         if not (np.isfinite(first).all() and np.isfinite(second).all()):

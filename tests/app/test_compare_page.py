@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 from pages import ONE_PAGE, checked, figures, open_page, traces, words
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from app import live
 from app.differences import differences
@@ -23,6 +23,7 @@ from app.selection import Selection
 from app.views.compare import tally, usual
 from app.views.compare_live import as_b
 from lcmae.errors import InputError
+from lcmae.formats.vit import ViT
 from lcmae.runs import Run
 from tests.conftest import tiny_mae, tiny_simmim
 
@@ -240,16 +241,41 @@ def test_other_grids_and_targets_are_shown_without_a_difference(root: Path):
     assert "Decoder attention is not compared: B has none" in text
 
 
-def test_an_encoder_alone_says_so(root: Path):
-    trained(root / "a", tiny_mae(channels=1, image_size=(8, 8)))
-    encoder = {name: tensor for name, tensor in tiny_mae(channels=1, image_size=(8, 8)).state_dict().items()
-               if not name.startswith(("decoder", "mask_token", "prediction"))}  # fmt: skip
-    save_file(encoder, root / "encoder.safetensors")
-    app = open_page(NAME, "a", b="encoder.safetensors", live="true")
+@pytest.mark.parametrize("encoders", ["B", "AB"])
+def test_an_encoder_alone_is_compared_in_what_it_has_and_the_rest_is_said_to_be_missing(root: Path, encoders: str):
+    whole = tiny_mae(channels=1, image_size=(8, 8))
+    settings = whole.config.model_dump(include={"image_size", "patch_size", "channels", "width", "depth", "heads"})
+    for name in "ab":
+        trained(root / name, ViT(**settings) if name.upper() in encoders else whole)
+    app = open_page(NAME, "a", "b", live="true", patch="5")
     text = words(app)
-    assert "B is a file: results are stored with runs" in text
-    # either the file is an encoder that answers, or one sentence says why it cannot be opened
-    assert "is an encoder alone" in text or "A checkpoint cannot be opened" in text
+    silent = "A and B are an encoder alone" if encoders == "AB" else "B is an encoder alone"
+    assert f"{silent}, so there is no reconstruction to compare." in text
+    assert f"Decoder attention is not compared: {' and '.join(encoders)} has none that can be read." in text
+    told = f"Receptive field of the prediction is not compared: {' and '.join(encoders)} predicts nothing."
+    assert told in text
+    assert "The same pixels go to both, under the same mask." in text
+    # what both have is drawn, with its difference: attention and the token's field
+    drawn = [[note["text"] for note in figure["layout"]["annotations"]] for figure in figures(app)]
+    assert drawn == [["A", "B", "B - A"]] * 2
+    titles = [heading.value for heading in app.subheader]
+    assert [title for title in titles if title not in ("Stored numbers", "One image through both")] == [
+        "Encoder attention on the full image", "Receptive field of the token",
+    ]  # fmt: skip
+    for title in ("Reconstructions", "Errors"):
+        assert title not in titles
+
+
+def test_a_file_of_an_encoder_has_no_stored_numbers_and_says_how_to_get_some(root: Path):
+    trained(root / "a", tiny_mae(channels=1, image_size=(8, 8)))
+    encoder = trained(root / "elsewhere", ViT(image_size=8, patch_size=2, channels=1, width=16, depth=2, heads=2))
+    weights = encoder.path / "checkpoints" / "000010" / "model.safetensors"
+    save_file(load_file(weights), root / "encoder.safetensors")
+    shutil.rmtree(encoder.path)
+    app = open_page(NAME, "a", b="encoder.safetensors", live="true")
+    assert "B is a file: results are stored with runs. `lcmae import` makes one of it." in words(app)
+    assert app.selectbox("selection-b").value == "encoder.safetensors"
+    assert not app.dataframe
 
 
 def test_a_patch_is_at_the_same_place_of_another_grid(tmp_path: Path):

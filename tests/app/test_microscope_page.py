@@ -40,6 +40,12 @@ def seen(root: Path, **chosen: object) -> sight.Sight:
     return sight.see(live.load(live.place(picked, selection.a or next(iter(picked.runs)), selection.a_step)), selection)
 
 
+def headings(figure: dict) -> list[str]:
+    """Of the maps in a figure."""
+    assert len(figure["layout"]["annotations"]) == [trace["type"] for trace in figure["data"]].count("heatmap")
+    return [note["text"] for note in figure["layout"]["annotations"]]
+
+
 def test_nothing_stored(root: Path):
     app = open_page("microscope")
     assert "no checkpoint below" in words(app)
@@ -119,14 +125,37 @@ def test_a_run_without_a_checkpoint_and_one_that_is_torn(root: Path):
     assert app.selectbox("selection-a").options == ["a", "b"]
 
 
-def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path):
-    published(root / "a", ViT(**TINY))
-    app = open_page("microscope", patch="5")
-    assert "An encoder alone" in words(app)
-    assert "Encoder attention" in words(app)
-    assert "Effective receptive field" in words(app)
-    assert "Contrast terms" not in words(app)
-    assert "error" not in table(app).index
+@pytest.mark.parametrize("hidden", [False, True], ids=["visible patch", "hidden patch"])
+def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path, hidden: bool):
+    run = published(root / "a", ViT(**TINY))
+    patch = HIDDEN.index(hidden)
+    app = open_page("microscope", patch=str(patch), hidden=pack(HIDDEN))
+    text = words(app)
+    assert [one.value for one in app.info if "An encoder alone" in one.value] == [
+        "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
+    ]
+    # what needs no prediction is there: two figures, drawn from the encoder's own numbers
+    assert [heading.value for heading in app.subheader] == [
+        "Encoder attention, layer 2", "Effective receptive field", "In numbers", "Among other patches", "Take it away",
+    ]  # fmt: skip
+    attention, fields = figures(app)
+    assert headings(attention) == ["mean of heads", "head 1", "head 2"]
+    said = "in the full image, since the encoder does not see it under this mask" if hidden else "under this mask"
+    assert f"Where the encoder looks from patch {patch}, {said}" in text
+    # a hidden patch has no token under the mask, so no field of it
+    targets = ["token, full image", *([] if hidden else ["token"])]
+    assert headings(fields) == targets
+    # the table has radii and nothing else; the words above it promise nothing else
+    assert table(app).index.tolist() == ["radius: token, full image", "radius: token"]
+    radius = table(app)["this patch"]
+    expected = seen(root, patch=patch, hidden=pack(HIDDEN)).receptive_field()["half_radius"]
+    np.testing.assert_array_equal(radius, expected.values)
+    assert np.isnan(radius["radius: token"]) == hidden
+    assert "Loss and its terms" not in text
+    assert "selection-decoder_layer" not in [box.key for box in app.selectbox]
+    # nor is a command offered that this checkpoint has no answer to
+    assert not any("lcmae probe reconstruction" in code.value for code in app.code)
+    assert f"lcmae probe embedding_consistency --checkpoint {run.path}" in text
 
 
 def test_a_model_without_a_decoder_of_blocks_says_so(root: Path):
