@@ -8,8 +8,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 from app.serve import command
 from app.views import PAGES
@@ -61,6 +62,29 @@ def browser_page(*, dark: bool = False, width: int = 1280, height: int = 900) ->
             yield context.new_page()
         finally:
             browser.close()
+
+
+class Watch:
+    """What a page complains about, and whom it asks."""
+
+    def __init__(self, page: Page) -> None:
+        self.complaints: list[str] = []
+        self.hosts: set[str | None] = set()
+        page.on("console", self.console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
+
+    def console(self, message: ConsoleMessage) -> None:
+        # streamlit asks for its health and host config below the page's own path first, and is told 404
+        if message.type == "error" and "404 (Not Found)" not in message.text:
+            self.complaints.append(message.text)
+
+
+def downloaded(page: Page, name: str, place: int = 0) -> bytes:
+    """What the button of this name, the `place`-th of the page, downloads."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).nth(place).click()
+    return Path(download.value.path()).read_bytes()
 
 
 def settle(page: Page, num_figures: int = 0) -> None:

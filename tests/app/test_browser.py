@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
-from served import CHROMIUM, browser_page, path_of, server, settle
+from served import CHROMIUM, Watch, browser_page, downloaded, path_of, server, settle
 
 from app.views import PAGES
 from lcmae.train import build_model
@@ -46,22 +45,6 @@ def address(runs: Path) -> Iterator[str]:
     """A server over them."""
     with server(runs) as found:
         yield found
-
-
-class Watch:
-    """What a page complains about, and whom it asks."""
-
-    def __init__(self, page) -> None:
-        self.complaints: list[str] = []
-        self.hosts: set[str | None] = set()
-        page.on("console", self.console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
-
-    def console(self, message) -> None:
-        # streamlit asks for its health and host config below the page's own path first, and is told 404
-        if message.type == "error" and "404 (Not Found)" not in message.text:
-            self.complaints.append(message.text)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -95,13 +78,6 @@ def test_ticked_runs_are_the_pick_of_all_pages_and_of_the_link(address: str):
         page.goto(link)
         settle(page, 2)
         assert "bare, step 40" in page.inner_text("[data-testid=stMain]")
-
-
-def downloaded(page: Page, name: str, place: int = 0) -> bytes:
-    """What the button of this name, the `place`-th of the page, downloads."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name=name, exact=True).nth(place).click()
-    return Path(download.value.path()).read_bytes()
 
 
 def test_a_figure_and_the_table_can_be_taken_away(address: str):
