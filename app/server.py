@@ -34,9 +34,23 @@ def preload() -> None:
     try:
         for name in PRELOADED:
             import_module(name)
+        rehearse()
     finally:
         gc.freeze()
         gc.enable()
+
+
+def rehearse() -> None:
+    """Draw a picture beside a map: plotly and Pillow import much of themselves only then."""
+    import numpy as np
+    import xarray as xr
+    from plotly.io.json import to_json_plotly
+
+    from app.figures import style
+
+    values = np.zeros((2, 2, 3))
+    columns = [("", [values.astype(np.uint8)]), ("", [xr.DataArray(values[..., 0])])]
+    to_json_plotly(style.mosaic(columns))
 
 
 def leave_dask_out() -> None:

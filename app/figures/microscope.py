@@ -105,10 +105,11 @@ def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> go.
     return figure
 
 
-def contrast(found: xr.Dataset, patch: int) -> go.Figure:
-    """Loss, invariance and local consistency of each patch, on one scale."""
+def contrast(found: xr.Dataset) -> go.Figure:
+    """Loss, invariance and local consistency of each patch, on one scale. No patch is marked: so it is the same figure for all
+    patches, which a browser need not draw anew."""
     panels = {words: found[name] for name, words in TERMS.items()}
-    return tiles(panels, str(found["loss"].attrs["units"]), patch, found["loss"].shape)
+    return tiles(panels, str(found["loss"].attrs["units"]), None, found["loss"].shape)
 
 
 def numbers(shown: xr.Dataset, terms: xr.Dataset | None, fields: xr.Dataset | None, patch: int) -> pd.DataFrame:
@@ -178,8 +179,8 @@ def corner(place: int, rows: int, columns: int) -> tuple[float, float]:
     return place % PER_ROW * columns * (1 + style.GAP), place // PER_ROW * rows * (1 + HEADING)
 
 
-def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int, grid: tuple[int, ...]) -> go.Figure:
-    """Maps [row column] in rows of three on one colour scale from 0 up, the patch of the grid marked in each."""
+def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int | None, grid: tuple[int, ...]) -> go.Figure:
+    """Maps [row column] in rows of three on one colour scale from 0 up, the patch of the grid (if any) marked in each."""
     rows, columns = next(iter(panels.values())).shape
     lines = -(-len(panels) // PER_ROW)
     width = min(len(panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
@@ -190,7 +191,7 @@ def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int, grid: tupl
         traces.append(style.heatmap(values, name, x0=left, y0=top, dx=dx, dy=dy))
         middle = {"x": left + columns / 2, "y": top, "yanchor": "bottom"}
         headings.append({"text": name, **middle, "showarrow": False, "font": {"size": 12}})
-        marks.append(mark(patch, grid, x0=left, y0=top, width=columns, height=rows))
+        marks.append([] if patch is None else mark(patch, grid, x0=left, y0=top, width=columns, height=rows))
     bar = {"orientation": "h", "y": 0, "yanchor": "top", "len": 1, "x": 0, "xanchor": "left", "thickness": 10}
     bar |= {"title": {"text": title, "side": "bottom"}, "outlinewidth": 0}
     bottom = rows * (lines * (1 + HEADING) - HEADING)

@@ -116,8 +116,8 @@ def filling_in(place: live.Place) -> None:
             "Contrast terms",
             f"Of each patch, over {sight.NUM_MASKS} masks of the strategy: its loss; what the mask alone changes in it "
             "(invariance); how badly it is told from the image's other patches (local consistency). Empty where no mask hides "
-            "the patch. Terms between images need more than one.",
-            figures.contrast(terms, seen.patch),
+            "the patch. The picked patch's own stand in the table below. Terms between images need more than one.",
+            figures.contrast(terms),
         ),
         "microscope-contrast",
     )
