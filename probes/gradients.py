@@ -31,6 +31,19 @@ def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, 
     return model.num_prefix + (places == patch).int().argmax(1)
 
 
+GRAPH_BYTES = 2**29
+"""About what the graph of one forward pass may keep: more rows than that go one part after the other."""
+
+
+def rows_at_once(model: MaskedImageModel) -> int:
+    """Rows of one graph, at least 1. For its backward pass a block of frozen weights keeps what both norms see, queries, keys,
+    values, the attention's answer and what the activation sees: 6 + mlp_ratio numbers a channel and token."""
+    config = model.config
+    channels = config.width * len(model.blocks) + getattr(config, "decoder_width", 0) * len(model.decoder_blocks)
+    row_bytes = 4 * (6 + config.mlp_ratio) * channels * (config.num_patches + model.num_prefix)
+    return max(1, int(GRAPH_BYTES / max(row_bytes, 1)))
+
+
 def token_gradients(
     model: MaskedImageModel,
     images: Float[Tensor, "b c h w"],

@@ -29,7 +29,15 @@ from lcmae.settings import parse
 from lcmae.shapes import Float
 from probes.base import Batch, variable
 from probes.baselines import ComparedProbe
-from probes.gradients import leaf_of, prediction_gradient, predictions, random_signs, token_gradients, token_index
+from probes.gradients import (
+    leaf_of,
+    prediction_gradient,
+    predictions,
+    random_signs,
+    rows_at_once,
+    token_gradients,
+    token_index,
+)
 from probes.statistics import RunningMean
 
 FORMS = ("raw", "log")
@@ -177,15 +185,28 @@ class _ReceptiveField:
             return output.relu().sum(1)
         return output @ self.signs[target].to(output)
 
+    def _in_parts(
+        self, images: Tensor, mask: Mask, compute: Callable[[Tensor, Mask], list[Tensor]]
+    ) -> list[Float[Tensor, "b c h w"]]:
+        """What `compute` gives for all rows, as many of them at a time as one graph may hold."""
+        size = rows_at_once(self.model)
+        parts = [
+            compute(images[first : first + size], mask[first : first + size]) for first in range(0, len(images), size)
+        ]
+        return [torch.cat(gradients) for gradients in zip(*parts, strict=True)]
+
     def _token_gradients(self, images: Tensor, mask: Mask, layers: Sequence[int]) -> list[Float[Tensor, "b c h w"]]:
-        index = token_index(self.model, mask, self.centre)
+        def compute(images: Tensor, mask: Mask) -> list[Tensor]:
+            index = token_index(self.model, mask, self.centre)
 
-        def scalar(output: Any) -> Tensor:
-            return self._scalar("token", output[torch.arange(len(output), device=output.device), index])
+            def scalar(output: Any) -> Tensor:
+                return self._scalar("token", output[torch.arange(len(output), device=output.device), index])
 
-        if self.probe.engine == "captum":
-            return [self._captum_neuron(images, mask, layer, scalar) for layer in layers]
-        return token_gradients(self.model, images, mask, layers, scalar)
+            if self.probe.engine == "captum":
+                return [self._captum_neuron(images, mask, layer, scalar) for layer in layers]
+            return token_gradients(self.model, images, mask, layers, scalar)
+
+        return self._in_parts(images, mask, compute)
 
     def _captum_neuron(self, images: Tensor, mask: Mask, layer: int, scalar: Callable[[Any], Tensor]) -> Tensor:
         from captum.attr import NeuronGradient
@@ -197,12 +218,16 @@ class _ReceptiveField:
         def scalar(pred: Tensor) -> Tensor:
             return self._scalar("prediction", pred[:, self.centre])
 
-        if self.probe.engine == "captum":
-            from captum.attr import Saliency
+        def compute(images: Tensor, mask: Mask) -> list[Tensor]:
+            if self.probe.engine == "captum":
+                from captum.attr import Saliency
 
-            predict = Saliency(lambda x: scalar(predictions(self.model, x, mask)))
-            return predict.attribute(leaf_of(images), abs=False).detach()
-        return prediction_gradient(self.model, images, mask, scalar)
+                predict = Saliency(lambda x: scalar(predictions(self.model, x, mask)))
+                return [predict.attribute(leaf_of(images), abs=False).detach()]
+            return [prediction_gradient(self.model, images, mask, scalar)]
+
+        [gradient] = self._in_parts(images, mask, compute)
+        return gradient
 
     def result(self) -> xr.Dataset:
         views = ["full", *self.strategies]

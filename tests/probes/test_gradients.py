@@ -1,0 +1,55 @@
+"""Graphs of bounded size: how many rows fit into one is told from the model's shape, and changes no number."""
+
+import pytest
+import torch
+
+from benchmarks.work_done import cost_of
+from lcmae.masking import Mask
+from lcmae.models import MAE, SimMIM
+from probes import gradients
+from probes.base import run_probes
+from probes.gradients import Traced, rows_at_once
+from probes.receptive_field import ReceptiveField
+
+DECODER = {"decoder_width": 32, "decoder_depth": 2, "decoder_heads": 2}
+MODELS = {
+    "mae": lambda: MAE(image_size=32, patch_size=4, width=48, depth=4, heads=3, **DECODER),
+    "wide blocks": lambda: MAE(image_size=32, patch_size=4, width=48, depth=3, heads=3, mlp_ratio=8, **DECODER),
+    "simmim": lambda: SimMIM(image_size=32, patch_size=4, width=64, depth=6, heads=4),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_estimate_is_near_what_a_graph_keeps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MODELS[name]().eval().requires_grad_(False)
+    rows = 16
+    whole = Mask.none(rows, model.num_patches)
+    kept = Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True).num_bytes
+    monkeypatch.setattr(gradients, "GRAPH_BYTES", kept)
+    assert rows / 1.25 <= rows_at_once(model) <= rows * 1.25
+
+
+def test_a_model_too_large_for_one_row_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "GRAPH_BYTES", 1)
+    assert rows_at_once(MODELS["mae"]()) == 1
+
+
+@pytest.mark.parametrize("engine", ["autograd", "captum"])
+def test_small_graphs_give_the_same_fields_and_hold_less(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MODELS["mae"]().eval().requires_grad_(False)
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    probe = ReceptiveField.model_validate({"ratios": (0.5,), "engine": engine, "baseline_images": 0})
+    found, peaks = [], []
+    for size in (2**29, 1):
+        monkeypatch.setattr(gradients, "GRAPH_BYTES", size)
+        results = []
+        cost = cost_of(lambda results=results: results.append(run_probes([probe], model, images, 0)), model)
+        assert not results[0].failures
+        found.append(results[0].datasets[probe.name])
+        peaks.append(cost.peak_bytes)
+    for variable in ("field", "image_radius", "depth_field", "depth_radius"):
+        values, others = (torch.from_numpy(one[variable].values) for one in found)
+        assert torch.allclose(
+            values, others, rtol=1e-4, atol=1e-6 * float(values.nan_to_num().abs().max()), equal_nan=True
+        )
+    assert peaks[1] < peaks[0] / 3
