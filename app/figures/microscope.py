@@ -12,6 +12,9 @@ from plotly.colors import get_colorscale, sample_colorscale
 from app.figures import style
 
 MARK = style.RED
+BAR = 64
+"""Height in pixels of a colour bar below its maps, with its numbers and its title."""
+
 TERMS = {"loss": "loss", "invariance": "invariance", "local_consistency": "local consistency"}
 
 
@@ -198,9 +201,9 @@ def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int | None, gri
     # a figure is checked whenever it is changed, which costs more than drawing it: so everything at once, for a page that
     # makes five at every click. Maps stand at the left, under their heading.
     figure = style.figure(
-        height=round(lines * 125 * (1 + HEADING) * min(rows / columns, 2)) + 50,
+        height=round(lines * 125 * (1 + HEADING) * min(rows / columns, 2)) + BAR,
         # no room to be made for the colour bar: a browser would lay out everything twice
-        margin={"l": 0, "r": 0, "t": 0, "b": 50, "autoexpand": False},
+        margin={"l": 0, "r": 0, "t": 0, "b": BAR, "autoexpand": False},
         annotations=headings,
         shapes=[in_one_path(rectangles) for rectangles in zip(*marks, strict=True)],
         coloraxis=style.colour_axis(title, cmin=0) | {"colorbar": bar},
