@@ -247,22 +247,11 @@ def run_probes(
                 results.failures[probe.name] = probe.failure(error)
         size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
         with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
-            for batch in batches(model, images, size, seed):
-                for _, accumulator in running.values():
-                    if isinstance(accumulator, Watching):
-                        accumulator.watch(batch)
-                for name, (probe, accumulator) in list(running.items()):
-                    try:
-                        accumulator.update(batch)
-                    except InputError as error:
-                        results.failures[name] = probe.failure(error)
-                        del running[name]
-                bar.advance(len(batch))
-                if not running:
-                    break
+            look(running, batches(model, images, size, seed), results, bar)
         long = sum(last.num_steps for _, last in running.values() if isinstance(last, Concluding))
         with ProgressBar("concluding", len(running) + long) if show_progress else _Silent() as bar:
-            for name, (probe, accumulator) in running.items():
+            for name in list(running):
+                probe, accumulator = running.pop(name)  # what it has summed is let go of when the next one concludes
                 try:
                     if isinstance(accumulator, Concluding):
                         for _ in accumulator.conclude():
@@ -272,6 +261,28 @@ def run_probes(
                     results.failures[name] = probe.failure(error)
                 bar.advance(note=name)
     return results
+
+
+def look(
+    running: dict[str, tuple[Probe, Accumulator]],
+    every_batch: Iterator[Batch],
+    results: Results,
+    bar: "ProgressBar | _Silent",
+) -> None:
+    """Show every batch to every probe; one that fails is left out from there on. No batch is kept."""
+    for batch in every_batch:
+        for _, accumulator in running.values():
+            if isinstance(accumulator, Watching):
+                accumulator.watch(batch)
+        for name, (probe, accumulator) in list(running.items()):
+            try:
+                accumulator.update(batch)
+            except InputError as error:
+                results.failures[name] = probe.failure(error)
+                del running[name]
+        bar.advance(len(batch))
+        if not running:
+            break
 
 
 def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int) -> Iterator[Batch]:

@@ -106,6 +106,10 @@ class EmbeddingConsistency(ComparedProbe):
         return _EmbeddingConsistency(self, model, num_images, seed)
 
 
+IMAGES_AT_ONCE = 16
+"""Sets of reconstructed patches whose distances are taken together: a ViT-Base's patches at 224 pixels are large in float64."""
+
+
 @dataclass
 class _EmbeddingConsistency:
     probe: EmbeddingConsistency
@@ -291,7 +295,8 @@ class _EmbeddingConsistency:
             for index, other in enumerate(_references(pred, target, shuffle)):
                 for measure, distances in enumerate((_wasserstein(directions), similarity.gram_gap)):
                     running = RunningMean()
-                    running.add(distances(other, target))
+                    for some in torch.arange(len(target)).split(IMAGES_AT_ONCE):
+                        running.add(distances(other[some], target[some]))
                     assert running.mean is not None
                     value[measure, 0, index], sem[measure, 0, index] = running.mean, running.sem
                     value[measure, 1, index], sem[measure, 1, index] = _pooled(distances, other, target)

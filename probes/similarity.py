@@ -146,12 +146,13 @@ def sliced_wasserstein(
 def gram_gap(first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"]) -> Float[Tensor, " g"]:
     """|P P^T - T T^T|_F / |T T^T|_F of points P and T, uncentred (lcmae's own); NaN where T is 0.
 
-    From p x p products, so that any number of points fits: |P P^T - T T^T|^2 = |P^T P|^2 + |T^T T|^2 - 2 |P^T T|^2.
+    From p x p products, one set's at a time, so that any number of points and sets fits:
+    |P P^T - T T^T|^2 = |P^T P|^2 + |T^T T|^2 - 2 |P^T T|^2.
     """
-    first, second = first.double(), second.double()
 
     def square(one: Tensor, two: Tensor) -> Tensor:
-        return (one.transpose(1, 2) @ two).square().sum((1, 2))
+        products = (a.double().T @ b.double() for a, b in zip(one, two, strict=True))
+        return torch.stack([product.square().sum() for product in products])
 
     own = square(second, second)
     gap = (square(first, first) + own - 2 * square(first, second)).clamp(min=0)

@@ -219,6 +219,30 @@ class TestSharing:
         assert len(alive) == 5
         assert max(alive) <= 1
 
+    def test_batches_and_sums_go_before_others_conclude(self, images: Tensor) -> None:
+        seen: list[weakref.ref[Any]] = []
+        alive: list[int] = []
+
+        class Sums:
+            def update(self, batch: Batch) -> None:
+                seen.append(weakref.ref(batch))
+
+            def result(self) -> xr.Dataset:
+                alive.append(sum(earlier() is not None for earlier in seen))
+                seen.append(weakref.ref(self))
+                return xr.Dataset()
+
+        class First(Probing):
+            def start(self, model: MAE, num_images: int, seed: int) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return Sums()
+
+        class Second(First):
+            name: ClassVar[str] = "second"
+
+        run_probes([First(batch_size=2), Second(batch_size=2)], tiny_mae(), images, seed=0)
+        assert len(seen) == 2 * 3 + 2
+        assert alive == [0, 0]
+
 
 class TestFailures:
     def test_what_one_lacks_does_not_stop_the_others(self, images: Tensor) -> None:

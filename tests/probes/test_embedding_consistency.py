@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.work_done import Memory
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, take
 from lcmae.patches import patchify
@@ -82,6 +83,16 @@ def test_similarities_equal_their_definitions(rng: torch.Generator) -> None:
         one, two = first[index], second[index]
         expected = [slow.hsic(one, two), slow.hsic(one, one), slow.hsic(two, two), slow.rsa(one, two)]
         assert found[index].tolist() == pytest.approx([*expected, slow.mutual_neighbours(one, two, 2)], rel=1e-9)
+
+
+def test_the_gap_of_many_sets_holds_no_more_than_that_of_one(rng: torch.Generator) -> None:
+    peaks = []
+    for count in (2, 16):
+        first, second = torch.randn(2, count, 4, 64, generator=rng)
+        with Memory() as memory:
+            similarity.gram_gap(first, second)
+        peaks.append(memory.peak)
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_distances_of_distributions_equal_their_definitions(rng: torch.Generator) -> None:
