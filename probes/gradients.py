@@ -52,11 +52,8 @@ def token_gradients(
     scalar: Callable[[Tensor], Tensor],
 ) -> list[Float[Tensor, "b c h w"]]:
     """Gradient of `scalar` [b] of each block's output [b t d], before the final norm; one forward pass serves all layers."""
-    with torch.enable_grad(), block_outputs(model.blocks) as outputs:
-        leaf = leaf_of(images)
-        model.encode(leaf, mask)
-        totals = [scalar(outputs[layer]).sum() for layer in layers]
-        return [torch.autograd.grad(total, leaf, retain_graph=total is not totals[-1])[0] for total in totals]
+    passes = Traced(model, images, mask, to_prediction=False)
+    return [passes.of_token(layer, scalar) for layer in layers]
 
 
 def predictions(model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask) -> Float[Tensor, "b n p"]:
@@ -69,9 +66,7 @@ def prediction_gradient(
     model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, scalar: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "b c h w"]:
     """Gradient of `scalar` [b] of the predictions [b n p]."""
-    with torch.enable_grad():
-        leaf = leaf_of(images)
-        return torch.autograd.grad(scalar(predictions(model, leaf, mask)).sum(), leaf)[0]
+    return Traced(model, images, mask, to_prediction=True).of_prediction(scalar)
 
 
 def leaf_of(images: Tensor) -> Tensor:
@@ -82,7 +77,7 @@ def leaf_of(images: Tensor) -> Tensor:
 class Traced:
     """One forward pass whose graph is kept: any number of its outputs are differentiated at a backward pass each.
 
-    The same numbers as `token_gradients` and `prediction_gradient`, which forget their graph. One thread at a time.
+    `token_gradients` and `prediction_gradient` are this for callers that ask once. One thread at a time.
     """
 
     def __init__(
@@ -93,7 +88,8 @@ class Traced:
         def count(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             saved.setdefault(storage.data_ptr(), storage.nbytes())
-            return tensor
+            # not the tensor itself, which knows the graph that keeps it: a circle that Python never sees, let alone frees
+            return tensor.detach()
 
         hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
         with torch.enable_grad(), hooks, block_outputs(model.blocks) as self.tokens:
@@ -105,12 +101,13 @@ class Traced:
 
     def of_token(self, layer: int, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
         """Gradient of `scalar` [b] of a block's output [b t d], before the final norm."""
-        return self._gradient(scalar(self.tokens[layer]))
+        return self._gradient(self.tokens[layer], scalar)
 
     def of_prediction(self, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
         """Gradient of `scalar` [b] of the predictions [b n p]."""
         assert self.prediction is not None
-        return self._gradient(scalar(self.prediction))
+        return self._gradient(self.prediction, scalar)
 
-    def _gradient(self, values: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
-        return torch.autograd.grad(values.sum(), self.leaf, retain_graph=True)[0]
+    def _gradient(self, output: Tensor, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
+        with torch.enable_grad():
+            return torch.autograd.grad(scalar(output).sum(), self.leaf, retain_graph=True)[0]

@@ -171,7 +171,7 @@ def inside(seen: Sight, other: Sight) -> None:
     for target, title in (("token, full image", "Receptive field of the token"), ("prediction", "… of the prediction")):
         lacking = [letter for letter, field in zip(NAMES, fields, strict=True) if target not in field["target"].values]
         if lacking:
-            st.caption(f"Receptive field of the prediction is not compared: {' and '.join(lacking)} predicts nothing.")
+            st.caption(f"Receptive field of the prediction is not compared: there is none for {' and '.join(lacking)}.")
             continue
         first, second = (figures.shares(field.sel(target=target)) for field in fields)
         if not (np.isfinite(first).all() and np.isfinite(second).all()):

@@ -1,5 +1,8 @@
 """Graphs of bounded size: how many rows fit into one is told from the model's shape, and changes no number."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -27,6 +30,21 @@ def test_the_estimate_is_near_what_a_graph_keeps(name: str, monkeypatch: pytest.
     kept = Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True).num_bytes
     monkeypatch.setattr(gradients, "GRAPH_BYTES", kept)
     assert rows / 1.25 <= rows_at_once(model) <= rows * 1.25
+
+
+def test_a_graph_goes_with_whoever_kept_it() -> None:
+    model = MODELS["mae"]().eval().requires_grad_(False)
+    passes = Traced(model, torch.randn(2, 3, 32, 32), Mask.none(2, model.num_patches), to_prediction=True)
+    passes.of_prediction(lambda pred: pred[:, 0].sum(1))
+    passes.of_token(1, lambda tokens: tokens[:, 0].sum(1))
+    parts = [weakref.ref(tensor) for tensor in (passes.leaf, passes.prediction, *passes.tokens.values())]
+    assert len(parts) == 2 + 4
+    gc.disable()  # by counting references alone: garbage collections do not see circles through autograd
+    try:
+        del passes
+        assert [part() for part in parts] == [None] * 6
+    finally:
+        gc.enable()
 
 
 def test_a_model_too_large_for_one_row_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
