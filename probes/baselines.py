@@ -76,7 +76,10 @@ class Beside:
 
     def result(self) -> xr.Dataset:
         result = self.own.result()
-        for kind, (_, accumulator) in self.others.items():
+        del self.own  # what it has summed is let go of before the baselines conclude
+        while self.others:
+            kind = next(iter(self.others))
+            _, accumulator = self.others.pop(kind)
             result = with_companions(result, accumulator.result(), self.probe.compared[kind], kind)
             result.attrs[f"{kind}_images"] = self.count
         return result

@@ -34,7 +34,7 @@ from probes.jackknife import NUM_GROUPS, standard_error
 from probes.layers import Layers, layers, layers_of, watch_layers
 from probes.local_contrast import picture_maps
 from probes.points import Points, table
-from probes.sample import ImageSample
+from probes.sample import Collected, ImageSample
 from probes.statistics import RunningMean
 
 SCOPES = ("within", "across")
@@ -121,15 +121,15 @@ class _EmbeddingConsistency:
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
         order = torch.randperm(self.model.num_patches, generator=self._rng("places"))
         self.places = order[: self.probe.num_places].sort().values
-        self.tokens: list[Tensor] = []
-        self.patches: list[Tensor] = []
-        self.labels: list[Tensor] = []
-        self.pooled: list[Tensor] = []
-        self.pictures: list[Tensor] = []
-        self.patch_pictures: list[Tensor] = []
+        self.tokens = Collected(self.sample)
+        self.patches = Collected(self.sample)
+        self.labels = Collected(self.sample)
+        self.pooled = Collected(self.sample)
+        self.pictures = Collected(self.sample)
+        self.patch_pictures = Collected(self.sample)
         self.terms: list[dict[str, tuple[Tensor, Tensor]]] = []
-        self.predicted: list[Tensor] = []
-        self.hidden_targets: list[Tensor] = []
+        self.predicted = Collected(self.sample)
+        self.hidden_targets = Collected(self.sample)
 
     def _rng(self, purpose: str) -> torch.Generator:
         return generator("embedding-consistency", purpose, self.seed)
@@ -146,14 +146,14 @@ class _EmbeddingConsistency:
         is_shared = self._is_shared(batch)
         found = layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
         own = rows if is_shared else slice(None)
-        self.tokens.append(tokens_by_layer(self.model, found)[own][:, :, places].cpu())
-        self.pooled.append(found.feature(self.model.config.feature)[own].cpu())
-        self.patches.append(patchify(images, self.model.patch_size)[:, places].cpu())
+        self.tokens.add(tokens_by_layer(self.model, found)[own][:, :, places])
+        self.pooled.add(found.feature(self.model.config.feature)[own])
+        self.patches.add(patchify(images, self.model.patch_size)[:, places])
         pixels = self.model.to_pixels(images)
-        self.pictures.append(thumbnails.of_images(pixels))
-        self.patch_pictures.append(thumbnails.of_patches(pixels, places, self.model.patch_size))
+        self.pictures.add(thumbnails.of_images(pixels))
+        self.patch_pictures.add(thumbnails.of_patches(pixels, places, self.model.patch_size))
         none = torch.full((len(rows),), -1)
-        self.labels.append(none if batch.labels is None else batch.labels[rows.to(batch.labels.device)].cpu())
+        self.labels.add(none if batch.labels is None else batch.labels[rows.to(batch.labels.device)])
 
         if self.model.has_prediction:
             mask = batch.masks(self.probe.mask, 1)[rows.cpu()].to(images.device)
@@ -162,8 +162,8 @@ class _EmbeddingConsistency:
             else:
                 with torch.no_grad():
                     pred = self.model(images, mask).pred
-            self.predicted.append(take(pred, mask.hidden).cpu())
-            self.hidden_targets.append(take(self.model.targets(images), mask.hidden).cpu())
+            self.predicted.add(take(pred, mask.hidden))
+            self.hidden_targets.add(take(self.model.targets(images), mask.hidden))
         if self.model.has_prediction and self.probe.num_masks:
             self.terms.append(self._terms(batch, rows, is_shared=is_shared))
 
@@ -192,7 +192,7 @@ class _EmbeddingConsistency:
         return 2 * len(self.sample.rows(batch)) >= len(batch)
 
     def result(self) -> xr.Dataset:
-        tokens, patches = torch.cat(self.tokens), torch.cat(self.patches)
+        tokens, patches = self.tokens.every(), self.patches.every()
         found = {"within": self._within(tokens, patches), "across": self._across(tokens, patches)}
         dims = ("scope", "layer", "measure")
         result = {}
@@ -204,10 +204,10 @@ class _EmbeddingConsistency:
         last = Points(
             tokens[:, -1],
             patches,
-            torch.cat(self.pooled),
-            torch.cat(self.pictures),
-            torch.cat(self.patch_pictures),
-            torch.cat(self.labels),
+            self.pooled.every(),
+            self.pictures.every(),
+            self.patch_pictures.every(),
+            self.labels.every(),
             self.sample.indices,
             self.places,
             self.model.grid[1],
@@ -288,8 +288,8 @@ class _EmbeddingConsistency:
         units = "root of the variance of a patch" if self.model.config.normalize_targets else "input units"
         value = torch.full((2, len(SCOPES), len(_RECONSTRUCTED)), torch.nan, dtype=torch.float64)
         sem = value.clone()
-        if self.predicted:
-            pred, target = torch.cat(self.predicted), torch.cat(self.hidden_targets)
+        if len(self.predicted):
+            pred, target = self.predicted.every(), self.hidden_targets.every()
             directions = similarity.unit_directions(pred.shape[-1], self.probe.num_directions, self._rng("directions"))
             shuffle = similarity.shuffles(1, len(target) * target.shape[1], self._rng("reconstructed"))
             for index, other in enumerate(_references(pred, target, shuffle)):

@@ -25,7 +25,7 @@ from probes.baselines import ComparedProbe
 from probes.jackknife import GroupedSums
 from probes.paired_views import PairedViews, Views
 from probes.retrieval import SIMILARITIES, chance, judge
-from probes.sample import ImageSample
+from probes.sample import Collected, ImageSample
 from probes.statistics import RunningMean
 
 SCOPES = ("image", "other_images")
@@ -86,7 +86,7 @@ class _Invariance:
         self.last_target: Tensor | None = None
         self.found = GroupedSums(self.num_images)
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
-        self.sampled: dict[str, list[Tensor]] = {"pred": [], "target": [], "hidden": []}
+        self.sampled = {name: Collected(self.sample) for name in ("pred", "target", "hidden")}
 
     def update(self, batch: Batch) -> None:
         num_masks = self.probe.num_masks
@@ -132,7 +132,7 @@ class _Invariance:
 
         rows = self.sample.rows(batch)
         for name, value in (("pred", pred), ("target", target), ("hidden", hidden)):
-            self.sampled[name].append(value[rows].cpu())
+            self.sampled[name].add(value[rows])
 
     def result(self) -> xr.Dataset:
         result = {**self.pairs.variables(), **self._retrieval()}
@@ -176,9 +176,9 @@ class _Invariance:
 
     def _across(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Among the patches at the same place of the sampled images; the error is over images, the candidates being given."""
-        if not self.sampled["pred"] or len(self.sample) < 2:
+        if not len(self.sampled["pred"]) or len(self.sample) < 2:
             return dict.fromkeys(_KINDS, (_NOTHING, _NOTHING))
-        pred, target, hidden = (torch.cat(self.sampled[name]) for name in ("pred", "target", "hidden"))
+        pred, target, hidden = (self.sampled[name].every() for name in ("pred", "target", "hidden"))
         own, temperature = torch.arange(len(pred)), self.probe.temperature
         sums = {kind: torch.zeros(len(pred), 2, 2, dtype=torch.float64) for kind in _KINDS}
         for place in range(pred.shape[1]):

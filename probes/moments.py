@@ -39,8 +39,29 @@ class Moments:
         return self.covariance + torch.outer(self.mean, self.mean)
 
 
+class OuterProducts:
+    """The sum of outer products of vectors, kept as the vectors themselves while they are few: at most 1.25 d x d numbers."""
+
+    def __init__(self) -> None:
+        self.summed: Tensor | None = None
+        self.waiting: list[Tensor] = []
+
+    def add(self, vectors: Float[Tensor, "n d"]) -> None:
+        self.waiting.append(vectors)
+        if 4 * sum(map(len, self.waiting)) > vectors.shape[1]:
+            self.summed, self.waiting = self.total(), []
+
+    def total(self) -> Float[Tensor, "d d"]:
+        """Of at least one vector."""
+        rows = torch.cat(self.waiting) if self.waiting else None
+        if self.summed is None:
+            assert rows is not None
+            return rows.T @ rows
+        return self.summed if rows is None else torch.addmm(self.summed, rows.T, rows)
+
+
 class GroupedMoments:
-    """Moments by group of images: num_groups x d x d numbers, whatever the number of vectors."""
+    """Moments by group of images: at most 1.25 x num_groups x d x d numbers, whatever the number of vectors."""
 
     def __init__(self, num_groups: int = NUM_GROUPS) -> None:
         self.num_groups = num_groups
@@ -55,27 +76,30 @@ class GroupedMoments:
             self.images = torch.zeros(self.num_groups, dtype=torch.float64)
             self.count = torch.zeros(self.num_groups, dtype=torch.float64)
             self.total = vectors.new_zeros(self.num_groups, width)
-            self.outer = vectors.new_zeros(self.num_groups, width, width)
+            self.outer = [OuterProducts() for _ in range(self.num_groups)]
         for index in group.unique().tolist():
             own = group == index
             part = vectors[own.to(vectors.device)].flatten(0, 1) - self.origin
             self.images[index] += int(own.sum())
             self.count[index] += len(part)
             self.total[index] += part.sum(0)
-            self.outer[index].addmm_(part.T, part)
+            self.outer[index].add(part)
 
     def whole(self) -> Moments:
         """Of all groups together."""
-        assert self.origin is not None
-        sums = float(self.count.sum()), self.total.sum(0).cpu(), self.outer.sum(0).cpu()
-        return Moments(*sums, self.origin.cpu())
+        return self._of(self.filled)
 
     def without(self, group: int) -> Moments:
         """Of all groups but one."""
+        return self._of([index for index in self.filled if index != group])
+
+    def _of(self, groups: list[int]) -> Moments:
         assert self.origin is not None
-        keep = [index for index in range(self.num_groups) if index != group]
-        sums = float(self.count[keep].sum()), self.total[keep].sum(0).cpu(), self.outer[keep].sum(0).cpu()
-        return Moments(*sums, self.origin.cpu())
+        width = len(self.origin)
+        outer = self.origin.new_zeros(width, width)
+        for index in groups:
+            outer += self.outer[index].total()
+        return Moments(float(self.count[groups].sum()), self.total[groups].sum(0).cpu(), outer.cpu(), self.origin.cpu())
 
     @property
     def filled(self) -> list[int]:

@@ -23,3 +23,28 @@ class ImageSample:
         first, last = batch.first, batch.first + len(batch)
         own = self.indices[(self.indices >= first) & (self.indices < last)] - first
         return own.to(batch.images.device)
+
+
+class Collected:
+    """One value (of any shape) of each image of a sample, on the CPU, in one tensor that is made at the first of them: a list of
+    parts would be held twice when it is joined."""
+
+    def __init__(self, sample: ImageSample) -> None:
+        self.size, self.count = len(sample), 0
+        self.rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, values: Tensor) -> None:
+        """Take in the values [b ...] of the next images."""
+        if self.rows is None:
+            self.rows = torch.empty(self.size, *values.shape[1:], dtype=values.dtype)
+        self.rows[self.count : self.count + len(values)] = values.detach()
+        self.count += len(values)
+
+    def every(self) -> Tensor:
+        """[s ...] of all images of the sample, which must have been seen."""
+        assert self.rows is not None
+        assert self.count == self.size, f"{self.count} of {self.size} images were seen"
+        return self.rows

@@ -30,7 +30,7 @@ from probes.baselines import ComparedProbe
 from probes.jackknife import groups_of
 from probes.moments import GroupedMoments, Moments, estimate
 from probes.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
-from probes.sample import ImageSample
+from probes.sample import Collected, ImageSample
 
 COMPARED = (
     "effective_rank",
@@ -114,7 +114,7 @@ class _Spectrum:
         self.between = {name: GroupedMoments() for name in self.pooled}
         self.within = {name: GroupedMoments() for name in self.pooled}
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
-        self.sampled: dict[tuple[str, str], list[Tensor]] = {key: [] for key in self.keys}
+        self.sampled = {key: Collected(self.sample) for key in self.keys}
 
     def update(self, batch: Batch) -> None:
         group = groups_of(batch.indices, self.num_images)
@@ -131,7 +131,7 @@ class _Spectrum:
                 self.normalised[name, view].add(F.normalize(vectors.double(), dim=-1), group)
                 few = vectors[rows]
                 place = self._places(batch, rows, few.shape[1])
-                self.sampled[name, view].append(take(few, place[:, None])[:, 0].cpu())
+                self.sampled[name, view].add(take(few, place[:, None])[:, 0])
 
         # LiDAR: how images differ, against how one image differs from itself under masks
         for name in self.pooled:
@@ -198,7 +198,7 @@ class _Spectrum:
                 ]
             )
 
-        points = torch.cat(self.sampled[key]).double()
+        points = self.sampled[key].every().double()
         same = SAME * float(points.square().sum(-1).mean().sqrt())
         found = [
             estimate(of_moments, self.raw[key], self.normalised[key]),

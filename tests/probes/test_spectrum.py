@@ -19,7 +19,7 @@ from lcmae.settings import parse
 from probes import ranks
 from probes.base import Batch, run_probes
 from probes.jackknife import GroupedSums, groups_of, standard_error
-from probes.moments import GroupedMoments, Moments, estimate
+from probes.moments import GroupedMoments, Moments, OuterProducts, estimate
 from probes.neighbours import distances, estimate_from_sample, two_nn, wang_isola
 from probes.registry import probe_class
 from probes.spectrum import Spectrum
@@ -220,15 +220,30 @@ def test_batches_change_nothing_but_rounding(mae: MAE, rng: torch.Generator) -> 
 def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8})
     kept, rows = {}, {}
-    for count in (16, 64):
+    # 10 images a group are more than a quarter of the width, so that outer products are summed
+    for count in (80, 320):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = probe.start(mae, count, 0)
         with counted_rows(mae) as seen:
-            for first in range(0, count, 4):
-                accumulator.update(Batch(mae, images[first : first + 4], first, 0))
+            for first in range(0, count, 5):
+                accumulator.update(Batch(mae, images[first : first + 5], first, 0))
         kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
-    assert rows[64] == 4 * rows[16]
-    assert kept[64] == kept[16]
+    assert rows[320] == 4 * rows[80]
+    assert kept[320] == kept[80]
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_outer_products_are_exact_and_bounded(sizes: list[int]) -> None:
+    width, products = 20, OuterProducts()
+    rng = torch.Generator().manual_seed(len(sizes))
+    vectors = torch.randint(-9, 10, (sum(sizes), width), generator=rng).double()  # whole numbers, whose sums are exact
+    for part in vectors.split(sizes):
+        products.add(part)
+        assert numbers_kept(products) <= 1.25 * width**2
+    torch.testing.assert_close(products.total(), vectors.T @ vectors, rtol=0, atol=0)
+    few = OuterProducts()
+    few.add(vectors[:2])
+    assert numbers_kept(few) == vectors[:2].numel()
 
 
 def test_one_image_gives_numbers_without_errors(mae: MAE, images: Tensor) -> None:
