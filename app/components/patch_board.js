@@ -1,11 +1,11 @@
-// One image in several pictures: the same patch is marked in all of them, a click or an arrow key moves it, and in edit mode a
-// click, Space or Enter turns a patch from hidden to visible and back. Called again whenever the server has new data.
+// One image in several pictures or maps: the same patch is marked in all of them, a click or an arrow key moves it, and in edit
+// mode a click, Space or Enter turns a patch from hidden to visible and back. Called again whenever the server has new data.
 
 const SVG = "http://www.w3.org/2000/svg";
 const PATIENCE = 1500; // milliseconds for which the cursor stays where the person put it, while the server is on its way
 
 export default function ({ parentElement, data, setTriggerValue }) {
-  const board = parentElement.querySelector(".board");
+  const board = parentElement.querySelector("[role=application]");
   const said = parentElement.querySelector(".said");
   const state = (board.state ??= { wanted: null, since: 0, timer: 0 });
   if (state.wanted === data.patch || performance.now() - state.since > PATIENCE) state.wanted = null;
@@ -13,15 +13,16 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
   const { rows, columns } = data;
   const place = (patch) => [patch % columns, Math.floor(patch / columns)];
-  const tell = (patch, hint) => {
+  const tell = (patch) => {
     const [column, row] = place(patch);
-    said.textContent = `Row ${row + 1}, column ${column + 1}: ${data.words[patch] ?? ""}${hint ?? ""}`;
+    said.textContent = `Row ${row + 1}, column ${column + 1}: ${data.words[patch] ?? ""}`;
   };
 
   board.classList.toggle("editing", data.editing);
   const keys = data.editing ? "arrow keys move, Space hides or shows the patch" : "arrow keys move to another patch";
-  board.setAttribute("aria-label", `${data.panels.length} pictures of ${rows} by ${columns} patches; ${keys}`);
+  board.setAttribute("aria-label", `${data.panels.length} ${data.kind} of ${rows} by ${columns} patches; ${keys}`);
   draw(board, data);
+  legend(parentElement.querySelector(".shared.scale"), data.scale, data.gradient);
   mark(board, "cursor", here(), place);
   mark(board, "hover", null, place);
   tell(here());
@@ -94,7 +95,7 @@ function draw(board, data) {
     if (image.src !== panel.source) image.src = panel.source;
     image.alt = panel.alt;
     svg.setAttribute("viewBox", `0 0 ${data.columns} ${data.rows}`);
-    const [veil, hatch, grid] = svg.children;
+    const [veil, hatch, grid, disc] = svg.children;
     const hidden = data.hidden.flatMap((is, patch) =>
       is ? [[patch % data.columns, Math.floor(patch / data.columns)]] : [],
     );
@@ -103,16 +104,22 @@ function draw(board, data) {
     hatch.setAttribute("d", solid ? hidden.map(([x, y]) => `M${x} ${y + 1}L${x + 1} ${y}`).join("") : "");
     const upright = Array.from({ length: data.columns - 1 }, (_, x) => `M${x + 1} 0V${data.rows}`);
     const across = Array.from({ length: data.rows - 1 }, (_, y) => `M0 ${y + 1}H${data.columns}`);
-    grid.setAttribute("d", [...upright, ...across].join(""));
-    scale.hidden = !panel.scale;
-    scale.style.display = panel.scale ? "" : "none";
-    if (panel.scale) {
-      const [low, bar, high, unit] = scale.children;
-      [low.textContent, high.textContent, unit.textContent] = panel.scale;
-      unit.title = panel.scale[2];
-      bar.style.background = `linear-gradient(to right, ${panel.gradient})`;
-    }
+    grid.setAttribute("d", data.lines ? [...upright, ...across].join("") : "");
+    disc.style.display = panel.disc ? "" : "none";
+    ["cx", "cy", "rx", "ry"].forEach((name, at) => disc.setAttribute(name, panel.disc?.[at] ?? 0));
+    legend(scale, panel.scale, data.gradient);
   });
+}
+
+// What the colours of a map mean: their ends and their unit, as plain text.
+function legend(scale, ends, gradient) {
+  scale.style.display = ends ? "" : "none";
+  if (!ends) return;
+  if (!scale.children.length) scale.append(...["span", "i", "span", "b"].map((tag) => document.createElement(tag)));
+  const [low, bar, high, unit] = scale.children;
+  [low.textContent, high.textContent, unit.textContent] = ends;
+  unit.title = ends[2];
+  bar.style.background = `linear-gradient(to right, ${gradient})`;
 }
 
 function empty() {
@@ -125,11 +132,11 @@ function empty() {
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   for (const name of ["veil solid", "hatch", "grid"]) svg.appendChild(shape("path", name));
+  svg.appendChild(shape("ellipse", "disc"));
   for (const name of ["cursor outer", "cursor inner", "hover"]) svg.appendChild(shape("rect", name));
   frame.append(image, svg);
   const scale = document.createElement("div");
   scale.className = "scale";
-  scale.append(...["span", "i", "span", "b"].map((tag) => document.createElement(tag)));
   figure.append(document.createElement("figcaption"), frame, scale);
   return figure;
 }

@@ -12,17 +12,25 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-_BOARD = component(
-    "lcmae.patch_board",
-    html='<div class="board" tabindex="0" role="application"></div><p class="said" role="status" aria-live="polite"></p>',
-    css=Path(__file__).with_suffix(".css").read_text(),
-    js=Path(__file__).with_suffix(".js").read_text(),
-)
+
+def _component(name: str, said: str) -> Callable[..., Any]:
+    board = f'<div class="{name}" tabindex="0" role="application"></div>'
+    return component(
+        f"lcmae.patch_{name}",
+        html=f'{board}<div class="shared scale"></div><p class="said" {said}></p>',
+        css=Path(__file__).with_suffix(".css").read_text(),
+        js=Path(__file__).with_suffix(".js").read_text(),
+    )
+
+
+# one of them tells a screen reader where the patch is; the others would say so again
+_BOARD = _component("board", 'role="status" aria-live="polite"')
+_MAPS = _component("maps", "")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of the board."""
+    """One picture of the board, or one map."""
 
     title: str
     source: str
@@ -37,8 +45,8 @@ class Panel:
     scale: tuple[str, str, str] | None = None
     """Colours' ends and unit of a map: ("0", "1.3", "variance of a patch")."""
 
-    gradient: str = ""
-    """CSS colours of the scale."""
+    disc: tuple[float, float, float, float] | None = None
+    """A dotted ellipse: middle (x, y) and radii (x, y), in patches."""
 
 
 def patch_board(
@@ -52,30 +60,49 @@ def patch_board(
     key: str,
     on_pick: Callable[[int], Any],
     on_toggle: Callable[[int], Any],
+    gradient: str = "",
 ) -> None:
-    """Draw the board. `words` say what each patch is, in raster order; `on_pick(patch)` and `on_toggle(patch)` are called
-    before the script, or its fragment, runs again."""
-
-    def called(name: str, then: Callable[[int], Any]) -> Callable[[], None]:
-        def call() -> None:
-            value = st.session_state[key].get(name)
-            # from the browser, so from anybody
-            if isinstance(value, int | float) and 0 <= int(value) < grid[0] * grid[1]:
-                then(int(value))
-
-        return call
-
+    """Draw the board. `words` say what each patch is, in raster order; `gradient` are the CSS colours of scales;
+    `on_pick(patch)` and `on_toggle(patch)` are called before the script, or its fragment, runs again."""
+    data = {"hidden": [int(hidden) for hidden in is_hidden], "words": list(words), "editing": editing, "lines": True}
     _BOARD(
         key=key,
-        data={
-            "panels": [asdict(panel) for panel in panels],
-            "rows": grid[0],
-            "columns": grid[1],
-            "hidden": [int(hidden) for hidden in is_hidden],
-            "patch": patch,
-            "words": list(words),
-            "editing": editing,
-        },
-        on_pick_change=called("pick", on_pick),
-        on_toggle_change=called("toggle", on_toggle),
+        data={**_shared(panels, grid, patch, gradient), **data, "kind": "pictures"},
+        on_pick_change=_called(key, "pick", grid, on_pick),
+        on_toggle_change=_called(key, "toggle", grid, on_toggle),
     )
+
+
+def patch_maps(
+    panels: Sequence[Panel],
+    *,
+    grid: tuple[int, int],
+    patch: int,
+    words: Sequence[str],
+    scale: tuple[str, str, str],
+    gradient: str,
+    key: str,
+    on_pick: Callable[[int], Any],
+) -> None:
+    """Small maps on one colour scale, in which the patch is marked and picked as on the board."""
+    data = {"hidden": [], "words": list(words), "editing": False, "lines": False, "scale": list(scale)}
+    _MAPS(
+        key=key,
+        data={**_shared(panels, grid, patch, gradient), **data, "kind": "maps"},
+        on_pick_change=_called(key, "pick", grid, on_pick),
+    )
+
+
+def _shared(panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str) -> dict[str, Any]:
+    of_grid = {"rows": grid[0], "columns": grid[1], "patch": patch}
+    return {"panels": [asdict(panel) for panel in panels], "gradient": gradient, **of_grid}
+
+
+def _called(key: str, name: str, grid: tuple[int, int], then: Callable[[int], Any]) -> Callable[[], None]:
+    def call() -> None:
+        value = st.session_state[key].get(name)
+        # from the browser, so from anybody
+        if isinstance(value, int | float) and 0 <= int(value) < grid[0] * grid[1]:
+            then(int(value))
+
+    return call

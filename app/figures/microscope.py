@@ -1,42 +1,16 @@
 """Pictures of the microscope: one image in four pictures, and what belongs to one patch of it, marked in every map."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import xarray as xr
-from plotly.colors import get_colorscale, sample_colorscale
 
 from app.figures import style
-
-MARK = style.RED
-BAR = 64
-"""Height in pixels of a colour bar below its maps, with its numbers and its title."""
+from app.figures.patch_maps import MARK, Maps, largest, mark
 
 TERMS = {"loss": "loss", "invariance": "invariance", "local_consistency": "local consistency"}
-
-
-def coloured(values: xr.DataArray) -> np.ndarray:
-    """A map [row column] as a picture uint8 [row column 4] on the house's colour scale from 0 to its largest value; NaN is
-    transparent."""
-    limit = largest(values) or 1.0
-    known = values.notnull().values
-    scaled = np.where(known, values.values / limit, 0.0).clip(0, 1)
-    colours = sample_colorscale(style.SEQUENTIAL, scaled.reshape(-1).tolist(), colortype="tuple")
-    pixels = (np.array(colours).reshape(*values.shape, 3) * 255).round()
-    return np.concatenate([pixels, 255.0 * known[..., None]], axis=-1).astype(np.uint8)
-
-
-def largest(values: xr.DataArray) -> float:
-    """The largest value that is known; 0 where none is."""
-    return float(np.nanmax(values.values, initial=0.0))
-
-
-def gradient() -> str:
-    """The house's colour scale as CSS colours."""
-    return ", ".join(str(colour) for _, colour in get_colorscale(style.SEQUENTIAL))
 
 
 def masked(shown: xr.Dataset) -> np.ndarray:
@@ -66,53 +40,35 @@ def pictures(shown: xr.Dataset, patch: int) -> go.Figure:
     return figure
 
 
-def attention(rows: xr.DataArray, patch: int, head: int | None) -> go.Figure:
+def attention(rows: xr.DataArray, patch: int, head: int | None) -> Maps:
     """Attention from the patch, rows [head row column]: mean of heads, then one head, or each of the first eight."""
     axis = str(rows.dims[0])
     heads = [head - 1] if head is not None else range(min(rows.sizes[axis], 8))
     panels = {"mean of heads": rows.mean(axis, keep_attrs=True)}
     if rows.sizes[axis] > 1:
         panels |= {f"head {number + 1}": rows[number] for number in heads}
-    return tiles(panels, "attention", patch, panels["mean of heads"].shape)
+    height, width = rows.shape[1:]
+    return Maps(panels, "attention", (height, width), patch)
 
 
-def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> go.Figure:
-    """Gradient maps, each as a share of its largest value, with the disc around the patch that holds half of the gradient."""
+def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> Maps | None:
+    """Gradient maps, each as a share of its largest value, with the disc around the patch that holds half of the gradient; None
+    where every gradient is 0."""
     panels: dict[str, xr.DataArray] = {}
-    radii = []
-    for target in found["target"].values:
+    radii: dict[str, float] = {}
+    for target in map(str, found["target"].values):
         field = found["field"].sel(target=target)
         if largest(field) > 0:
-            panels[str(target)] = field / largest(field)
-            radii.append(float(found["half_radius"].sel(target=target)))
-    if not panels:
-        return style.figure(height=80).add_annotation(text="every gradient is zero here", showarrow=False)
-    figure = tiles(panels, "share of the maximum", patch, grid)
-    rows, columns = next(iter(panels.values())).shape
-    middle = np.array([(patch // grid[1] + 0.5) * rows / grid[0], (patch % grid[1] + 0.5) * columns / grid[1]])
-    turn = np.linspace(0, 2 * np.pi, 120)
-    for place, radius in enumerate(radii):
-        down, across = middle[:, None] + radius * np.stack([np.sin(turn), np.cos(turn)])
-        inside = (across >= 0) & (across <= columns) & (down >= 0) & (down <= rows)
-        left, top = corner(place, rows, columns)
-        figure.add_trace(
-            go.Scatter(
-                x=np.where(inside, left + across, np.nan),
-                y=np.where(inside, top + down, np.nan),
-                mode="lines",
-                showlegend=False,
-                line={"color": "#ffffff", "width": 2, "dash": "dot"},
-                hovertemplate=f"half of the gradient lies within {radius:.1f} pixels<extra></extra>",
-            )
-        )
-    return figure
+            panels[target] = field / largest(field)
+            radii[target] = float(found["half_radius"].sel(target=target))
+    return Maps(panels, "share of the maximum", grid, patch, radii) if panels else None
 
 
-def contrast(found: xr.Dataset) -> go.Figure:
-    """Loss, invariance and local consistency of each patch, on one scale. No patch is marked: so it is the same figure for all
-    patches, which a browser need not draw anew."""
+def contrast(found: xr.Dataset, patch: int) -> Maps:
+    """Loss, invariance and local consistency of each patch, on one scale."""
     panels = {words: found[name] for name, words in TERMS.items()}
-    return tiles(panels, str(found["loss"].attrs["units"]), None, found["loss"].shape)
+    height, width = found["loss"].shape
+    return Maps(panels, str(found["loss"].attrs["units"]), (height, width), patch)
 
 
 def numbers(shown: xr.Dataset, terms: xr.Dataset | None, fields: xr.Dataset | None, patch: int) -> pd.DataFrame:
@@ -170,70 +126,7 @@ def in_plane(result: xr.Dataset, plane: str, image: int, patch: int) -> go.Figur
     return figure.update_yaxes(title=f"{plane.upper()} axis 2", showticklabels=False)
 
 
-PER_ROW = 3
-"""Maps side by side: so many fill half of a page."""
-
-HEADING = 0.2
-"""Room above a map, as a share of its height."""
-
-
-def corner(place: int, rows: int, columns: int) -> tuple[float, float]:
-    """Left and top of the map that comes at this place."""
-    return place % PER_ROW * columns * (1 + style.GAP), place // PER_ROW * rows * (1 + HEADING)
-
-
-def tiles(panels: Mapping[str, xr.DataArray], title: str, patch: int | None, grid: tuple[int, ...]) -> go.Figure:
-    """Maps [row column] in rows of three on one colour scale from 0 up, the patch of the grid (if any) marked in each."""
-    rows, columns = next(iter(panels.values())).shape
-    lines = -(-len(panels) // PER_ROW)
-    width = min(len(panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
-    traces, headings, marks = [], [], []
-    for place, (name, values) in enumerate(panels.items()):
-        left, top = corner(place, rows, columns)
-        dx, dy = columns / values.shape[1], rows / values.shape[0]
-        traces.append(style.heatmap(values, name, x0=left, y0=top, dx=dx, dy=dy))
-        middle = {"x": left + columns / 2, "y": top, "yanchor": "bottom"}
-        headings.append({"text": name, **middle, "showarrow": False, "font": {"size": 12}})
-        marks.append([] if patch is None else mark(patch, grid, x0=left, y0=top, width=columns, height=rows))
-    bar = {"orientation": "h", "y": 0, "yanchor": "top", "len": 1, "x": 0, "xanchor": "left", "thickness": 10}
-    bar |= {"title": {"text": title, "side": "bottom"}, "outlinewidth": 0}
-    bottom = rows * (lines * (1 + HEADING) - HEADING)
-    # a figure is checked whenever it is changed, which costs more than drawing it: so everything at once, for a page that
-    # makes five at every click. Maps stand at the left, under their heading.
-    figure = style.figure(
-        height=round(lines * 125 * (1 + HEADING) * min(rows / columns, 2)) + BAR,
-        # no room to be made for the colour bar: a browser would lay out everything twice
-        margin={"l": 0, "r": 0, "t": 0, "b": BAR, "autoexpand": False},
-        annotations=headings,
-        shapes=[in_one_path(rectangles) for rectangles in zip(*marks, strict=True)],
-        coloraxis=style.colour_axis(title, cmin=0) | {"colorbar": bar},
-        xaxis={"visible": False, "range": [0, width], "constrain": "domain", "constraintoward": "left"},
-        yaxis={
-            "visible": False, "range": [bottom, -HEADING * rows], "scaleanchor": "x", "constrain": "domain",
-            "constraintoward": "top",
-        },
-    )  # fmt: skip
-    return figure.add_traces(traces)
-
-
 def outline(figure: go.Figure, patch: int, grid: tuple[int, ...], **where: float) -> None:
     """Mark the patch on a picture whose corner and size are given as `mark` takes them."""
     for shape in mark(patch, grid, **where):
         figure.add_shape(shape)
-
-
-def mark(
-    patch: int, grid: tuple[int, ...], *, x0: float, y0: float = 0.0, width: float, height: float
-) -> list[dict[str, Any]]:
-    """The selected patch, in red within white, so that it is seen on every colour."""
-    rows, columns = grid
-    dx, dy = width / columns, height / rows
-    left, top = x0 + patch % columns * dx, y0 + patch // columns * dy
-    place = {"type": "rect", "x0": left, "x1": left + dx, "y0": top, "y1": top + dy}
-    return [{**place, "line": {"color": colour, "width": size}} for colour, size in (("#ffffff", 5), (MARK, 2.5))]
-
-
-def in_one_path(rectangles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rectangles of one line style as one shape, which a browser draws in the time of one."""
-    path = "".join("M{x0},{y0}H{x1}V{y1}H{x0}Z".format_map(rectangle) for rectangle in rectangles)
-    return {"type": "path", "path": path, "line": rectangles[0]["line"]}

@@ -8,7 +8,7 @@ from app import stored
 from app.figures import embedding_consistency
 from app.figures import microscope as figures
 from app.sight import NUM_MASKS, Sight
-from app.views import take_away
+from app.views import microscope_maps, take_away
 from app.views.page import Shown
 from app.views.probe_page import draw
 from lcmae.errors import InputError
@@ -90,7 +90,7 @@ def take_it_away(seen: Sight) -> None:
     st.subheader("Take it away")
     take_away.link(**seen.chosen.changed(a=seen.loaded.place.name, a_step=seen.loaded.place.step).address())
     # not in an expander: what is folded is drawn at every click all the same
-    if st.toggle("Show the pictures as a figure", key="microscope-figure"):
+    if st.toggle("Show pictures and maps as figures, with their files", key="microscope-figure"):
         draw(
             Shown(
                 "Image, mask, reconstruction, error",
@@ -99,6 +99,8 @@ def take_it_away(seen: Sight) -> None:
             ),
             "microscope-pictures",
         )
+        for name, mapped in microscope_maps.every(seen).items():
+            draw(Shown(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
     if seen.chosen.upload or seen.chosen.hidden or not seen.loaded.model.has_prediction:
         return
     st.caption(f"Error and contrast terms of this image in a terminal, as picture {seen.picture.index} of each result:")

@@ -3,13 +3,15 @@
 import streamlit as st
 
 from app import live, selection, sight
-from app.components.patch_board import Panel, patch_board
-from app.figures import microscope as figures
+from app.components.patch_board import Panel, patch_board, patch_maps
+from app.figures import patch_maps as maps
 from app.figures import style
 from app.sight import Sight
+from app.views import microscope_maps as views
 from app.views.microscope_asked import ask_layer
-from app.views.page import Shown
-from app.views.probe_page import draw
+
+MOVED = "microscope-moved"
+"""Set where a patch was picked in a map, whose fragment is not all that follows."""
 
 
 def board(seen: Sight, editing: bool) -> None:
@@ -41,14 +43,13 @@ def board(seen: Sight, editing: bool) -> None:
                 )
             )
         errors = shown["picture_error"].where(shown["hidden"] == 1)
-        top = figures.largest(errors)
+        top = maps.largest(errors)
         panels.append(
             Panel(
                 "Error",
-                style.png(figures.coloured(errors)),
+                style.png(maps.coloured(errors)),
                 "squared error of each hidden patch",
                 scale=("0", f"{top:.3g}", str(shown["picture_error"].attrs["units"])),
-                gradient=figures.gradient(),
             )
         )
         values, nearest = errors.values.reshape(-1), shown["nearest_error"].values.reshape(-1)
@@ -66,9 +67,49 @@ def board(seen: Sight, editing: bool) -> None:
         key="microscope-board",
         on_pick=lambda patch: selection.change(patch=patch),
         on_toggle=lambda patch: toggle(hidden.tolist(), patch),
+        gradient=maps.gradient(),
     )
     edited = " The mask was edited by hand." if seen.chosen.hidden else ""
     st.caption(f"{seen.loaded.place.label}; {name}.{edited}")
+
+
+def draw_maps(mapped: views.Mapped, name: str) -> None:
+    """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
+    would draw anew, in the time that all else takes together."""
+    shown = mapped.maps
+    st.subheader(mapped.title)
+    st.caption(mapped.caption)
+    panels = [
+        Panel(
+            heading,
+            style.png(maps.coloured(values, shown.top)),
+            f"{mapped.title}: {heading}",
+            disc=shown.disc(heading),
+        )
+        for heading, values in shown.panels.items()
+    ]
+    patch_maps(
+        panels,
+        grid=shown.grid,
+        patch=shown.patch,
+        words=shown.words(),
+        scale=("0", f"{shown.top:.3g}", shown.unit),
+        gradient=maps.gradient(),
+        key=f"microscope-{name}",
+        on_pick=move,
+    )
+
+
+def move(patch: int) -> None:
+    """A patch was picked in a map: all views are to follow."""
+    selection.change(patch=patch)
+    st.session_state[MOVED] = True
+
+
+def follow() -> None:
+    """Run the whole page if a map of this fragment was asked for another patch."""
+    if st.session_state.pop(MOVED, False):
+        st.rerun()
 
 
 def toggle(is_hidden: list[bool], patch: int) -> None:
@@ -83,78 +124,38 @@ def toggle(is_hidden: list[bool], patch: int) -> None:
 @st.fragment
 def filling_in(place: live.Place) -> None:
     """What the prediction is made of: decoder attention, contrast terms."""
+    follow()
     seen = sight.see(live.load(place), selection.current())
-    layers, heads = seen.loaded.decoder
-    found = seen.attention() if layers else None
-    if found is not None and "decoder" in found:
-        ask_layer("decoder", layers, heads, seen)
-        head = seen.chosen.decoder_head
-        rows = found["decoder"].sel(decoder_layer=seen.decoder_layer)
-        rest = float(found["decoder_prefix"].sel(decoder_layer=seen.decoder_layer).mean())
-        is_hidden = bool(seen.pictures()["hidden"].values.reshape(-1)[seen.patch])
-        caution = "" if is_hidden else " This patch is visible: its own prediction was never trained."
-        draw(
-            Shown(
-                f"Decoder attention, layer {seen.decoder_layer}",
-                f"Where the decoder looks from patch {seen.patch} to predict it. {rest:.0%} goes to the class token, mean of "
-                f"heads.{caution}",
-                figures.attention(rows, seen.patch, head),
-            ),
-            "microscope-decoder",
-        )
+    attention = views.decoder_attention(seen)
+    if attention is not None:
+        ask_layer("decoder", *seen.loaded.decoder, seen)
+        draw_maps(attention, "decoder")
     else:
         st.subheader("Decoder attention")
-        problem = None if found is None else found.attrs.get("decoder_problem")
+        problem = seen.attention().attrs.get("decoder_problem") if seen.loaded.decoder[0] else None
         st.info(
             f"Its maps need {problem}."
             if problem
             else "This model predicts by one linear layer, without a decoder of blocks."
         )
-    terms = seen.contrast()
-    draw(
-        Shown(
-            "Contrast terms",
-            f"Of each patch, over {sight.NUM_MASKS} masks of the strategy: its loss; what the mask alone changes in it "
-            "(invariance); how badly it is told from the image's other patches (local consistency). Empty where no mask hides "
-            "the patch. The picked patch's own stand in the table below. Terms between images need more than one.",
-            figures.contrast(terms),
-        ),
-        "microscope-contrast",
-    )
+    draw_maps(views.contrast(seen), "contrast")
 
 
 @st.fragment
 def encoding_it(place: live.Place) -> None:
     """What the token knows: encoder attention, receptive fields."""
+    follow()
     seen = sight.see(live.load(place), selection.current())
-    found = seen.attention()
-    if "encoder" not in found:
+    attention = views.encoder_attention(seen)
+    if attention is None:
         st.subheader("Encoder attention")
-        st.info(f"Its maps need {found.attrs['encoder_problem']}.")
+        st.info(f"Its maps need {seen.attention().attrs['encoder_problem']}.")
         return
     ask_layer("encoder", *seen.loaded.encoder, seen)
-    layer, head = seen.encoder_layer, seen.chosen.encoder_head
-    masked = found["encoder"].sel(view="masked", layer=layer)
-    has_token = bool(masked.notnull().any())
-    view = "masked" if has_token else "full"
-    rest = float(found["encoder_prefix"].sel(view=view, layer=layer).mean())
-    where = "under this mask" if has_token else "in the full image, since the encoder does not see it under this mask"
-    draw(
-        Shown(
-            f"Encoder attention, layer {layer}",
-            f"Where the encoder looks from patch {seen.patch}, {where}. {rest:.0%} goes to class token and registers, mean "
-            "of heads.",
-            figures.attention(found["encoder"].sel(view=view, layer=layer), seen.patch, head),
-        ),
-        "microscope-encoder",
-    )
-    draw(
-        Shown(
-            "Effective receptive field",
-            f"Size of the gradient, at every pixel, of the patch's token after layer {layer} (on the full image, and under "
-            "this mask where it is visible) and of its prediction, along random signs; each map to its own maximum. Half of "
-            "the gradient lies within the dotted disc.",
-            figures.receptive_field(seen.receptive_field(), seen.patch, seen.grid),
-        ),
-        "microscope-field",
-    )
+    draw_maps(attention, "encoder")
+    fields = views.receptive_field(seen)
+    if fields is None:
+        st.subheader("Effective receptive field")
+        st.info("Every gradient is zero here.")
+    else:
+        draw_maps(fields, "field")

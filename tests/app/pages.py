@@ -15,6 +15,9 @@ main.open_page(next(page for page in PAGES if page.name == {name!r}), picks.ask(
 """
 
 
+MAPS = "lcmae.patch_maps"
+
+
 def open_page(name: str, *runs: str, **query: str) -> AppTest:
     """A page as a link opens it (AppTest can't click through a menu of functions)."""
     app = AppTest.from_string(ONE_PAGE.format(name=name), default_timeout=60)
@@ -39,6 +42,12 @@ def words(app: AppTest) -> str:
 
 def figures(app: AppTest) -> list[dict]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def maps(app: AppTest) -> dict[str, dict]:
+    """What the browser is told of each board of maps, by its name: panels, marked patch, words, scale."""
+    protos = [element.proto for element in app.get("bidi_component") if element.proto.component_name == MAPS]
+    return {str(proto.id).rpartition("microscope-")[2]: json.loads(proto.json) for proto in protos}
 
 
 def traces(figure: go.Figure) -> list[Any]:

@@ -36,7 +36,8 @@ def open_microscope(page: Page, address: str, query: str = "") -> list[str]:
     page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
     page.goto(f"{address}/microscope?{query}")
     page.locator(".board figure").first.wait_for(timeout=LOADING)
-    settle(page, 4)
+    page.locator(".maps figure").nth(7).wait_for()  # three boards of maps have three each, a fourth two or three
+    settle(page)
     return complaints
 
 
@@ -77,6 +78,28 @@ def test_a_click_on_any_picture_moves_the_patch_everywhere(address: str):
         assert complaints == []
 
 
+def test_a_click_on_a_map_moves_the_patch_everywhere(address: str):
+    with browser_page() as page:
+        complaints = open_microscope(page, address, "patch=5")
+        seen = page.locator(".maps img").first.get_attribute("src")
+        frame = page.locator(".maps .frame").first
+        frame.hover(position={"x": 3, "y": 3})
+        expect(page.locator(".maps ~ .said").first).to_contain_text("Row 1, column 1: mean of heads 0.")
+        box = frame.bounding_box()
+        assert box is not None
+        frame.click(position={"x": 0.9 * box["width"], "y": 0.1 * box["height"]})
+        says(page, "Patch 3: row 1, column 4")  # beyond the fragment of the map
+        says(page, "from patch 3")
+        page.wait_for_url("**patch=3**")
+        expect(page.locator(".maps img").first).not_to_have_attribute("src", str(seen))
+        for cursor in page.locator(".board .cursor, .maps .cursor").all():
+            expect(cursor).to_have_attribute("x", "3")
+        # the focus stays, so arrow keys go on from there
+        page.keyboard.press("ArrowDown")
+        says(page, "Patch 7: row 2, column 4")
+        assert complaints == []
+
+
 def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
     with browser_page() as page:
         complaints = open_microscope(page, address, "patch=5")
@@ -102,7 +125,7 @@ def test_a_hovered_patch_is_told_before_the_server_is_asked(address: str):
         open_microscope(page, address)
         frame = page.locator(".board .frame").first
         frame.hover(position={"x": 3, "y": 3})
-        expect(page.locator(".said")).to_contain_text("Row 1, column 1:")
+        expect(page.locator(".board ~ .said")).to_contain_text("Row 1, column 1:")
         assert page.locator(".board").get_attribute("aria-label") is not None
         assert all(image.get_attribute("alt") for image in page.locator(".board img").all())
 
@@ -141,15 +164,15 @@ def test_a_link_in_a_fresh_profile_shows_the_same_numbers(address: str):
         click_patch(page, 2, 0)
         says(page, "Patch 8: row 3, column 1")
         page.wait_for_url("**patch=8**")
-        link, told = page.url, page.locator(".said").inner_text()
+        link, told = page.url, page.locator(".board ~ .said").inner_text()
         errors = page.locator(".board .scale").last.inner_text()
     with browser_page() as page:
         page.goto(link)
         page.locator(".board figure").first.wait_for(timeout=LOADING)
         says(page, "Patch 8: row 3, column 1")
-        settle(page, 4)
+        settle(page)
         page.mouse.move(0, 0)
-        assert page.locator(".said").inner_text() == told
+        assert page.locator(".board ~ .said").inner_text() == told
         assert page.locator(".board .scale").last.inner_text() == errors
 
 

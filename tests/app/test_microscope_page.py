@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pages import checked, figures, open_page, words
+from pages import checked, figures, maps, open_page, words
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
@@ -46,6 +46,11 @@ def headings(figure: dict) -> list[str]:
     return [note["text"] for note in figure["layout"]["annotations"]]
 
 
+def titles(board: dict) -> list[str]:
+    """Of the maps of a board."""
+    return [panel["title"] for panel in board["panels"]]
+
+
 def test_nothing_stored(root: Path):
     app = open_page("microscope")
     assert "no checkpoint below" in words(app)
@@ -59,14 +64,36 @@ def test_one_run_shows_the_middle_patch_of_its_first_image(root: Path):
     assert "a, step 20; digits#" in words(app)
     assert "Patch 10: row 3, column 3" in words(app)
     assert not app.warning
-    assert [len(figure["data"]) > 0 for figure in figures(app)] == [True] * 4  # attention twice, contrast, fields
+    assert list(maps(app)) == ["decoder", "contrast", "encoder", "field"]
+    for board in maps(app).values():
+        assert board["patch"] == 10
+        assert len(board["words"]) == 16
+        assert all(panel["source"].startswith("data:image/png;base64,") for panel in board["panels"])
     assert app.query_params == {}
 
 
 def test_every_picture_has_words_for_those_who_do_not_see_it(root: Path):
     published(root / "a")
-    for element in open_page("microscope").get("plotly_chart"):
+    app = open_page("microscope")
+    assert all(panel["alt"] for board in maps(app).values() for panel in board["panels"])
+    checked(app.toggle("microscope-figure").set_value(True).run())
+    charts = app.get("plotly_chart")
+    assert len(charts) == 5  # the pictures, and all maps as figures
+    for element in charts:
         assert len(element.proto.alt) > 20
+
+
+def test_maps_are_the_same_as_figures_to_take_away(root: Path):
+    published(root / "a")
+    app = open_page("microscope")
+    boards = maps(app)
+    checked(app.toggle("microscope-figure").set_value(True).run())
+    as_figures = figures(app)[1:]
+    assert len(as_figures) == len(boards)
+    # each after the other as they are asked for: decoder, contrast, encoder, fields
+    for board, figure in zip(boards.values(), as_figures, strict=True):
+        assert headings(figure) == [panel["title"] for panel in board["panels"]]
+        assert figure["layout"]["coloraxis"]["colorbar"]["title"]["text"] == board["scale"][2]
 
 
 def test_a_link_shows_what_it_says(root: Path):
@@ -138,13 +165,13 @@ def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path, 
     assert [heading.value for heading in app.subheader] == [
         "Encoder attention, layer 2", "Effective receptive field", "In numbers", "Among other patches", "Take it away",
     ]  # fmt: skip
-    attention, fields = figures(app)
-    assert headings(attention) == ["mean of heads", "head 1", "head 2"]
+    attention, fields = maps(app).values()
+    assert titles(attention) == ["mean of heads", "head 1", "head 2"]
     said = "in the full image, since the encoder does not see it under this mask" if hidden else "under this mask"
     assert f"Where the encoder looks from patch {patch}, {said}" in text
     # a hidden patch has no token under the mask, so no field of it
     targets = ["token, full image", *([] if hidden else ["token"])]
-    assert headings(fields) == targets
+    assert titles(fields) == targets
     # the table has radii and nothing else; the words above it promise nothing else
     assert table(app).index.tolist() == ["radius: token, full image", "radius: token"]
     radius = table(app)["this patch"]
@@ -169,7 +196,7 @@ def test_a_picture_with_true_statistics_is_labelled(root: Path):
     published(root / "a", tiny(normalize_targets=True))
     app = open_page("microscope")
     checked(app.toggle("microscope-figure").set_value(True).run())
-    assert "leaks the answer" in str(figures(app)[-1])
+    assert "leaks the answer" in str(figures(app)[0])
 
 
 def test_widgets_change_the_selection_and_the_address(root: Path):
