@@ -1,11 +1,11 @@
-"""The dashboard's own process: Streamlit, while a thread reads what the pages import, before the first browser asks for one.
+"""The dashboard's own process: reads what the pages import, then starts Streamlit, so that the first browser need not wait for it.
 
-`app.serve.command` starts it, with Streamlit's words: `python -m app.server run app/main.py ...`.
+`app.serve.command` starts it, with Streamlit's words: `python -m app.server run app/main.py ...`. (In a thread beside Streamlit's
+own start the same imports take as long in all, and the first page is a second later: both want the one interpreter.)
 """
 
 import gc
 import sys
-import threading
 from importlib import import_module
 
 from streamlit.web.cli import main
@@ -13,7 +13,8 @@ from streamlit.web.cli import main
 PRELOADED = (
     "pandas",
     "xarray",
-    "h5netcdf",
+    "h5netcdf.legacyapi",
+    "pyarrow.pandas_compat",
     "plotly.graph_objects",
     "plotly.io",
     "plotly.subplots",
@@ -60,5 +61,5 @@ def leave_dask_out() -> None:
 
 if __name__ == "__main__":
     leave_dask_out()
-    threading.Thread(target=preload, name="preload", daemon=True).start()
+    preload()
     main(prog_name="streamlit")

@@ -45,7 +45,7 @@ def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
     server = subprocess.Popen(serve.command(runs, port, hosts=hosts))
-    print(f"dashboard: http://{serve.ADDRESS}:{port} (Ctrl-C ends it)", file=sys.stderr)
+    print(f"dashboard: http://{serve.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()
     try:

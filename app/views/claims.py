@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import picks
+from app.components.command import to_copy
 from app.figures import claims as figures
 from app.stored import Stamp, stamp
 from app.views import PAGES, Page, take_away
@@ -35,7 +36,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         st.info(
             f"There is no record of `lcmae claims` below `{picked.root}` yet. This makes one, in about half an hour:"
         )
-        st.code(f"lcmae claims --out {picked.root / 'claims'}", language="bash")
+        to_copy(f"lcmae claims --out {picked.root / 'claims'}")
         st.caption("It states its cost first. `--claims ID` holds single claims against runs, `--list` names them.")
         return
     file = found[choose("record", list(found))]
@@ -141,7 +142,7 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
         st.caption(f"Its runs are no longer below `{picked.root}`.")
     if one.reads:
         st.caption("The same again:")
-        st.code(f"{one.command} --out {folder}", language="bash")
+        to_copy(f"{one.command} --out {folder}")
 
 
 def records_below(root: Path) -> dict[str, Path]:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from app import live, picks, selection, stored
 from app.better import BETTER
+from app.components.command import to_copy
 from app.differences import differences, differing
 from app.figures import compare as figures
 from app.figures import table
@@ -203,7 +204,7 @@ def results_of(place: live.Place, letter: str) -> dict[str, xr.Dataset]:
                 found[known.name] = stored.result_of(place.run, place.step, known.name)
             except InputError as error:
                 st.info(f"{letter}, {place.label}: {error}. Compute it again with", icon=":material/terminal:")
-                st.code(stored.probe_command(known.name, place.run, place.step), language="bash", wrap_lines=True)
+                to_copy(stored.probe_command(known.name, place.run, place.step), key=letter)
     return found
 
 

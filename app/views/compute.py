@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import jobs, stored
+from app.components.command import to_copy
 from lcmae.errors import InputError
 from lcmae.progress import clock
 
@@ -20,7 +21,7 @@ def offer(sentence: str, command: str, *, is_note: bool = False) -> None:
         st.caption(sentence)
     else:
         st.info(sentence, icon=":material/terminal:")
-    st.code(command, language="bash", wrap_lines=True)
+    to_copy(command)
     arguments = tuple(shlex.split(command)[1:])
     if not stored.steps_of(run_of(arguments)):
         return  # nothing to compute it from yet

@@ -13,6 +13,7 @@ import streamlit as st
 import xarray as xr
 
 from app import comparing, picks
+from app.components.command import to_copy
 from app.figures import comparison as figures
 from app.figures import masks as mask_figures
 from app.stored import Stamp, stamp
@@ -110,7 +111,7 @@ def comparisons(picked: picks.Picks) -> None:
     found = tables_below(picked.root)
     if not found:
         st.info(f"There is no comparison below `{picked.root}` yet. A small one, two seeds of four cells:")
-        st.code("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2", language="bash")
+        to_copy("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2")
         return
     name = choose("comparison", list(found))
     try:

@@ -9,6 +9,7 @@ from functools import partial
 import streamlit as st
 
 from app import live, picks, selection, sight, stored
+from app.components.command import to_copy
 from app.selection import Selection, tied
 from app.views import Page
 from app.views.microscope_asked import ask_image, ask_mask
@@ -38,7 +39,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     names = live.names(picked)
     if not names:
         st.info(f"There is no checkpoint below `{picked.root}` yet. This trains one on built-in images in a minute:")
-        st.code("lcmae train mae-digits", language="bash")
+        to_copy("lcmae train mae-digits")
         return
     chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
     ask_checkpoint(picked, names, chosen)

@@ -5,6 +5,7 @@ import shlex
 import streamlit as st
 
 from app import stored
+from app.components.command import to_copy
 from app.figures import embedding_consistency
 from app.figures import microscope as figures
 from app.sight import NUM_MASKS, Sight
@@ -82,7 +83,7 @@ def among_others(seen: Sight) -> None:
 def tell(sentence: str, command: str) -> None:
     """What is missing, and how to get it."""
     st.info(sentence, icon=":material/terminal:")
-    st.code(command, language="bash", wrap_lines=True)
+    to_copy(command)
 
 
 def take_it_away(seen: Sight) -> None:
@@ -104,7 +105,7 @@ def take_it_away(seen: Sight) -> None:
     if seen.chosen.upload or seen.chosen.hidden or not seen.loaded.model.has_prediction:
         return
     st.caption(f"Error and contrast terms of this image in a terminal, as picture {seen.picture.index} of each result:")
-    st.code(command(seen), language="bash", wrap_lines=True)
+    to_copy(command(seen))
 
 
 def command(seen: Sight) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import picks, reader
 from app.checkpoint_overrides import Overrides
+from app.components.command import to_copy
 from app.views import Page
 from lcmae.durable import show as printable
 
@@ -117,16 +118,16 @@ def continue_with(facts: dict[str, Any], root: Path, path: str) -> None:
     st.subheader("Go on")
     if facts["format"] == "run":
         st.caption("It is a run, or a step of one, so it needs no import. This computes every probe:")
-        st.code(f"lcmae probe all --checkpoint {shlex.quote(printable(place))}", language="bash", wrap_lines=True)
+        to_copy(f"lcmae probe all --checkpoint {shlex.quote(printable(place))}")
         return
     st.caption("This makes a run of it, which the other pages and every command take. The weights are checked then.")
     command = f"lcmae import {shlex.quote(printable(place))} --out {shlex.quote(printable(free_run(root, place)))}"
-    st.code(command, language="bash", wrap_lines=True)
+    to_copy(command)
     replaceable = [name for name in facts["assumed"] if name in Overrides.model_fields]
     if replaceable:
         st.caption("The same, saying what was assumed; put the right values in:")
         said = " ".join(option(name, facts["assumed"][name]) for name in replaceable)
-        st.code(f"{command} {said}", language="bash", wrap_lines=True)
+        to_copy(f"{command} {said}")
 
 
 def free_run(root: Path, place: Path) -> Path:

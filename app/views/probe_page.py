@@ -9,6 +9,7 @@ import streamlit as st
 import xarray as xr
 
 from app import picks, stored, trends
+from app.components.command import to_copy
 from app.figures import table
 from app.glossary import GLOSSARY
 from app.views import Page, compute, take_away
@@ -56,7 +57,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         again(content.probe, picked.runs[name], step, found.results[name]) for name, step in found.steps.items()
     ]
     st.caption("The same numbers in a terminal; with `--out FOLDER` behind it, computed anew and put there:")
-    st.code("\n".join(commands), language="bash", wrap_lines=True)
+    to_copy("\n".join(commands))
 
 
 def heading(title: str, says: str, terms: Sequence[str] = ()) -> None:
@@ -72,7 +73,7 @@ def ask_for_runs(picked: picks.Picks) -> bool:
     """Whether runs are picked; a helpful sentence where not."""
     if not picked.runs:
         st.info(f"There is no run below `{picked.root}` yet. This trains one on built-in images in about a minute:")
-        st.code("lcmae train mae-digits", language="bash")
+        to_copy("lcmae train mae-digits")
     elif not picked.names:
         st.info(
             "Pick one or more runs in the side bar, or in the table of the Runs page.", icon=":material/arrow_back:"

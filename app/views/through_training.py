@@ -13,6 +13,7 @@ import streamlit as st
 import xarray as xr
 
 from app import picks, stored
+from app.components.command import to_copy
 from app.differences import CONDITIONS
 from app.figures import limits
 from app.figures import through_training as figures
@@ -96,7 +97,7 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
                 found.append(moment)
             except InputError as error:
                 st.info(f"{run}, step {step}: {error}. Compute it again with", icon=":material/terminal:")
-                st.code(stored.probe_command(probe, path, step), language="bash", wrap_lines=True)
+                to_copy(stored.probe_command(probe, path, step))
     return found
 
 

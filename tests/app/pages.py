@@ -15,9 +15,6 @@ main.open_page(next(page for page in PAGES if page.name == {name!r}), picks.ask(
 """
 
 
-MAPS = "lcmae.patch_maps"
-
-
 def open_page(name: str, *runs: str, **query: str) -> AppTest:
     """A page as a link opens it (AppTest can't click through a menu of functions)."""
     app = AppTest.from_string(ONE_PAGE.format(name=name), default_timeout=60)
@@ -37,7 +34,19 @@ def checked(app: AppTest) -> AppTest:
 def words(app: AppTest) -> str:
     """All that stands on the page."""
     kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "code")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+    return "\n".join(
+        [*(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind)), *commands(app)]
+    )
+
+
+def commands(app: AppTest) -> list[str]:
+    """Commands to copy, in the page's order."""
+    return [json.loads(proto.json)["text"] for proto in components(app, "lcmae.command")]
+
+
+def components(app: AppTest, name: str) -> list[Any]:
+    """What the browser is told of each component of this name."""
+    return [element.proto for element in app.get("bidi_component") if element.proto.component_name == name]
 
 
 def figures(app: AppTest) -> list[dict]:
@@ -46,7 +55,7 @@ def figures(app: AppTest) -> list[dict]:
 
 def maps(app: AppTest) -> dict[str, dict]:
     """What the browser is told of each board of maps, by its name: panels, marked patch, words, scale."""
-    protos = [element.proto for element in app.get("bidi_component") if element.proto.component_name == MAPS]
+    protos = components(app, "lcmae.patch_maps")
     return {str(proto.id).rpartition("microscope-")[2]: json.loads(proto.json) for proto in protos}
 
 

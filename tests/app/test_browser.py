@@ -155,6 +155,12 @@ def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(addres
         link = field.input_value()
         page.locator("output", has_text="copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()") == link
+        page.get_by_role("button", name="Copy the command").last.click()
+        page.wait_for_function(
+            "navigator.clipboard.readText().then((text) => text.startsWith('lcmae probe reconstruction '))"
+        )
+        shown = page.locator("pre code").last.inner_text()
+        assert page.evaluate("navigator.clipboard.readText()") == shown
     assert link == f"{address}/reconstruction?runs=a&step=40"
     newer = runs / "a" / "probes" / "000060" / "reconstruction.nc"
     newer.parent.mkdir()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from pages import commands
 from streamlit.testing.v1 import AppTest
 
 from app import picks
@@ -265,7 +266,7 @@ def open_page() -> AppTest:
 
 def test_without_a_comparison_the_page_gives_the_command(root: Path) -> None:
     app = open_page()
-    assert any("lcmae compare" in block.value for block in app.code)
+    assert any("lcmae compare" in one for one in commands(app))
     assert not app.dataframe
 
 

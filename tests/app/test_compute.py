@@ -9,7 +9,7 @@ import made
 import numpy as np
 import pytest
 import torch
-from pages import checked, figures, open_page, words
+from pages import checked, commands, figures, open_page, words
 from streamlit.testing.v1 import AppTest
 
 from app import jobs
@@ -69,7 +69,7 @@ def test_what_is_missing_is_computed_and_shown(root: Path, queue: Queue):
     made.run(root / "a", results=False)
     app = press(open_page("reconstruction", "a"), "Compute now")
     job = wait_for_progress(queue)
-    shown = shlex.split(app.code[0].value)
+    shown = shlex.split(commands(app)[0])
     assert list(job.arguments) == shown[1:] == ["probe", "reconstruction", "--checkpoint", f"{root}/a"]
     other = open_page("reconstruction", "a")
     for session in (checked(app.run()), other):
@@ -158,7 +158,7 @@ def test_the_command_of_the_page_gives_the_numbers_of_the_page_bit_for_bit(root:
     torch.manual_seed(99)  # nothing may hang on it
     for probe in ("reconstruction", "local_contrast"):
         app = open_page(probe, "moved")
-        command = shlex.split(app.code[-1].value)
+        command = shlex.split(commands(app)[-1])
         assert command[0] == "lcmae"
         assert main([*command[1:], "--out", str(tmp_path / "again")]) == 0
         again = load_result(tmp_path / "again" / f"{probe}.nc")

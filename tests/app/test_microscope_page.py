@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pages import checked, figures, maps, open_page, words
+from pages import checked, commands, figures, maps, open_page, words
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
@@ -181,7 +181,7 @@ def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path, 
     assert "Loss and its terms" not in text
     assert "selection-decoder_layer" not in [box.key for box in app.selectbox]
     # nor is a command offered that this checkpoint has no answer to
-    assert not any("lcmae probe reconstruction" in code.value for code in app.code)
+    assert not any("lcmae probe reconstruction" in one for one in commands(app))
     assert f"lcmae probe embedding_consistency --checkpoint {run.path}" in text
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from pages import commands
 from streamlit.testing.v1 import AppTest
 
 from app import inspect_many, reader
@@ -85,10 +86,10 @@ def test_a_good_file_is_picked_and_described(root: Path, asked: list[Path]):
     mean = assumed.set_index("setting").loc["pixel-mean"]
     assert mean["replaced by"] == "--pixel-mean 0.485 0.456 0.406"
     assert mean["what it means"] == "Mean subtracted from pixels in [0, 1]."
-    commands = [element.value for element in app.code]
-    assert commands[0] == f"lcmae import '{path}' --out {root}/mae-imported"
-    assert commands[1].startswith(f"{commands[0]} --")
-    assert "--pixel-mean 0.485 0.456 0.406" in commands[1]
+    told = commands(app)
+    assert told[0] == f"lcmae import '{path}' --out {root}/mae-imported"
+    assert told[1].startswith(f"{told[0]} --")
+    assert "--pixel-mean 0.485 0.456 0.406" in told[1]
     assert not app.error
     checked(app.run())
     assert len(asked) == 2, "a file that has not changed is read once"
@@ -114,7 +115,7 @@ def test_a_run_needs_no_import(root: Path, asked: list[Path], mae: MAE):
     Run.create(root / "mine", config).publish(0, mae.state_dict(), config=config, resume=None)
     app = open_page("mine")
     assert not app.selectbox(key="candidate").options
-    assert [element.value for element in app.code] == [f"lcmae probe all --checkpoint {root}/mine"]
+    assert commands(app) == [f"lcmae probe all --checkpoint {root}/mine"]
 
 
 def test_a_refusal_is_one_line_of_plain_text(root: Path, asked: list[Path]):

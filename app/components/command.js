@@ -1,0 +1,24 @@
+// A command as plain text, and a button that copies it. Called again whenever the server has new data.
+
+export default function ({ parentElement, data }) {
+  const code = parentElement.querySelector("code");
+  const button = parentElement.querySelector("button");
+  const said = parentElement.querySelector("output");
+  if (code.shown !== data.text) {
+    const lines = data.text.split("\n").map((line) => Object.assign(document.createElement("span"), { textContent: line }));
+    code.replaceChildren(...lines);
+    code.shown = data.text;
+    said.textContent = "";
+  }
+  button.setAttribute("aria-label", "Copy the command");
+  button.onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(data.text);
+      said.textContent = "copied";
+    } catch {
+      // plain http from another machine: the browser gives no clipboard
+      window.getSelection().selectAllChildren(code);
+      said.textContent = "marked: Ctrl-C copies it";
+    }
+  };
+}
