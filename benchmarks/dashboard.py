@@ -8,6 +8,7 @@ from a click to its answer, memory of the server with many sessions. Prints a Ma
 import argparse
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -148,18 +149,29 @@ def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[t
 
 
 def microscope(page: Page, address: str, name: str, num_clicks: int, bar: ProgressBar) -> list[tuple[str, str]]:
-    """The patch moved by an arrow key until every view has followed, and the first sight, which loads torch and the model."""
+    """The patch moved by an arrow key to one that was never asked for, until every view has followed; and the first sight,
+    which loads torch and the model."""
     begin = time.perf_counter()
     page.goto(f"{address}/microscope?{urlencode({'runs': name})}")
-    page.wait_for_selector(".js-plotly-plot .main-svg", timeout=180_000)
-    settle(page, 2)
+    # the last board of maps is that of the receptive field
+    page.locator(".maps").nth(3).locator("figure").first.wait_for(timeout=180_000)
+    settle(page)
     first = time.perf_counter() - begin
     page.wait_for_timeout(3000)
     board = page.locator(".board").first
+    rows, columns = map(int, re.findall(r"of (\d+) by (\d+) patches", str(board.get_attribute("aria-label")))[0])
+    board.focus()
+    for key in ["Home", *["ArrowUp"] * (rows - 1)]:
+        page.keyboard.press(key)
+    page.wait_for_timeout(3000)
+    # row by row there and back, so that every patch is new: answers are kept
+    keys = [
+        key
+        for row in range(rows)
+        for key in [("ArrowRight", "ArrowLeft")[row % 2]] * (columns - 1) + ["ArrowDown"] * (row < rows - 1)
+    ]
     times = []
-    for place in range(num_clicks):
-        board.focus()
-        key = ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp")[place % 4]
+    for key in keys[:num_clicks]:
         times.append(answer(page, lambda key=key: page.keyboard.press(key)))
         bar.advance(note="microscope")
     return [

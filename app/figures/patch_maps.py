@@ -54,7 +54,7 @@ class Maps:
 
     def words(self) -> list[str]:
         """What the maps say of each patch, in raster order."""
-        said = [[f"{name} {value}" for value in self._values(name)] for name in self.panels]
+        said = [[f"{name} = {value}" for value in self._values(name)] for name in self.panels]
         end = "" if next(iter(self.panels.values())).shape == self.grid else " (means over the patch)"
         return [", ".join(of_patch) + end for of_patch in zip(*said, strict=True)]
 

@@ -84,7 +84,7 @@ def test_a_click_on_a_map_moves_the_patch_everywhere(address: str):
         seen = page.locator(".maps img").first.get_attribute("src")
         frame = page.locator(".maps .frame").first
         frame.hover(position={"x": 3, "y": 3})
-        expect(page.locator(".maps ~ .said").first).to_contain_text("Row 1, column 1: mean of heads 0.")
+        expect(page.locator(".maps ~ .said").first).to_contain_text("Row 1, column 1: mean of heads = 0.")
         box = frame.bounding_box()
         assert box is not None
         frame.click(position={"x": 0.9 * box["width"], "y": 0.1 * box["height"]})

@@ -26,10 +26,10 @@ def maps() -> Maps:
 
 
 def test_words_are_means_over_the_cells_of_each_patch(maps: Maps):
-    assert maps.words()[0] == "one 3.5, two 7 (means over the patch)"  # of 0, 1, 6, 7
-    assert maps.words()[5] == "one 19.5, two 39 (means over the patch)"
+    assert maps.words()[0] == "one = 3.5, two = 7 (means over the patch)"  # of 0, 1, 6, 7
+    assert maps.words()[5] == "one = 19.5, two = 39 (means over the patch)"
     own = Maps({"head 1": field(np.array([[0.25, np.nan]]))}, "attention", (1, 2), 0)
-    assert own.words() == ["head 1 0.25", "head 1 nothing"]
+    assert own.words() == ["head 1 = 0.25", "head 1 = nothing"]
 
 
 def test_the_disc_is_the_same_in_patches_and_in_the_figure(maps: Maps):
