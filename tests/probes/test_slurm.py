@@ -75,6 +75,7 @@ def test_jobs_are_one_array_and_errors_are_one_line(slurm: None, tmp_path: Path)
 
 
 def test_a_killed_job_fails_and_a_cancelled_one_leaves_the_queue(slurm: None, tmp_path: Path) -> None:
+    until(lambda: not queued())  # a job of the test before may still be on its way out
     with pool(tmp_path) as executor:
         future = executor.submit(time.sleep, 100)
         (job,) = until(queued)
