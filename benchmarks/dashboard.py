@@ -125,7 +125,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 3 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 4 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -174,9 +174,16 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     for key in keys[:num_clicks]:
         times.append(answer(page, lambda key=key: page.keyboard.press(key)))
         bar.advance(note="microscope")
+    images = []
+    field = page.locator(".st-key-selection-image input")
+    field.focus()
+    for _ in range(num_clicks):
+        images.append(answer(page, lambda: field.press("ArrowUp")))
+        bar.advance(note="other images")
     return [
         ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
-        ("microscope: arrow key until every view has followed", percentiles(times)),
+        ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
+        ("microscope: another image until every view has followed", percentiles(images)),
     ]
 
 
