@@ -101,17 +101,19 @@ def alone(
 ) -> list[Alone]:
     """Every probe on its own, and all of them in one pass."""
     rows, costs, able = [], {}, {}
-    for name in names:
-        probe = probe_class(name)()
-        # the counted run also tells which probes lack what they need
-        results: list[Results] = []
-        cost = cost_of(
-            lambda probe=probe, results=results: results.append(run_probes([probe], model, images, SEED)), model
-        )
-        if (problem := results[0].failures.get(name)) is None:
-            costs[name], able[name] = cost, probe
-        else:
-            rows.append(Alone(name, None, None, str(problem)))
+    with ProgressBar("counting", len(names)) as bar:  # several times slower than the work itself
+        for name in names:
+            probe = probe_class(name)()
+            # the counted run also tells which probes lack what they need
+            results: list[Results] = []
+            cost = cost_of(
+                lambda probe=probe, results=results: results.append(run_probes([probe], model, images, SEED)), model
+            )
+            if (problem := results[0].failures.get(name)) is None:
+                costs[name], able[name] = cost, probe
+            else:
+                rows.append(Alone(name, None, None, str(problem)))
+            bar.advance(note=name)
     work: dict[str, Work] = {
         name: lambda probe=probe: run_probes([probe], model, images, SEED) for name, probe in able.items()
     }
