@@ -17,7 +17,7 @@ BAR = 64
 """Height in pixels of a colour bar below its maps, with its numbers and its title."""
 
 PER_ROW = 3
-HEADING = 0.16
+HEADING = 0.2
 """Room for the heading of a map, as a share of its height."""
 
 

@@ -100,8 +100,11 @@ def take_it_away(seen: Sight) -> None:
             ),
             "microscope-pictures",
         )
+        # side by side, as their maps stand above: three of them fill half a page
+        filling, encoding = st.columns(2, gap="large")
         for name, mapped in microscope_maps.every(seen).items():
-            draw(Shown(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
+            with encoding if name in ("encoder", "field") else filling:
+                draw(Shown(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
     if seen.chosen.upload or seen.chosen.hidden or not seen.loaded.model.has_prediction:
         return
     st.caption(f"Error and contrast terms of this image in a terminal, as picture {seen.picture.index} of each result:")

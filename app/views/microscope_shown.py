@@ -7,7 +7,7 @@ from app.components.patch_board import Panel, patch_board, patch_maps
 from app.figures import patch_maps as maps
 from app.figures import style
 from app.sight import Sight
-from app.views import microscope_maps as views
+from app.views import microscope_maps
 from app.views.microscope_asked import ask_layer
 
 MOVED = "microscope-moved"
@@ -73,7 +73,7 @@ def board(seen: Sight, editing: bool) -> None:
     st.caption(f"{seen.loaded.place.label}; {name}.{edited}")
 
 
-def draw_maps(mapped: views.Mapped, name: str) -> None:
+def draw_maps(mapped: microscope_maps.Mapped, name: str) -> None:
     """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
     would draw anew, in the time that all else takes together."""
     shown = mapped.maps
@@ -126,7 +126,7 @@ def filling_in(place: live.Place) -> None:
     """What the prediction is made of: decoder attention, contrast terms."""
     follow()
     seen = sight.see(live.load(place), selection.current())
-    attention = views.decoder_attention(seen)
+    attention = microscope_maps.decoder_attention(seen)
     if attention is not None:
         ask_layer("decoder", *seen.loaded.decoder, seen)
         draw_maps(attention, "decoder")
@@ -138,7 +138,7 @@ def filling_in(place: live.Place) -> None:
             if problem
             else "This model predicts by one linear layer, without a decoder of blocks."
         )
-    draw_maps(views.contrast(seen), "contrast")
+    draw_maps(microscope_maps.contrast(seen), "contrast")
 
 
 @st.fragment
@@ -146,14 +146,14 @@ def encoding_it(place: live.Place) -> None:
     """What the token knows: encoder attention, receptive fields."""
     follow()
     seen = sight.see(live.load(place), selection.current())
-    attention = views.encoder_attention(seen)
+    attention = microscope_maps.encoder_attention(seen)
     if attention is None:
         st.subheader("Encoder attention")
         st.info(f"Its maps need {seen.attention().attrs['encoder_problem']}.")
         return
     ask_layer("encoder", *seen.loaded.encoder, seen)
     draw_maps(attention, "encoder")
-    fields = views.receptive_field(seen)
+    fields = microscope_maps.receptive_field(seen)
     if fields is None:
         st.subheader("Effective receptive field")
         st.info("Every gradient is zero here.")
