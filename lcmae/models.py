@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, repeat
 from pydantic import Field, model_validator
 from timm.layers.patch_embed import PatchEmbed
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from lcmae.blocks import Block
 from lcmae.errors import InputError
+from lcmae.linear import convert, linear
 from lcmae.masking.base import Mask
 from lcmae.patches import Grid, grid_of, normalize_patches, patchify
 from lcmae.settings import Settings, parse
@@ -329,7 +329,7 @@ class MaskedImageModel(nn.Module):
         # the convolution of a patch embedding is one matrix product, and only the patches at hand are paid for
         proj = self.patch_embed.proj
         assert isinstance(proj, nn.Conv2d)
-        return F.linear(patches, rearrange(proj.weight, "d c ph pw -> d (ph pw c)"), proj.bias)
+        return linear(patches, rearrange(proj.weight, "d c ph pw -> d (ph pw c)"), proj.bias)
 
     def _embed_visible(self, images: Tensor, mask: Mask) -> Tensor:
         """Embedded visible patches with their positions added."""
@@ -556,3 +556,4 @@ def _initialize(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if name in ("cls_token", "mask_token"):
             nn.init.normal_(parameter, std=0.02)
+    convert(model)

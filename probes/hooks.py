@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from timm.layers.attention import Attention, resolve_self_attn_mask
 from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
+from lcmae.linear import Linear, linear
 from lcmae.shapes import Float
 from probes.base import ProbeError
 
@@ -24,7 +24,8 @@ from probes.base import ProbeError
 def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -> Iterator[None]:
     """While inside, every forward pass calls `see(layer, maps)` with float32 maps [b h q k], before the layer itself runs.
 
-    Queries and keys are the block's tokens, prefix tokens first; rows sum to 1. Raises `ProbeError` for unknown attention.
+    Maps have no gradients, also where the pass has. Queries and keys are the block's tokens, prefix tokens first; rows sum to 1.
+    Raises `ProbeError` for unknown attention.
     """
     problem = attention_problem(blocks)
     if problem is not None:
@@ -33,7 +34,9 @@ def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -
         for layer, block in enumerate(blocks):
 
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int = layer) -> None:
-                see(layer, attention_maps(module, *args, **kwargs))
+                with torch.no_grad():
+                    maps = attention_maps(module, *args, **kwargs)
+                see(layer, maps)
 
             attention = block.get_submodule("attn")
             stack.callback(attention.register_forward_pre_hook(hook, with_kwargs=True).remove)
@@ -68,7 +71,7 @@ def attention_problem(blocks: nn.ModuleList) -> str | None:
             got = type(block).__name__ if attention is None else type(attention).__name__
             return f"timm's Attention or Beit's as `attn` of every block, got {got} in block {layer}"
         qkv = getattr(attention, "qkv", None)
-        if type(qkv) is not nn.Linear:
+        if type(qkv) not in (nn.Linear, Linear):
             return f"a plain linear layer `qkv` in every attention, got {type(qkv).__name__} in block {layer}"
     return None
 
@@ -102,5 +105,5 @@ def _beit_logits(module: BeitAttention, x: Tensor, shared_rel_pos_bias: Tensor |
 def _query_and_key(x: Tensor, module: Attention | BeitAttention, bias: Tensor | None) -> Tensor:
     """Queries and keys stacked, [2 b h t d]; values are not paid for."""
     used = module.qkv.weight.shape[0] // 3 * 2
-    both = F.linear(x, module.qkv.weight[:used], None if bias is None else bias[:used])
+    both = linear(x, module.qkv.weight[:used], None if bias is None else bias[:used])
     return rearrange(both, "b t (two h d) -> two b h t d", two=2, h=module.num_heads)
