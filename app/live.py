@@ -9,9 +9,10 @@ import gc
 import hashlib
 import os
 import sys
-import threading
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lcmae.data import ImageSource
     from lcmae.masking import MaskStrategy
     from lcmae.models import MaskedImageModel
-    from probes.gradients import Traced
+    from probes.microscope import Look
 
 NUM_IMAGES = 500
 """Images of a source that can be picked: those that `lcmae probe` takes by default, in its order."""
@@ -39,6 +40,10 @@ NAMED = ("digits", "cifar10", "cifar100", "stl10")
 
 MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
 """What the kept models may take; the newest is kept in any case."""
+
+SMALL_PASS = 4e9
+"""Operations of an encoder's pass over one image, up to which one thread is faster than several: waking another for every layer
+takes longer than it helps, and the browser is glad of the core."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class Loaded:
     num_bytes: int
     """Of parameters and buffers."""
 
+    threads: int
+    """With which it computes fastest on a processor."""
+
     @property
     def encoder(self) -> tuple[int, int]:
         """Blocks and heads."""
@@ -122,10 +130,11 @@ _sources: "Kept[ImageSource]" = Kept(
     max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
 )
 _answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
-_traced: "Kept[tuple[Traced, Traced]]" = Kept(
-    max_bytes=256 << 20, max_entries=8, size=lambda passes: sum(one.num_bytes for one in passes)
-)
-_computing = threading.RLock()
+# no more than two models need for one image: memory that is used again costs nothing, but to touch new memory takes as long
+# as to compute what goes there
+_looks: "Kept[Look]" = Kept(max_bytes=256 << 20, max_entries=4, size=lambda look: look.num_bytes)
+_computer = ThreadPoolExecutor(1, thread_name_prefix="computes")
+"""One thread for all computing: what its libraries keep for a thread stays warm, and its memory is used again."""
 
 
 # --- checkpoints ---
@@ -175,6 +184,7 @@ def _load(place: Place) -> Loaded:
     import lcmae
     import probes.microscope  # noqa: F401  # now, while a spinner turns, rather than with the first picture
 
+    _all_threads()  # before any of them is taken away
     if is_first:
         gc.freeze()  # or every garbage collection walks all objects of torch: half a second
 
@@ -185,7 +195,17 @@ def _load(place: Place) -> Loaded:
     key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
     num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     data = stored.config_of(place.run).get("data") if place.run is not None else None
-    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes)
+    tokens = model.num_patches + model.num_prefix
+    operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
+    threads = 1 if operations <= SMALL_PASS else _all_threads()
+    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, threads)
+
+
+@cache
+def _all_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 # --- images ---
@@ -247,15 +267,17 @@ def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], 
     """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights."""
 
     def alone() -> xr.Dataset:
-        with _computing:
-            return compute()
+        import torch
 
-    return _answers.get((loaded.key, what, settings), alone)
+        torch.set_num_threads(loaded.threads)
+        return compute()
+
+    return _answers.get((loaded.key, what, settings), lambda: _computer.submit(alone).result())
 
 
-def passes(loaded: Loaded, settings: Hashable, trace: "Callable[[], tuple[Traced, Traced]]") -> "tuple[Traced, Traced]":
-    """Forward passes with their graphs, for further gradients; to be used within the `compute` of an `answer` alone."""
-    return _traced.get((loaded.key, settings), trace)
+def look(loaded: Loaded, settings: Hashable, compute: "Callable[[], Look]") -> "Look":
+    """A forward pass that several answers share; to be used within the `compute` of an `answer` alone."""
+    return _looks.get((loaded.key, settings), compute)
 
 
 def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":

@@ -4,6 +4,7 @@
 own start the same imports take as long in all, and the first page is a second later: both want the one interpreter.)
 """
 
+import ctypes
 import gc
 import sys
 from importlib import import_module
@@ -27,6 +28,26 @@ PRELOADED = (
     "app.figures.series",
 )
 """What pages of stored results need; no torch, and nothing that registers itself with a server that is not there yet."""
+
+MALLOC = {
+    "M_ARENA_MAX": (-8, 2),
+    "M_MMAP_THRESHOLD": (-3, 32 << 20),
+    "M_TRIM_THRESHOLD": (-1, 256 << 20),
+}
+"""glibc's numbers of its settings (malloc.h), and their values: how many heaps, in bytes from where on memory is mapped for
+itself alone, and how much a heap may keep that nobody uses."""
+
+
+def keep_memory() -> None:
+    """Have memory that one answer used serve the next. By default most of it goes back to the system and is new at every
+    answer; on a virtual machine to touch new memory takes as long as to compute what goes there."""
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another libc
+        return
+    for number, value in MALLOC.values():
+        mallopt(number, value)
 
 
 def preload() -> None:
@@ -60,6 +81,7 @@ def leave_dask_out() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     leave_dask_out()
     preload()
     main(prog_name="streamlit")

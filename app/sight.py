@@ -17,6 +17,7 @@ from lcmae.errors import InputError
 if TYPE_CHECKING:
     from lcmae.masking import Mask, MaskStrategy
     from probes.base import Batch
+    from probes.microscope import Look
 
 NUM_MASKS = 8
 """K of the contrast terms, as in the local_contrast probe."""
@@ -55,15 +56,14 @@ class Sight:
         """Image, mask, reconstruction and errors."""
         from probes import microscope
 
-        return self._answer("pictures", (), lambda: microscope.pictures(self._batch(), self._mask()))
+        return self._answer("pictures", (), lambda: microscope.pictures(self._masked()))
 
     def attention(self) -> xr.Dataset:
         """Encoder and decoder attention from the patch, all layers and heads."""
         from probes import microscope
 
-        # of all patches at once: the passes are the same
-        found = self._answer("attention", (), lambda: microscope.attention(self._batch(), self._mask()))
-        return found.isel(query=self.patch) if "query" in found.dims else found
+        patch = self.patch
+        return self._answer("attention", patch, lambda: microscope.attention(self._whole(), self._masked(), patch))
 
     def receptive_field(self) -> xr.Dataset:
         """Gradient of the patch's token after the selected block, and of its prediction."""
@@ -72,10 +72,8 @@ class Sight:
         patch, layer = self.patch, self.encoder_layer
 
         def compute() -> xr.Dataset:
-            batch, mask = self._batch(), self._mask()
-            # the forward passes are the same for all patches and layers: a backward pass each is left to do
-            passes = live.passes(self.loaded, self._seen(), lambda: microscope.traced(batch, mask))
-            return microscope.receptive_field(batch, mask, patch, layer, passes)
+            # of the same passes for all patches and layers: a backward pass each is left to do
+            return microscope.receptive_field(self._whole(), self._masked(), patch, layer)
 
         return self._answer("receptive_field", (patch, layer), compute)
 
@@ -99,6 +97,17 @@ class Sight:
         chosen = self.chosen
         mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
         return self.picture.key, self.picture.index, mask
+
+    def _whole(self) -> "Look":
+        from probes import microscope
+
+        # no mask, so none of its settings
+        return live.look(self.loaded, self.picture.key, lambda: microscope.look(self._batch()))
+
+    def _masked(self) -> "Look":
+        from probes import microscope
+
+        return live.look(self.loaded, self._seen(), lambda: microscope.look(self._batch(), self._mask()))
 
     def _batch(self) -> "Batch":
         from probes import microscope

@@ -4,6 +4,11 @@ Nothing is defined here. The numbers are those of the probes `reconstruction`, `
 `receptive_field` and `local_contrast`, by their own functions, for a single image and without a mean over images; the image's
 mask is the one that `lcmae probe --seed` gives it.
 
+Two forward passes serve all of it but the contrast terms, and belong to no patch or layer (`look`):
+
+    whole, masked = look(batch), look(batch, mask)
+    pictures(masked); attention(whole, masked, patch); receptive_field(whole, masked, patch, layer)
+
 Each function returns a dataset whose variables have `units` and `long_name`; what cannot be (the token of a patch that the
 encoder does not see) is NaN, and what a model cannot say at all (a prediction, of an encoder alone) is left out.
 """
@@ -11,6 +16,7 @@ encoder does not see) is NaN, and what a model cannot say at all (a prediction, 
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 import xarray as xr
@@ -49,23 +55,69 @@ def error_units(model: MaskedImageModel) -> str:
     return "variance of a patch" if model.config.normalize_targets else "squared input units"
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One forward pass over an image, with all that is asked of it: its graph, and the attention inside it.
+
+    It is made in full precision. One thread at a time.
+    """
+
+    batch: Batch
+    mask: Mask
+    trace: Traced
+    """For gradients; with a prediction where a mask is on and the model has one."""
+
+    encoder: list[Tensor]
+    """Attention maps [h q k] of every encoder block; none where they cannot be seen."""
+
+    decoder: list[Tensor]
+    """Attention maps [h q k] of every decoder block; none where they cannot be seen, or nothing is predicted."""
+
+    @property
+    def model(self) -> MaskedImageModel:
+        return self.batch.model
+
+    @property
+    def num_bytes(self) -> int:
+        """What is kept in memory, without the model's own weights."""
+        return self.trace.num_bytes + sum(one.nbytes for one in [*self.encoder, *self.decoder])
+
+    def has_token(self, patch: int) -> bool:
+        """Whether the encoder has a token for this patch."""
+        return self.model.encodes_hidden or not bool(self.mask.is_hidden[0, patch])
+
+
+def look(batch: Batch, mask: Mask | None = None) -> Look:
+    """The pass under a mask up to the prediction; without one, over the whole image and up to the encoder's end."""
+    model = batch.model
+    predicts = mask is not None and model.has_prediction
+    mask = Mask.none(1, model.num_patches, batch.images.device) if mask is None else mask
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    with ExitStack() as stack:
+        for blocks, maps in zip((model.blocks, model.decoder_blocks), found, strict=True):
+            if attention_problem(blocks) is None:
+                stack.enter_context(watch_attention(blocks, lambda layer, seen, maps=maps: maps.append(seen[0])))
+        trace = Traced(model, batch.images, mask, to_prediction=predicts)
+    return Look(batch, mask, trace, *found)
+
+
 @torch.no_grad()
-def pictures(batch: Batch, mask: Mask) -> xr.Dataset:
+def pictures(masked: Look) -> xr.Dataset:
     """`original` and `hidden`; with a prediction also `reconstruction` (and `reconstruction_leaky`, which uses the hidden
     patches' true statistics), `picture_error` of each patch, `nearest_error` of a copy of the nearest visible patch, and
     `error` and `error_nearest`, means over hidden patches."""
-    model = batch.model
+    model, images, mask, pred = masked.model, masked.batch.images, masked.mask, masked.trace.prediction
     units = error_units(model)
-    if not model.has_prediction:
-        shown = model.to_pixels(batch.images)[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
+    if pred is None:
+        shown = model.to_pixels(images)[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
         return xr.Dataset(
             {
                 "original": variable(("y", "x", "channel"), shown, "image", "pixel value"),
                 "hidden": variable(_PLACE, mask.is_hidden.reshape(model.grid), "whether the patch was hidden"),
             }
         )
-    pred, target = model(batch.images, mask).pred, model.targets(batch.images)
-    found = xr.Dataset(labelled(draw(model, batch.images, mask, pred), units)).isel(picture=0)
+    pred, target = pred.detach(), model.targets(images)
+    found = xr.Dataset(labelled(draw(model, images, mask, pred), units)).isel(picture=0)
     nearest = (take(target, nearest_visible(mask, model.grid)) - target).square().mean(-1)
     found["nearest_error"] = variable(_PLACE, nearest.reshape(model.grid), "the same, copying the nearest patch", units)
     for name, errors, words in (
@@ -76,32 +128,27 @@ def pictures(batch: Batch, mask: Mask) -> xr.Dataset:
     return found
 
 
-@torch.no_grad()
-def attention(batch: Batch, mask: Mask) -> xr.Dataset:
-    """Attention from every patch (`query`) to every patch: `encoder` by (view, layer, head) on the full and on the masked image
-    (NaN to hidden patches and from them), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which goes to
-    class token and registers, as `encoder_prefix` and `decoder_prefix`. Blocks of unknown attention are left out, and attributes
+def attention(whole: Look, masked: Look, patch: int) -> xr.Dataset:
+    """Attention from the patch to every patch: `encoder` by (view, layer, head) on the full and on the masked image (NaN to
+    hidden patches and from them), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which goes to class
+    token and registers, as `encoder_prefix` and `decoder_prefix`. Blocks of unknown attention are left out, and attributes
     `encoder_problem` and `decoder_problem` say why."""
-    model = batch.model
+    model = masked.model
     result: dict[str, xr.Variable] = {}
     problems = {"encoder": attention_problem(model.blocks) if len(model.blocks) else "an encoder of blocks"}
     if model.has_prediction and len(model.decoder_blocks):
         problems["decoder"] = attention_problem(model.decoder_blocks)
-    encoder, decoder = watched(
-        batch, mask, encoder=not problems["encoder"], decoder=problems.get("decoder", "") is None
-    )
-    if encoder:
-        whole = Mask.none(1, model.num_patches, batch.images.device)
-        full, _ = watched(batch, whole, encoder=True, decoder=False)
-        views = [_spread(model, maps, view) for maps, view in ((full, whole), (encoder, mask))]
-        maps, prefix = (torch.stack(parts) for parts in zip(*views, strict=True))
-        dims, name = ("view", "layer", "head", "query"), "encoder attention of the patch"
+    if masked.encoder:
+        maps, prefix = (
+            torch.stack(parts) for parts in zip(*(_row(one, patch) for one in (whole, masked)), strict=True)
+        )
+        dims, name = ("view", "layer", "head"), "encoder attention of the patch"
         result["encoder"] = variable((*dims, *_PLACE), maps.unflatten(-1, model.grid), name)
         result["encoder_prefix"] = variable(dims, prefix, f"{name} to class token and registers")
-    if decoder:
+    if masked.decoder:
         num_prefix = model.num_decoder_prefix
-        maps = torch.stack(decoder)[:, :, num_prefix:]
-        dims, name = ("decoder_layer", "decoder_head", "query"), "decoder attention of the patch"
+        maps = torch.stack([layer[:, num_prefix + patch] for layer in masked.decoder])
+        dims, name = ("decoder_layer", "decoder_head"), "decoder attention of the patch"
         result["decoder"] = variable((*dims, *_PLACE), maps[..., num_prefix:].unflatten(-1, model.grid), name)
         result["decoder_prefix"] = variable(dims, maps[..., :num_prefix].sum(-1), f"{name} to the class token")
     coordinates = {"view": list(VIEWS), "layer": list(range(1, len(model.blocks) + 1))}
@@ -114,73 +161,34 @@ def attention(batch: Batch, mask: Mask) -> xr.Dataset:
     )
 
 
-def watched(batch: Batch, mask: Mask, *, encoder: bool, decoder: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Attention maps [h q k] of every encoder block, and of every decoder block, in one pass; none where not asked for."""
-    model = batch.model
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
-    with ExitStack() as stack:
-        for blocks, maps, is_wanted in zip(
-            (model.blocks, model.decoder_blocks), found, (encoder, decoder), strict=True
-        ):
-            if is_wanted:
-                stack.enter_context(watch_attention(blocks, lambda layer, seen, maps=maps: maps.append(seen[0])))
-        if decoder:
-            model(batch.images, mask)
-        elif encoder:
-            model.encode(batch.images, mask)
-    return found
+def _row(seen: Look, patch: int) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
+    """What the patch's token gives to every patch and to prefix tokens, in every encoder block; NaN where there are no tokens."""
+    model, first = seen.model, seen.encoder[0]
+    to_patches = first.new_full((len(seen.encoder), len(first), model.num_patches), math.nan)
+    if not seen.has_token(patch):
+        return to_patches, to_patches[..., 0]
+    token = int(token_index(model, seen.mask, patch))
+    rows = torch.stack([layer[:, token] for layer in seen.encoder])
+    places = slice(None) if model.encodes_hidden else seen.mask.visible[0]
+    to_patches[..., places] = rows[..., model.num_prefix :]
+    return to_patches, rows[..., : model.num_prefix].sum(-1)
 
 
-def _spread(
-    model: MaskedImageModel, maps: list[Tensor], mask: Mask
-) -> tuple[Float[Tensor, "l h n n"], Float[Tensor, "l h n"]]:
-    """Rows and columns of patches at their places, and what goes to prefix tokens; NaN where there are no tokens."""
-    layers, num_prefix = torch.stack(maps)[:, :, model.num_prefix :], model.num_prefix
-    to_patches, to_prefix = layers[..., num_prefix:], layers[..., :num_prefix].sum(-1)
-    if model.encodes_hidden:
-        return to_patches, to_prefix
-    seen, num_patches = mask.visible[0], model.num_patches
-    spread = layers.new_full((*layers.shape[:2], num_patches, num_patches), math.nan)
-    spread[:, :, seen[:, None], seen] = to_patches
-    prefix = layers.new_full((*layers.shape[:2], num_patches), math.nan)
-    prefix[:, :, seen] = to_prefix
-    return spread, prefix
-
-
-def has_token(model: MaskedImageModel, mask: Mask, patch: int) -> bool:
-    """Whether the encoder has a token for this patch under this mask."""
-    return model.encodes_hidden or not bool(mask.is_hidden[0, patch])
-
-
-def traced(batch: Batch, mask: Mask) -> tuple[Traced, Traced]:
-    """The passes that `receptive_field` differentiates: of the full image, and of the masked one up to its prediction. They are
-    the same for every patch and layer, so whoever asks for several keeps them."""
-    model, whole = batch.model, Mask.none(1, batch.model.num_patches, batch.images.device)
-    return (
-        Traced(model, batch.images, whole, to_prediction=False),
-        Traced(model, batch.images, mask, to_prediction=model.has_prediction),
-    )
-
-
-def receptive_field(
-    batch: Batch, mask: Mask, patch: int, layer: int, passes: tuple[Traced, Traced] | None = None
-) -> xr.Dataset:
+def receptive_field(whole: Look, masked: Look, patch: int, layer: int) -> xr.Dataset:
     """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block `layer` (from 1), on the full and
     on the masked image, and of its prediction, each times the probe's random signs; and `half_radius` [target] of the disc
-    around the patch that holds half of it. NaN for the token of a patch that is hidden from the encoder. `passes` are
-    `traced(batch, mask)`, if they are there already."""
-    model = batch.model
-    signs = random_signs(model, batch.seed)
-    full, masked = passes or traced(batch, mask)
-    whole = Mask.none(1, model.num_patches, batch.images.device)
+    around the patch that holds half of it. NaN for the token of a patch that is hidden from the encoder."""
+    model = masked.model
+    signs = random_signs(model, masked.batch.seed)
     fields = {target: torch.full(model.config.image_size, math.nan, dtype=torch.float64) for target in TARGETS}
-    for target, one, seen in ((TARGETS[0], full, whole), (TARGETS[1], masked, mask)):
-        if has_token(model, seen, patch):
-            index = int(token_index(model, seen, patch))
-            gradient = one.of_token(layer - 1, lambda out, index=index: out[:, index] @ signs["token"].to(out))
+    for target, one in zip(TARGETS[:2], (whole, masked), strict=True):
+        if one.has_token(patch):
+            index = int(token_index(model, one.mask, patch))
+            gradient = one.trace.of_token(layer - 1, lambda out, index=index: out[:, index] @ signs["token"].to(out))
             fields[target] = absolute(gradient)
-    if model.has_prediction:
-        fields[TARGETS[2]] = absolute(masked.of_prediction(lambda pred: pred[:, patch] @ signs["prediction"].to(pred)))
+    if masked.trace.prediction is not None:
+        gradient = masked.trace.of_prediction(lambda pred: pred[:, patch] @ signs["prediction"].to(pred))
+        fields[TARGETS[2]] = absolute(gradient)
     else:
         del fields[TARGETS[2]]
     middle = torch.tensor([patch // model.grid[1] + 0.5, patch % model.grid[1] + 0.5], dtype=torch.float64)
