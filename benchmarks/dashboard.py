@@ -31,8 +31,9 @@ WATCH = """
 for (const kind of ["pointerdown", "keydown", "input"])
   document.addEventListener(kind, () => (window.asked = performance.now()), { capture: true });
 // components stand in trees of their own, which neither innerText nor querySelector enters
+const PARTS = "img, .said, .cursor.inner, .title, .caption, code, td";
 const boards = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
-  .flatMap((element) => (element.shadowRoot ? [...element.shadowRoot.querySelectorAll("img, .said, .cursor.inner")] : []))
+  .flatMap((element) => (element.shadowRoot ? [...element.shadowRoot.querySelectorAll(PARTS)] : []))
   .map((part) => [part.src?.slice(-64), part.textContent, part.getAttribute("x"), part.getAttribute("y")].join());
 window.sight = () => {
   const figures = [...document.querySelectorAll(".js-plotly-plot")];

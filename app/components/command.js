@@ -4,6 +4,7 @@ export default function ({ parentElement, data }) {
   const code = parentElement.querySelector("code");
   const button = parentElement.querySelector("button");
   const said = parentElement.querySelector("output");
+  parentElement.querySelector(".caption").textContent = data.caption;
   if (code.shown !== data.text) {
     const lines = data.text.split("\n").map((line) => Object.assign(document.createElement("span"), { textContent: line }));
     code.replaceChildren(...lines);

@@ -5,15 +5,20 @@ from pathlib import Path
 
 from streamlit.components.v2 import component
 
+from app.components.numbers import WORDS
+
 _COMMAND = component(
     "lcmae.command",
-    html='<pre tabindex="0"><code></code></pre><button type="button">Copy</button><output role="status"></output>',
-    css=Path(__file__).with_suffix(".css").read_text(),
+    html='<p class="caption"></p>'
+    '<div class="room"><pre tabindex="0"><code></code></pre><button type="button">Copy</button></div>'
+    '<output role="status"></output>',
+    css=WORDS + Path(__file__).with_suffix(".css").read_text(),
     js=Path(__file__).with_suffix(".js").read_text(),
 )
 
 
-def to_copy(text: str, key: str = "") -> None:
-    """One command, or a line each. `key` tells the same command apart at two places of a page."""
-    name = hashlib.sha256(f"{key}\n{text}".encode()).hexdigest()[:16]
-    _COMMAND(key=f"command-{name}", data={"text": text})
+def to_copy(text: str, key: str = "", caption: str = "") -> None:
+    """One command, or a line each, below a caption. With a `key` of its own a place of the page may show another command each
+    time, and the browser changes its text alone."""
+    name = key or hashlib.sha256(text.encode()).hexdigest()[:16]
+    _COMMAND(key=f"command-{name}", data={"text": text, "caption": caption})

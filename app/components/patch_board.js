@@ -18,6 +18,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     said.textContent = `Row ${row + 1}, column ${column + 1}: ${data.words[patch] ?? ""}`;
   };
 
+  for (const name of ["title", "caption"]) parentElement.querySelector(`.${name}`).textContent = data[name] ?? "";
   board.classList.toggle("editing", data.editing);
   const keys = data.editing ? "arrow keys move, Space hides or shows the patch" : "arrow keys move to another patch";
   board.setAttribute("aria-label", `${data.panels.length} ${data.kind} of ${rows} by ${columns} patches; ${keys}`);

@@ -12,13 +12,15 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
+from app.components.numbers import WORDS
+
 
 def _component(name: str, said: str) -> Callable[..., Any]:
     board = f'<div class="{name}" tabindex="0" role="application"></div>'
     return component(
         f"lcmae.patch_{name}",
-        html=f'{board}<div class="shared scale"></div><p class="said" {said}></p>',
-        css=Path(__file__).with_suffix(".css").read_text(),
+        html=f'<h3 class="title"></h3><p class="caption"></p>{board}<div class="shared scale"></div><p class="said" {said}></p>',
+        css=WORDS + Path(__file__).with_suffix(".css").read_text(),
         js=Path(__file__).with_suffix(".js").read_text(),
     )
 
@@ -76,6 +78,8 @@ def patch_board(
 def patch_maps(
     panels: Sequence[Panel],
     *,
+    title: str,
+    caption: str,
     grid: tuple[int, int],
     patch: int,
     words: Sequence[str],
@@ -84,8 +88,16 @@ def patch_maps(
     key: str,
     on_pick: Callable[[int], Any],
 ) -> None:
-    """Small maps on one colour scale, in which the patch is marked and picked as on the board."""
-    data = {"hidden": [], "words": list(words), "editing": False, "lines": False, "scale": list(scale)}
+    """Small maps on one colour scale, in which the patch is marked and picked as on the board, below their heading and caption."""
+    data = {
+        "title": title,
+        "caption": caption,
+        "hidden": [],
+        "words": list(words),
+        "editing": False,
+        "lines": False,
+        "scale": list(scale),
+    }
     _MAPS(
         key=key,
         data={**_shared(panels, grid, patch, gradient), **data, "kind": "maps"},

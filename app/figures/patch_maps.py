@@ -129,6 +129,7 @@ def colours() -> np.ndarray:
     return (np.array(scale) * 255).round().astype(np.uint8)
 
 
+@cache
 def gradient() -> str:
     """The house's colour scale as CSS colours."""
     return ", ".join(str(colour) for _, colour in get_colorscale(style.SEQUENTIAL))

@@ -204,7 +204,7 @@ def results_of(place: live.Place, letter: str) -> dict[str, xr.Dataset]:
                 found[known.name] = stored.result_of(place.run, place.step, known.name)
             except InputError as error:
                 st.info(f"{letter}, {place.label}: {error}. Compute it again with", icon=":material/terminal:")
-                to_copy(stored.probe_command(known.name, place.run, place.step), key=letter)
+                to_copy(stored.probe_command(known.name, place.run, place.step), key=f"{letter}-{known.name}")
     return found
 
 

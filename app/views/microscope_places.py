@@ -2,10 +2,12 @@
 
 import shlex
 
+import pandas as pd
 import streamlit as st
 
 from app import stored
 from app.components.command import to_copy
+from app.components.numbers import numbers_table
 from app.figures import embedding_consistency
 from app.figures import microscope as figures
 from app.sight import NUM_MASKS, Sight
@@ -21,18 +23,20 @@ MAP = "embedding_consistency"
 def numbers(seen: Sight) -> None:
     """The patch in numbers."""
     predicts = seen.loaded.model.has_prediction
-    st.subheader("In numbers")
     row, column = divmod(seen.patch, seen.grid[1])
     over = f" Loss and its terms are over {NUM_MASKS} masks." if predicts else ""
-    st.caption(
+    caption = (
         f"Patch {seen.patch}: row {row + 1}, column {column + 1}. Errors are of hidden patches.{over} Radii are of the disc that "
         "holds half of a receptive field."
     )
+    numbers_table(frame_of(seen), "In numbers", caption, "microscope-numbers")
+
+
+def frame_of(seen: Sight) -> pd.DataFrame:
+    """The patch in numbers, as a table to take away."""
+    predicts = seen.loaded.model.has_prediction
     fields = seen.receptive_field() if seen.loaded.encoder[0] else None
-    frame = figures.numbers(seen.pictures(), seen.contrast() if predicts else None, fields, seen.patch)
-    columns = {name: st.column_config.NumberColumn(format="%.4g", width=78) for name in ("this patch", "this image")}
-    columns |= {"quantity": st.column_config.TextColumn(width=150), "unit": st.column_config.TextColumn(width=120)}
-    take_away.table(frame, "microscope", column_config=columns)
+    return figures.numbers(seen.pictures(), seen.contrast() if predicts else None, fields, seen.patch)
 
 
 def among_others(seen: Sight) -> None:
@@ -83,7 +87,7 @@ def among_others(seen: Sight) -> None:
 def tell(sentence: str, command: str) -> None:
     """What is missing, and how to get it."""
     st.info(sentence, icon=":material/terminal:")
-    to_copy(command)
+    to_copy(command, key="microscope-points")
 
 
 def take_it_away(seen: Sight) -> None:
@@ -91,7 +95,8 @@ def take_it_away(seen: Sight) -> None:
     st.subheader("Take it away")
     take_away.link(**seen.chosen.changed(a=seen.loaded.place.name, a_step=seen.loaded.place.step).address())
     # not in an expander: what is folded is drawn at every click all the same
-    if st.toggle("Show pictures and maps as figures, with their files", key="microscope-figure"):
+    if st.toggle("Show numbers, pictures and maps with their files", key="microscope-figure"):
+        take_away.table(frame_of(seen), "microscope")
         draw(
             Shown(
                 "Image, mask, reconstruction, error",
@@ -107,8 +112,11 @@ def take_it_away(seen: Sight) -> None:
                 draw(Shown(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
     if seen.chosen.upload or seen.chosen.hidden or not seen.loaded.model.has_prediction:
         return
-    st.caption(f"Error and contrast terms of this image in a terminal, as picture {seen.picture.index} of each result:")
-    to_copy(command(seen))
+    to_copy(
+        command(seen),
+        key="microscope-command",
+        caption=f"Error and contrast terms of this image in a terminal, as picture {seen.picture.index} of each result:",
+    )
 
 
 def command(seen: Sight) -> str:

@@ -77,8 +77,6 @@ def draw_maps(mapped: microscope_maps.Mapped, name: str) -> None:
     """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
     would draw anew, in the time that all else takes together."""
     shown = mapped.maps
-    st.subheader(mapped.title)
-    st.caption(mapped.caption)
     panels = [
         Panel(
             heading,
@@ -90,6 +88,8 @@ def draw_maps(mapped: microscope_maps.Mapped, name: str) -> None:
     ]
     patch_maps(
         panels,
+        title=mapped.title,
+        caption=mapped.caption,
         grid=shown.grid,
         patch=shown.patch,
         words=shown.words(),

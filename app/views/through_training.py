@@ -97,7 +97,7 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
                 found.append(moment)
             except InputError as error:
                 st.info(f"{run}, step {step}: {error}. Compute it again with", icon=":material/terminal:")
-                to_copy(stored.probe_command(probe, path, step), key="torn")
+                to_copy(stored.probe_command(probe, path, step), key=f"torn-{run}-{step}-{probe}")
     return found
 
 

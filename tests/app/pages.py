@@ -35,8 +35,18 @@ def words(app: AppTest) -> str:
     """All that stands on the page."""
     kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "code")
     return "\n".join(
-        [*(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind)), *commands(app)]
+        [
+            *(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind)),
+            *commands(app),
+            *own_words(app),
+        ]
     )
+
+
+def own_words(app: AppTest) -> list[str]:
+    """Headings and captions of components, in the page's order."""
+    shown = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    return [str(data[name]) for data in shown for name in ("title", "caption") if data.get(name)]
 
 
 def commands(app: AppTest) -> list[str]:

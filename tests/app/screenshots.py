@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from urllib.parse import urlencode
 
+from playwright.sync_api import Page
 from served import browser_page, path_of, server, settle
 
 from app.stored import runs_below
@@ -39,14 +40,23 @@ def main() -> None:
                     )
                     settle(page)
                     # the page scrolls inside a container: a tall window shows all of it
-                    tall = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-                    page.set_viewport_size({"width": options.width, "height": options.top or min(int(tall) + 40, 8000)})
+                    tall = whole_height(page)
+                    page.set_viewport_size({"width": options.width, "height": options.top or min(tall + 40, 8000)})
                     settle(page)
                     page.wait_for_timeout(800)  # figures fade in
                     file = options.out / f"{name}-{theme}.png"
                     page.screenshot(path=file)
                     page.set_viewport_size({"width": options.width, "height": 900})
                     print(file)
+
+
+def whole_height(page: Page) -> int:
+    """Of all that the page holds, once it has come to rest: components draw after the script has ended."""
+    before = -1
+    while (now := int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))) != before:
+        before = now
+        page.wait_for_timeout(500)
+    return now
 
 
 if __name__ == "__main__":
