@@ -59,11 +59,15 @@ class Sight:
         return self._answer("pictures", (), lambda: microscope.pictures(self._masked()))
 
     def attention(self) -> xr.Dataset:
-        """Encoder and decoder attention from the patch, all layers and heads."""
+        """Encoder and decoder attention from the patch, all heads of the selected layers."""
         from probes import microscope
 
-        patch = self.patch
-        return self._answer("attention", patch, lambda: microscope.attention(self._whole(), self._masked(), patch))
+        patch, layers = self.patch, ([self.encoder_layer], [self.decoder_layer])
+
+        def compute() -> xr.Dataset:
+            return microscope.attention(self._whole(), self._masked(), patch, *layers)
+
+        return self._answer("attention", (patch, self.encoder_layer, self.decoder_layer), compute)
 
     def receptive_field(self) -> xr.Dataset:
         """Gradient of the patch's token after the selected block, and of its prediction."""

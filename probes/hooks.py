@@ -7,6 +7,7 @@ untouched. Only one layer's maps exist at a time, unless the caller keeps them.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,13 @@ def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -
     Maps have no gradients, also where the pass has. Queries and keys are the block's tokens, prefix tokens first; rows sum to 1.
     Raises `ProbeError` for unknown attention.
     """
+    with _before_attention(blocks, lambda layer, *attended: see(layer, Attended(*attended).maps())):
+        yield
+
+
+@contextmanager
+def _before_attention(blocks: nn.ModuleList, see: Callable[[int, nn.Module, Tensor, Any, Any], None]) -> Iterator[None]:
+    """While inside, every forward pass calls `see(layer, module, x, args, kwargs)` before an attention runs on x (detached)."""
     problem = attention_problem(blocks)
     if problem is not None:
         raise ProbeError(f"attention maps: needs {problem}")
@@ -34,13 +42,37 @@ def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -
         for layer, block in enumerate(blocks):
 
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int = layer) -> None:
-                with torch.no_grad():
-                    maps = attention_maps(module, *args, **kwargs)
-                see(layer, maps)
+                see(layer, module, args[0].detach(), args[1:], kwargs)
 
             attention = block.get_submodule("attn")
             stack.callback(attention.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """What went into one layer's attention; its maps are computed when somebody asks for them."""
+
+    module: nn.Module
+    x: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @torch.no_grad()
+    def maps(self) -> Float[Tensor, "b h t t"]:
+        """Maps in float32, without gradients: rows of queries sum to 1."""
+        return attention_maps(self.module, self.x, *self.args, **self.kwargs)
+
+
+@contextmanager
+def attention_inputs(blocks: nn.ModuleList) -> Iterator[list[Attended]]:
+    """While inside, a forward pass fills the list, layer by layer: one map costs its own layer alone. Raises `ProbeError` for
+    unknown attention."""
+    seen: list[Attended] = []
+    with _before_attention(
+        blocks, lambda layer, module, x, args, kwargs: seen.append(Attended(module, x, args, kwargs))
+    ):
+        yield seen
 
 
 @contextmanager

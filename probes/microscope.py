@@ -28,7 +28,7 @@ from lcmae.models import MaskedImageModel, take
 from lcmae.shapes import Float, UInt8
 from probes.base import Batch, variable
 from probes.gradients import Traced, random_signs, token_index
-from probes.hooks import attention_problem, watch_attention
+from probes.hooks import Attended, attention_inputs, attention_problem
 from probes.local_contrast import picture_maps
 from probes.receptive_field import pixel_distances, reach_of_mass
 from probes.reconstruction import draw, labelled, nearest_visible
@@ -67,11 +67,11 @@ class Look:
     trace: Traced
     """For gradients; with a prediction where a mask is on and the model has one."""
 
-    encoder: list[Tensor]
-    """Attention maps [h q k] of every encoder block; none where they cannot be seen."""
+    encoder: list[Attended]
+    """Attention of every encoder block; none where it cannot be seen."""
 
-    decoder: list[Tensor]
-    """Attention maps [h q k] of every decoder block; none where they cannot be seen, or nothing is predicted."""
+    decoder: list[Attended]
+    """Attention of every decoder block; none where it cannot be seen, or nothing is predicted."""
 
     @property
     def model(self) -> MaskedImageModel:
@@ -80,7 +80,7 @@ class Look:
     @property
     def num_bytes(self) -> int:
         """What is kept in memory, without the model's own weights."""
-        return self.trace.num_bytes + sum(one.nbytes for one in [*self.encoder, *self.decoder])
+        return self.trace.num_bytes + sum(one.x.nbytes for one in [*self.encoder, *self.decoder])
 
     def has_token(self, patch: int) -> bool:
         """Whether the encoder has a token for this patch."""
@@ -92,13 +92,13 @@ def look(batch: Batch, mask: Mask | None = None) -> Look:
     model = batch.model
     predicts = mask is not None and model.has_prediction
     mask = Mask.none(1, model.num_patches, batch.images.device) if mask is None else mask
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
     with ExitStack() as stack:
-        for blocks, maps in zip((model.blocks, model.decoder_blocks), found, strict=True):
-            if attention_problem(blocks) is None:
-                stack.enter_context(watch_attention(blocks, lambda layer, seen, maps=maps: maps.append(seen[0])))
+        encoder, decoder = (
+            stack.enter_context(attention_inputs(blocks)) if attention_problem(blocks) is None else []
+            for blocks in (model.blocks, model.decoder_blocks)
+        )
         trace = Traced(model, batch.images, mask, to_prediction=predicts)
-    return Look(batch, mask, trace, *found)
+    return Look(batch, mask, trace, encoder, decoder)
 
 
 @torch.no_grad()
@@ -128,31 +128,37 @@ def pictures(masked: Look) -> xr.Dataset:
     return found
 
 
-def attention(whole: Look, masked: Look, patch: int) -> xr.Dataset:
+def attention(
+    whole: Look,
+    masked: Look,
+    patch: int,
+    layers: Sequence[int] | None = None,
+    decoder_layers: Sequence[int] | None = None,
+) -> xr.Dataset:
     """Attention from the patch to every patch: `encoder` by (view, layer, head) on the full and on the masked image (NaN to
     hidden patches and from them), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which goes to class
-    token and registers, as `encoder_prefix` and `decoder_prefix`. Blocks of unknown attention are left out, and attributes
-    `encoder_problem` and `decoder_problem` say why."""
+    token and registers, as `encoder_prefix` and `decoder_prefix`. Layers count from 1; by default all are computed. Blocks of
+    unknown attention are left out, and attributes `encoder_problem` and `decoder_problem` say why."""
     model = masked.model
+    layers = range(1, len(masked.encoder) + 1) if layers is None else layers
+    decoder_layers = range(1, len(masked.decoder) + 1) if decoder_layers is None else decoder_layers
     result: dict[str, xr.Variable] = {}
     problems = {"encoder": attention_problem(model.blocks) if len(model.blocks) else "an encoder of blocks"}
     if model.has_prediction and len(model.decoder_blocks):
         problems["decoder"] = attention_problem(model.decoder_blocks)
     if masked.encoder:
-        maps, prefix = (
-            torch.stack(parts) for parts in zip(*(_row(one, patch) for one in (whole, masked)), strict=True)
-        )
+        views = [_row(one, patch, layers) for one in (whole, masked)]
+        maps, prefix = (torch.stack(parts) for parts in zip(*views, strict=True))
         dims, name = ("view", "layer", "head"), "encoder attention of the patch"
         result["encoder"] = variable((*dims, *_PLACE), maps.unflatten(-1, model.grid), name)
         result["encoder_prefix"] = variable(dims, prefix, f"{name} to class token and registers")
     if masked.decoder:
         num_prefix = model.num_decoder_prefix
-        maps = torch.stack([layer[:, num_prefix + patch] for layer in masked.decoder])
+        maps = torch.stack([masked.decoder[layer - 1].maps()[0, :, num_prefix + patch] for layer in decoder_layers])
         dims, name = ("decoder_layer", "decoder_head"), "decoder attention of the patch"
         result["decoder"] = variable((*dims, *_PLACE), maps[..., num_prefix:].unflatten(-1, model.grid), name)
         result["decoder_prefix"] = variable(dims, maps[..., :num_prefix].sum(-1), f"{name} to the class token")
-    coordinates = {"view": list(VIEWS), "layer": list(range(1, len(model.blocks) + 1))}
-    coordinates["decoder_layer"] = list(range(1, len(model.decoder_blocks) + 1))
+    coordinates = {"view": list(VIEWS), "layer": list(layers), "decoder_layer": list(decoder_layers)}
     known = {dim for values in result.values() for dim in values.dims}
     return xr.Dataset(
         result,
@@ -161,14 +167,14 @@ def attention(whole: Look, masked: Look, patch: int) -> xr.Dataset:
     )
 
 
-def _row(seen: Look, patch: int) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
-    """What the patch's token gives to every patch and to prefix tokens, in every encoder block; NaN where there are no tokens."""
-    model, first = seen.model, seen.encoder[0]
-    to_patches = first.new_full((len(seen.encoder), len(first), model.num_patches), math.nan)
+def _row(seen: Look, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
+    """What the patch's token gives to every patch and to prefix tokens, in encoder blocks; NaN where there are no tokens."""
+    model = seen.model
+    to_patches = torch.full((len(layers), model.config.heads, model.num_patches), math.nan, device=model.device)
     if not seen.has_token(patch):
         return to_patches, to_patches[..., 0]
     token = int(token_index(model, seen.mask, patch))
-    rows = torch.stack([layer[:, token] for layer in seen.encoder])
+    rows = torch.stack([seen.encoder[layer - 1].maps()[0, :, token] for layer in layers])
     places = slice(None) if model.encodes_hidden else seen.mask.visible[0]
     to_patches[..., places] = rows[..., model.num_prefix :]
     return to_patches, rows[..., : model.num_prefix].sum(-1)
