@@ -264,7 +264,8 @@ def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
 
 
 def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-    """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights."""
+    """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights. `compute`
+    runs in the one thread that computes, so it must not ask for another answer."""
 
     def alone() -> xr.Dataset:
         import torch

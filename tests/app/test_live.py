@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from PIL import Image
 from safetensors.torch import save_file
@@ -265,6 +266,25 @@ def test_one_computation_runs_at_a_time(loaded: live.Loaded):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: live.answer(loaded, "alone", number, compute), range(8)))
+
+
+def test_small_models_compute_on_one_thread_and_all_in_the_same(
+    loaded: live.Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live, "SMALL_PASS", 0)
+    run = published(tmp_path / "big", tiny_mae())
+    big = live.load(live.place(Picks(tmp_path, runs_below(tmp_path), [], None), run.path.name))
+    assert (loaded.threads, big.threads) == (1, live._all_threads())
+    seen: list[tuple[str, int]] = []
+
+    def compute() -> xr.Dataset:
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        return xr.Dataset()
+
+    for model in (loaded, big, loaded):
+        live.answer(model, "threads", len(seen), compute)
+    assert [threads for _, threads in seen] == [1, big.threads, 1]
+    assert len({name for name, _ in seen}) == 1
 
 
 def test_strategies_are_checked_against_the_grid():

@@ -78,3 +78,25 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["app", "False"]
+
+
+@pytest.mark.skipif(not Path("/lib64/ld-linux-x86-64.so.2").exists(), reason="a setting of glibc's")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_memory_of_one_answer_serves_the_next(keeps: bool):
+    """The share of 48 MiB that is new to the process when they are asked for again, by the system's count of pages."""
+    code = f"""
+import resource
+from app import server
+if {keeps}:
+    server.keep_memory()
+import numpy as np
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    parts = [np.ones(6 << 20, dtype=np.uint8) for _ in range(8)]
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / (48 << 20)
+pages()
+print(pages())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (float(done.stdout) < 0.1) == keeps

@@ -122,6 +122,18 @@ def test_encoder_rows_are_softmax_of_queries_and_keys(model: MaskedImageModel, i
         np.testing.assert_allclose(found["encoder_prefix"].values, rows[:, 0], rtol=2e-5)
 
 
+def test_attention_of_one_layer_is_that_of_all(model: MaskedImageModel, images: Tensor):
+    batch = batch_of(model, images[:1])
+    mask = microscope.mask_of(batch, MASK)
+    whole, masked = look(batch), look(batch, mask)
+    every = microscope.attention(whole, masked, 3)
+    decoder_layer = len(model.decoder_blocks)
+    found = microscope.attention(whole, masked, 3, [2], [decoder_layer])
+    assert found["layer"].values.tolist() == [2]
+    asked = every.sel(layer=[2])
+    xr.testing.assert_identical(found, asked.sel(decoder_layer=[decoder_layer]) if decoder_layer else asked)
+
+
 def test_attention_sums_to_one_and_hidden_patches_have_none_in_an_encoder_that_does_not_see_them(
     model: MaskedImageModel, images: Tensor
 ):
