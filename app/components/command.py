@@ -5,7 +5,7 @@ from pathlib import Path
 
 from streamlit.components.v2 import component
 
-from app.components.numbers import WORDS
+from app.components.words import WORDS
 
 _COMMAND = component(
     "lcmae.command",

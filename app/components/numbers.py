@@ -5,16 +5,14 @@ from pathlib import Path
 import pandas as pd
 from streamlit.components.v2 import component
 
-HERE = Path(__file__)
-WORDS = HERE.with_name("words.css").read_text()
-"""How a heading and a caption look in any component."""
+from app.components.words import WORDS
 
 _TABLE = component(
     "lcmae.numbers",
     html='<h3 class="title"></h3><p class="caption"></p>'
     '<div class="room" tabindex="0" role="region" aria-label="numbers"><table><thead></thead><tbody></tbody></table></div>',
-    css=WORDS + HERE.with_suffix(".css").read_text(),
-    js=HERE.with_suffix(".js").read_text(),
+    css=WORDS + Path(__file__).with_suffix(".css").read_text(),
+    js=Path(__file__).with_suffix(".js").read_text(),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-from app.components.numbers import WORDS
+from app.components.words import WORDS
 
 
 def _component(name: str, said: str) -> Callable[..., Any]:
