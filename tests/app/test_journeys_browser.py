@@ -194,6 +194,18 @@ def test_points_that_are_drawn_around_are_pictured(page: Page, address: str, run
     ]
 
 
+def show_files(page: Page) -> None:
+    """The microscope's numbers, pictures and maps as what can be taken away."""
+    page.locator("label", has_text="Show numbers, pictures and maps with their files").click()
+    settle(page, 5)
+    page.get_by_role("button", name="CSV", exact=True).wait_for()
+
+
+def numbers_of(page: Page) -> list[str]:
+    """The microscope's table of the patch, as it is read."""
+    return page.get_by_label("numbers", exact=True).locator("td").all_inner_texts()
+
+
 def test_from_the_runs_to_a_colleague(page: Page, address: str):
     """The main journey: pick runs, look through the microscope, take the sight away, send it; compare, scrub."""
     page.goto(f"{address}/?runs=left")
@@ -209,8 +221,8 @@ def test_from_the_runs_to_a_colleague(page: Page, address: str):
     page.locator(".board").focus()
     page.keyboard.press("ArrowDown")
     page.get_by_text("Patch 5: row 2, column 2").wait_for()
-    page.locator("label", has_text="Show pictures and maps as figures").click()
-    settle(page, 5)
+    said = numbers_of(page)
+    show_files(page)
 
     # the pictures come first, then decoder attention
     picture = Image.open(io.BytesIO(downloaded(page, "PNG", 1)))
@@ -235,11 +247,14 @@ def test_from_the_runs_to_a_colleague(page: Page, address: str):
     other.goto(link)
     other.get_by_text("Patch 5: row 2, column 2").wait_for(timeout=LOADING)
     settle(other)
+    assert numbers_of(other) == said
+    show_files(other)
     assert downloaded(other, "CSV") == numbers
     other.locator(".board").focus()
     other.keyboard.press("ArrowDown")
     other.get_by_text("Patch 9: row 3, column 2").wait_for()
     settle(other)
+    assert numbers_of(other) != said
     assert downloaded(other, "CSV") != numbers, "or the link would not have had to say the patch"
     assert watch.complaints == []
     fresh.close()
