@@ -1,23 +1,20 @@
 """Linear layers of `lcmae.linear` beside torch's own, on this processor: `python -m benchmarks.linear [--rounds N]`.
 
-Each product forwards, and with the gradients of rows and weights; the two in turns, medians and their ratio. Then whole training
-steps of a model of each kind. Prints a Markdown table.
+Each product forwards, and with the gradients of rows and weights, then whole training steps; the two ways in random order, medians
+over rounds and the median of the ratios within a round. Prints a Markdown table.
 """
 
 import argparse
-import copy
-import time
+import statistics
 from collections.abc import Callable
+from unittest.mock import patch
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from lcmae.linear import Linear, is_faster, linear
-from lcmae.masking import Random
-from lcmae.models import MAE
-from lcmae.progress import ProgressBar
+from benchmarks.contenders import config_of, noise, ours
+from benchmarks.probes import rounds_of
+from lcmae import linear
 
 SHAPES = {
     "ViT-Tiny/4, 32 images, visible tokens": (32 * 17, 192, 768),
@@ -26,33 +23,42 @@ SHAPES = {
 }
 """Rows, values of a row, values of an answer."""
 
+WAYS: dict[str, Callable] = {"torch": F.linear, "lcmae": linear.linear}
 
-def main() -> None:
-    """Measure and print."""
+CPU = torch.device("cpu")
+
+
+def main(argv: list[str] | None = None) -> str:
+    """Measure, print, and give the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30, help="times that each is measured")
-    options = parser.parse_args()
-    rows = []
-    with ProgressBar("products", 2 * len(SHAPES) + 1) as bar:
-        for name, shape in SHAPES.items():
-            for with_gradients in (False, True):
-                calls = [product(function, shape, with_gradients) for function in (F.linear, linear)]
-                count = 2 * float(np.prod(shape)) * (3 if with_gradients else 1)
-                torchs, ours = (count / seconds / 1e9 for seconds in medians(calls, options.rounds))
-                what = f"{name}: {'with gradients' if with_gradients else 'forwards'}"
-                rows.append((what, f"{torchs:.0f} GFLOP/s", f"{ours:.0f} GFLOP/s", ours / torchs))
-                bar.advance(note=what)
-        torchs, ours = medians(steps(), max(options.rounds // 3, 3))
-        rows.append(("MAE step, ViT-Tiny/4, 64 images", f"{torchs:.3f} s", f"{ours:.3f} s", torchs / ours))
-        bar.advance()
-    print(
-        f"{torch.cpu.get_capabilities().get('cpu_name')}, {torch.get_num_threads()} threads, torch {torch.__version__}."
+    parser.add_argument(
+        "--rounds", type=int, default=30, help="times that each product is measured; steps a third of it"
     )
-    if not is_faster():
-        print("This processor is none on which lcmae calls oneDNN: both columns are torch's own.")
-    print("\n| product | torch.nn.functional.linear | lcmae.linear | ratio |\n|---|---|---|---|")
-    for what, torchs, ours, ratio in rows:
-        print(f"| {what} | {torchs} | {ours} | {ratio:.2f}x |")
+    parser.add_argument("--batch", type=int, default=64, help="images of a training step")
+    options = parser.parse_args(argv)
+    lines = [
+        f"{torch.cpu.get_capabilities().get('cpu_name')}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"oneDNN is {'' if linear.is_faster() else 'not '}called on it.",
+        "",
+        "| ms | torch | lcmae | ratio |",
+        "|---|---|---|---|",
+    ]
+    for name, shape in SHAPES.items():
+        for gradients, said in ((False, "forwards"), (True, "with gradients")):
+            work = {way: product(call, shape, gradients) for way, call in WAYS.items()}
+            lines.append(row(f"{name}: {said}", rounds_of(work, options.rounds, CPU, name)))
+    name = f"MAE step, ViT-Tiny/4, {options.batch} images"
+    lines.append(row(name, rounds_of(steps(options.batch), -(-options.rounds // 3), CPU, name)))
+    text = "\n".join(lines) + "\n"
+    print(text)
+    return text
+
+
+def row(name: str, times: dict[str, list[float]]) -> str:
+    """A line of the table."""
+    ratio = statistics.median(a / b for a, b in zip(times["torch"], times["lcmae"], strict=True))
+    torchs, own = (1000 * statistics.median(times[way]) for way in WAYS)
+    return f"| {name} | {torchs:.3g} | {own:.3g} | {ratio:.2f}x |"
 
 
 def product(function: Callable, shape: tuple[int, int, int], with_gradients: bool) -> Callable[[], object]:
@@ -69,41 +75,17 @@ def product(function: Callable, shape: tuple[int, int, int], with_gradients: boo
     return lambda: torch.autograd.grad(function(x, weight, bias), [x, weight], cotangent)
 
 
-def steps() -> list[Callable[[], object]]:
-    """A training step of the same model, by torch's linear layers and by ours."""
-    torch.manual_seed(0)
-    ours = MAE()
-    plain = copy.deepcopy(ours)
-    for module in plain.modules():
-        if isinstance(module, Linear):
-            module.__class__ = nn.Linear  # pyright: ignore[reportAttributeAccessIssue]
-    images = torch.randn(64, 3, 32, 32)
-    mask = Random(ratio=0.75)(64, ours.grid, torch.Generator().manual_seed(0))
+def steps(batch: int) -> dict[str, Callable[[], object]]:
+    """The training loop's own step, with torch's linear layers and with ours."""
+    config = config_of("tiny4", "mae", batch)
+    source = noise(config, 4 * batch, CPU)
+    plain, own = ours(config, source), ours(config, source)
 
-    def step_of(model: MAE) -> Callable[[], object]:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    def without() -> None:
+        with patch.object(linear, "is_faster", lambda: False):
+            plain()
 
-        def step() -> None:
-            optimizer.zero_grad()
-            out = model(images, mask, only_hidden=True)
-            errors = (out.pred - model.targets(images)).square().mean(-1)
-            errors.gather(1, mask.hidden).mean().backward()
-            optimizer.step()
-
-        return step
-
-    return [step_of(model) for model in (plain, ours)]
-
-
-def medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median seconds of each call, made in turns; the first round is not counted."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds + 1):
-        for call, of_call in zip(calls, seconds, strict=True):
-            begin = time.perf_counter()
-            call()
-            of_call.append(time.perf_counter() - begin)
-    return [float(np.median(of_call[1:])) for of_call in seconds]
+    return {"torch": without, "lcmae": own}
 
 
 if __name__ == "__main__":

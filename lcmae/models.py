@@ -382,6 +382,7 @@ class MAE(MaskedImageModel):
         self.decoder_pred = nn.Linear(decoder_width, config.patch_values)
 
         _initialize(self)
+        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # only the visible patches enter
@@ -453,6 +454,7 @@ class SimMIM(MaskedImageModel):
         self.head = nn.Linear(config.width, config.patch_values)
 
         _initialize(self)
+        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # hidden patches never enter: their places hold the mask token
@@ -556,4 +558,3 @@ def _initialize(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if name in ("cls_token", "mask_token"):
             nn.init.normal_(parameter, std=0.02)
-    convert(model)

@@ -1,6 +1,7 @@
 """Ranges of axes and colour scales that several figures share, so that going from one to the next does not jump.
 
-`ranges` reads them off a figure, `union` joins those of several, `hold` sets them where the figure leaves them to plotly.
+`ranges` reads them off a figure, `union` joins those of several, `hold` sets them: an axis of its own range stays, a colour scale
+of its own ends is widened.
 """
 
 from collections import defaultdict
@@ -55,7 +56,8 @@ def union(many: Iterable[Ranges]) -> Ranges:
 
 
 def hold(figure: Figure, shared: Ranges) -> go.Figure:
-    """Set the shared ranges on axes and colour scales that have none of their own; axes of categories stay as they are."""
+    """Set the shared ranges on axes that have none of their own, and have colour scales reach as far, from and to their own ends
+    at least; axes of categories stay as they are."""
     figure.update_layout({name: {} for name in shared})
     for name, (low, high) in shared.items():
         if name.startswith("coloraxis"):
@@ -63,9 +65,9 @@ def hold(figure: Figure, shared: Ranges) -> go.Figure:
             if scale.cmid is not None:
                 reach = max(abs(low - scale.cmid), abs(high - scale.cmid))
                 low, high = scale.cmid - reach, scale.cmid + reach
-            scale.update(
-                cmin=low if scale.cmin is None else scale.cmin, cmax=high if scale.cmax is None else scale.cmax
-            )
+            low = low if scale.cmin is None else min(low, scale.cmin)
+            high = high if scale.cmax is None else max(high, scale.cmax)
+            scale.update(cmin=low, cmax=high)
             continue
         axis = figure.layout[name]
         if axis.range is not None or axis.type == "category":

@@ -86,7 +86,7 @@ class Maps:
             margin={"l": 0, "r": 0, "t": 0, "b": BAR, "autoexpand": False},
             annotations=headings,
             shapes=[in_one_path(rectangles) for rectangles in zip(*marks, strict=True)],
-            coloraxis=style.colour_axis(self.unit, cmin=0) | {"colorbar": bar},
+            coloraxis=style.colour_axis(self.unit, cmin=0, cmax=self.top or 1.0) | {"colorbar": bar},
             xaxis={"visible": False, "range": [0, width], "constrain": "domain", "constraintoward": "left"},
             yaxis={
                 "visible": False, "range": [bottom, -HEADING * rows], "scaleanchor": "x", "constrain": "domain",

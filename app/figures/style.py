@@ -175,19 +175,20 @@ def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *
     shown = figure(height=int((rows * (1 + GAP) + headings) * cell) + 20, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     step = 1 + GAP
     aspect = next((c.shape[1] / c.shape[0] for _, cells in columns for c in cells), 1.0)
-    has_maps = False
+    largest: list[float] = []
     for across, (heading, cells) in enumerate(columns):
         x0 = across * (aspect + GAP)
         shown.add_annotation(headline(heading, x0 + aspect / 2, -0.03))
         for down, content in enumerate(cells):
             if isinstance(content, xr.DataArray):
-                has_maps = True
+                largest.append(float(np.nanmax(content.values, initial=0.0)))
                 dy, dx = 1 / content.shape[0], aspect / content.shape[1]
                 shown.add_trace(heatmap(content, heading, x0=x0, y0=down * step, dx=dx, dy=dy))
             else:
                 shown.add_trace(picture(content, x0=x0, y0=down * step, width=aspect, height=1, name=heading))
-    if has_maps:
-        shown.update_layout(coloraxis=colour_axis(colour_title, cmin=0))
+    if largest:
+        # one end alone would be left out of account by plotly
+        shown.update_layout(coloraxis=colour_axis(colour_title, cmin=0, cmax=max(largest) or 1.0))
     return bare_axes(shown, len(columns) * (aspect + GAP) - GAP, rows * step - GAP, headings=headings)
 
 

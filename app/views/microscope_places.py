@@ -96,7 +96,7 @@ def take_it_away(seen: Sight) -> None:
     take_away.link(**seen.chosen.changed(a=seen.loaded.place.name, a_step=seen.loaded.place.step).address())
     # not in an expander: what is folded is drawn at every click all the same
     if st.toggle("Show numbers, pictures and maps with their files", key="microscope-figure"):
-        take_away.table(frame_of(seen), "microscope")
+        take_away.table_files(frame_of(seen), "microscope")
         draw(
             Shown(
                 "Image, mask, reconstruction, error",

@@ -75,3 +75,12 @@ def test_the_figure_has_every_map_with_its_heading_and_the_patch_in_each(maps: M
     assert outer["path"] == inner["path"]
     left, _ = patch_maps.corner(1, 4, 6)
     assert inner["path"] == f"M2.0,2.0H4.0V4.0H2.0ZM{left + 2},2.0H{left + 4}V4.0H{left + 2}Z"
+
+
+def test_colours_of_figures_begin_at_zero_as_those_of_the_boards_do():
+    """plotly leaves one end alone out of account, so both must be there."""
+    values = xr.DataArray(np.array([[0.5, 0.75], [1.0, np.nan]]), dims=("row", "column"))
+    shown = Maps({"one": values}, "attention", (2, 2), 0).figure()
+    mosaic = style.mosaic([("one", [values])])
+    for figure in (shown, mosaic):
+        assert (figure.layout["coloraxis"]["cmin"], figure.layout["coloraxis"]["cmax"]) == (0, 1)

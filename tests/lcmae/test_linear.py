@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lcmae import linear as module
+from lcmae.formats.beit import SimMIMBeit
 from lcmae.formats.vit import ViT
 from lcmae.linear import WORTH_IT, Linear, convert, linear
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
@@ -156,7 +157,7 @@ def test_torch_counts_its_operations(everywhere: None):
 
 
 def test_models_are_made_of_such_layers_and_nothing_else_of_them_changes():
-    for model in (tiny_mae(), tiny_simmim(), ViT(**SMALL)):
+    for model in (tiny_mae(), tiny_simmim(), ViT(**SMALL), SimMIMBeit(**SMALL)):
         layers = [part for part in model.modules() if isinstance(part, nn.Linear)]
         assert layers
         assert all(type(part) is Linear for part in layers)
