@@ -151,10 +151,16 @@ def test_the_slider_of_training_shows_each_step_as_it_is_stored(page: Page, addr
     assert {path: path.stat().st_mtime_ns for path in (runs / "along").rglob("*") if path.is_file()} == files
 
 
-def select(page: Page, tool: str, corners: list[tuple[float, float]]) -> None:
-    """Drag with a tool of the figure's own bar, through these places of the window."""
+def pick_tool(page: Page, tool: str) -> None:
+    """A tool of the first figure's own bar is in hand."""
     page.locator(".js-plotly-plot").first.hover()
     page.locator(f'.modebar-btn[data-title="{tool}"]').first.click()
+    mode = tool.split()[0].lower().replace("box", "select")
+    page.wait_for_function("mode => document.querySelector('.js-plotly-plot')._fullLayout.dragmode === mode", arg=mode)
+
+
+def drag(page: Page, corners: list[tuple[float, float]]) -> None:
+    """Press at the first of these places of the window, pass the others, let go."""
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:
@@ -171,20 +177,21 @@ def test_points_that_are_drawn_around_are_pictured(page: Page, address: str, run
     across = np.sort(tokens["pca_x"].values)
     num_left = 7
     border = float(across[num_left - 1 : num_left + 1].mean())
-    # where the left map's axes lie in the window, a little within its edges
+    pick_tool(page, tool)
+    # where the left map's axes lie in the window; 4 pixels within their edges, or the press may land on the legend above
     left, top, right, bottom = page.evaluate(
         """border => {
           const figure = document.querySelector(".js-plotly-plot"), { xaxis, yaxis } = figure._fullLayout;
           figure.scrollIntoView({ block: "center" });
           const box = figure.getBoundingClientRect();
-          return [box.x + xaxis._offset + 1, box.y + yaxis._offset + 1, box.x + xaxis._offset + xaxis.l2p(border),
-                  box.y + yaxis._offset + yaxis._length - 1]; }""",
+          return [box.x + xaxis._offset + 4, box.y + yaxis._offset + 4, box.x + xaxis._offset + xaxis.l2p(border),
+                  box.y + yaxis._offset + yaxis._length - 4]; }""",
         border,
     )
     corners = [(left, top), (right, bottom)]
     if tool == "Lasso Select":
         corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    select(page, tool, corners)
+    drag(page, corners)
     page.get_by_text(f"{num_left} patches, each beside its image").wait_for()
     expect(page.locator("[data-testid=stImage] img, [data-testid=stImageContainer] img")).to_have_count(num_left)
     within = tokens.isel(point=tokens["pca_x"].values < border)
