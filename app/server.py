@@ -80,7 +80,13 @@ def leave_dask_out() -> None:
     sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]  # as if not installed
 
 
+TURN = 0.0005
+"""Seconds after which a thread lets another one have the interpreter. Python's own 5 ms are what a computation waits for at
+each of its hundreds of operations, while pages are sent."""
+
+
 if __name__ == "__main__":
+    sys.setswitchinterval(TURN)
     keep_memory()
     leave_dask_out()
     preload()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NUM_MASKS = 8
 """K of the contrast terms, as in the local_contrast probe."""
 
+REHEARSALS = 3
+"""Images whose looks are in memory at once: those of two are kept, and those of a third are made before the oldest go."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -88,6 +91,26 @@ class Sight:
         return self._answer(
             "contrast", NUM_MASKS, lambda: microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
         )
+
+    def rehearse(self) -> None:
+        """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
+        first images a third slower than all others. A large model's memory is not what one waits for."""
+        if self.loaded.threads == 1:
+            live.answer(self.loaded, "rehearsal", (), self._rehearsal)
+
+    def _rehearsal(self) -> xr.Dataset:
+        from probes import microscope
+
+        seen = [
+            (microscope.look(self._batch()), microscope.look(self._batch(), self._mask())) for _ in range(REHEARSALS)
+        ]
+        for whole, masked in seen:
+            microscope.pictures(masked)
+            if self.loaded.encoder[0]:
+                microscope.receptive_field(whole, masked, self.patch, self.encoder_layer)
+            if self.loaded.model.has_prediction:
+                microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
+        return xr.Dataset()
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""

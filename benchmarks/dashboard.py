@@ -41,11 +41,27 @@ window.sight = () => {
     [trace.name, trace.x0, (trace.source ?? "").slice(-64), trace.z?.length, String(trace.x), String(trace.y)].join()));
   return [document.querySelector("[data-testid=stMain]")?.innerText, ...traces, ...boards(), window.location.pathname].join();
 };
-window.begin = () => Object.assign(window, { before: sight(), last: sight(), changed: 0 });
+// to look at every frame would take a tenth of the browser's time from the page: only frames in which something changed count
+const watcher = new MutationObserver(() => (window.isTouched = true));
+const watch = () => {
+  const parts = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")].map((one) => one.shadowRoot);
+  for (const part of [document, ...parts.filter(Boolean)])
+    watcher.observe(part, { subtree: true, childList: true, characterData: true, attributes: true });
+};
+window.look = () => {
+  if (!window.isTouched) return window.last;
+  window.isTouched = false;
+  watch();
+  return window.sight();
+};
+window.begin = () => {
+  watch();
+  Object.assign(window, { before: sight(), last: sight(), changed: 0, isTouched: false });
+};
 """
 
 ANSWERED = """rest => {
-  const now = performance.now(), seen = window.sight();
+  const now = performance.now(), seen = window.look();
   if (seen !== window.last) Object.assign(window, { last: seen, changed: now });
   const isDone = document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
   return isDone && seen !== window.before && now - window.changed > rest ? window.changed - window.asked : false;
@@ -53,6 +69,8 @@ ANSWERED = """rest => {
 
 DRAWN = "document.querySelector('.js-plotly-plot .main-svg') ? performance.now() : false"
 """Milliseconds since the browser set out for the page, at the first frame that has a figure."""
+
+OPPOSITE = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp"}
 
 REST = 250
 """Milliseconds for which nothing changes any more: the answer is whole at its last change."""
@@ -126,7 +144,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 4 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 5 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -181,10 +199,22 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     for _ in range(num_clicks):
         images.append(answer(page, lambda: field.press("ArrowUp")))
         bar.advance(note="other images")
+    page.locator("label", has_text="Edit mask").click()
+    page.locator(".board.editing").wait_for()
+    settle(page)
+    edits = []
+    back = [OPPOSITE[key] for key in keys[: len(times)][::-1]]
+    board.focus()
+    for place in range(num_clicks):
+        edits.append(answer(page, lambda: page.keyboard.press("Space")))
+        # to a patch that was not edited yet
+        answer(page, lambda place=place: page.keyboard.press(back[place % len(back)]))
+        bar.advance(note="edited masks")
     return [
         ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
         ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
         ("microscope: another image until every view has followed", percentiles(images)),
+        ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
     ]
 
 

@@ -19,6 +19,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
 
   for (const name of ["title", "caption"]) parentElement.querySelector(`.${name}`).textContent = data[name] ?? "";
+  choices(parentElement.querySelector(".choices"), data.choices ?? [], setTriggerValue);
   board.classList.toggle("editing", data.editing);
   const keys = data.editing ? "arrow keys move, Space hides or shows the patch" : "arrow keys move to another patch";
   board.setAttribute("aria-label", `${data.panels.length} ${data.kind} of ${rows} by ${columns} patches; ${keys}`);
@@ -109,6 +110,24 @@ function draw(board, data) {
     disc.style.display = panel.disc ? "" : "none";
     ["cx", "cy", "rx", "ry"].forEach((name, at) => disc.setAttribute(name, panel.disc?.[at] ?? 0));
     legend(scale, panel.scale, data.gradient);
+  });
+}
+
+// Lists to pick from, made once, so that the focus stays.
+function choices(row, wanted, setTriggerValue) {
+  while (row.children.length > wanted.length) row.lastChild.remove();
+  wanted.forEach(({ name, label, options, value }, number) => {
+    if (!row.children[number]) {
+      const made = row.appendChild(document.createElement("label"));
+      made.append(document.createElement("span"), document.createElement("select"));
+    }
+    const [span, select] = row.children[number].children;
+    span.textContent = label;
+    if (select.dataset.options !== options.join()) select.replaceChildren(...options.map((option) => new Option(option)));
+    select.dataset.options = options.join();
+    select.value = value;
+    select.onchange = () => setTriggerValue("choose", [name, select.value]);
+    select.onkeydown = (event) => event.stopPropagation(); // Streamlit has letters as shortcuts
   });
 }
 

@@ -16,7 +16,7 @@ from app.components.words import WORDS
 
 
 def _component(name: str, said: str) -> Callable[..., Any]:
-    board = f'<div class="{name}" tabindex="0" role="application"></div>'
+    board = f'<div class="choices"></div><div class="{name}" tabindex="0" role="application"></div>'
     return component(
         f"lcmae.patch_{name}",
         html=f'<h3 class="title"></h3><p class="caption"></p>{board}<div class="shared scale"></div><p class="said" {said}></p>',
@@ -49,6 +49,16 @@ class Panel:
 
     disc: tuple[float, float, float, float] | None = None
     """A dotted ellipse: middle (x, y) and radii (x, y), in patches."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A list above the maps, out of which one is picked."""
+
+    name: str
+    label: str
+    options: Sequence[str]
+    value: str
 
 
 def patch_board(
@@ -87,8 +97,12 @@ def patch_maps(
     gradient: str,
     key: str,
     on_pick: Callable[[int], Any],
+    choices: Sequence[Choice] = (),
+    on_choose: Callable[[str, str], Any] | None = None,
 ) -> None:
-    """Small maps on one colour scale, in which the patch is marked and picked as on the board, below their heading and caption."""
+    """Small maps on one colour scale, in which the patch is marked and picked as on the board, below their heading, caption and
+    `choices`. `on_choose(name, option)` is called before the script, or its fragment, runs again. (Four of Streamlit's own lists
+    cost a browser more than all pictures of the page.)"""
     data = {
         "title": title,
         "caption": caption,
@@ -97,11 +111,13 @@ def patch_maps(
         "editing": False,
         "lines": False,
         "scale": list(scale),
+        "choices": [asdict(choice) for choice in choices],
     }
     _MAPS(
         key=key,
         data={**_shared(panels, grid, patch, gradient), **data, "kind": "maps"},
         on_pick_change=_called(key, "pick", grid, on_pick),
+        on_choose_change=_chosen(key, choices, on_choose),
     )
 
 
@@ -116,5 +132,16 @@ def _called(key: str, name: str, grid: tuple[int, int], then: Callable[[int], An
         # from the browser, so from anybody
         if isinstance(value, int | float) and 0 <= int(value) < grid[0] * grid[1]:
             then(int(value))
+
+    return call
+
+
+def _chosen(key: str, choices: Sequence[Choice], then: Callable[[str, str], Any] | None) -> Callable[[], None]:
+    def call() -> None:
+        value = st.session_state[key].get("choose")
+        # from the browser, so from anybody
+        for choice in choices:
+            if then is not None and value in [[choice.name, option] for option in choice.options]:
+                then(*value)
 
     return call

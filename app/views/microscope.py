@@ -89,6 +89,7 @@ def bench(place: live.Place) -> None:
     editing = ask_mask(chosen)
     try:
         seen = sight.see(loaded, chosen)
+        seen.rehearse()
     except InputError as error:
         st.error(str(error), icon=":material/block:")
         return

@@ -1,8 +1,9 @@
-"""What the microscope asks for beside the checkpoint: image, mask, layer and head. Every answer goes to the one selection."""
+"""What the microscope asks for beside the checkpoint: image, mask, layer and head. What is chosen goes to the one selection."""
 
 import streamlit as st
 
 from app import live, selection, uploads
+from app.components.patch_board import Choice
 from app.selection import Selection, tied
 from app.sight import Sight
 from lcmae.errors import InputError
@@ -83,16 +84,17 @@ def ask_mask(chosen: Selection) -> bool:
     return editing
 
 
-def ask_layer(what: str, layers: int, heads: int, seen: Sight) -> None:
+def layer_choices(what: str, layers: int, heads: int, seen: Sight) -> list[Choice]:
     """A block of the encoder or the decoder, and a head of it."""
-    chosen = seen.chosen
     layer = seen.encoder_layer if what == "encoder" else seen.decoder_layer
-    with st.container(horizontal=True):
-        st.selectbox(f"Layer of the {what}", range(1, layers + 1), **tied(f"{what}_layer", layer), width=150)
-        head = getattr(chosen, f"{what}_head")
-        st.selectbox(
-            "Head",
-            [ALL, *map(str, range(1, heads + 1))],
-            **tied(f"{what}_head", ALL if head is None else str(head), lambda head: None if head == ALL else int(head)),
-            width=90,
-        )
+    head = getattr(seen.chosen, f"{what}_head")
+    numbers = [[str(number) for number in range(1, most + 1)] for most in (layers, heads)]
+    return [
+        Choice(f"{what}_layer", f"Layer of the {what}", numbers[0], str(layer)),
+        Choice(f"{what}_head", f"Head of the {what}", [ALL, *numbers[1]], ALL if head is None else str(head)),
+    ]
+
+
+def choose(name: str, option: str) -> None:
+    """One of `layer_choices` was picked."""
+    selection.change(**{name: None if option == ALL else int(option)})

@@ -93,7 +93,9 @@ def tell(sentence: str, command: str) -> None:
 def take_it_away(seen: Sight) -> None:
     """The link, the pictures as a figure, the command."""
     st.subheader("Take it away")
-    take_away.link(**seen.chosen.changed(a=seen.loaded.place.name, a_step=seen.loaded.place.step).address())
+    place = seen.loaded.place
+    # all else stands in the address, which may move on without this part of the page
+    take_away.link(a=place.name, **({} if place.step is None else {"a_step": str(place.step)}))
     # not in an expander: what is folded is drawn at every click all the same
     if st.toggle("Show numbers, pictures and maps with their files", key="microscope-figure"):
         take_away.table_files(frame_of(seen), "microscope")

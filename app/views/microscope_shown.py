@@ -1,17 +1,19 @@
 """What the microscope shows: the board on which patches are picked, then what the decoder and the encoder make of the patch."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import live, selection, sight
-from app.components.patch_board import Panel, patch_board, patch_maps
+from app.components.patch_board import Choice, Panel, patch_board, patch_maps
 from app.figures import patch_maps as maps
 from app.figures import style
 from app.sight import Sight
+from app.views import microscope_asked as asked
 from app.views import microscope_maps
-from app.views.microscope_asked import ask_layer
 
 MOVED = "microscope-moved"
-"""Set where a patch was picked in a map, whose fragment is not all that follows."""
+"""Set where a patch was picked in a map, or the encoder's layer: the fragment is not all that follows."""
 
 
 def board(seen: Sight, editing: bool) -> None:
@@ -73,7 +75,7 @@ def board(seen: Sight, editing: bool) -> None:
     st.caption(f"{seen.loaded.place.label}; {name}.{edited}")
 
 
-def draw_maps(mapped: microscope_maps.Mapped, name: str) -> None:
+def draw_maps(mapped: microscope_maps.Mapped, name: str, choices: Sequence[Choice] = ()) -> None:
     """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
     would draw anew, in the time that all else takes together."""
     shown = mapped.maps
@@ -97,6 +99,8 @@ def draw_maps(mapped: microscope_maps.Mapped, name: str) -> None:
         gradient=maps.gradient(),
         key=f"microscope-{name}",
         on_pick=move,
+        choices=choices,
+        on_choose=choose,
     )
 
 
@@ -104,6 +108,13 @@ def move(patch: int) -> None:
     """A patch was picked in a map: all views are to follow."""
     selection.change(patch=patch)
     st.session_state[MOVED] = True
+
+
+def choose(name: str, option: str) -> None:
+    """A layer or a head was picked. One column shows the others; the encoder's layer decides numbers of the table, too."""
+    asked.choose(name, option)
+    if name == "encoder_layer":
+        st.session_state[MOVED] = True
 
 
 def follow() -> None:
@@ -128,8 +139,7 @@ def filling_in(place: live.Place) -> None:
     seen = sight.see(live.load(place), selection.current())
     attention = microscope_maps.decoder_attention(seen)
     if attention is not None:
-        ask_layer("decoder", *seen.loaded.decoder, seen)
-        draw_maps(attention, "decoder")
+        draw_maps(attention, "decoder", asked.layer_choices("decoder", *seen.loaded.decoder, seen))
     else:
         st.subheader("Decoder attention")
         problem = seen.attention().attrs.get("decoder_problem") if seen.loaded.decoder[0] else None
@@ -151,8 +161,7 @@ def encoding_it(place: live.Place) -> None:
         st.subheader("Encoder attention")
         st.info(f"Its maps need {seen.attention().attrs['encoder_problem']}.")
         return
-    ask_layer("encoder", *seen.loaded.encoder, seen)
-    draw_maps(attention, "encoder")
+    draw_maps(attention, "encoder", asked.layer_choices("encoder", *seen.loaded.encoder, seen))
     fields = microscope_maps.receptive_field(seen)
     if fields is None:
         st.subheader("Effective receptive field")

@@ -100,6 +100,25 @@ def test_a_click_on_a_map_moves_the_patch_everywhere(address: str):
         assert complaints == []
 
 
+def test_a_layer_and_a_head_are_picked(address: str):
+    with browser_page() as page:
+        complaints = open_microscope(page, address, "patch=5&mask=checkerboard")
+        layer = page.get_by_label("Layer of the encoder")
+        assert layer.input_value() == "2"
+        layer.focus()
+        layer.select_option("1")
+        says(page, "Encoder attention, layer 1")
+        page.wait_for_url("**encoder_layer=1**")
+        expect(layer).to_be_focused()
+        attended = page.locator(".maps img").first.get_attribute("src")
+        page.get_by_label("Head of the decoder").select_option("2")
+        page.wait_for_url("**decoder_head=2**")
+        expect(page.locator(".maps img").first).not_to_have_attribute("src", str(attended))
+        page.get_by_label("Head of the decoder").select_option("all")
+        page.wait_for_function("!location.search.includes('decoder_head=')")
+        assert complaints == []
+
+
 def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
     with browser_page() as page:
         complaints = open_microscope(page, address, "patch=5")

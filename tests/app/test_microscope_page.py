@@ -7,19 +7,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 from pages import checked, commands, components, figures, maps, open_page, own_words, words
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
 
 from app import live, sight, uploads
+from app.components.patch_board import Choice, _chosen
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
+from app.views import microscope_asked, microscope_shown
 from app.views.microscope_places import command
 from app.views.microscope_shown import toggle
 from lcmae.formats.vit import ViT
@@ -99,6 +103,11 @@ def test_maps_are_the_same_as_figures_to_take_away(root: Path):
         assert figure["layout"]["coloraxis"]["colorbar"]["title"]["text"] == board["scale"][2]
 
 
+def chosen(app: AppTest, name: str) -> dict[str, str]:
+    """What the lists of a board of maps show."""
+    return {choice["name"]: choice["value"] for choice in maps(app)[name]["choices"]}
+
+
 def test_a_link_shows_what_it_says(root: Path):
     published(root / "a")
     published(root / "b")
@@ -109,7 +118,8 @@ def test_a_link_shows_what_it_says(root: Path):
     assert "Patch 6: row 2, column 3" in words(app)
     assert "Encoder attention, layer 1" in words(app)
     assert app.selectbox("selection-mask").value == "block"
-    assert app.selectbox("selection-decoder_head").value == "2"
+    assert chosen(app, "decoder") == {"decoder_layer": "1", "decoder_head": "2"}
+    assert chosen(app, "encoder") == {"encoder_layer": "1", "encoder_head": "all"}
     assert app.query_params == link
     expected = seen(root, **link)
     is_hidden = bool(expected.pictures()["hidden"].values[1, 2])
@@ -182,7 +192,7 @@ def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path, 
     np.testing.assert_array_equal(radius, expected.values)
     assert np.isnan(radius["radius: token"]) == hidden
     assert "Loss and its terms" not in text
-    assert "selection-decoder_layer" not in [box.key for box in app.selectbox]
+    assert list(chosen(app, "encoder")) == ["encoder_layer", "encoder_head"]
     # nor is a command offered that this checkpoint has no answer to
     assert not any("lcmae probe reconstruction" in one for one in commands(app))
     assert f"lcmae probe embedding_consistency --checkpoint {run.path}" in text
@@ -208,11 +218,32 @@ def test_widgets_change_the_selection_and_the_address(root: Path):
     assert "edited by hand" in words(app)
     app.selectbox("selection-mask").set_value("stripes").run()
     assert "edited by hand" not in words(checked(app))
-    app.selectbox("selection-encoder_layer").set_value(1).run()
     app.number_input("selection-image").set_value(4).run()
-    assert app.query_params == {"mask": "stripes", "encoder_layer": "1", "image": "4"}
+    assert app.query_params == {"mask": "stripes", "image": "4"}
     app.selectbox("selection-a_step").set_value("10").run()
     assert checked(app).query_params["a_step"] == "10"
+
+
+def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatch):
+    """A choice comes from the browser, so from anybody; the encoder's layer decides numbers beside its own column."""
+    state: dict[str, Any] = {}
+    changes: list[dict[str, int | None]] = []
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
+    choices = [Choice("encoder_layer", "Layer", ["1", "2"], "2"), Choice("decoder_head", "Head", ["all", "1"], "all")]
+    called = _chosen("maps", choices, microscope_shown.choose)
+    for picked in (None, 3, [], ["encoder_layer"], ["encoder_layer", "3"], ["image", "1"], ["decoder_head", 1], "ab"):
+        state["maps"] = {"choose": picked}
+        called()
+    assert changes == []
+    for picked in (["decoder_head", "1"], ["decoder_head", "all"]):
+        state["maps"] = {"choose": picked}
+        called()
+        assert microscope_shown.MOVED not in state
+    state["maps"] = {"choose": ["encoder_layer", "1"]}
+    called()
+    assert state[microscope_shown.MOVED]
+    assert changes == [{"decoder_head": 1}, {"decoder_head": None}, {"encoder_layer": 1}]
 
 
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
