@@ -143,9 +143,12 @@ class TestResume:
 class TestSignals:
     @pytest.fixture(autouse=True)
     def _handlers_come_back(self) -> Iterator[None]:
+        # a shell's background job begins with Ctrl-C ignored
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
         before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
         yield
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+        signal.signal(signal.SIGINT, inherited)
 
     def test_a_second_ctrl_c_is_not_held_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run = tiny_run(tmp_path / "run")
