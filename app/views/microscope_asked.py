@@ -32,7 +32,7 @@ def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
         with st.popover("Own image", icon=":material/upload:"):
             st.file_uploader(
                 "PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB; kept in memory for a while, never on the disk",
-                key="microscope-upload",
+                key=upload_key(),
                 max_upload_size=20,
                 on_change=take_upload,
             )
@@ -42,9 +42,14 @@ def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
             st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
 
 
+def upload_key() -> str:
+    """Of the field for the next file."""
+    return f"microscope-upload-{st.session_state.get('microscope-uploads', 0)}"
+
+
 def take_upload() -> None:
     """The uploaded file becomes the image, unless it is refused."""
-    file = st.session_state["microscope-upload"]
+    file = st.session_state[upload_key()]
     st.session_state["microscope-refused"] = None
     if file is None:
         return
@@ -55,6 +60,8 @@ def take_upload() -> None:
         st.session_state["microscope-refused"] = str(error)
         return
     selection.change(upload=name)
+    # an empty field for the next file: to replace one, Streamlit first takes the old one away, and draws all twice
+    st.session_state["microscope-uploads"] = st.session_state.get("microscope-uploads", 0) + 1
 
 
 def ask_mask(chosen: Selection) -> bool:

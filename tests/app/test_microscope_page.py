@@ -262,7 +262,7 @@ def test_an_image_of_ones_own(root: Path):
     file = io.BytesIO()
     Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
     app = open_page("microscope")
-    app.file_uploader("microscope-upload").set_value(("mine.jpg", file.getvalue(), "image/jpeg")).run()
+    app.file_uploader("microscope-upload-0").set_value(("mine.jpg", file.getvalue(), "image/jpeg")).run()
     assert "upload " in words(checked(app))
     name = app.query_params["upload"]
     assert uploads.is_kept(name)
@@ -275,7 +275,7 @@ def test_an_image_of_ones_own(root: Path):
 def test_a_file_that_is_no_image_is_one_sentence(root: Path):
     published(root / "a")
     app = open_page("microscope")
-    app.file_uploader("microscope-upload").set_value(("mine.png", b"<script>", "image/png")).run()
+    app.file_uploader("microscope-upload-0").set_value(("mine.png", b"<script>", "image/png")).run()
     assert "expected an image file" in checked(app).error[0].value
     assert "upload" not in app.query_params
 
