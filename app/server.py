@@ -81,8 +81,8 @@ def leave_dask_out() -> None:
 
 
 TURN = 0.0005
-"""Seconds after which a thread lets another one have the interpreter. Python's own 5 ms are what a computation waits for at
-each of its hundreds of operations, while pages are sent."""
+"""Seconds after which a thread lets another one have the interpreter. Python's own 5 ms are what a computation may wait for
+after each of its hundreds of operations, while pages are sent."""
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from a click to its answer, memory of the server with many sessions. Prints a Ma
 """
 
 import argparse
+import io
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from app import stored
@@ -144,7 +146,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 5 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 6 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -210,12 +212,27 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
         # to a patch that was not edited yet
         answer(page, lambda place=place: page.keyboard.press(back[place % len(back)]))
         bar.advance(note="edited masks")
+    page.get_by_role("button", name="Own image").click()
+    uploads = []
+    for number in range(num_clicks):
+        file = {"name": f"{number}.png", "mimeType": "image/png", "buffer": some_png(number)}
+        uploads.append(answer(page, lambda file=file: page.locator("input[type=file]").set_input_files([file])))
+        bar.advance(note="uploads")
     return [
         ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
         ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
         ("microscope: another image until every view has followed", percentiles(images)),
         ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
+        ("microscope: an upload, from its choice until every view has followed", percentiles(uploads)),
     ]
+
+
+def some_png(seed: int) -> bytes:
+    """A picture of 400 x 400 pixels, of 8 x 8 colours."""
+    colours = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours).resize((400, 400), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
 
 
 def answer(page: Page, act) -> float:

@@ -97,12 +97,12 @@ def patch_maps(
     gradient: str,
     key: str,
     on_pick: Callable[[int], Any],
+    on_choose: Callable[[str, str], Any],
     choices: Sequence[Choice] = (),
-    on_choose: Callable[[str, str], Any] | None = None,
 ) -> None:
     """Small maps on one colour scale, in which the patch is marked and picked as on the board, below their heading, caption and
-    `choices`. `on_choose(name, option)` is called before the script, or its fragment, runs again. (Four of Streamlit's own lists
-    cost a browser more than all pictures of the page.)"""
+    `choices`. `on_choose(name, option)` is called before the script, or its fragment, runs again. (A list of
+    Streamlit's own is drawn six times an answer.)"""
     data = {
         "title": title,
         "caption": caption,
@@ -136,12 +136,12 @@ def _called(key: str, name: str, grid: tuple[int, int], then: Callable[[int], An
     return call
 
 
-def _chosen(key: str, choices: Sequence[Choice], then: Callable[[str, str], Any] | None) -> Callable[[], None]:
+def _chosen(key: str, choices: Sequence[Choice], then: Callable[[str, str], Any]) -> Callable[[], None]:
     def call() -> None:
         value = st.session_state[key].get("choose")
         # from the browser, so from anybody
         for choice in choices:
-            if then is not None and value in [[choice.name, option] for option in choice.options]:
+            if value in [[choice.name, option] for option in choice.options]:
                 then(*value)
 
     return call

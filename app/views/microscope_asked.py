@@ -100,8 +100,3 @@ def layer_choices(what: str, layers: int, heads: int, seen: Sight) -> list[Choic
         Choice(f"{what}_layer", f"Layer of the {what}", numbers[0], str(layer)),
         Choice(f"{what}_head", f"Head of the {what}", [ALL, *numbers[1]], ALL if head is None else str(head)),
     ]
-
-
-def choose(name: str, option: str) -> None:
-    """One of `layer_choices` was picked."""
-    selection.change(**{name: None if option == ALL else int(option)})

@@ -111,8 +111,8 @@ def move(patch: int) -> None:
 
 
 def choose(name: str, option: str) -> None:
-    """A layer or a head was picked. One column shows the others; the encoder's layer decides numbers of the table, too."""
-    asked.choose(name, option)
+    """A layer or a head was picked. One column shows it; the encoder's layer decides numbers of the table, too."""
+    selection.change(**{name: None if option == asked.ALL else int(option)})
     if name == "encoder_layer":
         st.session_state[MOVED] = True
 

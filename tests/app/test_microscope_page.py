@@ -23,11 +23,14 @@ from app.components.patch_board import Choice, _chosen
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
-from app.views import microscope_asked, microscope_shown
+from app.views import microscope_shown
 from app.views.microscope_places import command
 from app.views.microscope_shown import toggle
 from lcmae.formats.vit import ViT
+from lcmae.masking import Mask
 from lcmae.models import SimMIM
+from probes import microscope
+from probes.base import Batch
 from probes.store import load_result
 
 HIDDEN = [patch % 3 == 0 for patch in range(16)]
@@ -229,7 +232,7 @@ def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatc
     state: dict[str, Any] = {}
     changes: list[dict[str, int | None]] = []
     monkeypatch.setattr(st, "session_state", state)
-    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
+    monkeypatch.setattr(microscope_shown.selection, "change", lambda **values: changes.append(values))
     choices = [Choice("encoder_layer", "Layer", ["1", "2"], "2"), Choice("decoder_head", "Head", ["all", "1"], "all")]
     called = _chosen("maps", choices, microscope_shown.choose)
     for picked in (None, 3, [], ["encoder_layer"], ["encoder_layer", "3"], ["image", "1"], ["decoder_head", 1], "ab"):
@@ -244,6 +247,24 @@ def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatc
     called()
     assert state[microscope_shown.MOVED]
     assert changes == [{"decoder_head": 1}, {"decoder_head": None}, {"encoder_layer": 1}]
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool):
+    if not is_small:
+        monkeypatch.setattr(live, "SMALL_PASS", 0)
+    published(root / "a", steps=(13,))  # weights of its own: answers are kept for all that are the same
+    looks: list[Mask | None] = []
+    look = microscope.look
+
+    def counted(batch: Batch, mask: Mask | None = None) -> microscope.Look:
+        looks.append(mask)
+        return look(batch, mask)
+
+    monkeypatch.setattr(microscope, "look", counted)
+    for image in (0, 1):
+        seen(root, image=image).rehearse()
+    assert len(looks) == 2 * sight.REHEARSALS * is_small
 
 
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
@@ -264,6 +285,7 @@ def test_an_image_of_ones_own(root: Path):
     app = open_page("microscope")
     app.file_uploader("microscope-upload-0").set_value(("mine.jpg", file.getvalue(), "image/jpeg")).run()
     assert "upload " in words(checked(app))
+    assert [field.key for field in app.file_uploader] == ["microscope-upload-1"], "an empty one for the next file"
     name = app.query_params["upload"]
     assert uploads.is_kept(name)
     # the link works for as long as the server keeps the file; then it says so
