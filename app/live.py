@@ -90,8 +90,8 @@ class Loaded:
     num_bytes: int
     """Of parameters and buffers."""
 
-    threads: int
-    """With which it computes fastest on a processor."""
+    is_small: bool
+    """Whether one thread is faster than several on a processor."""
 
     @property
     def encoder(self) -> tuple[int, int]:
@@ -197,8 +197,7 @@ def _load(place: Place) -> Loaded:
     data = stored.config_of(place.run).get("data") if place.run is not None else None
     tokens = model.num_patches + model.num_prefix
     operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
-    threads = 1 if operations <= SMALL_PASS else _all_threads()
-    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, threads)
+    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, operations <= SMALL_PASS)
 
 
 @cache
@@ -270,7 +269,7 @@ def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], 
     def alone() -> xr.Dataset:
         import torch
 
-        torch.set_num_threads(loaded.threads)
+        torch.set_num_threads(1 if loaded.is_small else _all_threads())
         return compute()
 
     return _answers.get((loaded.key, what, settings), lambda: _computer.submit(alone).result())

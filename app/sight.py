@@ -95,7 +95,7 @@ class Sight:
     def rehearse(self) -> None:
         """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
         first images a third slower than all others. A large model's memory is not what one waits for."""
-        if self.loaded.threads == 1:
+        if self.loaded.is_small:
             live.answer(self.loaded, "rehearsal", (), self._rehearsal)
 
     def _rehearsal(self) -> xr.Dataset:
