@@ -18,6 +18,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
 
 _files: Kept[bytes] = Kept(max_bytes=128 << 20, max_entries=64, size=len)
+_pixels: "Kept[np.ndarray]" = Kept(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
+"""As decoded: a photograph takes longer to decode than a model to look at it, and every patch that is picked asks for it."""
 
 
 def keep(file: bytes) -> str:
@@ -35,10 +37,17 @@ def is_kept(name: str) -> bool:
 
 
 def pixels(name: str, height: int, width: int, channels: int) -> "np.ndarray":
-    """A kept file as uint8 [c h w], as `lcmae.data` decodes files. `InputError` where it is gone, no image, or too big."""
+    """A kept file as uint8 [c h w], not to be written to, as `lcmae.data` decodes files.
+
+    `InputError` where it is gone, no image, or too big.
+    """
     file = _files.find(name)
     if file is None:
         raise InputError("the uploaded image is no longer kept; upload it again")
+    return _pixels.get((name, height, width, channels), lambda: _decoded(file, height, width, channels))
+
+
+def _decoded(file: bytes, height: int, width: int, channels: int) -> "np.ndarray":
     from PIL import Image, UnidentifiedImageError
 
     from lcmae.data.decode import Decoder, Unreadable
@@ -49,7 +58,9 @@ def pixels(name: str, height: int, width: int, channels: int) -> "np.ndarray":
                 raise InputError(
                     f"expected an image of at most {MAX_PIXELS:,} pixels, got {image.width}x{image.height}"
                 )
-            return Decoder(height, width, channels)(image)
+            pixels = Decoder(height, width, channels)(image).copy()  # its own memory, not a view of Pillow's
+            pixels.flags.writeable = False  # everyone who asks gets this one
+            return pixels
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InputError(f"expected an image file ({', '.join(FORMATS)}), got {_one_line(error)}") from error
     except Unreadable as error:

@@ -35,6 +35,7 @@ def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
                 key=upload_key(),
                 max_upload_size=20,
                 on_change=take_upload,
+                args=(loaded,),
             )
             if problem := st.session_state.get("microscope-refused"):
                 st.error(problem, icon=":material/block:")
@@ -47,7 +48,7 @@ def upload_key() -> str:
     return f"microscope-upload-{st.session_state.get('microscope-uploads', 0)}"
 
 
-def take_upload() -> None:
+def take_upload(loaded: live.Loaded) -> None:
     """The uploaded file becomes the image, unless it is refused."""
     file = st.session_state[upload_key()]
     st.session_state["microscope-refused"] = None
@@ -55,7 +56,7 @@ def take_upload() -> None:
         return
     try:
         name = uploads.keep(file.getvalue())
-        uploads.pixels(name, 8, 8, 3)  # refused here, not on the board
+        live.uploaded(loaded, name)  # refused here, not on the board
     except InputError as error:
         st.session_state["microscope-refused"] = str(error)
         return
