@@ -14,7 +14,7 @@ from app.selection import Selection
 from app.sight import Sight
 from app.views.microscope import LOADING
 from app.views.microscope_asked import ask_image, ask_mask
-from app.views.microscope_shown import toggle
+from app.views.microscope_shown import stay_clear, toggle
 from app.views.page import Shown
 from app.views.probe_page import draw
 from lcmae.errors import InputError
@@ -34,6 +34,7 @@ def bench(a: live.Place, b: live.Place) -> None:
         return
     chosen, notices = sight.fit(first, selection.current())
     selection.settle(chosen, notices)
+    stay_clear(first, second)
     ask_image(first, chosen)
     editing = ask_mask(chosen)
     try:

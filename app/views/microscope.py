@@ -14,7 +14,7 @@ from app.selection import Selection, tied
 from app.views import Page
 from app.views.microscope_asked import ask_image, ask_mask
 from app.views.microscope_places import among_others, numbers, take_it_away
-from app.views.microscope_shown import board, encoding_it, filling_in
+from app.views.microscope_shown import board, encoding_it, filling_in, stay_clear
 from app.views.probe_page import heading
 from lcmae.errors import InputError
 
@@ -53,6 +53,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         st.code(str(error), language=None, wrap_lines=True)
         return
     selection.settle(chosen, [*notices, *more])
+    stay_clear(live.load(place))
     bench(place)
 
 

@@ -16,6 +16,14 @@ MOVED = "microscope-moved"
 """Set where a patch was picked in a map, or the encoder's layer: the fragment is not all that follows."""
 
 
+def stay_clear(*models: live.Loaded) -> None:
+    """Have nothing fade while a small model's answer is on its way. From half a second on Streamlit fades what is not drawn
+    anew; small models answer before, but the browser makes a layer of every element that waits for its fade: a twentieth
+    to a tenth of an answer's time. A large model's page fades, as all others."""
+    if all(loaded.is_small for loaded in models):
+        st.html("<style>[data-stale=true] { opacity: 1 !important; transition: none !important }</style>")
+
+
 def board(seen: Sight, editing: bool) -> None:
     """The pictures on which patches are picked."""
     shown = seen.pictures()

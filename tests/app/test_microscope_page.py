@@ -267,6 +267,15 @@ def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyP
     assert len(looks) == 2 * sight.REHEARSALS * is_small
 
 
+@pytest.mark.parametrize("is_small", [True, False])
+def test_views_fade_only_where_an_answer_takes_long(root: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool):
+    if not is_small:
+        monkeypatch.setattr(live, "SMALL_PASS", 0)
+    published(root / "a")
+    pages = [element.proto.body for element in checked(open_page("microscope")).get("html")]
+    assert any("data-stale" in page for page in pages) == is_small
+
+
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
     published(root / "a")
     app = open_page("microscope", mask="complementary", ratio="0.75")
