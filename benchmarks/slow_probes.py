@@ -44,6 +44,13 @@ def pair_spread(points: Float[Tensor, "n d"], weight: Float[Tensor, " n"]) -> Fl
     return (weight[:, None] * weight * distance.square()).sum() / (2 * weight.sum())
 
 
+def mean_squared_cosine_by_distances(vectors: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Over all pairs, the pair with itself included: cos = 1 - |u - v|^2 / 2 of unit vectors, from all n x n distances."""
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+    return (1 - distance.square() / 2).square().mean()
+
+
 def mean_squared_cosine(vectors: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Over all pairs, the pair with itself included: one vector against all, one after the other."""
     unit = vectors / vectors.norm(dim=1, keepdim=True)

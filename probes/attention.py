@@ -57,6 +57,8 @@ def head_divergence(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
     if num_heads == 1:
         return maps.new_full((len(maps), 1), math.nan, dtype=torch.float64)
     logs = maps.clamp(min=TINY).log()
+    # a divergence is a difference of logarithms: what heads have in common would leave nothing but its rounding
+    logs = logs - logs.mean(1, keepdim=True)
     # all pairs of heads are one matrix product
     cross = einsum(maps, logs, "b h q k, b g q k -> b h g").double() / num_queries
     own = cross.diagonal(dim1=1, dim2=2)

@@ -57,6 +57,15 @@ def test_measures_are_their_definitions(seed: int, sharpness: float) -> None:
                 )
 
 
+def test_heads_that_hardly_differ_keep_their_digits() -> None:
+    """Entropies of 4 nats, divergences of 1e-4: float32's rounding of the former must not show in the latter."""
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.softmax(torch.randn(1, 3, 64, 65, generator=rng, dtype=torch.float64) * 0.01, -1).float()
+    exact = head_divergence(maps.double())
+    assert 5e-5 < exact.min() < exact.max() < 2e-4
+    assert head_divergence(maps)[0].tolist() == pytest.approx(exact[0].tolist(), rel=1e-4)
+
+
 def test_measures_of_known_maps() -> None:
     own, even = torch.eye(4).expand(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.25)
     assert normalised_mutual_information(own).item() == pytest.approx(1)
