@@ -7,7 +7,7 @@
 Each run is a folder RUNS/patchP/VARIANT-sSEED, the recipe of its objective with other weights (`VARIANTS`). A killed run goes on
 from its newest checkpoint, runs that are done and results that are stored are not made again, the first seed of all variants comes
 first. Equal compute means equal image-mask pairs: LC-MAE, with two masks an image, gets half of the epochs. Further options
-change every run's config, as for `lcmae train` (--data parquet:PATH, --model.depth 2).
+change every run's config, as for `lcmae train` (--data parquet:PATH, --model.depth 2); those of a decoder, where there is one.
 """
 
 import argparse
@@ -71,7 +71,21 @@ def config_of(variant: str, patch: int, seed: int, changes: Sequence[str] = (), 
         own = max(1, epochs // config.objective.masks_per_image)
         often = {"monitor_every": max(1, own // 10), "checkpoint_every": max(1, own // 5)}
         config = config.model_copy(update={"epochs": own, "warmup_epochs": own / 10, **often})
+    if not hasattr(config.model, "decoder_width"):
+        changes = without(changes, "--model.decoder-")
     return parse_arguments(RunConfig, changes, command="cifar10", default=config)
+
+
+def without(words: Sequence[str], prefix: str) -> list[str]:
+    """A command line without the options that begin so, and without their values: SimMIM has no decoder to change."""
+    kept: list[str] = []
+    is_kept = True
+    for word in words:
+        if word.startswith("--"):
+            is_kept = not word.startswith(prefix)
+        if is_kept:
+            kept.append(word)
+    return kept
 
 
 def train_missing(folder: Path, configs: dict[str, RunConfig], num_images: int, device: str) -> bool:
@@ -146,11 +160,19 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     command = shlex.join(["python", "-m", "benchmarks.cifar10", *words])
-    text = document(command, date.today(), f"ViT-Tiny, patch {options.patch}", finished, len(configs) - len(finished))
+    text = document(command, date.today(), about(list(configs.values())), finished, len(configs) - len(finished))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, text.encode())
     print(text)
     return 0
+
+
+def about(configs: Sequence[RunConfig]) -> str:
+    """The encoder of all runs, by name where it has one."""
+    model = configs[0].model
+    is_tiny = (model.width, model.depth) == (192, 12)
+    encoder = "ViT-Tiny" if is_tiny else f"an encoder {model.width} wide with {model.depth} blocks"
+    return f"{encoder}, patch {model.patch_size}"
 
 
 def probed(name: str, path: Path, config: RunConfig, options: argparse.Namespace) -> Finished:

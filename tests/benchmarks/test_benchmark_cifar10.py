@@ -39,6 +39,18 @@ def test_patch_2_is_the_recipe_of_patch_2(objective: str) -> None:
     assert config_of(variant, 4, 0) == recipe(f"{objective}-cifar10-patch4")
 
 
+@pytest.mark.parametrize("variant", ["mae", "simmim"])
+def test_changes_of_a_decoder_go_to_models_that_have_one(variant: str) -> None:
+    changes = ["--model.decoder-width", "96", "--model.width=96", "--model.decoder-heads=2", "--model.heads", "2"]
+    model = config_of(variant, 4, 0, changes).model
+    assert (model.width, model.heads) == (96, 2)
+    assert [getattr(model, name, None) for name in ("decoder_width", "decoder_heads")] == (
+        [96, 2] if variant == "mae" else [None, None]
+    )
+    assert cifar10.about([config_of(variant, 4, 0, changes)]) == "an encoder 96 wide with 12 blocks, patch 4"
+    assert cifar10.about([config_of(variant, 2, 0)]) == "ViT-Tiny, patch 2"
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("patch", [2, 4])
 def test_every_variant_sees_equally_many_image_mask_pairs(variant: str, patch: int) -> None:
