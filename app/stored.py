@@ -14,8 +14,9 @@ from typing import Any
 
 import xarray as xr
 
+from lcmae.checkpoint import MANIFEST, read_manifest
 from lcmae.durable import alive
-from lcmae.errors import InputError
+from lcmae.errors import CheckpointError, InputError
 from lcmae.runs import Run, find_runs
 from probes.store import load_result
 
@@ -132,11 +133,24 @@ def is_running(path: Path) -> bool:
 
 
 def state_of(path: Path) -> str:
-    """`running`; `ended` (in order: at its end, or asked to stop); `interrupted` (its process died); `empty`."""
+    """`running`; `finished`; `stopped` (asked to, before its end); `ended` (one of the two: checkpoints of before 2026-11-22 do
+    not say); `interrupted` (its process died); `empty`."""
     writer = writer_of(path)
     if writer is not None:
         return "running" if writer.is_alive else "interrupted"
-    return "ended" if steps_of(path) or stamp(path / "metrics.jsonl")[2] else "empty"
+    steps = steps_of(path)
+    if not steps:
+        return "ended" if stamp(path / "metrics.jsonl")[2] else "empty"
+    num_steps = _num_steps(stamp(path / "checkpoints" / f"{steps[-1]:06d}" / MANIFEST))
+    return "ended" if num_steps is None else "finished" if steps[-1] >= num_steps else "stopped"
+
+
+@lru_cache(maxsize=2048)
+def _num_steps(key: Stamp) -> int | None:
+    try:
+        return read_manifest(Path(key[0]).parent).get("num_steps")
+    except CheckpointError:  # deleted between the look and the reading
+        return None
 
 
 def overview(name: str, path: Path) -> dict[str, Any]:

@@ -142,6 +142,9 @@ class Checkpoint:
         self.sha256: str = self.manifest["files"][MODEL]["sha256"]
         """Of model.safetensors."""
 
+        self.num_steps: int | None = self.manifest.get("num_steps")
+        """Of the whole training; None where its writer did not say."""
+
     def __repr__(self) -> str:
         return f"Checkpoint({show(self.path)})"
 

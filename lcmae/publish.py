@@ -30,8 +30,11 @@ def publish(
     *,
     config: Mapping[str, Any],
     resume: Mapping[str, Any] | None,
+    num_steps: int | None = None,
 ) -> Path:
     """Make `checkpoints/<step>/` appear, complete and on the disk, or leave everything as it was.
+
+    `num_steps`: of the whole training, where it is known; the manifest says so.
 
     A step that is already published is kept where files and config are the same, and swapped in one system call where
     they are not, so its name is never missing. Raises `CheckpointError` when the disk refuses, or when `resume` would
@@ -50,7 +53,7 @@ def publish(
         _write_model(temporary / MODEL, tensors)
         if resume is not None:
             _write_resume(temporary / RESUME, resume)
-        manifest = _describe(temporary, step, config)
+        manifest = _describe(temporary, step, num_steps, config)
         for file in temporary.iterdir():
             flush(file)
         # the manifest goes last: it vouches for files that are already on the disk
@@ -107,7 +110,7 @@ def _unsafe(error: Exception) -> str:
     return found[1] if found else reason(error)
 
 
-def _describe(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(folder: Path, step: int, num_steps: int | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest: what lies here, what made it, when."""
     import torch
 
@@ -115,6 +118,7 @@ def _describe(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, A
     return {
         "schema": SCHEMA,
         "step": step,
+        "num_steps": num_steps,
         "files": files,
         "config": json.loads(to_json(config, "config")),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)}

@@ -169,8 +169,12 @@ class Run:
         *,
         config: Mapping[str, Any],
         resume: Mapping[str, Any] | None,
+        num_steps: int | None = None,
     ) -> Path:
-        """Publish a step and say where it lies; see `lcmae.publish`. Metrics written so far reach the disk first."""
+        """Publish a step (of `num_steps`) and say where it lies; see `lcmae.publish`.
+
+        Metrics written so far reach the disk first.
+        """
         metrics = self.path / "metrics.jsonl"
         if not os.path.isfile(self.path / "config.json"):
             raise CheckpointError(f"cannot publish step {step}: the run folder is gone: {show(self.path)}")
@@ -179,7 +183,7 @@ class Run:
                 flush(metrics)
         except OSError as error:
             raise CheckpointError(f"cannot publish step {step}: {show(metrics)}: {reason(error)}") from error
-        return publish(self.path / "checkpoints", step, tensors, config=config, resume=resume)
+        return publish(self.path / "checkpoints", step, tensors, config=config, resume=resume, num_steps=num_steps)
 
     def _folders(self) -> dict[int, Path]:
         """The folders that are named like steps, ascending, whatever is in them."""

@@ -78,7 +78,7 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
                     log.write_more(run, track, step, look_at(model, monitor))
                 stopped_by = stop.agreed()
                 if publish or stopped_by:
-                    publish_step(run, step, model, optimizer, log, config)
+                    publish_step(run, step, schedule.num_steps, model, optimizer, log, config)
                 if stopped_by:
                     return Outcome(step, stopped_by)
     return Outcome(step)
@@ -186,6 +186,7 @@ def restore(
 def publish_step(
     run: Run,
     step: int,
+    num_steps: int | None,
     model: MaskedImageModel,
     optimizer: torch.optim.Optimizer,
     log: MetricLog,
@@ -200,7 +201,8 @@ def publish_step(
     if bad is not None:
         raise NonFiniteLossError(f"{bad} is not finite after step {step}; {REMEDY}")
     if distributed.is_main():
-        run.publish(step, tensors, config=run.config, resume={"optimizer": optimizer_state, "log": log.state()})
+        resume = {"optimizer": optimizer_state, "log": log.state()}
+        run.publish(step, tensors, config=run.config, resume=resume, num_steps=num_steps)
     if distributed.is_active():
         dist.barrier()
 
@@ -210,7 +212,7 @@ def publish_untrained(run: Run) -> None:
     config = parse(RunConfig, run.config)
     model = build_model(config)
     with run.lock():
-        publish_step(run, 0, model, make_optimizer(model, config), MetricLog(), config)
+        publish_step(run, 0, None, model, make_optimizer(model, config), MetricLog(), config)
 
 
 class _Stop:

@@ -11,7 +11,9 @@ from app.views.probe_page import ask_for_runs
 COLUMNS = {
     "name": st.column_config.TextColumn("Run", help="Path of the run below the root.", pinned=True),
     "state": st.column_config.TextColumn(
-        "State", help="running; ended (at its end, or asked to stop); interrupted (its process died); empty"
+        "State",
+        help="running; finished; stopped (asked to, before its end); ended (one of the two: older checkpoints do not say); "
+        "interrupted (its process died); empty",
     ),
     "objective": st.column_config.TextColumn("Objective", help="What was minimised."),
     "mask": st.column_config.TextColumn("Mask", help="The strategy that hides patches."),

@@ -11,6 +11,7 @@ import made
 import pytest
 from pages import ONE_PAGE, checked, figures, open_page, words
 from streamlit.testing.v1 import AppTest
+from trained import published
 
 from app.views import PAGES
 
@@ -204,10 +205,12 @@ def test_the_table_has_every_run_with_its_state(root: Path):
     dead = made.run(root / "dead", results=False)
     (dead.path / ".lock").write_text(json.dumps({"pid": 2**22 + 1, "host": os.uname().nodename}))
     alive = made.run(root / "alive", results=False)
+    for name, num_steps in (("finished", 40), ("stopped", 41)):
+        published(root / name, steps=(40,), num_steps=num_steps)
     with alive.lock():
         table = open_page("runs").dataframe[0].value.set_index("name")
     assert table["state"].drop("torn").to_dict() == {
-        "a": "ended", "new": "empty", "dead": "interrupted", "alive": "running",
+        "a": "ended", "new": "empty", "dead": "interrupted", "alive": "running", "finished": "finished", "stopped": "stopped",
     }  # fmt: skip
     assert table.loc["torn", "state"].startswith("unreadable: expected JSON")
     assert table.loc["a", ["objective", "mask", "ratio", "step"]].tolist() == ["mae", "random", 0.75, 40]

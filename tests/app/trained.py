@@ -16,7 +16,12 @@ def tiny(**settings: Any) -> MAE:
 
 
 def published(
-    path: Path, model: MaskedImageModel | None = None, *, data: str | None = "digits", steps: tuple[int, ...] = (10, 20)
+    path: Path,
+    model: MaskedImageModel | None = None,
+    *,
+    data: str | None = "digits",
+    steps: tuple[int, ...] = (10, 20),
+    num_steps: int | None = None,
 ) -> Run:
     """A run with a tiny model; every step has weights of its own."""
     model = tiny() if model is None else model
@@ -24,5 +29,5 @@ def published(
     run = Run.create(path, config)
     for step in steps:
         model.get_parameter("cls_token").data.fill_(step / 100)
-        run.publish(step, model.state_dict(), config=config, resume=None)
+        run.publish(step, model.state_dict(), config=config, resume=None, num_steps=num_steps)
     return run

@@ -70,6 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An uninterrupted run."""
     run = tiny_run(tmp_path_factory.mktemp("whole") / "run", **RICH)
     assert train(run) == Outcome(STEPS)
+    assert {run.checkpoint(step).num_steps for step in run.steps()} == {STEPS}
     return run
 
 
