@@ -128,6 +128,7 @@ def test_the_best_block_is_one_for_all_seeds() -> None:
     assert name == {"linear": "b", "knn": "b"}
     assert [run.numbers["linear best"] for run in seeds] == [run.numbers["knn best"] for run in seeds] == [30.0, 20.0]
     assert interval([30.0, 20.0]).startswith("25 ± ")
+    assert interval([0.1 + 0.2, 0.3, 0.3]) == "0.3"
     assert interval([30.0]) == "30"
 
 
