@@ -133,8 +133,8 @@ def is_running(path: Path) -> bool:
 
 
 def state_of(path: Path) -> str:
-    """`running`; `finished`; `stopped` (asked to, before its end); `ended` (one of the two: checkpoints of before 2026-11-22 do
-    not say); `interrupted` (its process died); `empty`."""
+    """`running`; `finished`; `stopped` before its end (asked to, or its loss was no number any more); `ended` (one of the two:
+    its checkpoints do not say which); `interrupted` (its process died); `empty`."""
     writer = writer_of(path)
     if writer is not None:
         return "running" if writer.is_alive else "interrupted"
@@ -142,7 +142,9 @@ def state_of(path: Path) -> str:
     if not steps:
         return "ended" if stamp(path / "metrics.jsonl")[2] else "empty"
     num_steps = _num_steps(stamp(path / "checkpoints" / f"{steps[-1]:06d}" / MANIFEST))
-    return "ended" if num_steps is None else "finished" if steps[-1] >= num_steps else "stopped"
+    if num_steps is None:
+        return "ended"
+    return "finished" if steps[-1] >= num_steps else "stopped"
 
 
 @lru_cache(maxsize=2048)

@@ -160,16 +160,16 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     command = shlex.join(["python", "-m", "benchmarks.cifar10", *words])
-    text = document(command, date.today(), about(list(configs.values())), finished, len(configs) - len(finished))
+    text = document(command, date.today(), about(next(iter(configs.values()))), finished, len(configs) - len(finished))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, text.encode())
     print(text)
     return 0
 
 
-def about(configs: Sequence[RunConfig]) -> str:
-    """The encoder of all runs, by name where it has one."""
-    model = configs[0].model
+def about(config: RunConfig) -> str:
+    """The encoder, which is the same in all runs, by name where it has one."""
+    model = config.model
     is_tiny = (model.width, model.depth) == (192, 12)
     encoder = "ViT-Tiny" if is_tiny else f"an encoder {model.width} wide with {model.depth} blocks"
     return f"{encoder}, patch {model.patch_size}"

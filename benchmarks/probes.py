@@ -160,7 +160,7 @@ def difference(probe: Probe, model: MaskedImageModel, images: torch.Tensor) -> f
 def paired_terms(num_vectors: int, num_rounds: int, device: torch.device, width: int = 192) -> list[Beside]:
     """Two means over pairs: the squared distance (consistency terms) and the squared cosine (uniformity), of float64 vectors.
 
-    The slow forms go by all distances; the cosine also by products of one vector with all, a third of the work.
+    The slow forms go by all distances; the cosine also by products of one vector with all, which is quicker.
     """
     rng = torch.Generator().manual_seed(SEED)
     vectors = torch.randn(num_vectors, width, generator=rng, dtype=torch.float64).to(device)

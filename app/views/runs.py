@@ -12,7 +12,8 @@ COLUMNS = {
     "name": st.column_config.TextColumn("Run", help="Path of the run below the root.", pinned=True),
     "state": st.column_config.TextColumn(
         "State",
-        help="running; finished; stopped (asked to, before its end); ended (one of the two: older checkpoints do not say); "
+        help="running; finished; stopped before its end (asked to, or its loss was no number any more); "
+        "ended (one of the two: its checkpoints do not say which); "
         "interrupted (its process died); empty",
     ),
     "objective": st.column_config.TextColumn("Objective", help="What was minimised."),

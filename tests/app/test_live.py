@@ -230,6 +230,25 @@ def test_uploads_that_are_refused(loaded: live.Loaded, monkeypatch: pytest.Monke
         live.uploaded(loaded, "0" * 64)
 
 
+def test_an_upload_is_decoded_once_for_each_size(loaded: live.Loaded, monkeypatch: pytest.MonkeyPatch):
+    decoded: list[tuple[int, ...]] = []
+    decode = uploads._decoded
+
+    def counted(file: bytes, *shape: int) -> np.ndarray:
+        decoded.append(shape)
+        return decode(file, *shape)
+
+    monkeypatch.setattr(uploads, "_decoded", counted)
+    name = uploads.keep(file_of(Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 40), np.uint8))))
+    first, second = live.uploaded(loaded, name), live.uploaded(loaded, name)
+    assert decoded == [(8, 8, 1)]
+    assert first.pixels.equal(second.pixels)
+    assert uploads.pixels(name, 4, 4, 3).shape == (3, 4, 4)
+    assert decoded == [(8, 8, 1), (4, 4, 3)]
+    with pytest.raises(ValueError, match="read-only"):
+        uploads.pixels(name, 4, 4, 3)[:] = 0
+
+
 def test_a_bomb_is_refused_by_its_header(loaded: live.Loaded):
     """A 10 kB PNG that says 20,000 x 20,000 pixels: refused before a row is decoded."""
     small = bytearray(file_of(Image.new("L", (8, 8))))

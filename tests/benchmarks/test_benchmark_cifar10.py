@@ -47,8 +47,8 @@ def test_changes_of_a_decoder_go_to_models_that_have_one(variant: str) -> None:
     assert [getattr(model, name, None) for name in ("decoder_width", "decoder_heads")] == (
         [96, 2] if variant == "mae" else [None, None]
     )
-    assert cifar10.about([config_of(variant, 4, 0, changes)]) == "an encoder 96 wide with 12 blocks, patch 4"
-    assert cifar10.about([config_of(variant, 2, 0)]) == "ViT-Tiny, patch 2"
+    assert cifar10.about(config_of(variant, 4, 0, changes)) == "an encoder 96 wide with 12 blocks, patch 4"
+    assert cifar10.about(config_of(variant, 2, 0)) == "ViT-Tiny, patch 2"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
