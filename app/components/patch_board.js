@@ -1,21 +1,30 @@
 // One image in several pictures or maps: the same patch is marked in all of them, a click or an arrow key moves it, and in edit
-// mode a click, Space or Enter turns a patch from hidden to visible and back. Called again whenever the server has new data.
+// mode a stroke (or Space, or Enter) turns patches from hidden to visible and back. Called again whenever the server has new data.
+//
+// The server is told what is wanted, patch and mask as a whole, never a change: it hears the last message alone where messages
+// come faster than its answers, and nothing that was done before is lost then. Until it answers, the board shows what is wanted.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PATIENCE = 1500; // milliseconds for which the cursor stays where the person put it, while the server is on its way
+const PATIENCE = 1500; // milliseconds for which the board shows what the person wants, while the server is on its way
+const LIMITS = "A mask hides at least one patch, and shows at least one.";
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const board = parentElement.querySelector("[role=application]");
   const said = parentElement.querySelector(".said");
-  const state = (board.state ??= { wanted: null, since: 0, timer: 0 });
-  if (state.wanted === data.patch || performance.now() - state.since > PATIENCE) state.wanted = null;
-  const here = () => state.wanted ?? data.patch;
+  const state = (board.state ??= { patch: null, hidden: null, stroke: null, since: 0, timer: 0 });
+  const late = !state.stroke && performance.now() - state.since > PATIENCE;
+  if (late || state.patch === data.patch) state.patch = null;
+  if (late || state.hidden?.join() === data.hidden.join()) state.hidden = null;
+  const here = () => state.patch ?? data.patch;
+  const hidden = () => state.hidden ?? data.hidden;
 
   const { rows, columns } = data;
   const place = (patch) => [patch % columns, Math.floor(patch / columns)];
   const tell = (patch) => {
     const [column, row] = place(patch);
-    said.textContent = `Row ${row + 1}, column ${column + 1}: ${data.words[patch] ?? ""}`;
+    const edited = hidden()[patch] !== data.hidden[patch];
+    const words = edited ? (hidden()[patch] ? "hidden" : "visible") : data.words[patch];
+    said.textContent = `Row ${row + 1}, column ${column + 1}: ${words ?? ""}`;
   };
 
   for (const name of ["title", "caption"]) parentElement.querySelector(`.${name}`).textContent = data[name] ?? "";
@@ -24,18 +33,34 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const keys = data.editing ? "arrow keys move, Space hides or shows the patch" : "arrow keys move to another patch";
   board.setAttribute("aria-label", `${data.panels.length} ${data.kind} of ${rows} by ${columns} patches; ${keys}`);
   draw(board, data);
+  cover(board, data, hidden());
   legend(parentElement.querySelector(".shared.scale"), data.scale, data.gradient);
   mark(board, "cursor", here(), place);
   mark(board, "hover", null, place);
   tell(here());
 
-  const go = (patch, delay) => {
-    Object.assign(state, { wanted: patch, since: performance.now() });
-    mark(board, "cursor", patch, place);
-    tell(patch);
+  const want = (change) => {
+    Object.assign(state, change, { since: performance.now() });
+    if (change.hidden) cover(board, data, hidden());
+    mark(board, "cursor", here(), place);
+    tell(here());
+  };
+  const send = (delay) => {
     clearTimeout(state.timer);
     // a key that is held down asks the server for the last patch alone
-    state.timer = setTimeout(() => setTriggerValue("pick", patch), delay);
+    state.timer = setTimeout(() => setTriggerValue("want", { patch: here(), hidden: state.hidden }), delay);
+  };
+  const go = (patch, delay) => {
+    want({ patch });
+    send(delay);
+  };
+  // whether the patch is as asked for now: a mask has both kinds of patches
+  const turn = (patch, value) => {
+    const wanted = hidden().map((is, other) => (other === patch ? value : is));
+    const possible = new Set(wanted).size === 2;
+    want(possible ? { patch, hidden: wanted } : { patch });
+    if (!possible) said.textContent = LIMITS;
+    return possible;
   };
   const under = (event) => {
     const frame = event.target.closest?.(".frame");
@@ -46,10 +71,27 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return Math.min(Math.max(row, 0), rows - 1) * columns + Math.min(Math.max(column, 0), columns - 1);
   };
 
+  board.onpointerdown = (event) => {
+    const patch = under(event);
+    if (!data.editing || patch === null || event.button !== 0) return;
+    event.target.closest(".frame").setPointerCapture(event.pointerId); // a stroke may leave its picture
+    state.stroke = { value: hidden()[patch] ? 0 : 1, last: patch };
+    turn(patch, state.stroke.value);
+  };
   board.onpointermove = (event) => {
     const patch = under(event);
-    mark(board, "hover", patch, place);
-    tell(patch ?? here());
+    if (!state.stroke) {
+      mark(board, "hover", patch, place);
+      tell(patch ?? here());
+    } else if (patch !== state.stroke.last) {
+      for (const one of between(place(state.stroke.last), place(patch), columns)) turn(one, state.stroke.value);
+      state.stroke.last = patch;
+    }
+  };
+  board.onpointerup = board.onpointercancel = () => {
+    if (!state.stroke) return;
+    state.stroke = null;
+    send(0);
   };
   board.onpointerleave = () => {
     mark(board, "hover", null, place);
@@ -57,9 +99,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
   board.onclick = (event) => {
     const patch = under(event);
-    if (patch === null) return;
-    if (data.editing) setTriggerValue("toggle", patch);
-    else go(patch, 0);
+    if (patch !== null && !data.editing) go(patch, 0);
   };
   board.onkeydown = (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -77,13 +117,22 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const patch = row * columns + column;
       if (patch !== here()) go(patch, event.repeat ? 120 : 0);
     } else if (data.editing && (event.key === " " || event.key === "Enter")) {
-      setTriggerValue("toggle", here());
+      if (!event.repeat && turn(here(), hidden()[here()] ? 0 : 1)) send(0);
     } else {
       return;
     }
     event.preventDefault(); // the page does not scroll, and Streamlit has no shortcut there
     event.stopPropagation();
   };
+}
+
+// Patches on the way from one to another, both included: a quick pointer jumps.
+function between([x0, y0], [x1, y1], columns) {
+  const steps = Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0));
+  return Array.from({ length: steps + 1 }, (_, step) => {
+    const share = steps ? step / steps : 0;
+    return Math.round(y0 + (y1 - y0) * share) * columns + Math.round(x0 + (x1 - x0) * share);
+  });
 }
 
 // Pictures are made once and then changed in place, so nothing flickers and the focus stays.
@@ -97,19 +146,24 @@ function draw(board, data) {
     if (image.src !== panel.source) image.src = panel.source;
     image.alt = panel.alt;
     svg.setAttribute("viewBox", `0 0 ${data.columns} ${data.rows}`);
-    const [veil, hatch, grid, disc] = svg.children;
-    const hidden = data.hidden.flatMap((is, patch) =>
-      is ? [[patch % data.columns, Math.floor(patch / data.columns)]] : [],
-    );
-    const solid = panel.veil === "solid";
-    veil.setAttribute("d", solid ? hidden.map(([x, y]) => `M${x} ${y}h1v1h-1z`).join("") : "");
-    hatch.setAttribute("d", solid ? hidden.map(([x, y]) => `M${x} ${y + 1}L${x + 1} ${y}`).join("") : "");
+    const [, , grid, disc] = svg.children;
     const upright = Array.from({ length: data.columns - 1 }, (_, x) => `M${x + 1} 0V${data.rows}`);
     const across = Array.from({ length: data.rows - 1 }, (_, y) => `M0 ${y + 1}H${data.columns}`);
     grid.setAttribute("d", data.lines ? [...upright, ...across].join("") : "");
     disc.style.display = panel.disc ? "" : "none";
     ["cx", "cy", "rx", "ry"].forEach((name, at) => disc.setAttribute(name, panel.disc?.[at] ?? 0));
     legend(scale, panel.scale, data.gradient);
+  });
+}
+
+// What hides the hidden patches, in pictures that say so.
+function cover(board, data, hidden) {
+  const places = hidden.flatMap((is, patch) => (is ? [[patch % data.columns, Math.floor(patch / data.columns)]] : []));
+  data.panels.forEach((panel, number) => {
+    const [veil, hatch] = board.children[number].querySelector("svg").children;
+    const solid = panel.veil === "solid";
+    veil.setAttribute("d", solid ? places.map(([x, y]) => `M${x} ${y}h1v1h-1z`).join("") : "");
+    hatch.setAttribute("d", solid ? places.map(([x, y]) => `M${x} ${y + 1}L${x + 1} ${y}`).join("") : "");
   });
 }
 

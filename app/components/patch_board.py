@@ -1,4 +1,4 @@
-"""Pictures of one image side by side, on which a patch is picked by a click or by arrow keys, and a mask is edited.
+"""Pictures of one image side by side, on which a patch is picked by a click or by arrow keys, and a mask is painted.
 
 Charts of Streamlit tell of no click on a picture, so this is a component of our own: three small files that the server hands
 out itself. What it is given is drawn as pictures and as plain text, never as HTML.
@@ -71,17 +71,17 @@ def patch_board(
     editing: bool,
     key: str,
     on_pick: Callable[[int], Any],
-    on_toggle: Callable[[int], Any],
+    on_edit: Callable[[list[bool]], Any],
     gradient: str = "",
 ) -> None:
     """Draw the board. `words` say what each patch is, in raster order; `gradient` are the CSS colours of scales;
-    `on_pick(patch)` and `on_toggle(patch)` are called before the script, or its fragment, runs again."""
+    `on_pick(patch)` and, if the mask was edited, `on_edit(is_hidden)` after it are called before the script, or its
+    fragment, runs again. A mask that was edited hides at least one patch and shows at least one."""
     data = {"hidden": [int(hidden) for hidden in is_hidden], "words": list(words), "editing": editing, "lines": True}
     _BOARD(
         key=key,
         data={**_shared(panels, grid, patch, gradient), **data, "kind": "pictures"},
-        on_pick_change=_called(key, "pick", grid, on_pick),
-        on_toggle_change=_called(key, "toggle", grid, on_toggle),
+        on_want_change=_wanted(key, grid, on_pick, on_edit),
     )
 
 
@@ -116,7 +116,7 @@ def patch_maps(
     _MAPS(
         key=key,
         data={**_shared(panels, grid, patch, gradient), **data, "kind": "maps"},
-        on_pick_change=_called(key, "pick", grid, on_pick),
+        on_want_change=_wanted(key, grid, on_pick),
         on_choose_change=_chosen(key, choices, on_choose),
     )
 
@@ -126,12 +126,27 @@ def _shared(panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient
     return {"panels": [asdict(panel) for panel in panels], "gradient": gradient, **of_grid}
 
 
-def _called(key: str, name: str, grid: tuple[int, int], then: Callable[[int], Any]) -> Callable[[], None]:
+def _wanted(
+    key: str,
+    grid: tuple[int, int],
+    on_pick: Callable[[int], Any],
+    on_edit: Callable[[list[bool]], Any] | None = None,
+) -> Callable[[], None]:
     def call() -> None:
-        value = st.session_state[key].get(name)
+        wanted = st.session_state[key].get("want")
         # from the browser, so from anybody
-        if isinstance(value, int | float) and 0 <= int(value) < grid[0] * grid[1]:
-            then(int(value))
+        if not isinstance(wanted, dict):
+            return
+        patch, hidden, num_patches = wanted.get("patch"), wanted.get("hidden"), grid[0] * grid[1]
+        if isinstance(patch, int | float) and 0 <= patch < num_patches:
+            on_pick(int(patch))
+        if (
+            on_edit
+            and isinstance(hidden, list)
+            and len(hidden) == num_patches
+            and {bool(one) for one in hidden} == {True, False}
+        ):
+            on_edit([bool(one) for one in hidden])
 
     return call
 

@@ -86,7 +86,11 @@ def ask_mask(chosen: Selection) -> bool:
         st.number_input(
             "Seed", 0, selection.MAX_SEED, **tied("seed", chosen.seed), width=120, help="As `--seed` of `lcmae probe`."
         )
-        editing = st.toggle("Edit mask", key="microscope-edit", help="A click, or Space, hides a patch or shows it.")
+        editing = st.toggle(
+            "Edit mask",
+            key="microscope-edit",
+            help="A click hides a patch or shows it, a stroke those on its way; so does Space.",
+        )
         if chosen.hidden:
             st.button("Drawn mask again", on_click=lambda: selection.change(hidden=""), icon=":material/undo:")
     return editing

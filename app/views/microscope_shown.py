@@ -76,7 +76,7 @@ def board(seen: Sight, editing: bool) -> None:
         editing=editing,
         key="microscope-board",
         on_pick=lambda patch: selection.change(patch=patch),
-        on_toggle=lambda patch: toggle(hidden.tolist(), patch),
+        on_edit=lambda is_hidden: selection.change(hidden=selection.pack(is_hidden)),
         gradient=maps.gradient(),
     )
     edited = " The mask was edited by hand." if seen.chosen.hidden else ""
@@ -129,15 +129,6 @@ def follow() -> None:
     """Run the whole page if a map of this fragment was asked for another patch."""
     if st.session_state.pop(MOVED, False):
         st.rerun()
-
-
-def toggle(is_hidden: list[bool], patch: int) -> None:
-    """Hide a patch, or show it; at least one of each stays."""
-    changed = [hidden != (place == patch) for place, hidden in enumerate(is_hidden)]
-    if 0 < sum(changed) < len(changed):
-        selection.change(hidden=selection.pack(changed), patch=patch)
-    else:
-        st.toast("A mask hides at least one patch, and shows at least one.", icon=":material/block:")
 
 
 @st.fragment

@@ -25,7 +25,6 @@ from app.selection import Selection, pack
 from app.stored import runs_below
 from app.views import microscope_shown
 from app.views.microscope_places import command
-from app.views.microscope_shown import toggle
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask
 from lcmae.models import SimMIM
@@ -352,16 +351,6 @@ def test_answers_of_an_edited_mask_are_not_those_of_the_drawn_one(root: Path):
     assert seen(root, patch=3).pictures() is drawn.pictures()
     assert not seen(root, patch=3).attention().equals(drawn.attention())
     assert seen(root, seed=1).pictures() is not drawn.pictures()
-
-
-def test_a_mask_keeps_one_patch_of_each_kind(monkeypatch: pytest.MonkeyPatch):
-    asked: list[dict] = []
-    monkeypatch.setattr("app.selection.change", lambda **values: asked.append(values))
-    monkeypatch.setattr("streamlit.toast", lambda *_, **__: None)
-    toggle([True, False, False], 1)
-    toggle([True, False, False], 0)
-    toggle([True, True, False], 2)
-    assert asked == [{"hidden": pack([True, True, False]), "patch": 1}]
 
 
 def test_the_page_imports_no_torch_before_a_model_is_needed():

@@ -1,0 +1,45 @@
+"""What the board believes of what a browser tells it."""
+
+import math
+from typing import Any
+
+import pytest
+
+from app.components import patch_board
+
+GRID = (1, 3)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, message: Any) -> list[Any]:
+    """What a board of three patches was asked for by this message."""
+    monkeypatch.setattr("streamlit.session_state", {"board": {"want": message}})
+    asked: list[Any] = []
+    patch_board._wanted("board", GRID, asked.append, asked.append)()
+    return asked
+
+
+def test_a_patch_and_then_a_mask(monkeypatch: pytest.MonkeyPatch):
+    assert told(monkeypatch, {"patch": 2, "hidden": None}) == [2]
+    assert told(monkeypatch, {"patch": 2.0, "hidden": [1, 0, 1]}) == [2, [True, False, True]]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        "2",
+        [2],
+        {},
+        {"patch": 3},
+        {"patch": -1},
+        {"patch": math.nan},
+        {"patch": "2"},
+        {"hidden": [1, 0]},
+        {"hidden": [1, 1, 1]},
+        {"hidden": [0, 0, 0]},
+        {"hidden": "101"},
+        {"hidden": {"0": 1}},
+    ],
+)
+def test_nothing_else(monkeypatch: pytest.MonkeyPatch, message: Any):
+    assert told(monkeypatch, message) == []
