@@ -7,10 +7,11 @@ from importlib import import_module
 from types import ModuleType
 
 import streamlit as st
-from PIL import Image
 
 from app import picks
 from app.views import PAGES, Page, compute, probe_page
+
+HIDDEN = (0, 2, 7, 9, 13, 18, 20, 27, 36, 38, 41, 47, 50, 54, 60, 63)
 
 
 def main() -> None:
@@ -34,12 +35,11 @@ def main() -> None:
     current.run()
 
 
-def icon() -> Image.Image:
-    """The tab's picture: a grid with hidden patches. (A Material symbol or an emoji would be fetched from another host.)"""
-    pixels = Image.new("RGB", (8, 8), "#0072B2")
-    for place in (0, 2, 7, 9, 13, 18, 20, 27, 36, 38, 41, 47, 50, 54, 60, 63):
-        pixels.putpixel((place % 8, place // 8), (230, 159, 0))
-    return pixels.resize((64, 64), Image.Resampling.NEAREST)
+def icon() -> str:
+    """The tab's picture: a grid with hidden patches, as SVG, which stands in the page itself. (The browser would fetch a
+    picture again at every change of the address, and a Material symbol or an emoji from another host.)"""
+    hidden = "".join(f"M{place % 8} {place // 8}h1v1h-1z" for place in HIDDEN)
+    return f'<svg viewBox="0 0 8 8"><path fill="#0072B2" d="M0 0h8v8H0z"/><path fill="#E69F00" d="{hidden}"/></svg>'
 
 
 def open_page(page: Page, picked: picks.Picks) -> None:

@@ -126,6 +126,8 @@ def test_a_layer_and_a_head_are_picked(address: str):
 def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
     with browser_page() as page:
         complaints = open_microscope(page, address, "patch=5")
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
         board = page.locator(".board")
         board.focus()
         for key, patch in (("ArrowRight", 6), ("ArrowDown", 10), ("ArrowLeft", 9), ("ArrowUp", 5), ("End", 7)):
@@ -141,6 +143,7 @@ def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
         says(page, "Patch 0: row 1, column 1")
         page.wait_for_url("**patch=0")
         assert complaints == []
+        assert requests == [], "all of an answer comes by the websocket"
 
 
 def test_a_hovered_patch_is_told_before_the_server_is_asked(address: str):
