@@ -4,7 +4,7 @@ sight = see(live.load(place), chosen)
 sight.pictures()["picture_error"]
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,15 @@ class Sight:
             "contrast", NUM_MASKS, lambda: microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
         )
 
+    def answers(self) -> list[Callable[[], xr.Dataset]]:
+        """All that this model can be asked about the selection."""
+        asked: list[Callable[[], xr.Dataset]] = [self.pictures, self.attention]
+        if self.loaded.model.has_prediction:
+            asked.append(self.contrast)
+        if self.loaded.encoder[0]:
+            asked.append(self.receptive_field)
+        return asked
+
     def rehearse(self) -> None:
         """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
         first images a third slower than all others. A large model's memory is not what one waits for."""
@@ -161,6 +170,11 @@ def see(loaded: live.Loaded, chosen: Selection) -> Sight:
     sight = Sight(loaded, picture, chosen)
     sight.check()
     return sight
+
+
+def answers_about(loaded: live.Loaded, chosen: Selection) -> Iterator[Callable[[], xr.Dataset]]:
+    """All that this model can be asked about the selection; the image is not read before the first one is asked for."""
+    yield from see(loaded, chosen).answers()
 
 
 def fit(loaded: live.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:

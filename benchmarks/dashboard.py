@@ -146,7 +146,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 6 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 7 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -200,6 +200,11 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     field.focus()
     for _ in range(num_clicks):
         images.append(answer(page, lambda: field.press("ArrowUp")))
+        bar.advance(note="next images")
+    jumps = []
+    for place in range(num_clicks):
+        field.fill(str(200 + 3 * place))  # nobody can know which one comes next
+        jumps.append(answer(page, lambda: field.press("Enter")))
         bar.advance(note="other images")
     page.locator("label", has_text="Edit mask").click()
     page.locator(".board.editing").wait_for()
@@ -221,7 +226,8 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     return [
         ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
         ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
-        ("microscope: another image until every view has followed", percentiles(images)),
+        ("microscope: the next image, which is computed ahead, until every view has followed", percentiles(images)),
+        ("microscope: an image by its number until every view has followed", percentiles(jumps)),
         ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
         ("microscope: an upload, from its choice until every view has followed", percentiles(uploads)),
     ]

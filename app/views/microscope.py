@@ -8,7 +8,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import live, picks, selection, sight, stored
+from app import ahead, live, picks, selection, sight, stored
 from app.components.command import to_copy
 from app.selection import Selection, tied
 from app.views import Page
@@ -31,6 +31,9 @@ TERMS = (
 
 LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
 ENCODER_ONLY = "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
+
+LAST, STEP = "microscope-last-image", "microscope-step"
+"""In the session: the image that was shown last, and 1 or -1, the way to the next."""
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -85,6 +88,7 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
 @st.fragment
 def bench(place: live.Place) -> None:
     """Image, mask, board, and all that belongs to the selected patch."""
+    ahead.stop()
     loaded, chosen = live.load(place), selection.current()
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
@@ -109,3 +113,18 @@ def bench(place: live.Place) -> None:
     with plane:
         among_others(seen)
     take_it_away(seen)
+    read_ahead(seen)
+
+
+def read_ahead(seen: sight.Sight) -> None:
+    """Have the next image answered, in the direction in which images were gone through last: for a small model, which is ready
+    before this one has been looked at."""
+    chosen, state = seen.chosen, st.session_state
+    last = state.get(LAST, chosen.image)
+    if chosen.image != last:
+        state[STEP] = 1 if chosen.image > last else -1
+    state[LAST] = chosen.image
+    image = chosen.image + state.get(STEP, 1)
+    num_images = 0 if chosen.upload else live.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
+    if seen.loaded.is_small and 0 <= image < num_images:
+        ahead.after_rest(sight.answers_about(seen.loaded, chosen.changed(image=image)))

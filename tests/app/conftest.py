@@ -6,11 +6,19 @@ from pathlib import Path
 import pytest
 from streamlit.components.v2 import manifest_scanner
 
+from app import ahead
+
 
 @pytest.fixture(autouse=True)
 def _packages_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every AppTest is a new server, and reads what every installed package says of itself: a third of a second each."""
     monkeypatch.setattr(manifest_scanner, "scan_component_manifests", _manifests)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_computed_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in the middle of the next test; the tests of it ask for it themselves."""
+    monkeypatch.setattr(ahead, "after_rest", lambda steps: None)
 
 
 _manifests = cache(manifest_scanner.scan_component_manifests)

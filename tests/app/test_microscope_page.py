@@ -18,7 +18,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
 
-from app import live, sight, uploads
+from app import ahead, live, sight, uploads
 from app.components.patch_board import Choice, _chosen
 from app.picks import Picks
 from app.selection import Selection, pack
@@ -264,6 +264,38 @@ def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyP
     for image in (0, 1):
         seen(root, image=image).rehearse()
     assert len(looks) == 2 * sight.REHEARSALS * is_small
+
+
+def test_the_next_image_is_answered_ahead(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a", steps=(17,))  # weights of its own: answers are kept for all that are the same
+    asked: list[int] = []
+    monkeypatch.setattr(ahead, "after_rest", lambda steps: asked.append(sum(1 for step in steps if step() is not None)))
+    submit, computed = live._computer.submit, []
+    monkeypatch.setattr(live._computer, "submit", lambda call: (computed.append(call), submit(call))[1])
+    app = open_page("microscope", image="3")
+    assert asked == [4]  # pictures, attention, contrast, receptive field
+    before = len(computed)
+    app.number_input("selection-image").set_value(4).run()
+    checked(app)
+    assert len(computed) == before + 4, "of the image after it alone"
+    assert asked == [4, 4]
+
+
+def test_images_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a")
+    ways: list[int] = []
+    monkeypatch.setattr(sight, "answers_about", lambda loaded, chosen: ways.append(chosen.image))
+    app = open_page("microscope", image="3")
+    for image in (2, 1, 0, 7):
+        app.number_input("selection-image").set_value(image).run()
+        checked(app)
+    last = live.num_images(seen(root).loaded, "digits", "test") - 1
+    app.number_input("selection-image").set_value(last).run()
+    assert ways == [4, 1, 0, 8], "none before the first image, and none after the last"
+    monkeypatch.setattr(live, "SMALL_PASS", 0)
+    published(root / "b")  # not loaded before
+    checked(open_page("microscope", a="b", image="3"))
+    assert ways == [4, 1, 0, 8], "a large model takes too long"
 
 
 @pytest.mark.parametrize("is_small", [True, False])
