@@ -25,10 +25,15 @@ _pixels: "Kept[np.ndarray]" = Kept(max_bytes=64 << 20, max_entries=128, size=lam
 def keep(file: bytes) -> str:
     """Keep a file; its SHA-256 is its name from then on. `InputError` where it is too big."""
     if len(file) > MAX_BYTES:
-        raise InputError(f"expected an image file of at most {MAX_BYTES >> 20} MiB, got {len(file) / 2**20:.1f} MiB")
+        raise InputError(too_big(len(file)))
     name = hashlib.sha256(file).hexdigest()
     _files.get(name, lambda: file)
     return name
+
+
+def too_big(num_bytes: int) -> str:
+    """What is said of such a file."""
+    return f"expected an image file of at most {MAX_BYTES >> 20} MiB, got {num_bytes / 2**20:.1f} MiB"
 
 
 def is_kept(name: str) -> bool:

@@ -217,7 +217,6 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
         # to a patch that was not edited yet
         answer(page, lambda place=place: page.keyboard.press(back[place % len(back)]))
         bar.advance(note="edited masks")
-    page.get_by_role("button", name="Own image").click()
     uploads = []
     for number in range(num_clicks):
         file = {"name": f"{number}.png", "mimeType": "image/png", "buffer": some_png(number)}

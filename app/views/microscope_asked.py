@@ -3,12 +3,15 @@
 import streamlit as st
 
 from app import live, selection, uploads
+from app.components.image_drop import image_drop
 from app.components.patch_board import Choice
 from app.selection import Selection, tied
 from app.sight import Sight
 from lcmae.errors import InputError
 
 ALL = "all"
+REFUSED = "microscope-refused"
+"""In the session: what is wrong with the file that somebody brought."""
 
 
 def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
@@ -29,40 +32,35 @@ def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
             width=120,
             help=f"0 to {last}, as `lcmae probe` counts them",
         )
-        with st.popover("Own image", icon=":material/upload:"):
-            st.file_uploader(
-                "PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB; kept in memory for a while, never on the disk",
-                key=upload_key(),
-                max_upload_size=20,
-                on_change=take_upload,
-                args=(loaded,),
-            )
-            if problem := st.session_state.get("microscope-refused"):
-                st.error(problem, icon=":material/block:")
+        image_drop(
+            label="Own image",
+            help="PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB: choose it, drop it anywhere on the page, or paste it. It is "
+            "kept in memory for a while, never on the disk.",
+            most=uploads.MAX_BYTES,
+            key="microscope-own",
+            on_file=lambda file: take_upload(loaded, file),
+            on_big=lambda size: refuse(uploads.too_big(size)),
+        )
         if chosen.upload:
             st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
+    if problem := st.session_state.pop(REFUSED, None):
+        st.error(problem, icon=":material/block:")
 
 
-def upload_key() -> str:
-    """Of the field for the next file."""
-    return f"microscope-upload-{st.session_state.get('microscope-uploads', 0)}"
-
-
-def take_upload(loaded: live.Loaded) -> None:
-    """The uploaded file becomes the image, unless it is refused."""
-    file = st.session_state[upload_key()]
-    st.session_state["microscope-refused"] = None
-    if file is None:
-        return
+def take_upload(loaded: live.Loaded, file: bytes) -> None:
+    """The file becomes the image, unless it is refused."""
     try:
-        name = uploads.keep(file.getvalue())
+        name = uploads.keep(file)
         live.uploaded(loaded, name)  # refused here, not on the board
     except InputError as error:
-        st.session_state["microscope-refused"] = str(error)
+        refuse(str(error))
         return
     selection.change(upload=name)
-    # an empty field for the next file: to replace one, Streamlit first takes the old one away, and draws all twice
-    st.session_state["microscope-uploads"] = st.session_state.get("microscope-uploads", 0) + 1
+
+
+def refuse(problem: str) -> None:
+    """Say so, once."""
+    st.session_state[REFUSED] = problem
 
 
 def ask_mask(chosen: Selection) -> bool:

@@ -1,10 +1,16 @@
 """The microscope in a real Chromium: clicks and arrow keys move the patch, edits reach the model, a link shows the same."""
 
+import base64
+import hashlib
+import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 from served import CHROMIUM, browser_page, server, settle
 from trained import published
@@ -255,13 +261,79 @@ def test_the_selection_survives_another_page(address: str):
         assert address_of(page)["seed"] == "3"
 
 
-def test_an_upload_is_shown(address: str, tmp_path: Path):
-    from PIL import Image
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (50, 40), colour).save(file, "PNG")
+    return file.getvalue()
 
-    Image.new("RGB", (50, 40), (10, 200, 30)).save(tmp_path / "green.png")
+
+GIVE = """([content, kind, name]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], name, { type: "image/png" }));
+  const how = { bubbles: true, cancelable: true };
+  const given = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: files, ...how })
+    : new DragEvent("drop", { dataTransfer: files, ...how });
+  document.body.dispatchEvent(given);
+  return given.defaultPrevented;
+}"""
+
+
+def give(page: Page, kind: str, content: bytes) -> bool:
+    """Drop or paste a file, as the browser tells of it; whether the browser was told to leave it."""
+    return page.evaluate(GIVE, [base64.b64encode(content).decode(), kind, "mine.png"])
+
+
+def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
+    (tmp_path / "green.png").write_bytes(png((10, 200, 30)))
+    shown = set()
     with browser_page() as page:
-        open_microscope(page, address)
-        page.get_by_role("button", name="Own image").click()
-        page.locator("input[type=file]").set_input_files(tmp_path / "green.png")
-        page.wait_for_url("**upload=**")
-        says(page, "; upload ")
+        complaints = open_microscope(page, address)
+        for kind in ("choose", "drop", "paste"):
+            before = page.url
+            if kind == "choose":
+                page.get_by_label("Own image").set_input_files(tmp_path / "green.png")
+            else:
+                assert give(page, kind, png((200, 10, len(shown)))) == (kind == "drop"), (
+                    "the browser would open what is dropped"
+                )
+            page.wait_for_function(
+                "before => location.href !== before && location.search.includes('upload=')", arg=before
+            )
+            expect(page.locator(".drop .word")).to_have_text("Own image")
+            name = address_of(page)["upload"]
+            says(page, f"; upload {name[:8]}")
+            shown.add(name)
+        assert len(shown) == 3
+        page.get_by_role("button", name="Back to the data").click()
+        page.wait_for_function("!location.search.includes('upload=')")
+        assert complaints == []
+
+
+def test_a_large_file_comes_in_parts_and_what_is_no_image_is_refused(address: str, tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    large = (tmp_path / "noise.png").read_bytes()
+    assert len(large) > 3 << 20
+    (tmp_path / "text.png").write_bytes(b"<script>alert(1)</script>")
+    (tmp_path / "huge.png").write_bytes(bytes(21 << 20))
+    with browser_page() as page:
+        complaints = open_microscope(page, address)
+        page.evaluate("""() => {
+          const word = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+            .map((one) => one.shadowRoot.querySelector(".word")).find(Boolean);
+          window.said = [];
+          new MutationObserver(() => window.said.push(word.textContent)).observe(word, { childList: true });
+        }""")
+        field = page.get_by_label("Own image")
+        field.set_input_files(tmp_path / "noise.png")
+        page.wait_for_url(f"**upload={hashlib.sha256(large).hexdigest()}*")
+        said = page.evaluate("window.said")
+        assert any(re.fullmatch(r"Sending: \d+ %, \d+ s left", one) for one in said), said
+        field.set_input_files(tmp_path / "text.png")
+        says(page, "expected an image file (PNG, JPEG")
+        field.set_input_files(tmp_path / "huge.png")
+        says(page, "expected an image file of at most 20 MiB, got 21.0 MiB")
+        expect(page.locator(".drop .word")).to_have_text("Own image")
+        assert hashlib.sha256(large).hexdigest() in page.url
+        assert complaints == []

@@ -23,7 +23,7 @@ from app.components.patch_board import Choice, _chosen
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
-from app.views import microscope_shown
+from app.views import microscope_asked, microscope_shown
 from app.views.microscope_places import command
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask
@@ -318,28 +318,33 @@ def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
     assert app.selectbox("selection-mask").value == "complementary"
 
 
-def test_an_image_of_ones_own(root: Path):
+def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
+    changes: list[dict[str, str]] = []
+    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
     file = io.BytesIO()
     Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
-    app = open_page("microscope")
-    app.file_uploader("microscope-upload-0").set_value(("mine.jpg", file.getvalue(), "image/jpeg")).run()
-    assert "upload " in words(checked(app))
-    assert [field.key for field in app.file_uploader] == ["microscope-upload-1"], "an empty one for the next file"
-    name = app.query_params["upload"]
+    microscope_asked.take_upload(seen(root).loaded, file.getvalue())
+    [name] = [change["upload"] for change in changes]
     assert uploads.is_kept(name)
+    monkeypatch.undo()
+    monkeypatch.setenv("LCMAE_RUNS", str(root))
     # the link works for as long as the server keeps the file; then it says so
-    assert "upload " in words(open_page("microscope", upload=name))
+    app = open_page("microscope", upload=name)
+    assert "upload " in words(app)
+    [drop] = components(app, "lcmae.image_drop")
+    assert json.loads(drop.json)["most"] == uploads.MAX_BYTES
     stale = open_page("microscope", upload="0" * 64)
     assert "no longer on this server" in stale.warning[0].value
 
 
-def test_a_file_that_is_no_image_is_one_sentence(root: Path):
+def test_a_file_that_is_refused_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
-    app = open_page("microscope")
-    app.file_uploader("microscope-upload-0").set_value(("mine.png", b"<script>", "image/png")).run()
-    assert "expected an image file" in checked(app).error[0].value
-    assert "upload" not in app.query_params
+    state: dict[str, str] = {}
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: pytest.fail("it was taken"))
+    microscope_asked.take_upload(seen(root).loaded, b"<script>")
+    assert state[microscope_asked.REFUSED].startswith("expected an image file (PNG, ")
 
 
 def test_a_foreign_path_in_a_link_opens_nothing(root: Path):
