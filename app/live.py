@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from app import reader, stored, uploads
+from app import ahead, reader, stored, uploads
 from app.kept import Kept
 from app.picks import Picks
 from lcmae.errors import CheckpointError, InputError
@@ -272,6 +272,7 @@ def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], 
         torch.set_num_threads(1 if loaded.is_small else _all_threads())
         return compute()
 
+    ahead.stop()
     return _answers.get((loaded.key, what, settings), lambda: _computer.submit(alone).result())
 
 

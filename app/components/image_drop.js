@@ -1,8 +1,12 @@
 // A button that takes a file; so does a drop anywhere on the page, and a pasted picture. Called again whenever the server has
-// new data. A file goes in parts, one after the other's receipt, so that what is left of a long way can be told.
+// new data. A file goes in parts, one after the other's receipt, so that what is left of a long way can be told: larger ones
+// while receipts come at once, smaller ones on a slow line.
 
-const PART = 1 << 20; // bytes
-const PATIENCE = 30_000; // milliseconds without a receipt after which the transfer counts as broken off
+const LEAST = 1 << 18; // bytes of a part
+const MOST = 1 << 22;
+const QUICK = 500; // milliseconds until a receipt
+const SLOW = 5000;
+const PATIENCE = 30_000; // without a receipt, until somebody is told
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector(".drop");
@@ -10,9 +14,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const word = root.querySelector(".word");
   const done = root.querySelector(".done");
   const said = parentElement.querySelector(".said");
-  const state = (root.state ??= { file: null, id: 0, at: 0, since: 0, timer: 0, controller: null });
+  const state = (root.state ??= { file: null, id: 0, at: 0, part: LEAST, since: 0, sent: 0, timer: 0, controller: null });
   input.setAttribute("aria-label", data.label);
-  root.title = data.help;
+  root.querySelector(".help").textContent = data.help;
 
   const show = () => {
     const share = state.file ? state.at / state.file.size : 0;
@@ -28,26 +32,29 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const send = async () => {
     const { id, at, file } = state;
     clearTimeout(state.timer);
-    state.timer = setTimeout(() => end("The transfer broke off."), PATIENCE);
-    const part = await base64(file.slice(at, at + PART)).catch(() => null); // a file that was moved away
+    state.timer = setTimeout(() => (said.textContent = "No receipt for half a minute."), PATIENCE);
+    state.sent = performance.now();
+    const part = await base64(file.slice(at, at + state.part)).catch(() => null); // a file that was moved away
     if (state.id !== id) return;
     if (part === null) end("The file cannot be read.");
     else setTriggerValue("part", { id, at, total: file.size, data: part });
   };
   const take = (file) => {
-    Object.assign(state, { file, id: Math.floor(Math.random() * 2 ** 48), at: 0, since: performance.now() });
-    said.textContent = "";
-    if (file.size <= data.most) send();
-    else {
-      setTriggerValue("big", file.size);
-      end("");
-    }
-    if (state.file && file.size > PART) show();
+    if (!file.size) return end("The file is empty.");
+    end("");
+    if (file.size > data.most) return setTriggerValue("big", file.size);
+    Object.assign(state, { file, id: Math.floor(Math.random() * 2 ** 48), part: LEAST, since: performance.now() });
+    send();
+    if (file.size > LEAST) show();
   };
 
   const { id, size } = data.received;
   if (state.file && state.id === id && size > state.at) {
     state.at = size;
+    said.textContent = "";
+    const took = performance.now() - state.sent;
+    if (took < QUICK) state.part = Math.min(4 * state.part, MOST);
+    else if (took > SLOW) state.part = Math.max(state.part / 4, LEAST);
     if (size < state.file.size) {
       show();
       send();
@@ -76,11 +83,12 @@ export default function ({ parentElement, data, setTriggerValue }) {
     if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
   });
   listen("paste", (event) => {
-    if (event.clipboardData?.files.length) take(event.clipboardData.files[0]);
+    const found = event.clipboardData; // with text, a picture is but its likeness: of a cell, of a paragraph
+    if (found?.files.length && !found.types.includes("text/plain")) take(found.files[0]);
   });
   return () => {
     controller.abort();
-    clearTimeout(state.timer);
+    if (state.controller === controller) clearTimeout(state.timer); // else another call goes on with it
   };
 }
 

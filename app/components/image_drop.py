@@ -6,6 +6,7 @@ before. What was received is kept in the session until it is whole; it is never 
 """
 
 import base64
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,14 @@ _DROP = component(
     "lcmae.image_drop",
     html='<label class="drop"><span class="done"></span>'
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 16v4h16v-4M12 16V4M7 9l5-5 5 5"/></svg>'
-    '<span class="word"></span><input type="file" accept="image/*"><span class="everywhere"></span></label>'
+    '<span class="word"></span><input type="file" accept="image/*" aria-describedby="help">'
+    '<span class="help" id="help" role="tooltip"></span><span class="everywhere"></span></label>'
     '<p class="said" role="status"></p>',
     css=Path(__file__).with_suffix(".css").read_text(),
     js=Path(__file__).with_suffix(".js").read_text(),
 )
 
-MAX_PART = 2 << 20
+MAX_PART = 6 << 20
 """Letters of one part, in base64."""
 
 
@@ -64,9 +66,11 @@ class Incoming:
             data = base64.b64decode(part.data, validate=True)
         except ValueError:  # pydantic's and base64's are such
             return None
+        if part.total > most or part.at + len(data) > part.total:
+            return None
         if part.at == 0:
             self.id, self.size, self.content = part.id, 0, bytearray()
-        if part.total > most or (part.id, part.at) != (self.id, self.size) or self.size + len(data) > part.total:
+        if (part.id, part.at) != (self.id, self.size):
             return None
         self.content += data
         self.size += len(data)
@@ -90,7 +94,8 @@ def image_drop(
 
     def big() -> None:
         size = st.session_state[key].get("big")
-        if isinstance(size, int | float) and size > most:
+        if isinstance(size, int | float) and most < size < math.inf:
+            incoming.content = bytearray()
             on_big(int(size))
 
     _DROP(

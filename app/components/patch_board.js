@@ -1,20 +1,21 @@
 // One image in several pictures or maps: the same patch is marked in all of them, a click or an arrow key moves it, and in edit
 // mode a stroke (or Space, or Enter) turns patches from hidden to visible and back. Called again whenever the server has new data.
 //
-// The server is told what is wanted, patch and mask as a whole, never a change: it hears the last message alone where messages
-// come faster than its answers, and nothing that was done before is lost then. Until it answers, the board shows what is wanted.
+// The server is told which patch and which mask are wanted as a whole, never a change: it hears the last message alone where
+// messages come faster than its answers, and no edit is lost then. Messages are numbered, and what is wanted is shown until the
+// server has heard the last of them.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PATIENCE = 1500; // milliseconds for which the board shows what the person wants, while the server is on its way
+const PATIENCE = 60_000; // milliseconds after which a message that was not heard counts as lost
+const READING = 4000; // milliseconds for which a remark stays
 const LIMITS = "A mask hides at least one patch, and shows at least one.";
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const board = parentElement.querySelector("[role=application]");
   const said = parentElement.querySelector(".said");
-  const state = (board.state ??= { patch: null, hidden: null, stroke: null, since: 0, timer: 0 });
-  const late = !state.stroke && performance.now() - state.since > PATIENCE;
-  if (late || state.patch === data.patch) state.patch = null;
-  if (late || state.hidden?.join() === data.hidden.join()) state.hidden = null;
+  const state = (board.state ??= { patch: null, hidden: null, stroke: null, number: 0, timer: 0, remarked: -READING });
+  const isHeard = data.heard >= state.number || Date.now() - state.number > PATIENCE;
+  if (isHeard && !state.stroke) Object.assign(state, { patch: null, hidden: null });
   const here = () => state.patch ?? data.patch;
   const hidden = () => state.hidden ?? data.hidden;
 
@@ -24,7 +25,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const [column, row] = place(patch);
     const edited = hidden()[patch] !== data.hidden[patch];
     const words = edited ? (hidden()[patch] ? "hidden" : "visible") : data.words[patch];
-    said.textContent = `Row ${row + 1}, column ${column + 1}: ${words ?? ""}`;
+    const isRead = performance.now() - state.remarked > READING;
+    said.textContent = isRead ? `Row ${row + 1}, column ${column + 1}: ${words ?? ""}` : LIMITS;
   };
 
   for (const name of ["title", "caption"]) parentElement.querySelector(`.${name}`).textContent = data[name] ?? "";
@@ -40,7 +42,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   tell(here());
 
   const want = (change) => {
-    Object.assign(state, change, { since: performance.now() });
+    Object.assign(state, change, { number: Math.max(state.number + 1, Date.now()) });
     if (change.hidden) cover(board, data, hidden());
     mark(board, "cursor", here(), place);
     tell(here());
@@ -48,19 +50,19 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const send = (delay) => {
     clearTimeout(state.timer);
     // a key that is held down asks the server for the last patch alone
-    state.timer = setTimeout(() => setTriggerValue("want", { patch: here(), hidden: state.hidden }), delay);
+    const message = () => ({ number: state.number, patch: here(), hidden: state.hidden });
+    state.timer = setTimeout(() => setTriggerValue("want", message()), delay);
   };
   const go = (patch, delay) => {
     want({ patch });
     send(delay);
   };
-  // whether the patch is as asked for now: a mask has both kinds of patches
+  // hide or show a patch; a mask has both kinds
   const turn = (patch, value) => {
     const wanted = hidden().map((is, other) => (other === patch ? value : is));
-    const possible = new Set(wanted).size === 2;
-    want(possible ? { patch, hidden: wanted } : { patch });
-    if (!possible) said.textContent = LIMITS;
-    return possible;
+    const isPossible = new Set(wanted).size === 2;
+    state.remarked = isPossible ? -READING : performance.now();
+    want(isPossible ? { patch, hidden: wanted } : { patch });
   };
   const under = (event) => {
     const frame = event.target.closest?.(".frame");
@@ -71,27 +73,33 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return Math.min(Math.max(row, 0), rows - 1) * columns + Math.min(Math.max(column, 0), columns - 1);
   };
 
+  const finish = () => {
+    state.stroke = null;
+    send(0);
+  };
   board.onpointerdown = (event) => {
     const patch = under(event);
-    if (!data.editing || patch === null || event.button !== 0) return;
+    const isStroke = data.editing && event.isPrimary && event.button === 0 && !event.ctrlKey; // a Mac's Ctrl-click opens a menu
+    if (!isStroke || patch === null || state.stroke) return;
     event.target.closest(".frame").setPointerCapture(event.pointerId); // a stroke may leave its picture
-    state.stroke = { value: hidden()[patch] ? 0 : 1, last: patch };
+    state.stroke = { id: event.pointerId, value: hidden()[patch] ? 0 : 1, last: patch };
     turn(patch, state.stroke.value);
   };
   board.onpointermove = (event) => {
     const patch = under(event);
-    if (!state.stroke) {
+    const { stroke } = state;
+    if (!stroke) {
       mark(board, "hover", patch, place);
       tell(patch ?? here());
-    } else if (patch !== state.stroke.last) {
-      for (const one of between(place(state.stroke.last), place(patch), columns)) turn(one, state.stroke.value);
-      state.stroke.last = patch;
+    } else if (event.pointerId === stroke.id) {
+      if (!event.buttons) return finish(); // its end was told to somebody else
+      if (patch === null || patch === stroke.last) return;
+      for (const one of between(place(stroke.last), place(patch), columns)) turn(one, stroke.value);
+      stroke.last = patch;
     }
   };
-  board.onpointerup = board.onpointercancel = () => {
-    if (!state.stroke) return;
-    state.stroke = null;
-    send(0);
+  board.onpointerup = board.onpointercancel = board.onlostpointercapture = (event) => {
+    if (event.pointerId === state.stroke?.id) finish();
   };
   board.onpointerleave = () => {
     mark(board, "hover", null, place);
@@ -117,7 +125,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const patch = row * columns + column;
       if (patch !== here()) go(patch, event.repeat ? 120 : 0);
     } else if (data.editing && (event.key === " " || event.key === "Enter")) {
-      if (!event.repeat && turn(here(), hidden()[here()] ? 0 : 1)) send(0);
+      if (!event.repeat) {
+        turn(here(), hidden()[here()] ? 0 : 1);
+        send(0);
+      }
     } else {
       return;
     }

@@ -80,7 +80,7 @@ def patch_board(
     data = {"hidden": [int(hidden) for hidden in is_hidden], "words": list(words), "editing": editing, "lines": True}
     _BOARD(
         key=key,
-        data={**_shared(panels, grid, patch, gradient), **data, "kind": "pictures"},
+        data={**_shared(panels, grid, patch, gradient, key), **data, "kind": "pictures"},
         on_want_change=_wanted(key, grid, on_pick, on_edit),
     )
 
@@ -115,15 +115,22 @@ def patch_maps(
     }
     _MAPS(
         key=key,
-        data={**_shared(panels, grid, patch, gradient), **data, "kind": "maps"},
+        data={**_shared(panels, grid, patch, gradient, key), **data, "kind": "maps"},
         on_want_change=_wanted(key, grid, on_pick),
         on_choose_change=_chosen(key, choices, on_choose),
     )
 
 
-def _shared(panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str) -> dict[str, Any]:
-    of_grid = {"rows": grid[0], "columns": grid[1], "patch": patch}
+def _shared(
+    panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str, key: str
+) -> dict[str, Any]:
+    of_grid = {"rows": grid[0], "columns": grid[1], "patch": patch, "heard": st.session_state.get(_heard(key), 0)}
     return {"panels": [asdict(panel) for panel in panels], "gradient": gradient, **of_grid}
+
+
+def _heard(key: str) -> str:
+    """Where the session keeps the number of the last message of this board."""
+    return f"{key}-heard"
 
 
 def _wanted(
@@ -137,7 +144,10 @@ def _wanted(
         # from the browser, so from anybody
         if not isinstance(wanted, dict):
             return
-        patch, hidden, num_patches = wanted.get("patch"), wanted.get("hidden"), grid[0] * grid[1]
+        number, patch, hidden = wanted.get("number"), wanted.get("patch"), wanted.get("hidden")
+        num_patches = grid[0] * grid[1]
+        if isinstance(number, int):
+            st.session_state[_heard(key)] = number
         if isinstance(patch, int | float) and 0 <= patch < num_patches:
             on_pick(int(patch))
         if (

@@ -13,7 +13,7 @@ from app.figures import style
 from app.selection import Selection
 from app.sight import Sight
 from app.views.microscope import LOADING
-from app.views.microscope_asked import ask_image, ask_mask
+from app.views.microscope_asked import ask_image, ask_mask, painter
 from app.views.microscope_shown import stay_clear
 from app.views.page import Shown
 from app.views.probe_page import draw
@@ -81,7 +81,7 @@ def board(seen: Sight, other: Sight, editing: bool) -> None:
         editing=editing,
         key="compare-board",
         on_pick=lambda patch: selection.change(patch=patch),
-        on_edit=lambda is_hidden: selection.change(hidden=selection.pack(is_hidden)),
+        on_edit=painter(seen.chosen),
     )
     same_mask = shown["hidden"].shape == beside["hidden"].shape and bool((shown["hidden"] == beside["hidden"]).all())
     same_image = seen.picture.key == other.picture.key

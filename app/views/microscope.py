@@ -32,8 +32,8 @@ TERMS = (
 LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
 ENCODER_ONLY = "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
 
-LAST, STEP = "microscope-last-image", "microscope-step"
-"""In the session: the image that was shown last, and 1 or -1, the way to the next."""
+LAST, WAY = "microscope-last", "microscope-way"
+"""In the session: the selection that was answered last; what was gone through, image or seed, and 1 or -1."""
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -88,7 +88,6 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
 @st.fragment
 def bench(place: live.Place) -> None:
     """Image, mask, board, and all that belongs to the selected patch."""
-    ahead.stop()
     loaded, chosen = live.load(place), selection.current()
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
@@ -117,14 +116,21 @@ def bench(place: live.Place) -> None:
 
 
 def read_ahead(seen: sight.Sight) -> None:
-    """Have the next image answered, in the direction in which images were gone through last: for a small model, which is ready
-    before this one has been looked at."""
+    """Have the next image answered, or the next mask seed: whichever of them was changed last, in the direction of that step.
+    For a small model, which is ready before this one has been looked at."""
     chosen, state = seen.chosen, st.session_state
-    last = state.get(LAST, chosen.image)
-    if chosen.image != last:
-        state[STEP] = 1 if chosen.image > last else -1
-    state[LAST] = chosen.image
-    image = chosen.image + state.get(STEP, 1)
-    num_images = 0 if chosen.upload else live.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
-    if seen.loaded.is_small and 0 <= image < num_images:
-        ahead.after_rest(sight.answers_about(seen.loaded, chosen.changed(image=image)))
+    last: Selection = state.get(LAST, chosen)
+    for name in ("image", "seed"):
+        if getattr(chosen, name) != getattr(last, name):
+            state[WAY] = name, 1 if getattr(chosen, name) > getattr(last, name) else -1
+    state[LAST] = chosen
+    name, step = state.get(WAY, ("image", 1))
+    value = getattr(chosen, name) + step
+    if name == "seed":
+        end = selection.MAX_SEED + 1
+    elif chosen.upload:
+        end = 0
+    else:
+        end = live.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
+    if seen.loaded.is_small and 0 <= value < end:
+        ahead.after_rest(sight.answers_about(seen.loaded, chosen.changed(**{name: value})))

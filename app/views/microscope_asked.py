@@ -1,5 +1,7 @@
 """What the microscope asks for beside the checkpoint: image, mask, layer and head. What is chosen goes to the one selection."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from app import live, selection, uploads
@@ -12,6 +14,9 @@ from lcmae.errors import InputError
 ALL = "all"
 REFUSED = "microscope-refused"
 """In the session: what is wrong with the file that somebody brought."""
+
+REDRAWN = "microscope-redrawn"
+"""In the session: how often edits were dropped."""
 
 
 def ask_image(loaded: live.Loaded, chosen: Selection) -> None:
@@ -90,8 +95,30 @@ def ask_mask(chosen: Selection) -> bool:
             help="A click hides a patch or shows it, a stroke those on its way; so does Space.",
         )
         if chosen.hidden:
-            st.button("Drawn mask again", on_click=lambda: selection.change(hidden=""), icon=":material/undo:")
+            st.button("Drawn mask again", on_click=draw_again, icon=":material/undo:")
     return editing
+
+
+def draw_again() -> None:
+    """Drop the edits."""
+    st.session_state[REDRAWN] = st.session_state.get(REDRAWN, 0) + 1
+    selection.change(hidden="")
+
+
+def painter(chosen: Selection) -> Callable[[list[bool]], None]:
+    """What takes a mask that was edited on a page of this selection: not if another one was drawn in the meantime, for where
+    the two come together, Streamlit tells of the later one first."""
+    drawn = _drawn(chosen)
+
+    def paint(is_hidden: list[bool]) -> None:
+        if _drawn(selection.current()) == drawn:
+            selection.change(hidden=selection.pack(is_hidden))
+
+    return paint
+
+
+def _drawn(chosen: Selection) -> tuple[str, float, int, int]:
+    return chosen.mask, chosen.ratio, chosen.seed, st.session_state.get(REDRAWN, 0)
 
 
 def layer_choices(what: str, layers: int, heads: int, seen: Sight) -> list[Choice]:

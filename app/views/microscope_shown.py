@@ -76,7 +76,7 @@ def board(seen: Sight, editing: bool) -> None:
         editing=editing,
         key="microscope-board",
         on_pick=lambda patch: selection.change(patch=patch),
-        on_edit=lambda is_hidden: selection.change(hidden=selection.pack(is_hidden)),
+        on_edit=asked.painter(seen.chosen),
         gradient=maps.gradient(),
     )
     edited = " The mask was edited by hand." if seen.chosen.hidden else ""

@@ -24,9 +24,12 @@ def test_parts_make_the_file_whatever_comes_between_them(content: bytes, size: i
     places = range(0, len(content), size)
     for at in places:
         for _ in range(junk.draw(st.integers(0, 2))):
-            other = junk.draw(
-                st.sampled_from([None, {}, part(content, at, size, id=8, at=1), part(content, at, size, at=at + 1)])
-            )
+            strange = [None, {}, part(content, at, size, id=8, at=1), part(content, at, size, at=at + 1)]
+            strange += [
+                part(content, 0, size, id=8, total=MOST + 1),
+                part(content + b"x", 0, MOST + 1, id=8, total=len(content)),
+            ]
+            other = junk.draw(st.sampled_from(strange))
             assert incoming.add(other, MOST) is None
         whole = incoming.add(part(content, at, size), MOST)
         assert whole == (content if at == places[-1] else None)

@@ -267,8 +267,9 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return file.getvalue()
 
 
-GIVE = """([content, kind, name]) => {
+GIVE = """([content, kind, name, text]) => {
   const files = new DataTransfer();
+  if (text) files.setData("text/plain", text);
   files.items.add(new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], name, { type: "image/png" }));
   const how = { bubbles: true, cancelable: true };
   const given = kind === "paste"
@@ -279,9 +280,9 @@ GIVE = """([content, kind, name]) => {
 }"""
 
 
-def give(page: Page, kind: str, content: bytes) -> bool:
+def give(page: Page, kind: str, content: bytes, text: str = "") -> bool:
     """Drop or paste a file, as the browser tells of it; whether the browser was told to leave it."""
-    return page.evaluate(GIVE, [base64.b64encode(content).decode(), kind, "mine.png"])
+    return page.evaluate(GIVE, [base64.b64encode(content).decode(), kind, "mine.png", text])
 
 
 def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
@@ -305,6 +306,10 @@ def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
             says(page, f"; upload {name[:8]}")
             shown.add(name)
         assert len(shown) == 3
+        give(page, "paste", png((1, 2, 3)), "a cell of a table, with its picture")
+        page.get_by_label("Own image").set_input_files([{"name": "0.png", "mimeType": "image/png", "buffer": b""}])
+        expect(page.locator(".drop ~ .said")).to_have_text("The file is empty.")
+        assert address_of(page)["upload"] == name
         page.get_by_role("button", name="Back to the data").click()
         page.wait_for_function("!location.search.includes('upload=')")
         assert complaints == []

@@ -281,10 +281,16 @@ def test_the_next_image_is_answered_ahead(root: Path, monkeypatch: pytest.Monkey
     assert asked == [4, 4]
 
 
-def test_images_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
     ways: list[int] = []
-    monkeypatch.setattr(sight, "answers_about", lambda loaded, chosen: ways.append(chosen.image))
+    seeds: list[int] = []
+
+    def asked(loaded: live.Loaded, chosen: Selection) -> None:
+        ways.append(chosen.image)
+        seeds.append(chosen.seed)
+
+    monkeypatch.setattr(sight, "answers_about", asked)
     app = open_page("microscope", image="3")
     for image in (2, 1, 0, 7):
         app.number_input("selection-image").set_value(image).run()
@@ -292,6 +298,11 @@ def test_images_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeyp
     last = live.num_images(seen(root).loaded, "digits", "test") - 1
     app.number_input("selection-image").set_value(last).run()
     assert ways == [4, 1, 0, 8], "none before the first image, and none after the last"
+    assert set(seeds) == {0}
+    app.number_input("selection-seed").set_value(5).run()
+    app.number_input("selection-seed").set_value(4).run()
+    assert (ways[4:], seeds[4:]) == ([last, last], [6, 3])
+    del ways[4:]
     monkeypatch.setattr(live, "SMALL_PASS", 0)
     published(root / "b")  # not loaded before
     checked(open_page("microscope", a="b", image="3"))
@@ -305,6 +316,24 @@ def test_views_fade_only_where_an_answer_takes_long(root: Path, monkeypatch: pyt
     published(root / "a")
     pages = [element.proto.body for element in checked(open_page("microscope")).get("html")]
     assert any("data-stale" in page for page in pages) == is_small
+
+
+def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    """Edit and button come together, from a busy page: the button's callback runs first, though it was pressed last."""
+    state: dict[str, Any] = {}
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(st, "query_params", {})
+    paint = microscope_asked.painter(Selection())
+    paint(HIDDEN)
+    paint([not hidden for hidden in HIDDEN])  # of the same picture, before it was drawn anew
+    assert microscope_asked.selection.current().hidden == pack([not hidden for hidden in HIDDEN])
+    microscope_asked.draw_again()
+    paint(HIDDEN)
+    assert microscope_asked.selection.current().hidden == ""
+    paint = microscope_asked.painter(microscope_asked.selection.current())
+    microscope_asked.selection.change(seed=3)
+    paint(HIDDEN)
+    assert microscope_asked.selection.current().hidden == ""
 
 
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
@@ -321,14 +350,13 @@ def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
 def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
     changes: list[dict[str, str]] = []
-    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
     file = io.BytesIO()
     Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
-    microscope_asked.take_upload(seen(root).loaded, file.getvalue())
+    with monkeypatch.context() as patched:
+        patched.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
+        microscope_asked.take_upload(seen(root).loaded, file.getvalue())
     [name] = [change["upload"] for change in changes]
     assert uploads.is_kept(name)
-    monkeypatch.undo()
-    monkeypatch.setenv("LCMAE_RUNS", str(root))
     # the link works for as long as the server keeps the file; then it says so
     app = open_page("microscope", upload=name)
     assert "upload " in words(app)
