@@ -146,7 +146,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 7 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 10 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -201,11 +201,24 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     for _ in range(num_clicks):
         images.append(answer(page, lambda: field.press("ArrowUp")))
         bar.advance(note="next images")
-    jumps = []
-    for place in range(num_clicks):
-        field.fill(str(200 + 3 * place))  # nobody can know which one comes next
-        jumps.append(answer(page, lambda: field.press("Enter")))
-        bar.advance(note="other images")
+    jumps: dict[str, list[float]] = {}
+    for name in ("image", "seed"):
+        field = page.locator(f".st-key-selection-{name} input")
+        for place in range(num_clicks):
+            field.fill(str(200 + 3 * place))  # nobody can know which one comes next
+            jumps.setdefault(name, []).append(answer(page, lambda field=field: field.press("Enter")))
+            bar.advance(note=f"{name}s")
+    picks: dict[str, list[float]] = {}
+    for label in ("Layer of the encoder", "Head of the decoder"):
+        field = page.get_by_label(label)
+        options = field.locator("option").all_inner_texts()
+        for place in range(num_clicks if len(options) > 1 else 0):
+            option = options[place % len(options)]
+            if field.input_value() != option:
+                picks.setdefault(label, []).append(
+                    answer(page, lambda field=field, option=option: field.select_option(option))
+                )
+            bar.advance(note=label)
     page.locator("label", has_text="Edit mask").click()
     page.locator(".board.editing").wait_for()
     settle(page)
@@ -226,7 +239,12 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
         ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
         ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
         ("microscope: the next image, which is computed ahead, until every view has followed", percentiles(images)),
-        ("microscope: an image by its number until every view has followed", percentiles(jumps)),
+        ("microscope: an image by its number until every view has followed", percentiles(jumps["image"])),
+        ("microscope: a mask seed by its number until every view has followed", percentiles(jumps["seed"])),
+        *(
+            (f"microscope: {label.lower()} until every view has followed", percentiles(found))
+            for label, found in picks.items()
+        ),
         ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
         ("microscope: an upload, from its choice until every view has followed", percentiles(uploads)),
     ]
