@@ -121,9 +121,7 @@ def patch_maps(
     )
 
 
-def _shared(
-    panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str, key: str
-) -> dict[str, Any]:
+def _shared(panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str, key: str) -> dict[str, Any]:
     of_grid = {"rows": grid[0], "columns": grid[1], "patch": patch, "heard": st.session_state.get(_heard(key), 0)}
     return {"panels": [asdict(panel) for panel in panels], "gradient": gradient, **of_grid}
 
