@@ -47,5 +47,5 @@ def _take(stopped: Event, steps: Iterable[Callable[[], Any]]) -> None:
             step()
     except InputError:
         return  # nobody asked; whoever asks is told
-    except Exception:
+    except Exception:  # a thread's own: nobody waits for it, so the server's log is told
         logging.getLogger(__name__).exception("what was computed ahead failed")

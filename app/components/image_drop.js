@@ -3,7 +3,7 @@
 // while receipts come at once, smaller ones on a slow line.
 
 const LEAST = 1 << 18; // bytes of a part
-const MOST = 1 << 22;
+const MOST = 1 << 22; // image_drop.py takes no larger one
 const QUICK = 500; // milliseconds until a receipt
 const SLOW = 5000;
 const PATIENCE = 30_000; // without a receipt, until somebody is told
@@ -25,7 +25,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
   const end = (words) => {
     clearTimeout(state.timer);
-    Object.assign(state, { file: null, at: 0 });
+    Object.assign(state, { file: null, id: 0, at: 0 }); // a part that is still being read is not sent
     said.textContent = words;
     show();
   };

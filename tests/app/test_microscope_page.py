@@ -1,6 +1,5 @@
 """The microscope's page in every state, and that its numbers are those of the batch command."""
 
-import io
 import json
 import shlex
 import shutil
@@ -14,16 +13,15 @@ import pandas as pd
 import pytest
 import streamlit as st
 from pages import checked, commands, components, figures, maps, open_page, own_words, words
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
 
-from app import ahead, live, sight, uploads
+from app import ahead, live, sight
 from app.components.patch_board import Choice, _chosen
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
-from app.views import microscope_asked, microscope_shown
+from app.views import microscope_shown
 from app.views.microscope_places import command
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask
@@ -318,24 +316,6 @@ def test_views_fade_only_where_an_answer_takes_long(root: Path, monkeypatch: pyt
     assert any("data-stale" in page for page in pages) == is_small
 
 
-def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
-    """Edit and button come together, from a busy page: the button's callback runs first, though it was pressed last."""
-    state: dict[str, Any] = {}
-    monkeypatch.setattr(st, "session_state", state)
-    monkeypatch.setattr(st, "query_params", {})
-    paint = microscope_asked.painter(Selection())
-    paint(HIDDEN)
-    paint([not hidden for hidden in HIDDEN])  # of the same picture, before it was drawn anew
-    assert microscope_asked.selection.current().hidden == pack([not hidden for hidden in HIDDEN])
-    microscope_asked.draw_again()
-    paint(HIDDEN)
-    assert microscope_asked.selection.current().hidden == ""
-    paint = microscope_asked.painter(microscope_asked.selection.current())
-    microscope_asked.selection.change(seed=3)
-    paint(HIDDEN)
-    assert microscope_asked.selection.current().hidden == ""
-
-
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
     published(root / "a")
     app = open_page("microscope", mask="complementary", ratio="0.75")
@@ -345,34 +325,6 @@ def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):
     app = open_page("microscope", mask="complementary", ratio="0.5")
     assert not app.warning
     assert app.selectbox("selection-mask").value == "complementary"
-
-
-def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
-    published(root / "a")
-    changes: list[dict[str, str]] = []
-    file = io.BytesIO()
-    Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
-    with monkeypatch.context() as patched:
-        patched.setattr(microscope_asked.selection, "change", lambda **values: changes.append(values))
-        microscope_asked.take_upload(seen(root).loaded, file.getvalue())
-    [name] = [change["upload"] for change in changes]
-    assert uploads.is_kept(name)
-    # the link works for as long as the server keeps the file; then it says so
-    app = open_page("microscope", upload=name)
-    assert "upload " in words(app)
-    [drop] = components(app, "lcmae.image_drop")
-    assert json.loads(drop.json)["most"] == uploads.MAX_BYTES
-    stale = open_page("microscope", upload="0" * 64)
-    assert "no longer on this server" in stale.warning[0].value
-
-
-def test_a_file_that_is_refused_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch):
-    published(root / "a")
-    state: dict[str, str] = {}
-    monkeypatch.setattr(st, "session_state", state)
-    monkeypatch.setattr(microscope_asked.selection, "change", lambda **values: pytest.fail("it was taken"))
-    microscope_asked.take_upload(seen(root).loaded, b"<script>")
-    assert state[microscope_asked.REFUSED].startswith("expected an image file (PNG, ")
 
 
 def test_a_foreign_path_in_a_link_opens_nothing(root: Path):
