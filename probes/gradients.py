@@ -36,12 +36,19 @@ GRAPH_BYTES = 2**29
 
 
 def rows_at_once(model: MaskedImageModel) -> int:
-    """Rows of one graph, at least 1. For its backward pass a block of frozen weights keeps what both norms see, queries, keys,
-    values, the attention's answer and what the activation sees: 6 + mlp_ratio numbers a channel and token."""
+    """Rows of one graph, at least 1."""
+    tokens = model.num_patches + model.num_prefix
+    return max(1, int(GRAPH_BYTES / max(graph_bytes(model, tokens, tokens), 1)))
+
+
+def graph_bytes(model: MaskedImageModel, tokens: int, decoder_tokens: int) -> float:
+    """About what the graph of a pass with so many tokens keeps, in bytes. For its backward pass a block of frozen weights keeps
+    what both norms see, queries, keys, values, the attention's answer and what the activation sees: 6 + mlp_ratio numbers a
+    channel and token."""
     config = model.config
-    channels = config.width * len(model.blocks) + getattr(config, "decoder_width", 0) * len(model.decoder_blocks)
-    row_bytes = 4 * (6 + config.mlp_ratio) * channels * (config.num_patches + model.num_prefix)
-    return max(1, int(GRAPH_BYTES / max(row_bytes, 1)))
+    channels = config.width * len(model.blocks) * tokens
+    channels += getattr(config, "decoder_width", 0) * len(model.decoder_blocks) * decoder_tokens
+    return 4 * (6 + config.mlp_ratio) * channels
 
 
 def token_gradients(
@@ -83,21 +90,10 @@ class Traced:
     def __init__(
         self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, *, to_prediction: bool
     ) -> None:
-        saved = {tensor.untyped_storage().data_ptr(): 0 for tensor in [*model.parameters(), *model.buffers()]}
-
-        def count(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            saved.setdefault(storage.data_ptr(), storage.nbytes())
-            # not the tensor itself, which knows the graph that keeps it: a circle that Python never sees, let alone frees
-            return tensor.detach()
-
-        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
-        with torch.enable_grad(), hooks, block_outputs(model.blocks) as self.tokens:
+        with torch.enable_grad(), block_outputs(model.blocks) as self.tokens:
             self.leaf = leaf_of(images)
             prefix, tokens, _ = model.encode(self.leaf, mask)
             self.prediction = model.predict(prefix, tokens, mask) if to_prediction else None
-        self.num_bytes = sum(saved.values())
-        """What the graph keeps in memory, without the model's own weights."""
 
     def of_token(self, layer: int, scalar: Callable[[Tensor], Tensor]) -> Float[Tensor, "b c h w"]:
         """Gradient of `scalar` [b] of a block's output [b t d], before the final norm."""

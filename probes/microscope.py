@@ -27,7 +27,7 @@ from lcmae.masking import Mask, MaskStrategy
 from lcmae.models import MaskedImageModel, take
 from lcmae.shapes import Float, UInt8
 from probes.base import Batch, variable
-from probes.gradients import Traced, random_signs, token_index
+from probes.gradients import Traced, graph_bytes, random_signs, token_index
 from probes.hooks import Attended, attention_inputs, attention_problem
 from probes.local_contrast import picture_maps
 from probes.receptive_field import pixel_distances, reach_of_mass
@@ -79,8 +79,11 @@ class Look:
 
     @property
     def num_bytes(self) -> int:
-        """What is kept in memory, without the model's own weights."""
-        return self.trace.num_bytes + sum(one.x.nbytes for one in [*self.encoder, *self.decoder])
+        """About what is kept in memory, without the model's own weights."""
+        model, tokens = self.model, next(iter(self.trace.tokens.values()), self.trace.leaf[:, 0]).shape[1]
+        decoder_tokens = model.num_patches + model.num_decoder_prefix if self.trace.prediction is not None else 0
+        inputs = sum(one.x.nbytes for one in [*self.encoder, *self.decoder])
+        return int(graph_bytes(model, tokens, decoder_tokens)) + self.trace.leaf.nbytes + inputs
 
     def has_token(self, patch: int) -> bool:
         """Whether the encoder has a token for this patch."""

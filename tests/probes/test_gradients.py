@@ -2,14 +2,16 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.work_done import cost_of
-from lcmae.masking import Mask
-from lcmae.models import MAE, SimMIM
-from probes import gradients
+from lcmae.masking import Mask, Random
+from lcmae.models import MAE, MaskedImageModel, SimMIM
+from probes import gradients, microscope
 from probes.base import run_probes
 from probes.gradients import Traced, rows_at_once
 from probes.receptive_field import ReceptiveField
@@ -27,9 +29,36 @@ def test_the_estimate_is_near_what_a_graph_keeps(name: str, monkeypatch: pytest.
     model = MODELS[name]().eval().requires_grad_(False)
     rows = 16
     whole = Mask.none(rows, model.num_patches)
-    kept = Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True).num_bytes
+    kept = kept_by(model, lambda: Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True))
     monkeypatch.setattr(gradients, "GRAPH_BYTES", kept)
     assert rows / 1.25 <= rows_at_once(model) <= rows * 1.25
+
+
+def kept_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
+    """Bytes that the graph keeps which `make` builds, without the model's own weights."""
+    saved = {tensor.untyped_storage().data_ptr(): 0 for tensor in [*model.parameters(), *model.buffers()]}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved.setdefault(storage.data_ptr(), storage.nbytes())
+        # not the tensor itself, which knows the graph that keeps it: a circle that Python never sees, let alone frees
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        made = make()
+    assert made is not None  # it lives until here, so no storage was used twice
+    return sum(saved.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("ratio", [None, 0.75])
+def test_a_look_tells_about_what_it_keeps(name: str, ratio: float | None) -> None:
+    model = MODELS[name]().eval().requires_grad_(False)
+    batch = microscope.batch_of(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 0, 0)
+    mask = None if ratio is None else microscope.mask_of(batch, Random(ratio=ratio))
+    looks: list[microscope.Look] = []
+    kept = kept_by(model, lambda: looks.append(microscope.look(batch, mask)) or looks)
+    assert kept / 1.4 <= looks[0].num_bytes <= kept * 1.4
 
 
 def test_a_graph_goes_with_whoever_kept_it() -> None:

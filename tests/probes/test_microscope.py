@@ -199,9 +199,6 @@ def test_kept_passes_give_the_same_gradients_for_every_patch_and_layer(model: Ma
             model, batch.images, mask, lambda pred, at=patch: pred[:, at] @ signs["prediction"]
         )
         assert torch.equal(masked.of_prediction(lambda pred, at=patch: pred[:, at] @ signs["prediction"]), expected)
-    # all that the graph keeps, the leaf at least; not the weights, which stay anyway
-    tokens = NUM_PATCHES * model.config.width * 4
-    assert len(model.blocks) * tokens < full.num_bytes < 200 * len(model.blocks) * tokens
 
 
 def test_contrast_is_that_of_the_probe(model: MaskedImageModel, images: Tensor):
