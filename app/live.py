@@ -1,24 +1,22 @@
 """Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded in memory.
 
 Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are datasets, kept by (weights,
-settings, image), never by an array. One computation runs at a time: two would only share the same cores, and hooks and
-gradients of one must not meet another's.
+settings, image), never by an array. They are computed in the threads of `app.computing`.
 """
 
+import copy
 import gc
 import hashlib
 import os
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import xarray as xr
 
-from app import ahead, reader, stored, uploads
+from app import ahead, computing, reader, stored, uploads
 from app.kept import Kept
 from app.picks import Picks
 from lcmae.errors import CheckpointError, InputError
@@ -93,6 +91,10 @@ class Loaded:
     is_small: bool
     """Whether one thread is faster than several on a processor."""
 
+    twin: "MaskedImageModel"
+    """The same weights in modules of their own, for a second thread: hooks of a pass in one never meet a pass in the other. The
+    model itself where it isn't small, since one pass takes all cores then."""
+
     @property
     def encoder(self) -> tuple[int, int]:
         """Blocks and heads."""
@@ -103,6 +105,18 @@ class Loaded:
         """Blocks and heads; (0, 0) where nothing but the encoder is there, or prediction is one linear layer."""
         blocks = self.model.decoder_blocks
         return (len(blocks), int(getattr(self.model.config, "decoder_heads", 0))) if len(blocks) else (0, 0)
+
+
+class View(Protocol):
+    """Something drawn."""
+
+    @property
+    def num_bytes(self) -> int:
+        """About what it takes."""
+        ...
+
+
+Drawn = TypeVar("Drawn", bound=View)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +147,7 @@ _answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=la
 # no more than two models need for one image: memory that is used again costs nothing, but to touch new memory takes as long
 # as to compute what goes there
 _looks: "Kept[Look]" = Kept(max_bytes=256 << 20, max_entries=4, size=lambda look: look.num_bytes)
-_computer = ThreadPoolExecutor(1, thread_name_prefix="computes")
-"""One thread for all computing: what its libraries keep for a thread stays warm, and its memory is used again."""
+_views: "Kept[View]" = Kept(max_bytes=64 << 20, max_entries=500, size=lambda view: view.num_bytes)
 
 
 # --- checkpoints ---
@@ -184,7 +197,7 @@ def _load(place: Place) -> Loaded:
     import lcmae
     import probes.microscope  # noqa: F401  # now, while a spinner turns, rather than with the first picture
 
-    _all_threads()  # before any of them is taken away
+    computing.all_threads()
     if is_first:
         gc.freeze()  # or every garbage collection walks all objects of torch: half a second
 
@@ -197,14 +210,14 @@ def _load(place: Place) -> Loaded:
     data = stored.config_of(place.run).get("data") if place.run is not None else None
     tokens = model.num_patches + model.num_prefix
     operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
-    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, operations <= SMALL_PASS)
+    is_small = operations <= SMALL_PASS
+    twin = twin_of(model) if is_small else model
+    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, is_small, twin)
 
 
-@cache
-def _all_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+def twin_of(model: "MaskedImageModel") -> "MaskedImageModel":
+    """Modules of their own around the same tensors."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
 
 
 # --- images ---
@@ -262,23 +275,29 @@ def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
 # --- answers ---
 
 
-def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+def answer(
+    loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
+) -> xr.Dataset:
     """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights. `compute`
-    runs in the one thread that computes, so it must not ask for another answer."""
-
-    def alone() -> xr.Dataset:
-        import torch
-
-        torch.set_num_threads(1 if loaded.is_small else _all_threads())
-        return compute()
-
+    may use the model's own modules, or those of its twin where that is told."""
     ahead.stop()
-    return _answers.get((loaded.key, what, settings), lambda: _computer.submit(alone).result())
+    return _answers.get((loaded.key, what, settings), lambda: _compute(loaded, compute, by_twin))
 
 
-def look(loaded: Loaded, settings: Hashable, compute: "Callable[[], Look]") -> "Look":
-    """A forward pass that several answers share; to be used within the `compute` of an `answer` alone."""
-    return _looks.get((loaded.key, settings), compute)
+def look(loaded: Loaded, settings: Hashable, compute: "Callable[[], Look]", *, by_twin: bool = False) -> "Look":
+    """A forward pass that several answers share."""
+    return _looks.get((loaded.key, settings), lambda: _compute(loaded, compute, by_twin))
+
+
+def _compute(loaded: Loaded, call: Callable[[], computing.Found], by_twin: bool) -> computing.Found:
+    has_twin = loaded.twin is not loaded.model
+    return computing.compute(call, by_twin=by_twin and has_twin, on_all_cores=not loaded.is_small)
+
+
+def view(loaded: Loaded, what: str, settings: Hashable, draw: Callable[[], Drawn]) -> Drawn:
+    """What a page shows of answers, drawn once: `settings` must decide it together with the weights."""
+    found = _views.get((loaded.key, what, settings), draw)
+    return cast(Drawn, found)
 
 
 def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":

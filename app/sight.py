@@ -4,13 +4,13 @@ sight = see(live.load(place), chosen)
 sight.pictures()["picture_error"]
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from app import live, uploads
+from app import computing, live, uploads
 from app.selection import Selection, fit_model, unpack
 from lcmae.errors import InputError
 
@@ -68,7 +68,7 @@ class Sight:
         patch, layers = self.patch, ([self.encoder_layer], [self.decoder_layer])
 
         def compute() -> xr.Dataset:
-            return microscope.attention(self._whole(), self._masked(), patch, *layers)
+            return microscope.attention(self.whole(), self._masked(), patch, *layers)
 
         return self._answer("attention", (patch, self.encoder_layer, self.decoder_layer), compute)
 
@@ -80,7 +80,7 @@ class Sight:
 
         def compute() -> xr.Dataset:
             # of the same passes for all patches and layers: a backward pass each is left to do
-            return microscope.receptive_field(self._whole(), self._masked(), patch, layer)
+            return microscope.receptive_field(self.whole(), self._masked(), patch, layer)
 
         return self._answer("receptive_field", (patch, layer), compute)
 
@@ -88,45 +88,49 @@ class Sight:
         """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has no say in them)."""
         from probes import microscope
 
-        return self._answer(
-            "contrast", NUM_MASKS, lambda: microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
-        )
+        def compute() -> xr.Dataset:
+            return microscope.contrast(self._batch(by_twin=True), self._strategy(), NUM_MASKS)
 
-    def answers(self) -> list[Callable[[], xr.Dataset]]:
-        """All that this model can be asked about the selection."""
-        asked: list[Callable[[], xr.Dataset]] = [self.pictures, self.attention]
-        if self.loaded.model.has_prediction:
-            asked.append(self.contrast)
-        if self.loaded.encoder[0]:
-            asked.append(self.receptive_field)
-        return asked
+        return self._answer("contrast", NUM_MASKS, compute, by_twin=True)
 
     def rehearse(self) -> None:
         """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
         first images a third slower than all others. A large model's memory is not what one waits for."""
         if self.loaded.is_small:
-            live.answer(self.loaded, "rehearsal", (), self._rehearsal)
+            computing.together(
+                lambda: live.answer(self.loaded, "rehearsal", (), self._rehearsal),
+                lambda: live.answer(self.loaded, "twin's rehearsal", (), self._twins_rehearsal, by_twin=True),
+            )
 
     def _rehearsal(self) -> xr.Dataset:
         from probes import microscope
 
-        seen = [
-            (microscope.look(self._batch()), microscope.look(self._batch(), self._mask())) for _ in range(REHEARSALS)
-        ]
-        for whole, masked in seen:
+        looks = [microscope.look(self._batch(), self._mask()) for _ in range(REHEARSALS)]
+        whole = microscope.look(self._batch())
+        for masked in looks:
             microscope.pictures(masked)
             if self.loaded.encoder[0]:
                 microscope.receptive_field(whole, masked, self.patch, self.encoder_layer)
-            if self.loaded.model.has_prediction:
-                microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
+        return xr.Dataset()
+
+    def _twins_rehearsal(self) -> xr.Dataset:
+        from probes import microscope
+
+        batch = self._batch(by_twin=True)
+        looks = [microscope.look(batch) for _ in range(REHEARSALS)]
+        for _ in looks if self.loaded.model.has_prediction else ():
+            microscope.contrast(batch, self._strategy(), NUM_MASKS)
         return xr.Dataset()
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""
         self._strategy()
 
-    def _answer(self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        return live.answer(self.loaded, what, (self._seen(is_drawn=what == "contrast"), settings), compute)
+    def _answer(
+        self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
+    ) -> xr.Dataset:
+        seen = self._seen(is_drawn=what == "contrast")
+        return live.answer(self.loaded, what, (seen, settings), compute, by_twin=by_twin)
 
     def _seen(self, *, is_drawn: bool = False) -> Hashable:
         """The image, and what decides its mask: an edited one says it all, where it has a say."""
@@ -134,21 +138,29 @@ class Sight:
         mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
         return self.picture.key, self.picture.index, mask
 
-    def _whole(self) -> "Look":
+    def view(self, what: str, settings: Hashable, draw: Callable[[], live.Drawn]) -> live.Drawn:
+        """What a page shows of the answers, drawn once: `settings` must decide it together with image and mask."""
+        return live.view(self.loaded, what, (self._seen(), settings), draw)
+
+    def whole(self) -> "Look":
+        """The pass over the whole image, by the twin."""
         from probes import microscope
 
         # no mask, so none of its settings
-        return live.look(self.loaded, self.picture.key, lambda: microscope.look(self._batch()))
+        return live.look(
+            self.loaded, self.picture.key, lambda: microscope.look(self._batch(by_twin=True)), by_twin=True
+        )
 
     def _masked(self) -> "Look":
         from probes import microscope
 
         return live.look(self.loaded, self._seen(), lambda: microscope.look(self._batch(), self._mask()))
 
-    def _batch(self) -> "Batch":
+    def _batch(self, *, by_twin: bool = False) -> "Batch":
         from probes import microscope
 
-        return microscope.batch_of(self.loaded.model, self.picture.pixels, self.picture.index, self.chosen.seed)
+        model = self.loaded.twin if by_twin else self.loaded.model
+        return microscope.batch_of(model, self.picture.pixels, self.picture.index, self.chosen.seed)
 
     def _strategy(self) -> "MaskStrategy":
         return live.strategy(self.chosen.mask, self.chosen.ratio, self.grid)
@@ -170,11 +182,6 @@ def see(loaded: live.Loaded, chosen: Selection) -> Sight:
     sight = Sight(loaded, picture, chosen)
     sight.check()
     return sight
-
-
-def answers_about(loaded: live.Loaded, chosen: Selection) -> Iterator[Callable[[], xr.Dataset]]:
-    """All that this model can be asked about the selection; the image is not read before the first one is asked for."""
-    yield from see(loaded, chosen).answers()
 
 
 def fit(loaded: live.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:

@@ -11,7 +11,7 @@ import streamlit as st
 from app import ahead, live, picks, selection, sight, stored
 from app.components.command import to_copy
 from app.selection import Selection, tied
-from app.views import Page
+from app.views import Page, microscope_maps
 from app.views.microscope_asked import ask_image, ask_mask
 from app.views.microscope_places import among_others, numbers, take_it_away
 from app.views.microscope_shown import board, encoding_it, filling_in, stay_clear
@@ -89,13 +89,16 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
 def bench(place: live.Place) -> None:
     """Image, mask, board, and all that belongs to the selected patch."""
     loaded, chosen = live.load(place), selection.current()
+    try:
+        seen, problem = sight.see(loaded, chosen), ""
+        seen.rehearse()
+        microscope_maps.prepare(seen)
+    except InputError as error:
+        seen, problem = None, str(error)
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
-    try:
-        seen = sight.see(loaded, chosen)
-        seen.rehearse()
-    except InputError as error:
-        st.error(str(error), icon=":material/block:")
+    if seen is None:
+        st.error(problem, icon=":material/block:")
         return
     board(seen, editing)
     if not loaded.model.has_prediction:
@@ -133,4 +136,4 @@ def read_ahead(seen: sight.Sight) -> None:
     else:
         end = live.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
     if seen.loaded.is_small and 0 <= value < end:
-        ahead.after_rest(sight.answers_about(seen.loaded, chosen.changed(**{name: value})))
+        ahead.after_rest(microscope_maps.about(seen.loaded, chosen.changed(**{name: value})))

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import live, selection, sight
-from app.components.patch_board import Choice, Panel, patch_board, patch_maps
+from app.components.patch_board import Choice, patch_board, patch_maps
 from app.figures import patch_maps as maps
-from app.figures import style
 from app.sight import Sight
 from app.views import microscope_asked as asked
 from app.views import microscope_maps
@@ -26,53 +25,13 @@ def stay_clear(*models: live.Loaded) -> None:
 
 def board(seen: Sight, editing: bool) -> None:
     """The pictures on which patches are picked."""
-    shown = seen.pictures()
-    hidden = shown["hidden"].values.reshape(-1) > 0
-    picture = seen.picture
-    name = f"{picture.name}, class {picture.label}" if picture.label else picture.name
-    panels = [
-        Panel("Image", style.png(shown["original"].values), f"the image, {name}"),
-        Panel(
-            f"Masked ({hidden.mean():.0%} hidden)",
-            style.png(shown["original"].values),
-            "the image without its hidden patches",
-            "solid",
-        ),
-    ]
-    words = ["hidden" if is_hidden else "visible" for is_hidden in hidden]
-    if "reconstruction" in shown:
-        own = shown["reconstruction"].values
-        panels.append(Panel("Reconstruction", style.png(own), "visible patches pasted, hidden ones predicted"))
-        if "reconstruction_leaky" in shown:
-            leaky = style.png(shown["reconstruction_leaky"].values)
-            panels.append(
-                Panel(
-                    "With true statistics (leaks)",
-                    leaky,
-                    "the same, with the true mean and deviation of hidden patches",
-                )
-            )
-        errors = shown["picture_error"].where(shown["hidden"] == 1)
-        top = maps.largest(errors)
-        panels.append(
-            Panel(
-                "Error",
-                style.png(maps.coloured(errors)),
-                "squared error of each hidden patch",
-                scale=("0", f"{top:.3g}", str(shown["picture_error"].attrs["units"])),
-            )
-        )
-        values, nearest = errors.values.reshape(-1), shown["nearest_error"].values.reshape(-1)
-        words = [
-            f"{word}, error {value:.3g} (a copy of the nearest visible patch: {copy:.3g})" if word == "hidden" else word
-            for word, value, copy in zip(words, values, nearest, strict=True)
-        ]
+    shown = microscope_maps.pictures(seen)
     patch_board(
-        panels,
+        shown.panels,
         grid=seen.grid,
-        is_hidden=hidden.tolist(),
+        is_hidden=shown.is_hidden,
         patch=seen.patch,
-        words=words,
+        words=shown.words,
         editing=editing,
         key="microscope-board",
         on_pick=lambda patch: selection.change(patch=patch),
@@ -80,24 +39,15 @@ def board(seen: Sight, editing: bool) -> None:
         gradient=maps.gradient(),
     )
     edited = " The mask was edited by hand." if seen.chosen.hidden else ""
-    st.caption(f"{seen.loaded.place.label}; {name}.{edited}")
+    st.caption(f"{seen.loaded.place.label}; {microscope_maps.name_of(seen)}.{edited}")
 
 
 def draw_maps(mapped: microscope_maps.Mapped, name: str, choices: Sequence[Choice] = ()) -> None:
     """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
     would draw anew, in the time that all else takes together."""
     shown = mapped.maps
-    panels = [
-        Panel(
-            heading,
-            style.png(maps.coloured(values, shown.top)),
-            f"{mapped.title}: {heading}",
-            disc=shown.disc(heading),
-        )
-        for heading, values in shown.panels.items()
-    ]
     patch_maps(
-        panels,
+        mapped.panels,
         title=mapped.title,
         caption=mapped.caption,
         grid=shown.grid,

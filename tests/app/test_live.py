@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import torch
 import xarray as xr
 from PIL import Image
 from safetensors.torch import save_file
-from trained import published
+from trained import TINY, published, tiny
 
-from app import live, uploads
+from app import computing, live, uploads
 from app.kept import Kept
 from app.picks import Picks
 from app.stored import runs_below
 from lcmae.errors import CheckpointError, InputError
+from lcmae.formats.vit import ViT
+from lcmae.models import MAE, SimMIM
 from probes.images import open_view
 from tests.conftest import tiny_mae
 
@@ -291,7 +294,7 @@ def test_small_models_compute_on_one_thread_and_all_in_the_same(
     loaded: live.Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(live, "SMALL_PASS", 0)
-    monkeypatch.setattr(live, "_all_threads", lambda: 2)  # on a machine of any size
+    monkeypatch.setattr(computing, "all_threads", lambda: 2)  # on a machine of any size
     run = published(tmp_path / "big", tiny_mae())
     big = live.load(live.place(Picks(tmp_path, runs_below(tmp_path), [], None), run.path.name))
     assert (loaded.is_small, big.is_small) == (True, False)
@@ -305,6 +308,55 @@ def test_small_models_compute_on_one_thread_and_all_in_the_same(
         live.answer(model, "threads", len(seen), compute)
     assert [threads for _, threads in seen] == [1, 2, 1]
     assert len({name for name, _ in seen}) == 1
+
+
+@pytest.mark.parametrize("kind", [MAE, SimMIM, ViT])
+def test_a_small_model_has_a_twin_of_the_same_weights_whose_passes_it_does_not_see(tmp_path: Path, kind: type):
+    published(tmp_path / "a", tiny() if kind is MAE else kind(**TINY), steps=(10,))
+    loaded = live.load(live.place(picks(tmp_path), "a"))
+    model, twin = loaded.model, loaded.twin
+    for own, shared in (
+        (model.named_parameters(), twin.named_parameters()),
+        (model.named_buffers(), twin.named_buffers()),
+    ):
+        assert {name: id(tensor) for name, tensor in own} == {name: id(tensor) for name, tensor in shared}
+    assert not {*map(id, model.modules())} & {*map(id, twin.modules())}
+    assert not twin.training
+    images, seen = torch.rand(1, 1, 8, 8), []
+    handles = [block.register_forward_hook(lambda *_: seen.append(1)) for block in model.blocks]
+    # a frozen model's two bodies give the same numbers, also at once
+    [first, second] = ThreadPoolExecutor(2).map(lambda body: body(images), (twin, twin))
+    assert seen == []
+    expected = model(images)
+    assert len(seen) == len(handles)
+    for found in (first, second):
+        assert found.tokens.equal(expected.tokens)
+
+
+def test_a_large_model_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "SMALL_PASS", 0)
+    published(tmp_path / "a", steps=(10,))
+    loaded = live.load(live.place(picks(tmp_path), "a"))
+    assert loaded.twin is loaded.model
+    names = {
+        float(
+            live.answer(loaded, "thread", by_twin, lambda: xr.Dataset({"x": threading.get_ident()}), by_twin=by_twin)[
+                "x"
+            ]
+        )
+        for by_twin in (False, True)
+    }
+    assert len(names) == 1
+
+
+def test_what_is_shown_is_drawn_once(loaded: live.Loaded):
+    @dataclass
+    class Drawn:
+        num_bytes: int = 1
+
+    first = live.view(loaded, "test_live", (1, "a"), Drawn)
+    assert live.view(loaded, "test_live", (1, "a"), lambda: pytest.fail("it is there")) is first
+    assert live.view(loaded, "test_live", (2, "a"), Drawn) is not first
 
 
 def test_strategies_are_checked_against_the_grid():

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from trained import TINY, published, tiny
 
 from app import ahead, live, sight
 from app.components.patch_board import Choice, _chosen
+from app.figures import style
+from app.kept import Kept
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
-from app.views import microscope_shown
+from app.views import microscope_maps, microscope_shown
 from app.views.microscope_places import command
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask
@@ -261,22 +264,68 @@ def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(microscope, "look", counted)
     for image in (0, 1):
         seen(root, image=image).rehearse()
-    assert len(looks) == 2 * sight.REHEARSALS * is_small
+    assert len(looks) == (2 * sight.REHEARSALS + 1) * is_small
 
 
 def test_the_next_image_is_answered_ahead(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a", steps=(17,))  # weights of its own: answers are kept for all that are the same
     asked: list[int] = []
     monkeypatch.setattr(ahead, "after_rest", lambda steps: asked.append(sum(1 for step in steps if step() is not None)))
-    submit, computed = live._computer.submit, []
-    monkeypatch.setattr(live._computer, "submit", lambda call: (computed.append(call), submit(call))[1])
     app = open_page("microscope", image="3")
-    assert asked == [4]  # pictures, attention, contrast, receptive field
-    before = len(computed)
+    assert asked == [6]  # pictures, two attentions, receptive field, the pass over the whole image, contrast terms
+    computed: list[str] = []
+    for name in ANSWERS:
+        monkeypatch.setattr(microscope, name, counted(getattr(microscope, name), computed))
     app.number_input("selection-image").set_value(4).run()
     checked(app)
-    assert len(computed) == before + 4, "of the image after it alone"
-    assert asked == [4, 4]
+    assert sorted(computed) == sorted(ANSWERS), "of the image after it alone"
+    assert asked == [6, 6]
+
+
+ANSWERS = ["pictures", "attention", "contrast", "receptive_field"]
+
+
+def counted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    """The same, noting its name at every call."""
+
+    def call(*args: Any) -> Any:
+        calls.append(function.__name__)
+        return function(*args)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["mae", "simmim", "encoder"])
+def test_a_small_model_shows_what_it_would_show_were_it_large(root: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    """All at once and by two threads, or one after the other by one."""
+    models = {"mae": tiny, "simmim": lambda: SimMIM(**TINY), "encoder": lambda: ViT(**TINY)}
+    published(root / "a", models[kind](), steps=(10,))
+    shutil.copytree(root / "a", root / "b")
+    shown: list[list[dict[str, Any]]] = []
+    for name, limit in (("a", live.SMALL_PASS), ("b", 0)):
+        monkeypatch.setattr(live, "SMALL_PASS", limit)
+        for kept in ("_answers", "_views", "_looks"):
+            monkeypatch.setattr(live, kept, Kept[Any](max_bytes=1, max_entries=100, size=lambda _: 0))
+        app = open_page("microscope", a=name, patch="6", mask="block", ratio="0.5")
+        loaded = seen(root, a=name).loaded
+        assert (loaded.twin is loaded.model) == (name == "b")
+        protos = [one for part in ("board", "maps") for one in components(app, f"lcmae.patch_{part}")]
+        shown.append([json.loads(one.json) for one in [*protos, *components(app, "lcmae.numbers")]])
+    assert len(shown[0]) == {"mae": 6, "simmim": 5, "encoder": 4}[kind]
+    assert shown[0] == shown[1]
+
+
+def test_pictures_are_drawn_once(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a", steps=(19,))
+    app = open_page("microscope")
+    drawn: list[str] = []
+    monkeypatch.setattr(style, "png", counted(style.png, drawn))
+    checked(app.run())
+    assert drawn == []
+    app.number_input("selection-image").set_value(4).run()
+    checked(app)
+    # image, reconstruction, error; three maps of each attention and of contrast terms, and three fields or two
+    assert len(drawn) in (3 + 3 * 3 + 3, 3 + 3 * 3 + 2)
 
 
 def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeypatch: pytest.MonkeyPatch):
@@ -288,7 +337,7 @@ def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path
         ways.append(chosen.image)
         seeds.append(chosen.seed)
 
-    monkeypatch.setattr(sight, "answers_about", asked)
+    monkeypatch.setattr(microscope_maps, "about", asked)
     app = open_page("microscope", image="3")
     for image in (2, 1, 0, 7):
         app.number_input("selection-image").set_value(image).run()
