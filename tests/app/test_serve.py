@@ -1,5 +1,6 @@
 """The server is for this machine alone: its flags, and a warning to whoever binds it elsewhere."""
 
+import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import serve
+from app import serve, server
 from lcmae.errors import InputError
 
 
@@ -55,6 +56,20 @@ def test_a_file_is_no_folder_of_runs(tmp_path: Path):
     (tmp_path / "x").touch()
     with pytest.raises(InputError, match="got a file"):
         serve.command(tmp_path / "x", None)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_no_part_of_an_answer_waits_for_a_receipt(monkeypatch: pytest.MonkeyPatch, family: int, address: str):
+    monkeypatch.setattr(socket.socket, "listen", socket.socket.listen)  # put back at the end
+    server.send_at_once()
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        try:
+            listening.bind((address, 0))
+        except OSError as error:
+            pytest.skip(f"this machine has no {address}: {error}")
+        listening.listen(1)
+        with socket.create_connection(listening.getsockname()[:2]), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_starting_needs_neither_torch_nor_streamlit():
