@@ -5,47 +5,61 @@ asks a model for something (`app.live.answer`) stops what is computed ahead, and
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Lock, current_thread
+from contextvars import ContextVar
+from functools import partial
+from threading import Event, Lock
 from typing import Any
 
+from app import computing
 from lcmae.errors import InputError
+
+Steps = Iterable[Callable[[], Any]]
 
 REST = 0.15
 """Seconds after an answer in which the browser draws it, on the same processors."""
 
-_NAME = "ahead"
-_thread = ThreadPoolExecutor(1, thread_name_prefix=_NAME)
+_is_ahead = ContextVar("is_ahead", default=False)
+"""Whether what runs here is computed ahead; it goes along with a step to other threads."""
+
+_thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 _lock = Lock()
 _stopped = Event()
 
 
-def after_rest(steps: Iterable[Callable[[], Any]]) -> None:
-    """Take the steps one after another, in a thread, unless `stop` is called before. They are iterated over there, too."""
+def after_rest(parts: Callable[[], tuple[Steps, Steps]]) -> None:
+    """Take the steps of two parts, those of a part one after another, in threads, unless `stop` is called before. `parts` is
+    called there, too."""
     global _stopped
     mine = Event()
     with _lock:
         _stopped.set()
         _stopped = mine
-    _thread.submit(_take, mine, steps)
+    _thread.submit(_take, mine, parts)
 
 
 def stop() -> None:
-    """Take no further step. One that is being taken comes to its end; what it asks for itself stops nothing."""
-    if current_thread().name.startswith(_NAME):
+    """Take no further step. Those that are being taken come to their end; what they ask for themselves stops nothing."""
+    if _is_ahead.get():
         return
     with _lock:
         _stopped.set()
 
 
-def _take(stopped: Event, steps: Iterable[Callable[[], Any]]) -> None:
+def _take(stopped: Event, parts: Callable[[], tuple[Steps, Steps]]) -> None:
     if stopped.wait(REST):
         return
+    _is_ahead.set(True)
     try:
-        for step in steps:
-            if stopped.is_set():
-                return
-            step()
+        first, second = parts()
+        computing.together(partial(_go, stopped, first), partial(_go, stopped, second))
     except InputError:
         return  # nobody asked; whoever asks is told
     except Exception:  # a thread's own: nobody waits for it, so the server's log is told
         logging.getLogger(__name__).exception("what was computed ahead failed")
+
+
+def _go(stopped: Event, steps: Steps) -> None:
+    for step in steps:
+        if stopped.is_set():
+            return
+        step()

@@ -8,6 +8,7 @@ without twins computes in the first thread alone.
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ def compute(call: Callable[[], Found], *, by_twin: bool, on_all_cores: bool) -> 
 
 def together(first: Callable[[], Any], second: Callable[[], Any]) -> None:
     """Both at once, so that both threads have something to compute; raises what either raises."""
-    other = _askers.submit(second)
+    other = _askers.submit(copy_context().run, second)
     try:
         first()
     finally:

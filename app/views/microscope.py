@@ -136,4 +136,6 @@ def read_ahead(seen: sight.Sight) -> None:
     else:
         end = live.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
     if seen.loaded.is_small and 0 <= value < end:
-        ahead.after_rest(microscope_maps.about(seen.loaded, chosen.changed(**{name: value})))
+        next_one = chosen.changed(**{name: value})
+        # the image is not read before there is time for it
+        ahead.after_rest(lambda: microscope_maps.parts(sight.see(seen.loaded, next_one)))

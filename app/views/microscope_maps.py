@@ -2,16 +2,15 @@
 each with its words. Nothing is sent from here; each view is drawn once (`Sight.view`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from app import computing, live, sight
+from app import computing, sight
 from app.components.patch_board import Panel
 from app.figures import microscope as figures
 from app.figures import patch_maps, style
 from app.figures.patch_maps import Maps
-from app.selection import Selection
 from app.sight import Sight
 
 
@@ -69,12 +68,6 @@ def parts(seen: Sight) -> tuple[list[Callable[[], object]], list[Callable[[], ob
         views.insert(1, decoder_attention)
         second.append(partial(contrast, seen))
     return [partial(view, seen) for view in views], second
-
-
-def about(loaded: live.Loaded, chosen: Selection) -> Iterator[Callable[[], object]]:
-    """Everything that can be shown about the selection; the image is not read before the first of it is asked for."""
-    first, second = parts(sight.see(loaded, chosen))
-    yield from [*first, *second]
 
 
 def every(seen: Sight) -> dict[str, Mapped]:

@@ -24,7 +24,7 @@ from app.kept import Kept
 from app.picks import Picks
 from app.selection import Selection, pack
 from app.stored import runs_below
-from app.views import microscope_maps, microscope_shown
+from app.views import microscope_shown
 from app.views.microscope_places import command
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask
@@ -270,7 +270,11 @@ def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyP
 def test_the_next_image_is_answered_ahead(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a", steps=(17,))  # weights of its own: answers are kept for all that are the same
     asked: list[int] = []
-    monkeypatch.setattr(ahead, "after_rest", lambda steps: asked.append(sum(1 for step in steps if step() is not None)))
+
+    def take(parts: Callable[[], tuple[list[Callable[[], object]], list[Callable[[], object]]]]) -> None:
+        asked.append(sum(1 for part in parts() for step in part if step() is not None))
+
+    monkeypatch.setattr(ahead, "after_rest", take)
     app = open_page("microscope", image="3")
     assert asked == [6]  # pictures, two attentions, receptive field, the pass over the whole image, contrast terms
     computed: list[str] = []
@@ -333,11 +337,13 @@ def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path
     ways: list[int] = []
     seeds: list[int] = []
 
-    def asked(loaded: live.Loaded, chosen: Selection) -> None:
-        ways.append(chosen.image)
-        seeds.append(chosen.seed)
+    def asked(parts: Callable[[], Any]) -> None:
+        (first, *_), _ = parts()
+        [about] = first.args
+        ways.append(about.chosen.image)
+        seeds.append(about.chosen.seed)
 
-    monkeypatch.setattr(microscope_maps, "about", asked)
+    monkeypatch.setattr(ahead, "after_rest", asked)
     app = open_page("microscope", image="3")
     for image in (2, 1, 0, 7):
         app.number_input("selection-image").set_value(image).run()
