@@ -106,14 +106,16 @@ def encoding_it(place: live.Place) -> None:
     follow()
     seen = sight.see(live.load(place), selection.current())
     attention = microscope_maps.encoder_attention(seen)
-    if attention is None:
+    if attention is not None:
+        draw_maps(attention, "encoder", asked.layer_choices("encoder", *seen.loaded.encoder, seen))
+    else:
         st.subheader("Encoder attention")
         st.info(f"Its maps need {seen.attention().attrs['encoder_problem']}.")
+    if not seen.loaded.encoder[0]:
         return
-    draw_maps(attention, "encoder", asked.layer_choices("encoder", *seen.loaded.encoder, seen))
     fields = microscope_maps.receptive_field(seen)
-    if fields is None:
+    if fields is not None:
+        draw_maps(fields, "field")
+    else:
         st.subheader("Effective receptive field")
         st.info("Every gradient is zero here.")
-    else:
-        draw_maps(fields, "field")

@@ -17,7 +17,7 @@ from pages import checked, commands, components, figures, maps, open_page, own_w
 from streamlit.testing.v1 import AppTest
 from trained import TINY, published, tiny
 
-from app import ahead, live, sight
+from app import ahead, computing, live, sight
 from app.components.patch_board import Choice, _chosen
 from app.figures import style
 from app.kept import Kept
@@ -208,6 +208,17 @@ def test_a_model_without_a_decoder_of_blocks_says_so(root: Path):
     assert "Contrast terms" in words(app)
 
 
+def test_attention_that_cannot_be_read_takes_no_receptive_field_with_it(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a", steps=(23,))  # weights of its own: answers are kept for all that are the same
+    monkeypatch.setattr(microscope, "attention_problem", lambda blocks: "attention of a kind that is known")
+    app = open_page("microscope")
+    needs = [one.value for one in app.info if "attention of a kind" in one.value]
+    assert needs == 2 * ["Its maps need attention of a kind that is known."]  # the decoder's, the encoder's
+    assert list(maps(app)) == ["contrast", "field"]
+    checked(app.toggle("microscope-figure").set_value(True).run())
+    assert len(figures(app)) == 3  # the pictures, and these two
+
+
 def test_a_picture_with_true_statistics_is_labelled(root: Path):
     published(root / "a", tiny(normalize_targets=True))
     app = open_page("microscope")
@@ -302,6 +313,7 @@ def counted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any
 @pytest.mark.parametrize("kind", ["mae", "simmim", "encoder"])
 def test_a_small_model_shows_what_it_would_show_were_it_large(root: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     """All at once and by two threads, or one after the other by one."""
+    monkeypatch.setattr(computing, "all_threads", lambda: 1)  # several would round otherwise
     models = {"mae": tiny, "simmim": lambda: SimMIM(**TINY), "encoder": lambda: ViT(**TINY)}
     published(root / "a", models[kind](), steps=(10,))
     shutil.copytree(root / "a", root / "b")
