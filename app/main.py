@@ -14,8 +14,8 @@ from app import picks
 from app.figures import style
 from app.views import PAGES, Page, compute, probe_page
 
+# patches of the 8 x 8 in the tab's picture (a comment, since Streamlit shows a string that stands alone in its main file)
 HIDDEN = (0, 2, 7, 9, 13, 18, 20, 27, 36, 38, 41, 47, 50, 54, 60, 63)
-"""Patches of the 8 x 8 in the tab's picture."""
 
 
 def main() -> None:

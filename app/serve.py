@@ -23,6 +23,8 @@ FLAGS = {
     "client.showErrorDetails": "type",
     "client.showErrorLinks": "false",
     "client.toolbarMode": "viewer",
+    # or sentences that explain a constant of app/main.py would stand on every page
+    "runner.magicEnabled": "false",
     # after every answer it would walk all objects of torch, pandas and plotly: four fifths of an answer's time
     "runner.postScriptGC": "false",
     "theme.light.primaryColor": "#0072B2",

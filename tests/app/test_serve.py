@@ -29,6 +29,7 @@ def test_the_server_listens_here_and_sends_nothing(tmp_path: Path):
     assert found["browser.gatherUsageStats"] == ["false"]
     assert found["server.maxUploadSize"] == ["20"]
     assert found["runner.postScriptGC"] == ["false"], "or every answer takes half a second longer"
+    assert found["runner.magicEnabled"] == ["false"], "or a string that stands alone in the main file is shown"
     assert found["runs"] == [str(tmp_path)]
     assert "server.port" not in flags(serve.command(tmp_path, None))
 
