@@ -11,7 +11,6 @@ from timm.models import vision_transformer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lcmae.linear import linear
 from lcmae.shapes import Float
 
 
@@ -43,8 +42,8 @@ def attend(attention: Attention, x: Float[Tensor, "b t d"], num_queries: int) ->
     """The output of a plain attention (no norms, gates or dropout) at its last `num_queries` tokens."""
     width = x.shape[-1]
     weight, bias = attention.qkv.weight, attention.qkv.bias
-    query = linear(x[:, -num_queries:], weight[:width], None if bias is None else bias[:width])
-    key_value = linear(x, weight[width:], None if bias is None else bias[width:])
+    query = F.linear(x[:, -num_queries:], weight[:width], None if bias is None else bias[:width])
+    key_value = F.linear(x, weight[width:], None if bias is None else bias[width:])
     query = rearrange(query, "b q (h e) -> b h q e", h=attention.num_heads)
     key, value = rearrange(key_value, "b t (two h e) -> two b h t e", two=2, h=attention.num_heads)
     if attention.fused_attn:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from pydantic import Field, model_validator
 from timm.layers.patch_embed import PatchEmbed
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 
 from lcmae.blocks import Block
 from lcmae.errors import InputError
-from lcmae.linear import convert, linear
 from lcmae.masking.base import Mask
 from lcmae.patches import Grid, grid_of, normalize_patches, patchify
 from lcmae.settings import Settings, parse
@@ -329,7 +329,7 @@ class MaskedImageModel(nn.Module):
         # the convolution of a patch embedding is one matrix product, and only the patches at hand are paid for
         proj = self.patch_embed.proj
         assert isinstance(proj, nn.Conv2d)
-        return linear(patches, rearrange(proj.weight, "d c ph pw -> d (ph pw c)"), proj.bias)
+        return F.linear(patches, rearrange(proj.weight, "d c ph pw -> d (ph pw c)"), proj.bias)
 
     def _embed_visible(self, images: Tensor, mask: Mask) -> Tensor:
         """Embedded visible patches with their positions added."""
@@ -382,7 +382,6 @@ class MAE(MaskedImageModel):
         self.decoder_pred = nn.Linear(decoder_width, config.patch_values)
 
         _initialize(self)
-        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # only the visible patches enter
@@ -454,7 +453,6 @@ class SimMIM(MaskedImageModel):
         self.head = nn.Linear(config.width, config.patch_values)
 
         _initialize(self)
-        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # hidden patches never enter: their places hold the mask token

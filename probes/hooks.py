@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from timm.layers.attention import Attention, resolve_self_attn_mask
 from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
-from lcmae.linear import Linear, linear
 from lcmae.shapes import Float
 from probes.base import ProbeError
 
@@ -103,7 +103,7 @@ def attention_problem(blocks: nn.ModuleList) -> str | None:
             got = type(block).__name__ if attention is None else type(attention).__name__
             return f"timm's Attention or Beit's as `attn` of every block, got {got} in block {layer}"
         qkv = getattr(attention, "qkv", None)
-        if type(qkv) not in (nn.Linear, Linear):
+        if type(qkv) is not nn.Linear:
             return f"a plain linear layer `qkv` in every attention, got {type(qkv).__name__} in block {layer}"
     return None
 
@@ -137,5 +137,5 @@ def _beit_logits(module: BeitAttention, x: Tensor, shared_rel_pos_bias: Tensor |
 def _query_and_key(x: Tensor, module: Attention | BeitAttention, bias: Tensor | None) -> Tensor:
     """Queries and keys stacked, [2 b h t d]; values are not paid for."""
     used = module.qkv.weight.shape[0] // 3 * 2
-    both = linear(x, module.qkv.weight[:used], None if bias is None else bias[:used])
+    both = F.linear(x, module.qkv.weight[:used], None if bias is None else bias[:used])
     return rearrange(both, "b t (two h d) -> two b h t d", two=2, h=module.num_heads)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from probes import intervals
 
 LEVELS = {
     "global": "about the mean patch",
@@ -43,8 +44,8 @@ def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
             go.Scatter(
                 x=result["half_alignment"].values,
                 y=result["pair_loss"].values,
-                error_x={"array": style.interval(result, "half_alignment"), "thickness": 1.2, "width": 3},
-                error_y={"array": style.interval(result, "pair_loss"), "thickness": 1.2, "width": 3},
+                error_x={"array": intervals.half_width(result, "half_alignment"), "thickness": 1.2, "width": 3},
+                error_y={"array": intervals.half_width(result, "pair_loss"), "thickness": 1.2, "width": 3},
                 mode="lines+markers",
                 name=name,
                 line={"color": colour, "dash": style.dashes(results)[name]},

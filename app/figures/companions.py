@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from app.figures import style
+from probes import intervals
 
 LABELS = {"untrained": "untrained network", "pixels": "raw pixels"}
 MEANS = {
@@ -62,7 +63,7 @@ def companions(results: Mapping[str, xr.Dataset], variable: str) -> list[Compani
             if is_there and not any(_same(result[name], other[name]) for other in apart.values()):
                 apart[run] = result
         for run, result in apart.items():
-            half = result[name].copy(data=style.interval(result, name))
+            half = result[name].copy(data=intervals.half_width(result, name))
             colour = style.GREY if len(apart) == 1 else colours[run]
             found.append(Companion(kind, run, result[name], half, len(apart) == 1, colour))
     return found

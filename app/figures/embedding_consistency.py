@@ -7,6 +7,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import companions, lines, segments, shift
+from probes import intervals
 
 SCOPES = {"within": "within images", "across": "across images"}
 REFERENCES = {"shuffled": "x-thin-open", "constant": "line-ew-open", "itself": "triangle-down-open"}
@@ -37,7 +38,7 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
             go.Scatter(
                 x=one["layer"].values,
                 y=one["consistency"].values,
-                error_y={"array": style.interval(one, "consistency"), "thickness": 1.5, "width": 4},
+                error_y={"array": intervals.half_width(one, "consistency"), "thickness": 1.5, "width": 4},
                 mode="lines+markers",
                 name=name,
                 line={"color": colour[name], "dash": dash[name]},
@@ -79,7 +80,7 @@ def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
             go.Scatter(
                 x=x,
                 y=own[variable].values,
-                error_y={"array": style.interval(own, variable), "thickness": 1.5, "width": 4},
+                error_y={"array": intervals.half_width(own, variable), "thickness": 1.5, "width": 4},
                 mode="markers",
                 name=name,
                 marker={"color": colour[name], "size": 10, "symbol": style.SYMBOLS[turn % len(style.SYMBOLS)]},

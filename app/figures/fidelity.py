@@ -7,6 +7,7 @@ import xarray as xr
 
 from app.figures import series, style
 from app.figures.series import Series
+from probes import intervals
 
 MEASURES = ("ssim", "psnr", "mse", "mse_hidden")
 BASELINES = {"nearest": (style.GREY, "dash"), "mean": (style.GREY, "dot")}
@@ -21,7 +22,7 @@ def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     colour = style.colours(results)
     rows = []
     for place, (name, result) in enumerate(results.items()):
-        low, high = series.bounds(result, variable)
+        low, high = intervals.ends(result, variable)
         predictors = result["predictor"].values.tolist()
         symbol = style.SYMBOLS[place % len(style.SYMBOLS)]
         rows.append(Series(name, predictors, result[variable].values, colour[name], low, high, symbol))
@@ -37,7 +38,7 @@ def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     for name, result in results.items():
         for predictor in result["predictor"].values.tolist():
             values = result[measure].sel(predictor=predictor)
-            low, high = series.bounds(result, measure, predictor=predictor)
+            low, high = intervals.ends(result, measure, predictor=predictor)
             look = (colour[name], NETWORKS[predictor]) if predictor in NETWORKS else BASELINES[predictor]
             if predictor in BASELINES:
                 if any(values.equals(other) for other in drawn):

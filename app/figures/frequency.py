@@ -8,6 +8,7 @@ from plotly.colors import sample_colorscale
 
 from app.figures import series, style
 from app.figures.series import Series
+from probes import intervals
 
 
 def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
@@ -19,7 +20,7 @@ def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
     )
     rows = []
     for layer, shade in zip(layers, shades, strict=True):
-        low, high = series.bounds(result, "log_amplitude", network=network, layer=layer)
+        low, high = intervals.ends(result, "log_amplitude", network=network, layer=layer)
         is_input, is_decoder = layer == "input", layer.startswith("decoder")
         rows.append(
             Series(
@@ -44,7 +45,7 @@ def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
         for network in result["network"].values.tolist():
             chosen = {"network": network, "frequency": highest}
             values = result["log_amplitude"].sel(chosen)
-            low, high = series.bounds(result, "log_amplitude", **chosen)
+            low, high = intervals.ends(result, "log_amplitude", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
             look = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[place % 6]}
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))

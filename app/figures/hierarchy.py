@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from app.figures import series, style
 from app.figures.series import Series
+from probes import intervals
 
 MEASURES = {"beyond fresh weights": "gain", "above chance": "skill"}
 """What decodability is measured from -> variable."""
@@ -44,7 +45,7 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
         for network in result["network"].values.tolist():
             chosen = {"network": network, "level": level}
             values = result["layer_skill"].sel(chosen)
-            low, high = series.bounds(result, "layer_skill", **chosen)
+            low, high = intervals.ends(result, "layer_skill", **chosen)
             label, dash = (name, "solid") if network == "trained" else (f"{name}, untrained", "dot")
             look = {"dash": dash, "symbol": style.SYMBOLS[place % 6]}
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
@@ -189,7 +190,7 @@ def _add_measured(
 
 def _row(result: xr.Dataset, label: str, representation: str, colour: str, symbol: str) -> Series:
     values = result["skill"].sel(representation=representation)
-    low, high = series.bounds(result, "skill", representation=representation)
+    low, high = intervals.ends(result, "skill", representation=representation)
     return Series(label, values["level"].values.tolist(), values.values, colour, low, high, symbol)
 
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import DASHED, DOTTED, companions, lines, segments, shift
+from probes import intervals
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
 SCOPES = {"image": "among the image's patches", "other_images": "among other images, same place"}
@@ -36,7 +37,7 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
                 go.Scatter(
                     x=[quantities.index(quantity) + shift(names, name) for quantity in here],
                     y=one["alignment"].values,
-                    error_y={"array": style.interval(one, "alignment"), "thickness": 1.5, "width": 4},
+                    error_y={"array": intervals.half_width(one, "alignment"), "thickness": 1.5, "width": 4},
                     mode="markers",
                     name=f"{name}, {words}",
                     marker={
@@ -70,7 +71,7 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
                 go.Scatter(
                     x=one["overlap"].values,
                     y=one["alignment_by_overlap"].values,
-                    error_y={"array": style.interval(one, "alignment_by_overlap"), "thickness": 1.5, "width": 4},
+                    error_y={"array": intervals.half_width(one, "alignment_by_overlap"), "thickness": 1.5, "width": 4},
                     mode="lines+markers",
                     name=f"{name}, {words}",
                     line={"color": colour[name], "dash": "solid" if pair == "same_image" else "dot"},
@@ -112,7 +113,7 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
             go.Scatter(
                 x=x,
                 y=one[variable].values,
-                error_y={"array": style.interval(one, variable), "thickness": 1.5, "width": 4},
+                error_y={"array": intervals.half_width(one, variable), "thickness": 1.5, "width": 4},
                 mode="markers",
                 name=name,
                 marker={"color": colour[name], "size": 10, "symbol": style.SYMBOLS[turn % len(style.SYMBOLS)]},

@@ -7,6 +7,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import companions, rows, segments, shift
+from probes import intervals
 
 PARTS = ("invariance", "local_consistency", "global_consistency", "offset")
 TITLES = {
@@ -103,7 +104,7 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
             go.Scatter(
                 x=ordered["term"].values,
                 y=heights,
-                error_x={"array": style.interval(ordered, "term"), "thickness": 1.5, "width": 4},
+                error_x={"array": intervals.half_width(ordered, "term"), "thickness": 1.5, "width": 4},
                 mode="markers",
                 name=name,
                 marker={"color": colour[name], "symbol": style.SYMBOLS[place % len(style.SYMBOLS)], "size": 10},

@@ -8,6 +8,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import DASH_DOTTED, DASHED, DOTTED, companions, lines
+from probes import intervals
 
 UNTRAINED = (DASHED, DASH_DOTTED, DOTTED)
 """Dashes of an untrained network, by strategy."""
@@ -43,7 +44,7 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
                 go.Scatter(
                     x=here["ratio"].values,
                     y=here[variable].values,
-                    error_y={"array": style.interval(here, variable), "thickness": 1.5, "width": 4},
+                    error_y={"array": intervals.half_width(here, variable), "thickness": 1.5, "width": 4},
                     mode="lines+markers",
                     name=label,
                     line={"color": colour[name], "dash": style.DASHES[turn % len(style.DASHES)]},
@@ -77,7 +78,7 @@ def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure
             go.Scatter(
                 x=one["layer"].values,
                 y=one["depth_image_radius"].values,
-                error_y={"array": style.interval(one, "depth_image_radius"), "thickness": 1.5, "width": 4},
+                error_y={"array": intervals.half_width(one, "depth_image_radius"), "thickness": 1.5, "width": 4},
                 mode="lines+markers",
                 name=name,
                 line={"color": colour[name], "dash": dash[name]},

@@ -8,6 +8,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import companions, segments
+from probes import intervals
 
 HIDDEN_GREY = 128
 LEAKY = "LEAKY: true patch statistics"
@@ -71,7 +72,10 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 x=[float(result[variable]) for result in results.values()],
                 y=list(range(len(names))),
                 customdata=names,
-                error_x={"array": [float(style.interval(result, variable)) for result in results.values()], "width": 4},
+                error_x={
+                    "array": [float(intervals.half_width(result, variable)) for result in results.values()],
+                    "width": 4,
+                },
                 mode="markers",
                 name=label,
                 marker={

@@ -33,17 +33,6 @@ class Series:
         return {**ends, "symmetric": False, "thickness": 1.5, "width": 4}
 
 
-def bounds(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval at the chosen labels: the stored interval, or 1.96 standard errors on either side."""
-    stored = result.get(f"{variable}_interval")
-    if stored is not None:
-        part = stored.sel(chosen)
-        return part.isel(bound=0).values, part.isel(bound=1).values
-    values = result[variable]
-    half = values.copy(data=style.interval(result, variable))
-    return (values - half).sel(chosen).values, (values + half).sel(chosen).values
-
-
 def dots(rows: Sequence[Series], categories: Sequence[str], title: str) -> go.Figure:
     """Rows side by side within each category, so that intervals do not cover each other."""
     shown = style.figure(height=380)

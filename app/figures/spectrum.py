@@ -8,6 +8,7 @@ import xarray as xr
 
 from app.figures import style
 from app.figures.companions import companions, lines, segments, shift
+from probes import intervals
 
 NUMBERS = (
     "effective_rank",
@@ -88,7 +89,7 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, places: Mapping[str,
             for at, (place, labels) in enumerate(places.items())
             if all(label in result[dim].values for dim, label in labels.items())
         }
-        values, half = result[variable], result[variable].copy(data=style.interval(result, variable))
+        values, half = result[variable], result[variable].copy(data=intervals.half_width(result, variable))
         shown.add_trace(
             go.Scatter(
                 x=[at + shift(names, name) for at in here.values()],

@@ -80,12 +80,6 @@ def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str
     return [(f", in {units}" if len(groups) > 1 else "", group) for units, group in groups.items()]
 
 
-def interval(result: xr.Dataset, variable: str) -> np.ndarray:
-    """Half a 95 % interval of a mean over images, 1.96 standard errors; NaN where none is stored."""
-    name = f"{variable}_sem"
-    return 1.96 * result[name].values if name in result else np.full(result[variable].shape, np.nan)
-
-
 def maps(
     panels: Mapping[str, xr.DataArray], *, height: int = 260, colorscale: str = SEQUENTIAL, title: str | None = None
 ) -> go.Figure:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from app.figures.series import bounds
+from probes import intervals
 
 MAX_LENGTH = 64
 """Arrays larger than this are drawn, not listed."""
@@ -60,7 +60,7 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
         if str(key).endswith(("_sem", "_interval", "_groups")) or not is_number or is_drawn:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
-        low, high = bounds(result, str(key))
+        low, high = intervals.ends(result, str(key))
         labels = product(*(variable[dim].values for dim in variable.dims))
         parts = [", ".join(map(str, label)).replace("_", " ") for label in labels]
         columns = (np.asarray(column, dtype=float).reshape(-1).tolist() for column in (variable, errors, low, high))

@@ -7,6 +7,7 @@ import xarray as xr
 
 from app.figures import series, style
 from app.figures.series import Series
+from probes import intervals
 
 
 def accuracies(results: Mapping[str, xr.Dataset], judge: str) -> go.Figure:
@@ -17,7 +18,7 @@ def accuracies(results: Mapping[str, xr.Dataset], judge: str) -> go.Figure:
         values = result["accuracy"].sel(judge=judge)
         found = values["representation"].values.tolist()
         categories += [one for one in found if one not in categories]
-        low, high = series.bounds(result, "accuracy", judge=judge)
+        low, high = intervals.ends(result, "accuracy", judge=judge)
         rows.append(Series(name, found, values.values, colour[name], low, high, style.SYMBOLS[place % 6]))
     shown = series.dots(rows, categories, f"{judge} accuracy")
     for majority in sorted({float(result["majority_accuracy"]) for result in results.values()}):
@@ -35,7 +36,7 @@ def by_layer(results: Mapping[str, xr.Dataset], judge: str, feature: str) -> go.
         for network in result["network"].values.tolist():
             chosen = {"judge": judge, "feature": feature, "network": network}
             values = result["layer_accuracy"].sel(chosen)
-            low, high = series.bounds(result, "layer_accuracy", **chosen)
+            low, high = intervals.ends(result, "layer_accuracy", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
             look = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[place % 6]}
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
@@ -98,7 +99,7 @@ def severities(results: Sequence[xr.Dataset]) -> list[int]:
 
 def _with_bounds(result: xr.Dataset, variable: str, chosen: Mapping[str, object]) -> list[xr.DataArray]:
     values = result[variable].sel(chosen).reset_coords(drop=True)
-    return [values, *(values.copy(data=end) for end in series.bounds(result, variable, **chosen))]
+    return [values, *(values.copy(data=end) for end in intervals.ends(result, variable, **chosen))]
 
 
 def _shares(shown: go.Figure) -> go.Figure:

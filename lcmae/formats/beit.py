@@ -8,7 +8,6 @@ from einops import repeat
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
-from lcmae.linear import convert
 from lcmae.masking.base import Mask
 from lcmae.models import Feature, MaskedImageModel, ModelConfig
 from lcmae.patches import patchify
@@ -82,7 +81,6 @@ class SimMIMBeit(MaskedImageModel):
         self.norm = beit.norm
         self.decoder_blocks = nn.ModuleList()
         self.head = nn.Linear(config.width, config.patch_values) if config.head else nn.Identity()
-        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # hidden patches never enter: their places hold the mask token

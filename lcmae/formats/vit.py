@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from lcmae.linear import convert
 from lcmae.masking.base import Mask
 from lcmae.models import MaskedImageModel, ModelConfig
 from lcmae.settings import parse
@@ -100,7 +99,6 @@ class ViT(MaskedImageModel):
         self.norm = vit.norm
         self.fc_norm = vit.fc_norm
         self.decoder_blocks = nn.ModuleList()
-        convert(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
         # only the visible patches enter

@@ -8,12 +8,13 @@ import torch
 import xarray as xr
 from pages import traces
 
-from app.figures import fidelity, frequency, series, transfer
+from app.figures import fidelity, frequency, transfer
 from app.glossary import GLOSSARY
 from app.views import fidelity as fidelity_view
 from app.views import frequency as frequency_view
 from app.views import transfer as transfer_view
 from app.views.page import ProbePage, take_first
+from probes import intervals
 from probes.base import Probe
 from probes.fidelity import Fidelity
 from probes.frequency import Frequency
@@ -145,6 +146,6 @@ def test_a_class_without_images_is_blank(results: dict[str, dict[str, xr.Dataset
 
 def test_bounds_come_from_what_is_stored() -> None:
     plain = xr.Dataset({"x": ("k", [1.0, 2.0]), "x_sem": ("k", [0.1, np.nan])}, {"k": ["a", "b"]})
-    low, high = series.bounds(plain, "x", k="a")
+    low, high = intervals.ends(plain, "x", k="a")
     assert (float(low), float(high)) == pytest.approx((1 - 0.196, 1 + 0.196))
-    assert np.isnan(series.bounds(plain, "x")[0][1])
+    assert np.isnan(intervals.ends(plain, "x")[0][1])
