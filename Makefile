@@ -30,7 +30,7 @@ check: setup
 
 TRAIN := $(RUN) python -m benchmarks.train --device cuda --out docs/gpu
 gpu: setup
-	$(RUN) pytest tests/lcmae/test_step.py -k cuda
+	$(RUN) pytest tests/lcmae/training/test_step.py -k cuda
 	$(TRAIN) --batch 1024 4096
 	$(TRAIN) --objectives mae --variants graph --attention auto flash efficient cudnn written --peers
 	$(TRAIN) --objectives mae --variants graph --batch 4096 --accumulate 8

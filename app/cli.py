@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # small models on shared machines: threads that spin while they wait cost more than they save
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return import_module(f"app.commands.{name}").run(arguments[1:])
+        return import_module(f"lcmae.app.commands.{name}").run(arguments[1:])
     except InputError as error:
         complain(f"lcmae {name}", str(error))
         return 1 if is_disk(error) else 2

@@ -9,14 +9,15 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from app import stored, trends
-from app.figures import style, table
-from app.figures import training as training_figures
-from app.views import PAGES
-from app.views.curves import SAYS, all_curves
-from app.views.page import ProbePage, Shown, take_first
+from lcmae.app.dashboard.components.curves import SAYS, all_curves
+from lcmae.app.dashboard.page import ProbePage, Shown, take_first
+from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.stored import reading, trends
+from lcmae.app.figures import style
+from lcmae.app.figures import training as training_figures
 from lcmae.errors import InputError
-from lcmae.runs import Run, write_atomically
+from lcmae.probes.results import tables
+from lcmae.runs.run import Run, write_atomically
 
 CSS = """
 body { font: 16px/1.5 "Source Sans 3", Helvetica, Arial, sans-serif; color: #31333f; background: #fff;
@@ -57,11 +58,11 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
     title = f"lcmae: {', '.join(runs)}"
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{CSS}</style>'
     yield f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1><p>Written {now}.</p>"
-    yield to_table(pd.DataFrame([stored.overview(name, path) for name, path in runs.items()]))
+    yield to_table(pd.DataFrame([reading.overview(name, path) for name, path in runs.items()]))
     yield from training(runs)
     for page in PAGES:
         if page.is_probe:
-            yield from probe(page.title, import_module(f"app.views.{page.name}").PAGE, runs)
+            yield from probe(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs)
     yield "</body></html>\n"
 
 
@@ -69,7 +70,7 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
     """Losses of the runs that have logged any."""
     curves = {}
     for name, path in runs.items():
-        lines = training_figures.dataset(stored.metrics_of(path), stored.target_units(path))
+        lines = training_figures.dataset(reading.metrics_of(path), reading.target_units(path))
         if "loss" in lines:
             curves[name] = lines
     if curves:
@@ -83,15 +84,15 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
     yield f"<h2>{escape(title)}</h2><p>{_prose(content.says)}</p>"
     results: dict[str, xr.Dataset] = {}
     for name, path in runs.items():
-        steps = stored.result_steps(path, content.probe)
+        steps = reading.result_steps(path, content.probe)
         problem = "not computed"
         try:
             if steps:
-                results[name] = stored.result_of(path, steps[-1], content.probe)
+                results[name] = reading.result_of(path, steps[-1], content.probe)
                 continue
         except InputError as error:
             problem = str(error)
-        command = stored.probe_command(content.probe, path)
+        command = reading.probe_command(content.probe, path)
         yield f'<p class="missing">{escape(name)}: {escape(problem)}. <code>{escape(command)}</code></p>'
     if not results:
         return
@@ -102,8 +103,8 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
         yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
     for shown in content.shown(figured, take_first):
         yield to_figure(shown)
-    yield "<h3>Numbers</h3>" + to_table(table.scalars(results))
-    yield "<h3>Where this comes from</h3>" + to_table(table.provenance(results))
+    yield "<h3>Numbers</h3>" + to_table(tables.scalars(results))
+    yield "<h3>Where this comes from</h3>" + to_table(tables.provenance(results))
 
 
 def to_figure(shown: Shown) -> str:

@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from app.arguments import parse_arguments
 from benchmarks.cifar10_table import Finished, document, read_finished
+from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.config import RunConfig
 from lcmae.errors import InputError
+from lcmae.probes.jobs.batch import Job, run_job
 from lcmae.recipes import recipe
-from lcmae.runs import Run, is_run, write_atomically
-from lcmae.schedule import Schedule
-from lcmae.train import open_training_data, train
-from probes.batch import Job, run_job
+from lcmae.runs.run import Run, is_run, write_atomically
+from lcmae.training.schedule import Schedule
+from lcmae.training.train import open_training_data, train
 
 VARIANTS: dict[str, tuple[str, dict[str, float]]] = {
     "mae": ("mae", {}),

@@ -10,9 +10,9 @@ from scipy.stats import t
 
 from benchmarks.roof import step_operations, total_flops
 from lcmae.config import RunConfig
-from lcmae.runs import Run
-from probes.compare_table import paired, summarise
-from probes.store import load_result
+from lcmae.probes.grids.table import paired, summarise
+from lcmae.probes.results.store import load_result
+from lcmae.runs.run import Run
 
 PUBLISHED = {"mae": 59.6, "umae": 68.9}
 """Linear accuracy in %, CIFAR-10, ViT-Tiny, by variant's objective: slides of "How Mask Matters" (2210.08344); feature, patch

@@ -13,11 +13,11 @@ from lcmae.data import ImageSource, random_order
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder
 from lcmae.models import SIZES, MAEConfig
-from lcmae.schedule import Schedule
 from lcmae.settings import parse
-from lcmae.speed import attention_kernel
-from lcmae.step import Draw, GraphedStep, Step, Task
-from lcmae.train import build_model, make_optimizer, prepared, update
+from lcmae.training.schedule import Schedule
+from lcmae.training.speed import attention_kernel
+from lcmae.training.step import Draw, GraphedStep, Step, Task
+from lcmae.training.train import build_model, make_optimizer, prepared, update
 
 Work = Callable[[], object]
 

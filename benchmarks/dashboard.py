@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app import stored
-from app.serve import command
+from lcmae.app.dashboard.server.launch import command
+from lcmae.app.dashboard.stored import reading
 from lcmae.progress import ProgressBar
 from tests.app.served import CHROMIUM, settle, wait_for
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the table")
     options = parser.parse_args()
     names = [
-        name for name, path in stored.runs_below(options.runs).items() if stored.result_steps(path, "reconstruction")
+        name for name, path in reading.runs_below(options.runs).items() if reading.result_steps(path, "reconstruction")
     ]
     if not names:
         parser.error(f"expected runs with results of the reconstruction probe below {options.runs}, got none")

@@ -17,13 +17,13 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from app.arguments import parse_arguments
-from app.tables import number, print_table
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.tables import number, print_table
 from lcmae.config import RunConfig
 from lcmae.errors import InputError
 from lcmae.recipes import recipe
-from lcmae.runs import Run
-from lcmae.train import build_model, open_monitor, open_training_data, train
+from lcmae.runs.run import Run
+from lcmae.training.train import build_model, open_monitor, open_training_data, train
 
 COLUMNS = ("cls_knn", "cls_linear", "mean_knn", "mean_linear", "mean_effective_rank")
 

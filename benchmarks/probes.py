@@ -32,12 +32,12 @@ from benchmarks.slow_probes import SLOW, comparable, mean_squared_cosine, mean_s
 from benchmarks.work_done import Cost, cost_of
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.base import uniformity
+from lcmae.probes.base import Images, Probe, ProbeError, Results, run_probes
+from lcmae.probes.local_contrast import LocalContrast
+from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.watching.views import open_view
 from lcmae.progress import ProgressBar
-from lcmae.train import build_model
-from probes.base import Images, Probe, ProbeError, Results, run_probes
-from probes.images import open_view
-from probes.local_contrast import LocalContrast
-from probes.registry import PROBES, probe_class
+from lcmae.training.train import build_model
 
 SEED = 0
 PAIRED_VECTORS = 4096

@@ -4,8 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, train
+    from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes
     from lcmae.formats import load
+    from lcmae.runs.run import run
+    from lcmae.training import train
 
 __version__ = "0.1.0"
 

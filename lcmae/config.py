@@ -10,7 +10,7 @@ from lcmae.masking.schedules import AnySchedule, Constant, Cosine, Cyclic, Linea
 from lcmae.models import AnyModelConfig, MAEConfig
 from lcmae.objectives import MAE, AnyObjective
 from lcmae.settings import Settings
-from lcmae.speed import AttentionKernel
+from lcmae.training.speed import AttentionKernel
 
 Logger = Literal["tensorboard", "wandb", "mlflow"]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]

@@ -66,7 +66,7 @@ def decompose(
     """Split the masked squared error of `pred` into its four terms.
 
     `mean_over_ranks` averages a tensor over devices when the images of one batch lie on several (see
-    `lcmae.distributed`): then `offset` and the centre of `global_consistency` belong to the whole batch. Each device must
+    `lcmae.training.distributed`): then `offset` and the centre of `global_consistency` belong to the whole batch. Each device must
     hide the same number of patches. Raises `InputError` where shapes differ or nothing is hidden.
     """
     if not hidden.any():

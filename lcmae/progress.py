@@ -1,6 +1,6 @@
 """Progress and time left: a bar in a terminal, plain lines elsewhere (logs, CI, Slurm).
 
-With LCMAE_PROGRESS=json in the environment a line is a JSON object for a program that watches (`app.jobs`), twice a second:
+With LCMAE_PROGRESS=json in the environment a line is a JSON object for a program that watches (`lcmae.app.dashboard.jobs.queue`), twice a second:
 {"label": "probing", "done": 128, "total": 500, "seconds_left": 12.5, "note": ""}.
 """
 

@@ -19,12 +19,12 @@ from lcmae.data.hierarchy import Made
 from lcmae.errors import InputError
 from lcmae.masking import Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel, MaskedOutput
+from lcmae.probes.statistics.running import NUM_GROUPS, RunningMean
+from lcmae.probes.watching.passes import Passes, Watcher
 from lcmae.progress import ProgressBar
 from lcmae.randomness import generator
 from lcmae.settings import Settings
 from lcmae.shapes import Float
-from probes.passes import Passes, Watcher
-from probes.statistics import NUM_GROUPS, RunningMean
 
 Kept = TypeVar("Kept")
 
@@ -36,7 +36,7 @@ MASK_BLOCK = 64
 class Images(Protocol):
     """What a probe looks at: anything with a length whose slices are images in the model's input space, [b c h w].
 
-    A tensor is one. `lcmae.data` sources become one through `probes.images.View`, which decodes as it goes.
+    A tensor is one. `lcmae.data` sources become one through `lcmae.probes.watching.views.View`, which decodes as it goes.
     """
 
     def __len__(self) -> int: ...
@@ -64,7 +64,7 @@ class Batch:
     """Class of each image, int64, where it is known."""
 
     other_split: Callable[[int | None], Images] | None = None
-    """At most so many images of the split that these are not from, where there is one (`probes.images.View`)."""
+    """At most so many images of the split that these are not from, where there is one (`lcmae.probes.watching.views.View`)."""
 
     made: Made | None = None
     """The latents that these images were made from, where they were made (`--data hierarchy`)."""
@@ -372,7 +372,7 @@ def with_sem(
     dims: tuple[str, ...] | str, running: RunningMean, name: str, long_name: str, units: str = "1", **attrs: Any
 ) -> Mapping[str, xr.Variable]:
     """`name` and `name_sem`: a mean over images and its standard error; and, for a few numbers, `name_groups`, the means of
-    interleaved groups of the images, of which two models over the same images make a paired error (`app.differences`)."""
+    interleaved groups of the images, of which two models over the same images make a paired error (`lcmae.probes.results.differences`)."""
     result = {
         name: variable(dims, running.mean, long_name, units, **attrs),
         f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),

@@ -17,7 +17,7 @@ measured and followed. How each is measured is *lcmae's own*:
   the level of a constant encoder), and about each image's own mean.
 * eps: the loss of reconstructing x2 from f(x2), masks swapped. The decoder was never trained to do so, hence an upper bound of what
   its class could reach.
-* Eigenvalues of the graph: kernel form in pixels (`probes.kernel_graph`), the same at every checkpoint, for several bandwidths.
+* Eigenvalues of the graph: kernel form in pixels (`lcmae.probes.mask_graphs.kernel`), the same at every checkpoint, for several bandwidths.
 """
 
 import math
@@ -36,13 +36,13 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, take
+from lcmae.probes.base import Batch, Probe, variable
+from lcmae.probes.mask_graphs.kernel import gaussian, spectrum
+from lcmae.probes.mask_graphs.numbers import DENSE, rising
+from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
+from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.watching.paired_views import PairedViews, Views
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, Probe, variable
-from probes.graph_numbers import DENSE, rising
-from probes.graph_sample import Distances, GraphSample, fixed_masks
-from probes.jackknife import GroupedSums
-from probes.kernel_graph import gaussian, spectrum
-from probes.paired_views import PairedViews, Views
 
 LEVELS = ("global", "position", "image")
 CONSTANT = 1e-12

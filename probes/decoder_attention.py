@@ -1,8 +1,8 @@
 """Where does the decoder look to fill in a hidden patch: at itself, at visible or hidden patches, and for the image's sake?
 
 Asked for by Yue et al. (2310.01994), who look at MAE's decoder attention to call reconstruction local. The maps are the model's
-own (`probes.hooks`). Distance as in `encoder_attention`, in patches. The *positional share* is lcmae's own definition and stands
-at `probes.attention.PositionalShare`: how much of the maps is the same whenever the query stands at the same place, over images
+own (`lcmae.probes.watching.hooks`). Distance as in `encoder_attention`, in patches. The *positional share* is lcmae's own definition and stands
+at `lcmae.probes.measures.attention.PositionalShare`: how much of the maps is the same whenever the query stands at the same place, over images
 under fixed masks, and over masks of fixed images.
 """
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
+from lcmae.probes.base import Batch, variable, with_sem
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.measures.attention import PositionalShare, entropy, mean_distance, part, patch_distances
+from lcmae.probes.reconstruction import draw
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.watching.hooks import attention_problem, watch_attention
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
-from probes.attention import PositionalShare, entropy, mean_distance, part, patch_distances
-from probes.base import Batch, variable, with_sem
-from probes.baselines import ComparedProbe
-from probes.hooks import attention_problem, watch_attention
-from probes.reconstruction import draw
-from probes.statistics import RunningMean
 
 SHARES = tuple(f"positional_share_{over}{of}" for over in ("over_images", "over_masks") for of in ("_pooled", "_rise"))
 KEYS = ("self", "visible", "hidden", "class")
@@ -188,7 +188,7 @@ class _DecoderAttention:
             result[name] = variable(axes, torch.cat(parts), long_name, units)
         coordinates = {"key": list(KEYS), "layer": [layer + 1 for layer in range(len(self.shares))]}
         attributes = {
-            "definition": "positional share: lcmae's own (probes.attention.PositionalShare)",
+            "definition": "positional share: lcmae's own (lcmae.probes.measures.attention.PositionalShare)",
             "mask_ratio": self.probe.mask.ratio,
             "num_query_places": len(self.pairs[1].unique()),
             "patch_size": self.model.patch_size,

@@ -25,17 +25,17 @@ from lcmae.contrast import decompose_step
 from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patchify
+from lcmae.probes.base import Batch, variable
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.local_contrast import picture_maps
+from lcmae.probes.measures import similarity, thumbnails
+from lcmae.probes.measures.points import Points, table
+from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.sample import Collected, ImageSample
+from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
-from probes import similarity, thumbnails
-from probes.base import Batch, variable
-from probes.baselines import ComparedProbe
-from probes.jackknife import NUM_GROUPS, standard_error
-from probes.layers import Layers, layers, layers_of, watch_layers
-from probes.local_contrast import picture_maps
-from probes.points import Points, table
-from probes.sample import Collected, ImageSample
-from probes.statistics import RunningMean
 
 SCOPES = ("within", "across")
 MEASURES = ("cka", "rsa", "neighbours")

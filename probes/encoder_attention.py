@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
-from lcmae.shapes import Float
-from probes.attention import (
+from lcmae.probes.base import Batch, variable, with_sem
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.measures.attention import (
     TINY,
     entropy,
     head_divergence,
@@ -28,10 +29,9 @@ from probes.attention import (
     part,
     patch_distances,
 )
-from probes.base import Batch, variable, with_sem
-from probes.baselines import ComparedProbe
-from probes.hooks import attention_problem, watch_attention
-from probes.statistics import RunningMean
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.watching.hooks import attention_problem, watch_attention
+from lcmae.shapes import Float
 
 VIEWS = ("full", "masked")
 MEASURES = {

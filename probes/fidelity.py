@@ -25,11 +25,11 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Mask, Random, at_ratio
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import Grid, patch_statistics, patchify, unpatchify
+from lcmae.probes.base import Batch, Probe, with_sem
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.reconstruction import nearest_visible
+from lcmae.probes.statistics.running import RunningMean
 from lcmae.shapes import Bool, Float, Int
-from probes.base import Batch, Probe, with_sem
-from probes.reconstruction import nearest_visible
-from probes.statistics import RunningMean
-from probes.untrained import untrained
 
 SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window in pixels (deviation 1.5), centred at every pixel; images are reflected at their edges."""

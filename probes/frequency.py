@@ -23,12 +23,12 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid, patchify
+from lcmae.probes.base import Batch, Images, Probe, batches, unchanged, variable, with_sem
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.shapes import Float
-from probes.base import Batch, Images, Probe, batches, unchanged, variable, with_sem
-from probes.jackknife import GroupedSums
-from probes.layers import Layers, layers, layers_of, watch_layers
-from probes.statistics import RunningMean
-from probes.untrained import untrained
 
 EPSILON = 1e-6
 """What cl-vs-mim adds to amplitudes before the logarithm."""

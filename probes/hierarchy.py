@@ -3,11 +3,11 @@
 Source: Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models" (CVPR 2023, 2306.04898): a mask
 decides which latents its visible and hidden parts share, and those are what a masked autoencoder identifies; very small and very
 large ratios share low levels only. The paper tests this on photographs, where latents are unknown. Here they are known
-(`--data hierarchy`), so both sides are numbers: the shared latents as a minimum cut (`probes.separator`, no training), and how
+(`--data hierarchy`), so both sides are numbers: the shared latents as a minimum cut (`lcmae.probes.latents.separator`, no training), and how
 well every level is decoded linearly. The decoding is lcmae's own experiment. "Identified up to a one-to-one map", as the theorem
 says, is less than "linearly decodable", as is measured: what is not decoded may be there all the same.
 
-Decoding is ridge regression, fitted on the data's other split, its strength chosen there (`probes.ridge`). A kind is the largest of
+Decoding is ridge regression, fitted on the data's other split, its strength chosen there (`lcmae.probes.measures.ridge`). A kind is the largest of
 its one-hot targets and scores by accuracy; attributes score by R2, 1 - squared error / variance over training images, averaged over
 a level's latents. Skill puts both on one scale: 0 is the best constant answer, 1 is always right. From a whole-image feature all
 latents of a level are asked for at once; from a patch token those above its own patch. Features are of unmasked images.
@@ -28,16 +28,16 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.patches import Grid, patchify
+from lcmae.probes.base import Batch, Probe, ProbeError, variable
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.latents.decoding import CONSTANT, Decoder, Level
+from lcmae.probes.latents.separator import Levels, expected_levels, patch_of_pixels
+from lcmae.probes.latents.shared_levels import level_map, own_levels
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.transfer import small_pixels
+from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
-from probes.base import Batch, Probe, ProbeError, variable
-from probes.layers import Layers, layers, layers_of, watch_layers
-from probes.level_decoding import CONSTANT, Decoder, Level
-from probes.separator import Levels, expected_levels, patch_of_pixels
-from probes.shared_levels import level_map, own_levels
-from probes.statistics import RunningMean
-from probes.transfer import small_pixels
-from probes.untrained import untrained
 
 ENDS = ("highest", "lowest")
 """Of all smallest sets of shared latents, the one that lies highest and the one that lies lowest."""

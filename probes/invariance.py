@@ -2,8 +2,8 @@
 
 Sources: the alignment of masked views (Zhang et al., "How Mask Matters", 2210.08344, theorem 3.4: two masked views that share
 their hidden part are a positive pair); the claim of Yue et al., 2310.01994, that patch-level reconstruction hides a local
-contrast. Both measurements are *lcmae's own definition*: cosines by the overlap of the visible sets (`probes.paired_views`) and
-retrieval of a patch's target (`probes.retrieval`).
+contrast. Both measurements are *lcmae's own definition*: cosines by the overlap of the visible sets (`lcmae.probes.watching.paired_views`) and
+retrieval of a patch's target (`lcmae.probes.measures.retrieval`).
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from torch import Tensor
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
+from lcmae.probes.base import Batch, variable
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.measures.retrieval import SIMILARITIES, chance, judge
+from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.sample import Collected, ImageSample
+from lcmae.probes.watching.paired_views import PairedViews, Views
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, variable
-from probes.baselines import ComparedProbe
-from probes.jackknife import GroupedSums
-from probes.paired_views import PairedViews, Views
-from probes.retrieval import SIMILARITIES, chance, judge
-from probes.sample import Collected, ImageSample
-from probes.statistics import RunningMean
 
 SCOPES = ("image", "other_images")
 

@@ -21,11 +21,11 @@ from lcmae.contrast import TERMS, Decomposition, decompose_step
 from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
+from lcmae.probes.base import Batch, by_groups, variable
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.reconstruction import draw
+from lcmae.probes.statistics.running import RunningCovariance, RunningGroupMeans, RunningMean
 from lcmae.shapes import Bool, Float
-from probes.base import Batch, by_groups, variable
-from probes.baselines import ComparedProbe
-from probes.reconstruction import draw
-from probes.statistics import RunningCovariance, RunningGroupMeans, RunningMean
 
 
 class LocalContrast(ComparedProbe):

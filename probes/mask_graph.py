@@ -4,9 +4,9 @@ Source: "How Mask Matters" (Zhang, Wang and Wang, 2210.08344): two masked images
 Its theory asks for few edges between classes (label error alpha, theorem 4.1) and for a small tail of the graph's spectrum
 (sum over i > k of lambda_i^2, theorem 4.2). It defines these for a distribution; the estimators are *lcmae's own*:
 
-(a) exact: a toy world of palette images (`probes.palette_images`), by enumeration, as the reference curve;
-(b) kernel: on the images at hand, sharing made soft (`probes.kernel_graph`), for several bandwidths, as the bandwidth decides;
-(c) model: canonical correlations of the checkpoint's features of visible and of hidden parts (`probes.canonical`), which bound the
+(a) exact: a toy world of palette images (`lcmae.probes.mask_graphs.palette_images`), by enumeration, as the reference curve;
+(b) kernel: on the images at hand, sharing made soft (`lcmae.probes.mask_graphs.kernel`), for several bandwidths, as the bandwidth decides;
+(c) model: canonical correlations of the checkpoint's features of visible and of hidden parts (`lcmae.probes.measures.canonical`), which bound the
     eigenvalues from below by what its encoder can tell.
 
 Few images inflate the eigenvalues of (b), whose content then never repeats, and shrink those of (c): `toy_error` tells by how
@@ -26,14 +26,14 @@ from pydantic import Field, field_validator
 
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
+from lcmae.probes.base import Batch, Probe, variable
+from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_graph
+from lcmae.probes.mask_graphs.numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
+from lcmae.probes.mask_graphs.sample import Content, Distances, GraphSample, fixed_masks
+from lcmae.probes.mask_graphs.toy import toy_variables
+from lcmae.probes.measures.canonical import canonical_spectrum
+from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
 from lcmae.randomness import generator
-from probes.base import Batch, Probe, variable
-from probes.canonical import canonical_spectrum
-from probes.graph_numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
-from probes.graph_sample import Content, Distances, GraphSample, fixed_masks
-from probes.graph_toy import toy_variables
-from probes.jackknife import NUM_GROUPS, standard_error
-from probes.kernel_graph import Sample, bootstrap, gaussian, kernel_graph
 
 
 class MaskGraph(Probe):

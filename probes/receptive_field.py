@@ -24,12 +24,10 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.masking import STRATEGIES, Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel
-from lcmae.randomness import generator
-from lcmae.settings import parse
-from lcmae.shapes import Float
-from probes.base import Batch, variable
-from probes.baselines import ComparedProbe
-from probes.gradients import (
+from lcmae.probes.base import Batch, variable
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.watching.gradients import (
     leaf_of,
     prediction_gradient,
     predictions,
@@ -38,7 +36,9 @@ from probes.gradients import (
     token_gradients,
     token_index,
 )
-from probes.statistics import RunningMean
+from lcmae.randomness import generator
+from lcmae.settings import parse
+from lcmae.shapes import Float
 
 FORMS = ("raw", "log")
 COMPARED = ("area_ratio", "radius", "image_radius", "half_radius")

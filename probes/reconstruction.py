@@ -20,11 +20,11 @@ from torch import Tensor
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patch_statistics, patchify, unpatchify
+from lcmae.probes.base import Batch, variable, with_sem
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.probes.statistics.running import RunningCovariance, RunningMean
 from lcmae.shapes import Float
-from probes.base import Batch, variable, with_sem
-from probes.baselines import ComparedProbe
-from probes.pixels import nearest_visible
-from probes.statistics import RunningCovariance, RunningMean
 
 
 class Reconstruction(ComparedProbe):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lcmae.errors import InputError
 
 if TYPE_CHECKING:
-    from probes.base import Probe
+    from lcmae.probes.base import Probe
 
 PROBES: dict[str, str] = {
     "reconstruction": "Reconstruction",
@@ -31,4 +31,4 @@ def probe_class(name: str) -> "type[Probe]":
     """The settings class of a probe; `InputError` for an unknown name."""
     if name not in PROBES:
         raise InputError(f"expected a probe out of {', '.join(PROBES)}, got {name!r}")
-    return getattr(import_module(f"probes.{name}"), PROBES[name])
+    return getattr(import_module(f"lcmae.probes.{name}"), PROBES[name])

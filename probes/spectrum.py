@@ -22,15 +22,15 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
+from lcmae.probes.base import Batch, variable
+from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.measures import ranks
+from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
+from lcmae.probes.statistics.jackknife import groups_of
+from lcmae.probes.statistics.moments import GroupedMoments, Moments, estimate
+from lcmae.probes.statistics.sample import Collected, ImageSample
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
-from probes import ranks
-from probes.base import Batch, variable
-from probes.baselines import ComparedProbe
-from probes.jackknife import groups_of
-from probes.moments import GroupedMoments, Moments, estimate
-from probes.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
-from probes.sample import Collected, ImageSample
 
 COMPARED = (
     "effective_rank",

@@ -1,8 +1,8 @@
 """What classes can be read off the frozen features of each layer, and does that survive spoiled images?
 
 Sources: weighted kNN (Wu et al., 1805.01978; k 20, temperature 0.07) and the linear probe of MAE (He et al., 2111.06377), whose
-protocol is fixed in `probes.linear_probe`; corruptions in the style of Hendrycks and Dietterich, 1903.12261, with our own
-parameters (`probes.corruptions`); fine-tuning, where asked for, as in `probes.finetune`. Always on *unmasked* images: U-MAE's own
+protocol is fixed in `lcmae.probes.measures.linear_probe`; corruptions in the style of Hendrycks and Dietterich, 1903.12261, with our own
+parameters (`lcmae.probes.measures.corruptions`); fine-tuning, where asked for, as in `lcmae.probes.watching.finetuning`. Always on *unmasked* images: U-MAE's own
 online accuracy is measured on masked ones, and is another number. Which feature is judged decides much, so the class token and the
 mean of the patch tokens are both told, after the last norm and after every block (before any final norm).
 
@@ -24,16 +24,16 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.models import Feature, MaskedImageModel
+from lcmae.probes.base import Batch, Images, Probe, ProbeError, by_groups, variable, with_sem
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.measures.classifiers import JUDGES, Bank, with_interval
+from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
+from lcmae.probes.measures.linear_probe import fit
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.sample import ImageSample
+from lcmae.probes.watching.finetuning import Classifier, finetune
+from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.shapes import Bool, Float, Int
-from probes.base import Batch, Images, Probe, ProbeError, by_groups, variable, with_sem
-from probes.corruptions import PARAMETERS, SEVERITIES, corrupt
-from probes.finetune import Classifier, finetune
-from probes.judges import JUDGES, Bank, with_interval
-from probes.layers import Layers, layers, layers_of, watch_layers
-from probes.linear_probe import fit
-from probes.sample import ImageSample
-from probes.statistics import RunningMean
-from probes.untrained import untrained
 
 TRAINED, PIXELS, BLOCKS = "trained", "pixels", " blocks"
 TESTED = (TRAINED, PIXELS)
@@ -159,7 +159,7 @@ class _Transfer:
             self._spoil(batch, labels, rows)
 
     def _labels(self, batch: Batch) -> Int[Tensor, " b"]:
-        need = "labelled images of a named data set, whose other split it trains on (probes.images.open_view)"
+        need = "labelled images of a named data set, whose other split it trains on (lcmae.probes.watching.views.open_view)"
         self.probe.require(batch.labels is not None, f"{need}, got images without labels")
         self.probe.require(batch.other_split is not None, f"{need}, got images without another split")
         assert batch.labels is not None

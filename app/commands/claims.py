@@ -10,16 +10,26 @@ from pathlib import Path
 
 from pydantic import Field
 
-from app.arguments import check_device, parse_arguments
-from app.commands.compare import split_lists
-from app.tables import print_table
-from lcmae.durable import make_folder, write_atomically
+from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.tables import print_table
+from lcmae.app.commands.compare import split_lists
 from lcmae.errors import InputError
-from probes.claims.catalogue import CLAIMS, chosen
-from probes.claims.claim import Claim
-from probes.claims.grids import IMAGES
-from probes.claims.record import FILE, SYMBOLS, Record, counts, interval, merged, read_record, to_markdown, write_record
-from probes.engines import Engine
+from lcmae.probes.claims.catalogue import CLAIMS, chosen
+from lcmae.probes.claims.claim import Claim
+from lcmae.probes.claims.grids import IMAGES
+from lcmae.probes.claims.record import (
+    FILE,
+    SYMBOLS,
+    Record,
+    counts,
+    interval,
+    merged,
+    read_record,
+    to_markdown,
+    write_record,
+)
+from lcmae.probes.jobs.executors import Engine
+from lcmae.runs.durable import make_folder, write_atomically
 
 DOC = Path("docs/results/claims.md")
 
@@ -65,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.device is not None and engine.engine == "local":
         check_device(options.device)
 
-    from probes.claims.rerun import Laboratory, cost, rerun, training_minutes
+    from lcmae.probes.claims.rerun import Laboratory, cost, rerun, training_minutes
 
     lab = Laboratory(options.out, options.seeds, engine, options.epochs, options.images, options.device)
     total = cost(claims, lab)

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
-from app.arguments import parse_arguments
-from app.tables import number, print_table
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.tables import number, print_table
 from lcmae.errors import InputError
+from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.jobs.executors import Engine
 from lcmae.progress import clock
-from probes.comparison import Comparison
-from probes.engines import Engine
 
 LISTS = ("masks", "ratios", "units", "objectives", "probes", "set")
 """Options whose values may be separated by commas."""
@@ -71,8 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     comparison = Comparison.model_validate({name: getattr(options, name) for name in Comparison.model_fields})
     engine = Engine.model_validate({name: getattr(options, name) for name in Engine.model_fields})
 
-    from probes.compare import compare
-    from probes.compare_table import TABLE, read_table
+    from lcmae.probes.grids.run import compare
+    from lcmae.probes.grids.table import TABLE, read_table
 
     def begin(done: int, total: int) -> None:
         at_a_time = min(engine.workers, total - done)
@@ -101,7 +101,7 @@ def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> N
 
 def summary(table: Any, num_seeds: int) -> None:
     """Means with the spread from seed to seed, and differences to the first cell with 95 % intervals."""
-    from probes.compare_table import by_cell, describe, measures, paired, summarise
+    from lcmae.probes.grids.table import by_cell, describe, measures, paired, summarise
 
     known = measures(table)
     for title, labels in MEASURES.items():

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from app import serve
-from app.arguments import parse_arguments
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
@@ -44,8 +44,8 @@ def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
-    server = subprocess.Popen(serve.command(runs, port, hosts=hosts))
-    print(f"dashboard: http://{serve.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
+    server = subprocess.Popen(launch.command(runs, port, hosts=hosts))
+    print(f"dashboard: http://{launch.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()
     try:
@@ -71,18 +71,18 @@ def free_port(port: int | None) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((serve.ADDRESS, candidate))
+                probe.bind((launch.ADDRESS, candidate))
             except OSError:
                 continue
             return candidate
-    raise InputError(f"expected a free port on {serve.ADDRESS}, got {port or '8501 to 8600, all'} in use")
+    raise InputError(f"expected a free port on {launch.ADDRESS}, got {port or '8501 to 8600, all'} in use")
 
 
 def _open_when_ready(server: subprocess.Popen[bytes], port: int) -> None:
     for _ in range(120):
         with socket.socket() as probe:
-            if probe.connect_ex((serve.ADDRESS, port)) == 0:
-                webbrowser.open(f"http://{serve.ADDRESS}:{port}")
+            if probe.connect_ex((launch.ADDRESS, port)) == 0:
+                webbrowser.open(f"http://{launch.ADDRESS}:{port}")
                 return
         if server.poll() is not None:
             return

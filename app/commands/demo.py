@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from app.arguments import parse_arguments
-from app.tables import number, print_table
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.tables import number, print_table
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     for path in runs.values():
         print(path)
     if options.dashboard:
-        from app.commands import dashboard
+        from lcmae.app.commands import dashboard
 
         return dashboard.show(options.out, options.port)
     return 0
@@ -73,9 +73,9 @@ def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> t
     """Where a run of this recipe lies, trained or stopped by a signal (then it is published and will be continued)."""
     from lcmae.config import RunConfig
     from lcmae.recipes import recipe
-    from lcmae.runs import Run, is_run
+    from lcmae.runs.run import Run, is_run
     from lcmae.settings import parse
-    from lcmae.train import train
+    from lcmae.training.train import train
 
     changes: dict[str, Any] = {"seed": seed}
     if options.epochs is not None:
@@ -95,9 +95,9 @@ def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> t
 
 
 def _probe(path: Path, options: DemoArguments) -> None:
-    from lcmae.runs import Run
-    from probes.batch import Job, run_job
-    from probes.registry import PROBES, probe_class
+    from lcmae.probes.jobs.batch import Job, run_job
+    from lcmae.probes.registry import PROBES, probe_class
+    from lcmae.runs.run import Run
 
     # every probe that takes a mask uses the one of the training
     mask = Run.open(path).config["objective"]["mask"]
@@ -132,8 +132,8 @@ def _title(recipe_name: str) -> str:
 
 def _numbers(path: Path) -> list[float]:
     """The table's row of one run: from its newest local_contrast result and its last look at accuracy."""
-    from lcmae.runs import Run
-    from probes.store import load_result
+    from lcmae.probes.results.store import load_result
+    from lcmae.runs.run import Run
 
     run = Run.open(path)
     terms = load_result(run.result_path(run.steps()[-1], "local_contrast"))["term"].values
@@ -150,9 +150,9 @@ def _baselines(
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Rows of the untrained network (one a seed) and of the pixels themselves."""
     from lcmae.config import RunConfig
-    from lcmae.runs import Run
+    from lcmae.runs.run import Run
     from lcmae.settings import parse
-    from lcmae.train import build_model, open_monitor, open_training_data
+    from lcmae.training.train import build_model, open_monitor, open_training_data
 
     unknown = [math.nan] * 4
     untrained, monitor = [], None

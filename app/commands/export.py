@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from app.arguments import parse_arguments
+from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.settings import Settings
 
 

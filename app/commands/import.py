@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from app.arguments import parse_arguments
-from app.checkpoint_overrides import Overrides
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.checkpoint_options import Overrides
 
 
 class ImportArguments(Overrides):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from app.arguments import parse_arguments
-from app.checkpoint_overrides import Overrides
-from app.tables import print_table
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.checkpoint_options import Overrides
+from lcmae.app.command_line.tables import print_table
 
 if TYPE_CHECKING:
     from lcmae.formats import Inspection

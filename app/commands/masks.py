@@ -10,8 +10,8 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from app.arguments import parse_arguments
-from app.tables import print_table
+from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.tables import print_table
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
@@ -160,8 +160,8 @@ def check_png() -> None:
 
 def write_picture(samples: "Mapping[str, np.ndarray]", options: MasksArguments) -> Path:
     """The gallery as HTML or PNG; returns the file."""
-    from app.figures.masks import gallery
-    from lcmae.runs import write_atomically
+    from lcmae.app.figures.masks import gallery
+    from lcmae.runs.run import write_atomically
 
     figure = gallery(samples)
     if options.png is not None:

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import tyro
 from pydantic import Field, create_model
 
-from app.arguments import check_device, parse_arguments
-from app.kinds import of_kinds
-from app.tables import number, print_table
+from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.tables import number, print_table
+from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError
+from lcmae.probes.registry import PROBES
 from lcmae.settings import Settings
-from probes.registry import PROBES
 
 
 class ProbeArguments(Settings):
@@ -76,9 +76,9 @@ def run(arguments: Sequence[str]) -> int:
     """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are there all the same."""
     import torch
 
+    from lcmae.probes.jobs.batch import Job, JobResult, probe_settings, run_jobs
+    from lcmae.probes.jobs.executors import Engine
     from lcmae.settings import parse
-    from probes.batch import Job, JobResult, probe_settings, run_jobs
-    from probes.engines import Engine
 
     names = _names(arguments)
     options, settings = _parse(arguments, names)
@@ -123,8 +123,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _print(results: list) -> None:
-    from probes.batch import scalars
-    from probes.store import load_result
+    from lcmae.probes.jobs.batch import scalars
+    from lcmae.probes.results.store import load_result
 
     probes = dict.fromkeys(name for result in results for name in result.files)
     for name in probes:
@@ -163,7 +163,7 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 def _parse(arguments: Sequence[str], names: list[str]) -> tuple[ProbeArguments, list[Any]]:
     """Options, and one settings object a probe: their fields are options too, as --local-contrast.num-masks 16."""
-    from probes.registry import probe_class
+    from lcmae.probes.registry import probe_class
 
     usual: Any = {name: (probe_class(name), probe_class(name)()) for name in names}
     kind = _value_of("--mask", arguments)
@@ -204,7 +204,7 @@ def _images(images: int | str) -> int | None:
 
 
 def _steps(path: Path) -> list[Path]:
-    from lcmae.runs import Run, is_run
+    from lcmae.runs.run import Run, is_run
 
     if not is_run(path):
         raise InputError(f"expected run folders with --every-step, got {path}")

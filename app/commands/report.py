@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from app.arguments import parse_arguments
+from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
@@ -23,7 +23,7 @@ class ReportArguments(Settings):
 
 def run(arguments: Sequence[str]) -> int:
     """Write the report; prints its path."""
-    from app.report import write_report
+    from lcmae.app.report import write_report
 
     options = parse_arguments(ReportArguments, arguments, command="report")
     if not options.runs:

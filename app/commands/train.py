@@ -7,21 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.arguments import check_device, parse_arguments
-from app.kinds import of_kinds
+from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError
 
 _SIDE = "--model.image-size"
 
 DESCRIPTION = """Train a recipe, or continue a run bit for bit. The run folder is printed last.
 
-On several devices: torchrun --nproc-per-node N -m app.cli train RECIPE ...
+On several devices: torchrun --nproc-per-node N -m lcmae.app.cli train RECIPE ...
 SIGTERM and Ctrl-C finish the step, publish a checkpoint, and exit with 143 or 130."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train; exit code 0 at the end, 128 + signal where one stopped it."""
-    from lcmae import distributed
+    from lcmae.training import distributed
 
     arguments = list(arguments)
     wants_help = any(argument in ("-h", "--help") for argument in arguments)
@@ -58,9 +58,9 @@ def run(arguments: Sequence[str]) -> int:
 def _train(config, options: argparse.Namespace) -> int:
     import shutil
 
-    from lcmae import distributed
-    from lcmae.runs import Run
-    from lcmae.train import train
+    from lcmae.runs.run import Run
+    from lcmae.training import distributed
+    from lcmae.training.train import train
 
     is_first = False
     if config is None:

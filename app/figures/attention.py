@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import LABELS, companions, lines
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import LABELS, companions, lines
 
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | None = None) -> go.Figure:

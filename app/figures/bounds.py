@@ -1,6 +1,6 @@
 """Pictures of the bounds probe: both sides of each theorem against the step, a colour a run; and alignment by overlap.
 
-Results have a dimension `step` (`app.trends`), or are of one step.
+Results have a dimension `step` (`lcmae.app.dashboard.stored.trends`), or are of one step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.probes.statistics import intervals
 
 LEVELS = {
     "global": "about the mean patch",

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.figures import style
+from lcmae.app.figures import style
 
 COLOURS = {"reproduced": style.GREEN, "contradicted": style.RED, "not decidable": style.GREY}
 MARKERS = {"reproduced": "circle", "contradicted": "x", "not decidable": "diamond-open"}

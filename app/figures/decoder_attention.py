@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.attention import across, over_heads
-from app.figures.companions import DASHED, DOTTED, companions, lines, rows
+from lcmae.app.figures import style
+from lcmae.app.figures.attention import across, over_heads
+from lcmae.app.figures.baselines import DASHED, DOTTED, companions, lines, rows
 
 KEYS = {"self": style.PINK, "visible": style.BLUE, "hidden": style.ORANGE, "class": style.GREEN}
 HIDDEN_GREY = 128

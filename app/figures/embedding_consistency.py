@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import companions, lines, segments, shift
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import companions, lines, segments, shift
+from lcmae.probes.statistics import intervals
 
 SCOPES = {"within": "within images", "across": "across images"}
 REFERENCES = {"shuffled": "x-thin-open", "constant": "line-ew-open", "itself": "triangle-down-open"}

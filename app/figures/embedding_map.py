@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from PIL import Image, ImageDraw
 
-from app.figures import style
+from lcmae.app.figures import style
 
 SIDES = {"patches": ("token", "patch"), "images": ("pooled", "image")}
 """What is mapped -> kinds of its points: the model's on the left, raw pixels on the right."""

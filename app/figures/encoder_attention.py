@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures.attention import by_layer
+from lcmae.app.figures.attention import by_layer
 
 BASELINES = {"distance": "distance_uniform", "entropy": "entropy_uniform"}
 

@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.colors import sample_colorscale
 
-from app.figures import series, style
-from app.figures.series import Series
-from probes import intervals
+from lcmae.app.figures import series, style
+from lcmae.app.figures.series import Series
+from lcmae.probes.statistics import intervals
 
 
 def by_frequency(result: xr.Dataset, network: str) -> go.Figure:

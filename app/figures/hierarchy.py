@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from app.figures import series, style
-from app.figures.series import Series
-from probes import intervals
+from lcmae.app.figures import series, style
+from lcmae.app.figures.series import Series
+from lcmae.probes.statistics import intervals
 
 MEASURES = {"beyond fresh weights": "gain", "above chance": "skill"}
 """What decodability is measured from -> variable."""

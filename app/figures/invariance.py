@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import DASHED, DOTTED, companions, lines, segments, shift
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import DASHED, DOTTED, companions, lines, segments, shift
+from lcmae.probes.statistics import intervals
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
 SCOPES = {"image": "among the image's patches", "other_images": "among other images, same place"}

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import companions, rows, segments, shift
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import companions, rows, segments, shift
+from lcmae.probes.statistics import intervals
 
 PARTS = ("invariance", "local_consistency", "global_consistency", "offset")
 TITLES = {
@@ -59,7 +59,7 @@ def _end(shown: go.Figure, level: float, baselines: Mapping[str | float, float])
     """The axis ends at twice the level of runs and collapse: baselines that lie beyond must not press the runs together. What
     goes beyond is told in numbers, at its height."""
     if max(baselines.values(), default=0.0) > 2 * level:
-        # no fixed range: along the steps of a run all figures share one (app.figures.limits)
+        # no fixed range: along the steps of a run all figures share one (lcmae.app.figures.limits)
         shown.update_xaxes(autorangeoptions={"maxallowed": 2 * level})
     for height, value in baselines.items():
         if value > 2 * level:

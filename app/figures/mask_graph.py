@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
+from lcmae.app.figures import style
 
 EDGES = {"same_image": "the image itself", "intra_class": "another of its class", "inter_class": "another class"}
 EDGE_COLOURS = dict(zip(EDGES, (style.GREY, style.BLUE, style.ORANGE), strict=True))

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.patch_maps import MARK, Maps, largest, mark
+from lcmae.app.figures import style
+from lcmae.app.figures.patch_maps import MARK, Maps, largest, mark
 
 TERMS = {"loss": "loss", "invariance": "invariance", "local_consistency": "local consistency"}
 

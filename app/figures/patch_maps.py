@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.colors import get_colorscale, sample_colorscale
 
-from app.figures import style
+from lcmae.app.figures import style
 
 MARK = style.RED
 BAR = 64

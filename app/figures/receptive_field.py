@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import DASH_DOTTED, DASHED, DOTTED, companions, lines
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import DASH_DOTTED, DASHED, DOTTED, companions, lines
+from lcmae.probes.statistics import intervals
 
 UNTRAINED = (DASHED, DASH_DOTTED, DOTTED)
 """Dashes of an untrained network, by strategy."""

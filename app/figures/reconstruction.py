@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import companions, segments
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import companions, segments
+from lcmae.probes.statistics import intervals
 
 HIDDEN_GREY = 128
 LEAKY = "LEAKY: true patch statistics"

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
+from lcmae.app.figures import style
 
 
 @dataclass(frozen=True)

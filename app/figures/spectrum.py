@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import style
-from app.figures.companions import companions, lines, segments, shift
-from probes import intervals
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import companions, lines, segments, shift
+from lcmae.probes.statistics import intervals
 
 NUMBERS = (
     "effective_rank",

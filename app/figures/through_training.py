@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from app.figures import style, table
-from app.figures.companions import LABELS, companions, lines, told_apart
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import LABELS, companions, lines, told_apart
+from lcmae.probes.results import tables
 
 MOST_PANELS = 60
 """More panels than these are too many for one picture, and slow to draw."""
@@ -24,12 +25,14 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
     """
     frames = []
     for (run, step), result in results.items():
-        rows, known = table.scalars({run: result}), told_apart(result)
+        rows, known = tables.scalars({run: result}), told_apart(result)
         rows["beside"] = [known.get(quantity, ("", ""))[1] for quantity in rows["quantity"]]
         rows["quantity"] = [known.get(quantity, (quantity, ""))[0] for quantity in rows["quantity"]]
         frames.append(rows.assign(step=step))
-    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*table.COLUMNS, "step", "beside"])
-    return whole.loc[whole["value"].notna(), ["run", "step", *table.COLUMNS[1:], "beside"]]
+    whole = (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*tables.COLUMNS, "step", "beside"])
+    )
+    return whole.loc[whole["value"].notna(), ["run", "step", *tables.COLUMNS[1:], "beside"]]
 
 
 def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:

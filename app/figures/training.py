@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from app.figures import style
+from lcmae.app.figures import style
 
 TARGET = "target"
 """Stands for the unit of the run's own targets."""

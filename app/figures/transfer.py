@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 import xarray as xr
 
-from app.figures import series, style
-from app.figures.series import Series
-from probes import intervals
+from lcmae.app.figures import series, style
+from lcmae.app.figures.series import Series
+from lcmae.probes.statistics import intervals
 
 
 def accuracies(results: Mapping[str, xr.Dataset], judge: str) -> go.Figure:

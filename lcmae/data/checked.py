@@ -4,8 +4,8 @@ import json
 import warnings
 from pathlib import Path
 
-from lcmae.durable import write_atomically
 from lcmae.errors import InputError
+from lcmae.runs.durable import write_atomically
 
 
 class CheckedImages:

@@ -14,8 +14,8 @@ from lcmae.formats.export import export
 from lcmae.formats.inspection import import_checkpoint, inspect
 from lcmae.formats.provenance import Inspection, Provenance
 from lcmae.formats.recognise import read_any
-from lcmae.inside import inside
 from lcmae.models import MaskedImageModel
+from lcmae.runs.within_root import inside
 
 __all__ = [
     "Inspection",

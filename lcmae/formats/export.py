@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lcmae.durable import flush, make_folder, reason, show, temporary_name, write_atomically
 from lcmae.errors import InputError
 from lcmae.formats.build import build
 from lcmae.formats.recognise import read_any
 from lcmae.formats.vit import ViT, ViTConfig
 from lcmae.models import MAE, MAEConfig, MaskedImageModel
+from lcmae.runs.durable import flush, make_folder, reason, show, temporary_name, write_atomically
 
 Layout = Literal["official", "timm", "huggingface"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from lcmae.formats.build import build, outline, provenance
 from lcmae.formats.provenance import Inspection
 from lcmae.formats.recognise import read_any
-from lcmae.runs import Run
+from lcmae.runs.run import Run
 
 
 def inspect(path: Path | str, **overrides: Any) -> Inspection:

@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lcmae.checkpoint import MODEL
-from lcmae.durable import show
 from lcmae.errors import CheckpointError
 from lcmae.formats.build import Reading, StoredModelConfig
 from lcmae.formats.facts import Facts
 from lcmae.formats.provenance import Provenance
 from lcmae.formats.safetensor import read_safetensors
 from lcmae.models import ModelConfig
-from lcmae.runs import Checkpoint, Run, is_run, is_step
+from lcmae.runs.checkpoint import MODEL
+from lcmae.runs.durable import show
+from lcmae.runs.run import Checkpoint, Run, is_run, is_step
 from lcmae.settings import explain
 
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcmae.durable import reason, show
 from lcmae.errors import CheckpointError
+from lcmae.runs.durable import reason, show
 
 MAX_MEMBERS = 50_000
 MAX_PICKLE = 16 * 2**20

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lcmae.durable import reason, show
 from lcmae.errors import CheckpointError
+from lcmae.runs.durable import reason, show
 
 MAX_HEADER = 16 * 2**20
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lcmae.checkpoint import sha256
-from lcmae.durable import reason, show
 from lcmae.errors import CheckpointError
 from lcmae.formats.pickles import read_torch
 from lcmae.formats.safetensor import read_safetensors
-from lcmae.inside import typed
+from lcmae.runs.checkpoint import sha256
+from lcmae.runs.durable import reason, show
+from lcmae.runs.within_root import typed
 
 MAX_BYTES = 64 * 2**30
 """Files above this size are refused; MAE's ViT-H with optimiser state takes 10 GiB."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lcmae.durable import reason, show
 from lcmae.errors import CheckpointError
 from lcmae.formats.facts import Facts
 from lcmae.formats.safety import Opened, check_file, folder_problem, open_weights
 from lcmae.models import ModelConfig
+from lcmae.runs.durable import reason, show
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module", "teacher", "student", "net", "ema")
 """Keys under which trainers keep weights; averaged weights are preferred."""

@@ -6,11 +6,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from lcmae import distributed
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, MaskedOutput
 from lcmae.settings import Settings
 from lcmae.shapes import Bool, Float
+from lcmae.training import distributed
 
 
 @dataclass(frozen=True)

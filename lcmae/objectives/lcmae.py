@@ -12,12 +12,12 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
-from lcmae import distributed
 from lcmae.contrast import decompose_step, token_info_nce
 from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel, MaskedOutput, take
 from lcmae.objectives.base import Loss, Objective, collapse_level, per_mask
 from lcmae.shapes import Bool, Float
+from lcmae.training import distributed
 
 
 class LCMAE(Objective):

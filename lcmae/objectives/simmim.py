@@ -7,11 +7,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from lcmae import distributed
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.objectives.base import Loss, Objective
 from lcmae.shapes import Bool, Float
+from lcmae.training import distributed
 
 
 class SimMIM(Objective):

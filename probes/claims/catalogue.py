@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from lcmae.errors import InputError
-from probes.claims import how_mask_matters, latent_hierarchy, local_perspective, masked_autoencoders
-from probes.claims.claim import Claim
+from lcmae.probes.claims import how_mask_matters, latent_hierarchy, local_perspective, masked_autoencoders
+from lcmae.probes.claims.claim import Claim
 
 CLAIMS: dict[str, Claim] = {
     claim.id: claim

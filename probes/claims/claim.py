@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from probes.claims.readings import Reading, Value
-from probes.compare_table import summarise
+from lcmae.probes.claims.readings import Reading, Value
+from lcmae.probes.grids.table import summarise
 
 Verdict = Literal["reproduced", "contradicted", "not decidable"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "not decidable")

@@ -6,7 +6,7 @@ Seeds are pairs: runs of one seed have the same initial weights (where the shape
 from dataclasses import dataclass, field
 from typing import Any
 
-from probes.comparison import Comparison
+from lcmae.probes.grids.cells import Comparison
 
 IMAGES = 360
 """Test images that probes look at: all of digits'."""

@@ -5,9 +5,9 @@ Theorems hold up to constants that nobody states, so what is held against runs i
 
 from typing import Any
 
-from probes.claims.claim import Claim, Needs, Rule, correlation, difference, value
-from probes.claims.masked_autoencoders import linear
-from probes.claims.readings import Reading
+from lcmae.probes.claims.claim import Claim, Needs, Rule, correlation, difference, value
+from lcmae.probes.claims.masked_autoencoders import linear
+from lcmae.probes.claims.readings import Reading
 
 SOURCE = "Zhang et al., How Mask Matters, 2210.08344"
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9

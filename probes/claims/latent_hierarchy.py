@@ -3,10 +3,10 @@
 Held against digits, where latents are unknown, and against images that are made from known latents (`--data hierarchy`).
 """
 
-from probes.claims.claim import Claim, Needs, difference, inside, value
-from probes.claims.how_mask_matters import HIGH, LOW, MIDDLE
-from probes.claims.masked_autoencoders import linear
-from probes.claims.readings import Reading
+from lcmae.probes.claims.claim import Claim, Needs, difference, inside, value
+from lcmae.probes.claims.how_mask_matters import HIGH, LOW, MIDDLE
+from lcmae.probes.claims.masked_autoencoders import linear
+from lcmae.probes.claims.readings import Reading
 
 SOURCE = "Kong et al., hierarchical latent variables, 2306.04898"
 RATIOS = (LOW, MIDDLE, HIGH)

@@ -6,9 +6,9 @@ lcmae's own choice, and so named.
 
 from typing import Any
 
-from probes.claims.claim import Claim, Needs, Rule, difference, ratio_difference, value
-from probes.claims.how_mask_matters import HIGH, LOW
-from probes.claims.readings import LAST, Reading
+from lcmae.probes.claims.claim import Claim, Needs, Rule, difference, ratio_difference, value
+from lcmae.probes.claims.how_mask_matters import HIGH, LOW
+from lcmae.probes.claims.readings import LAST, Reading
 
 SOURCE = "Yue et al., local contrastive perspective, 2310.01994"
 OURS = "The measure is lcmae's own."

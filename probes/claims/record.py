@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lcmae.durable import to_json, write_atomically
 from lcmae.errors import InputError
+from lcmae.probes.claims.claim import Verdict
+from lcmae.runs.durable import to_json, write_atomically
 from lcmae.settings import Settings, parse
-from probes.claims.claim import Verdict
 
 FILE = "claims.json"
 

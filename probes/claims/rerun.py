@@ -1,6 +1,6 @@
 """Hold claims against runs: train and probe what is missing, read the numbers, decide. What is done is recognised and kept.
 
-OUT/<grid>/           a comparison (`probes.compare`): runs, table.parquet
+OUT/<grid>/           a comparison (`lcmae.probes.grids.run`): runs, table.parquet
 OUT/claims.json       what came out (`record.py`)
 """
 
@@ -12,19 +12,19 @@ from pathlib import Path
 import xarray as xr
 
 from lcmae.errors import InputError
+from lcmae.probes.claims.claim import DIGITS, Claim, decide, effect
+from lcmae.probes.claims.grids import GRIDS, IMAGES, SETTINGS, Grid
+from lcmae.probes.claims.readings import Reading, Value
+from lcmae.probes.claims.record import Outcome
+from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.grids.run import CELL, CellJob, compare, plan, stored_answer
+from lcmae.probes.grids.table import Row, read_json
+from lcmae.probes.jobs.batch import Job, JobResult, run_jobs
+from lcmae.probes.jobs.executors import Engine
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result
 from lcmae.progress import clock
-from lcmae.runs import Run
-from probes.batch import Job, JobResult, run_jobs
-from probes.claims.claim import DIGITS, Claim, decide, effect
-from probes.claims.grids import GRIDS, IMAGES, SETTINGS, Grid
-from probes.claims.readings import Reading, Value
-from probes.claims.record import Outcome
-from probes.compare import CELL, CellJob, compare, plan, stored_answer
-from probes.compare_table import Row, read_json
-from probes.comparison import Comparison
-from probes.engines import Engine
-from probes.registry import probe_class
-from probes.store import load_result
+from lcmae.runs.run import Run
 
 REFERENCE_SECONDS = 0.06
 """A training step of the grid `mae` on the machine that `Grid.seconds` and `PROBE_SECONDS` were measured on (one of two shared
@@ -151,7 +151,7 @@ def step_seconds(steps: int = 6) -> float:
 
     from lcmae.config import RunConfig
     from lcmae.settings import parse
-    from lcmae.train import build_model
+    from lcmae.training.train import build_model
 
     (job,) = plan(GRIDS["mae"].comparison, Path("unused"), Engine())
     config = parse(RunConfig, job.config)

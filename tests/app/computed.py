@@ -7,9 +7,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lcmae.probes.registry import probe_class
 from lcmae.settings import parse
-from probes.registry import probe_class
-from tests.app.made import ATTRS
+from tests.app.synthetic import ATTRS
 from tests.conftest import tiny_mae
 
 SETTINGS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.components.v2 import manifest_scanner
 
-from app import ahead
+from lcmae.app.dashboard.live import prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _packages_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_computed_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be in the middle of the next test; the tests of it ask for it themselves."""
-    monkeypatch.setattr(ahead, "after_rest", lambda parts: None)
+    monkeypatch.setattr(prefetch, "after_rest", lambda parts: None)
 
 
 _manifests = cache(manifest_scanner.scan_component_manifests)

@@ -6,11 +6,12 @@ from typing import Any
 import plotly.graph_objects as go
 from streamlit.testing.v1 import AppTest
 
-from app.figures.companions import LABELS
+from lcmae.app.figures.baselines import LABELS
 
 ONE_PAGE = """
-from app import main, picks
-from app.views import PAGES
+from lcmae.app.dashboard import main
+from lcmae.app.dashboard.components import picks
+from lcmae.app.dashboard.pages import PAGES
 main.open_page(next(page for page in PAGES if page.name == {name!r}), picks.ask())
 """
 
@@ -75,5 +76,5 @@ def traces(figure: go.Figure) -> list[Any]:
 
 
 def own(figure: go.Figure) -> list[Any]:
-    """Traces but for the baselines that stand beside the runs (`app.figures.companions`)."""
+    """Traces but for the baselines that stand beside the runs (`lcmae.app.figures.baselines`)."""
     return [trace for trace in traces(figure) if not str(trace.name).startswith(tuple(LABELS.values()))]

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page
-from served import browser_page, path_of, server, settle
 
-from app.stored import runs_below
-from app.views import PAGES
+from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.stored.reading import runs_below
+from tests.app.served import browser_page, path_of, server, settle
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
-from app.serve import command
-from app.views import PAGES
+from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.server.launch import command
 
 CHROMIUM = Path("/usr/bin/chromium")
 

@@ -3,18 +3,18 @@
 import re
 from pathlib import Path
 
-import made
 import pytest
 
-from app.report import to_table, write_report
-from app.views import PAGES
+from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.report import to_table, write_report
 from lcmae.errors import InputError
+from tests.app import synthetic
 
-TITLES = [page.title for page in PAGES if page.is_probe and page.name in made.MADE]
+TITLES = [page.title for page in PAGES if page.is_probe and page.name in synthetic.MADE]
 
 
 def test_a_report_stands_alone(tmp_path: Path):
-    runs = [made.run(tmp_path / "a").path, made.run(tmp_path / "n", normalised=True).path]
+    runs = [synthetic.run(tmp_path / "a").path, synthetic.run(tmp_path / "n", normalised=True).path]
     write_report(runs, tmp_path / "out" / "report.html")
     text = (tmp_path / "out" / "report.html").read_text()
     assert len(re.findall(r"plotly\.js v\d", text)) == 1, "plotly.js is in the file, once"
@@ -27,7 +27,7 @@ def test_a_report_stands_alone(tmp_path: Path):
 
 
 def test_what_is_missing_is_said_with_its_command(tmp_path: Path):
-    good, bad, bare = (made.run(tmp_path / name) for name in ("good", "bad", "bare"))
+    good, bad, bare = (synthetic.run(tmp_path / name) for name in ("good", "bad", "bare"))
     bad.result_path(40, "reconstruction").write_bytes(b"torn")
     bare.result_path(40, "reconstruction").unlink()
     write_report([good.path, bad.path, bare.path], tmp_path / "report.html")
@@ -38,13 +38,13 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path):
 
 
 def test_names_cannot_smuggle_a_script(tmp_path: Path):
-    run = made.run(tmp_path / "<script>alert(1)<")
+    run = synthetic.run(tmp_path / "<script>alert(1)<")
     write_report([run.path], tmp_path / "report.html")
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):
-    runs = [made.run(tmp_path / place / "a", results=False).path for place in ("x", "y")]
+    runs = [synthetic.run(tmp_path / place / "a", results=False).path for place in ("x", "y")]
     write_report(runs, tmp_path / "report.html")
     assert all(str(run) in (tmp_path / "report.html").read_text() for run in runs)
 
@@ -56,7 +56,7 @@ def test_no_run_and_no_folder_are_refused_and_leave_nothing(tmp_path: Path):
         write_report([tmp_path / "none"], tmp_path / "report.html")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
-        write_report([made.run(tmp_path / "a").path], tmp_path / "file" / "report.html")
+        write_report([synthetic.run(tmp_path / "a").path], tmp_path / "file" / "report.html")
     assert not list(tmp_path.glob("*.html"))
 
 

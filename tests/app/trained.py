@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lcmae.models import MAE, MaskedImageModel
-from lcmae.runs import Run
+from lcmae.runs.run import Run
 
 TINY: dict[str, Any] = {"image_size": 8, "patch_size": 2, "channels": 1, "width": 16, "depth": 2, "heads": 2}
 DECODER: dict[str, Any] = {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}

@@ -19,7 +19,7 @@ from benchmarks.cifar10_table import (
 )
 from lcmae.objectives import LCMAE, UMAE
 from lcmae.recipes import recipe
-from lcmae.runs import Run
+from lcmae.runs.run import Run
 
 TINY = """--data digits --limit 48 --batch-size 16 --no-compile --no-cuda-graph --precision float32 --monitor-images 20
     --model.image-size 8 8 --model.patch-size 2 --model.channels 1 --model.width 16 --model.depth 2 --model.heads 2

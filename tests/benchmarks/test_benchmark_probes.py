@@ -12,12 +12,12 @@ from benchmarks.slow_probes import SLOW, comparable, mean_squared_cosine, mean_s
 from benchmarks.work_done import Memory, cost_of
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.base import uniformity
-from probes.base import Probe, run_probes
-from probes.encoder_attention import EncoderAttention
-from probes.invariance import Invariance
-from probes.local_contrast import LocalContrast
-from probes.receptive_field import ReceptiveField
-from probes.spectrum import Spectrum
+from lcmae.probes.base import Probe, run_probes
+from lcmae.probes.encoder_attention import EncoderAttention
+from lcmae.probes.invariance import Invariance
+from lcmae.probes.local_contrast import LocalContrast
+from lcmae.probes.receptive_field import ReceptiveField
+from lcmae.probes.spectrum import Spectrum
 from tests.conftest import tiny_mae, tiny_simmim
 
 MODELS = {"mae": tiny_mae, "simmim": tiny_simmim}

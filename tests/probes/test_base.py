@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Block, Random
 from lcmae.models import MAE
-from probes.base import Batch, Probe, ProbeError, batches, checked, run_probes, unchanged, variable, with_sem
-from probes.local_contrast import LocalContrast
-from probes.reconstruction import Reconstruction
-from probes.registry import probe_class
-from probes.statistics import RunningMean
+from lcmae.probes.base import Batch, Probe, ProbeError, batches, checked, run_probes, unchanged, variable, with_sem
+from lcmae.probes.local_contrast import LocalContrast
+from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.registry import probe_class
+from lcmae.probes.statistics.running import RunningMean
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
 

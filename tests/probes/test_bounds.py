@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, SimMIM
 from lcmae.patches import patchify
-from probes.base import Batch, ProbeError, run_probes
-from probes.bounds import LEVELS, Bounds
-from probes.graph_sample import Distances, GraphSample, fixed_masks
-from probes.kernel_graph import Sample, gaussian, kernel_graph
-from probes.registry import probe_class
-from probes.store import load_result, save_result
+from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.bounds import LEVELS, Bounds
+from lcmae.probes.mask_graphs.kernel import Sample, gaussian, kernel_graph
+from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
 

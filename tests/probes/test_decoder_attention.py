@@ -12,10 +12,10 @@ from torch import Tensor
 from lcmae.formats.vit import ViT
 from lcmae.masking import Block, Mask, Random
 from lcmae.models import MAE
+from lcmae.probes.base import ProbeError, batches, run_probes
+from lcmae.probes.decoder_attention import DecoderAttention, masses, query_pairs, spaced
+from lcmae.probes.measures.attention import PositionalShare
 from lcmae.randomness import generator
-from probes.attention import PositionalShare
-from probes.base import ProbeError, batches, run_probes
-from probes.decoder_attention import DecoderAttention, masses, query_pairs, spaced
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
 

@@ -18,13 +18,13 @@ from lcmae.data.hierarchy import Made
 from lcmae.formats.vit import ViT
 from lcmae.masking import Random
 from lcmae.models import MAE, MaskedImageModel
+from lcmae.probes.base import ProbeError, Results, run_probes
+from lcmae.probes.frequency import Frequency
+from lcmae.probes.hierarchy import Hierarchy
+from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.watching.views import View, open_view
 from lcmae.settings import parse
-from probes.base import ProbeError, Results, run_probes
-from probes.frequency import Frequency
-from probes.hierarchy import Hierarchy
-from probes.images import View, open_view
-from probes.reconstruction import Reconstruction
-from probes.registry import PROBES, probe_class
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "local_contrast": {"num_masks": 2},
@@ -222,7 +222,7 @@ SITUATIONS = {
         {"relabel": lambda labels: None},
         {
             "transfer": "needs labelled images of a named data set, whose other split it trains on "
-            "(probes.images.open_view), got images without labels",
+            "(lcmae.probes.watching.views.open_view), got images without labels",
             "mask_graph": "needs images with known classes, got images without labels",
         },
         {},

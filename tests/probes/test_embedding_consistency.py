@@ -17,14 +17,14 @@ from benchmarks.work_done import Memory
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, take
 from lcmae.patches import patchify
-from probes import similarity, thumbnails
-from probes.base import Batch, ProbeError, run_probes
-from probes.embedding_consistency import EmbeddingConsistency, tokens_by_layer
-from probes.layers import layers
-from probes.local_contrast import LocalContrast
-from probes.points import pca_plane, umap_plane
-from probes.registry import probe_class
-from probes.store import load_result, save_result
+from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.embedding_consistency import EmbeddingConsistency, tokens_by_layer
+from lcmae.probes.local_contrast import LocalContrast
+from lcmae.probes.measures import similarity, thumbnails
+from lcmae.probes.measures.points import pca_plane, umap_plane
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.layers import layers
 from tests.reference import similarity as slow
 from tests.reference.work import counted_rows, numbers_kept
 

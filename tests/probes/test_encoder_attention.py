@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask, Random
 from lcmae.models import MaskedImageModel
-from probes.attention import (
+from lcmae.probes.base import ProbeError, batches, run_probes
+from lcmae.probes.encoder_attention import EncoderAttention
+from lcmae.probes.measures.attention import (
     entropy,
     head_divergence,
     mean_distance,
     normalised_mutual_information,
     patch_distances,
 )
-from probes.base import ProbeError, batches, run_probes
-from probes.encoder_attention import EncoderAttention
-from probes.reconstruction import Reconstruction
+from lcmae.probes.reconstruction import Reconstruction
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
 

@@ -13,11 +13,11 @@ from lcmae.errors import InputError
 from lcmae.masking import Grid, Mask, Random
 from lcmae.models import MAE
 from lcmae.patches import normalize_patches, patchify
+from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.fidelity import Fidelity, mean_colour, measures, nearest_other, ssim
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
 from lcmae.settings import parse
-from probes.base import Batch, ProbeError, run_probes
-from probes.fidelity import Fidelity, mean_colour, measures, nearest_other, ssim
-from probes.registry import probe_class
-from probes.store import load_result, save_result
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
 

@@ -13,9 +13,8 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.models import MAE
 from lcmae.patches import patchify
-from probes.base import Batch
-from probes.batch import scalars
-from probes.frequency import (
+from lcmae.probes.base import Batch
+from lcmae.probes.frequency import (
     Frequency,
     Sets,
     centred_gram,
@@ -25,8 +24,9 @@ from probes.frequency import (
     log_amplitude,
     relative_diagonal,
 )
-from probes.registry import probe_class
-from probes.store import load_result, save_result
+from lcmae.probes.jobs.batch import scalars
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
 from tests.conftest import tiny_mae, tiny_simmim
 from tests.reference.work import counted_rows, numbers_kept
 

@@ -10,11 +10,11 @@ from lcmae.data.hierarchy import Hierarchy as Source
 from lcmae.data.hierarchy import HierarchySettings
 from lcmae.masking import AttentionGuided, CoarseRandom, Random
 from lcmae.models import MAE
-from probes.base import ProbeError
-from probes.hierarchy import Hierarchy, owners
-from probes.images import open_view
-from probes.level_decoding import CONSTANT, Decoder, Level
-from probes.ridge import HELD_OUT, STRENGTHS, fit
+from lcmae.probes.base import ProbeError
+from lcmae.probes.hierarchy import Hierarchy, owners
+from lcmae.probes.latents.decoding import CONSTANT, Decoder, Level
+from lcmae.probes.measures.ridge import HELD_OUT, STRENGTHS, fit
+from lcmae.probes.watching.views import open_view
 
 DATA = "hierarchy:images=60,classes=3,layouts=4"
 

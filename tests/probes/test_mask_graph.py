@@ -14,12 +14,12 @@ from lcmae.errors import InputError
 from lcmae.masking import Block, CoarseRandom
 from lcmae.models import MAE, SimMIM
 from lcmae.patches import patchify
+from lcmae.probes.base import ProbeError, batches, run_probes
+from lcmae.probes.mask_graph import MaskGraph, unit_name
+from lcmae.probes.mask_graphs.sample import fixed_masks, parts_of
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
 from lcmae.settings import parse
-from probes.base import ProbeError, batches, run_probes
-from probes.graph_sample import fixed_masks, parts_of
-from probes.mask_graph import MaskGraph, unit_name
-from probes.registry import probe_class
-from probes.store import load_result, save_result
 from tests.reference.work import counted_rows, numbers_kept
 
 SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=2, num_eigenvalues=5, num_bootstrap=3, batch_size=5)

@@ -17,10 +17,8 @@ from lcmae.formats.vit import ViT
 from lcmae.masking import Mask, Random
 from lcmae.models import MaskedImageModel, ModelConfig
 from lcmae.patches import patchify
-from lcmae.settings import parse
-from probes.base import ProbeError, batches, run_probes
-from probes.hooks import block_outputs
-from probes.receptive_field import (
+from lcmae.probes.base import ProbeError, batches, run_probes
+from lcmae.probes.receptive_field import (
     GradientField,
     ReceptiveField,
     pixel_distances,
@@ -28,6 +26,8 @@ from probes.receptive_field import (
     spaced_layers,
     with_patch,
 )
+from lcmae.probes.watching.hooks import block_outputs
+from lcmae.settings import parse
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, SimMIM
 from lcmae.patches import normalize_patches, patchify
-from probes.base import Batch
-from probes.reconstruction import Reconstruction, draw, nearest_visible
+from lcmae.probes.base import Batch
+from lcmae.probes.reconstruction import Reconstruction, draw, nearest_visible
 from tests.conftest import tiny_mae, tiny_simmim
 
 

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lcmae import monitor
 from lcmae.errors import InputError
 from lcmae.masking import Random
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.objectives.base import uniformity
+from lcmae.probes.base import Batch, run_probes
+from lcmae.probes.measures import ranks
+from lcmae.probes.measures.neighbours import distances, estimate_from_sample, two_nn, wang_isola
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.spectrum import Spectrum
+from lcmae.probes.statistics.jackknife import GroupedSums, groups_of, standard_error
+from lcmae.probes.statistics.moments import GroupedMoments, Moments, OuterProducts, estimate
 from lcmae.settings import parse
-from probes import ranks
-from probes.base import Batch, run_probes
-from probes.jackknife import GroupedSums, groups_of, standard_error
-from probes.moments import GroupedMoments, Moments, OuterProducts, estimate
-from probes.neighbours import distances, estimate_from_sample, two_nn, wang_isola
-from probes.registry import probe_class
-from probes.spectrum import Spectrum
-from probes.store import load_result, save_result
+from lcmae.training import monitor
 from tests.conftest import tiny_mae
 from tests.reference import spectrum as slow
 from tests.reference.work import counted_rows, numbers_kept

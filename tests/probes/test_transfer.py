@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from lcmae.errors import InputError
 from lcmae.models import MAE
+from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.measures import linear_probe
+from lcmae.probes.measures.classifiers import Bank, Opinions, wilson
+from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.transfer import Transfer, at_edge, small_pixels
+from lcmae.probes.watching.finetuning import finetune
+from lcmae.probes.watching.views import open_view
 from lcmae.randomness import generator
 from lcmae.settings import parse
-from probes import linear_probe
-from probes.base import Batch, ProbeError, run_probes
-from probes.corruptions import PARAMETERS, SEVERITIES, corrupt
-from probes.finetune import finetune
-from probes.images import open_view
-from probes.judges import Bank, Opinions, wilson
-from probes.registry import probe_class
-from probes.store import load_result, save_result
-from probes.transfer import Transfer, at_edge, small_pixels
-from probes.untrained import untrained
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
 

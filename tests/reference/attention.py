@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid
-from probes.hooks import watch_attention
-from probes.statistics import RunningMean
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.watching.hooks import watch_attention
 
 
 def distance(a: int, b: int, grid: Grid) -> float:

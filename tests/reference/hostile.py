@@ -309,7 +309,7 @@ def _(folder: Path) -> Path:
 @entry("a run of a billion blocks", "at most 256 blocks")
 def _(folder: Path) -> Path:
     from lcmae.models import MAEConfig
-    from lcmae.runs import Run
+    from lcmae.runs.run import Run
 
     config = {"model": MAEConfig(depth=10**9).model_dump(mode="json")}
     Run.create(folder / "run", config).publish(0, {"norm.weight": torch.zeros(3)}, config=config, resume=None)

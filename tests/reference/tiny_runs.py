@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lcmae.config import RunConfig
-from lcmae.runs import Run
+from lcmae.runs.run import Run
 from lcmae.settings import parse
 
 MODEL = {

@@ -26,7 +26,7 @@ from lcmae.formats.positions import bicubic
 from lcmae.masking import Random
 from lcmae.models import MAE, sincos_positions
 from lcmae.patches import patchify
-from lcmae.runs import Run
+from lcmae.runs.run import Run
 from tests.conftest import tiny_mae
 from tests.reference import foreign
 from tests.reference.hostile import SETTINGS, wrapped

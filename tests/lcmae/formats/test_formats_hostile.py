@@ -96,7 +96,7 @@ BOMBS = (
 
 MEASURE = """
 import sys
-from app.inspect_many import peak
+from lcmae.app.dashboard.jobs.inspect_many import peak
 from lcmae.errors import CheckpointError
 from lcmae.formats import inspect, load
 import timm.models, safetensors.torch

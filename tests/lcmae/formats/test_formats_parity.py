@@ -318,7 +318,7 @@ def state_bytes(folder: Path) -> dict[str, bytes]:
 
 def publish(model: MaskedImageModel, path: Path) -> Path:
     config = {"model": model.config.model_dump(mode="json"), "data": None, "objective": None}
-    lcmae.runs.Run.create(path, config).publish(3, model.state_dict(), config=config, resume=None)
+    lcmae.runs.run.Run.create(path, config).publish(3, model.state_dict(), config=config, resume=None)
     return path
 
 

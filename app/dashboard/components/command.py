@@ -1,0 +1,24 @@
+"""A command to copy. Streamlit's own code block reads 1.5 MB of highlighting first, a quarter of a second of every first sight."""
+
+import hashlib
+from pathlib import Path
+
+from streamlit.components.v2 import component
+
+from lcmae.app.dashboard.components.typography import WORDS
+
+_COMMAND = component(
+    "lcmae.command",
+    html='<p class="caption"></p>'
+    '<div class="room"><pre tabindex="0"><code></code></pre><button type="button">Copy</button></div>'
+    '<output role="status"></output>',
+    css=WORDS + Path(__file__).with_suffix(".css").read_text(),
+    js=Path(__file__).with_suffix(".js").read_text(),
+)
+
+
+def to_copy(text: str, key: str = "", caption: str = "") -> None:
+    """One command, or a line each, below a caption. With a `key` of its own a place of the page may show another command each
+    time, and the browser changes its text alone."""
+    name = key or hashlib.sha256(text.encode()).hexdigest()[:16]
+    _COMMAND(key=f"command-{name}", data={"text": text, "caption": caption})

@@ -1,0 +1,146 @@
+"""Which runs and which checkpoint are looked at. Both live in the address bar (?runs=a&runs=b&step=240), on every page."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.stored import reading
+from lcmae.errors import InputError
+
+NEWEST = "newest"
+
+
+def runs_root() -> Path:
+    """The folder whose runs are shown: `--runs DIR` of the server's script, or LCMAE_RUNS, or runs/ here."""
+    arguments = sys.argv[1:]
+    if "--runs" in arguments[:-1]:
+        return Path(arguments[arguments.index("--runs") + 1])
+    return Path(os.environ.get("LCMAE_RUNS", "runs"))
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What the person has picked, out of what there is."""
+
+    root: Path
+    runs: dict[str, Path]
+    """Every run there is, by name."""
+
+    names: list[str]
+    """Names of the picked runs."""
+
+    step: int | None
+    """The picked step; None is the newest one that has what a page shows."""
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The picked runs by name."""
+        return {name: self.runs[name] for name in self.names}
+
+
+def ask() -> Picks:
+    """The two widgets of the side bar; called once a page run, before the page."""
+    root = runs_root()
+    runs = reading.runs_below(root)
+    _tell_stale("runs", list(runs), "run")
+    names = st.sidebar.multiselect(
+        "Runs",
+        list(runs),
+        key="runs",
+        bind="query-params",
+        placeholder="pick runs to look at",
+        help="Every page shows these runs. The pick is part of the address, so a copied link shows the same.",
+        disabled=not runs,
+    )
+    steps = sorted({step for name in names for step in reading.steps_of(runs[name])} | _result_steps(runs, names))
+    options = [NEWEST, *map(str, reversed(steps))]
+    _tell_stale("step", options, "step")
+    step = st.sidebar.selectbox(
+        "Checkpoint",
+        options,
+        key="step",
+        bind="query-params",
+        help="Optimiser step. `newest` takes, for each run, the newest step that has what the page shows.",
+    )
+    return Picks(root, runs, names, None if step in (None, NEWEST) else int(step))
+
+
+def _result_steps(runs: dict[str, Path], names: Sequence[str]) -> set[int]:
+    # results outlive their checkpoints where old ones are cleared away
+    return {step for name in names for step in reading.result_steps(runs[name], "*")}
+
+
+def _tell_stale(key: str, options: Sequence[str], what: str) -> None:
+    """Say what of an old link, or of the last pick, is no longer there; streamlit then drops it without a word."""
+    wanted = [*st.query_params.get_all(key), *_as_list(st.session_state.get(key))]
+    gone = [value for value in dict.fromkeys(wanted) if value and value not in options]
+    if gone:
+        st.warning(f"No longer here, and left out: {what} {', '.join(gone)}.", icon=":material/link_off:")
+    if key in st.session_state and gone:
+        kept = [value for value in _as_list(st.session_state[key]) if value in options]
+        st.session_state[key] = kept if isinstance(st.session_state[key], list) else NEWEST
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results of one probe for the picked runs, and in words what is missing and how to get it."""
+
+    results: dict[str, xr.Dataset]
+    steps: dict[str, int]
+    missing: list[tuple[str, str]]
+    """(sentence, command) for each run that has nothing to show."""
+
+    newer: list[tuple[str, str]]
+    """The same for runs whose newest checkpoint has no result, while an older one is shown."""
+
+
+def find(picks: Picks, probe: str) -> Found:
+    """The stored results that a page shows; never raises for what is missing or torn."""
+    found = Found({}, {}, [], [])
+    for name, path in picks.paths.items():
+        published, with_result = reading.steps_of(path), reading.result_steps(path, probe)
+        if picks.step is not None:
+            with_result = [step for step in with_result if step == picks.step]
+        if not with_result:
+            found.missing.append(_not_computed(name, path, probe, published, picks.step))
+            continue
+        step = with_result[-1]
+        command = reading.probe_command(probe, path, step)
+        try:
+            found.results[name] = reading.result_of(path, step, probe)
+            found.steps[name] = step
+        except InputError as error:
+            found.missing.append((f"{name}, step {step}: {error}. Compute it again with", command))
+            continue
+        if picks.step is None and published and published[-1] > step:
+            sentence = (
+                f"{name} is shown at step {step}; its newest checkpoint, step {published[-1]}, has no result yet."
+            )
+            found.newer.append((sentence, reading.probe_command(probe, path, published[-1])))
+    return found
+
+
+def _not_computed(name: str, path: Path, probe: str, published: list[int], step: int | None) -> tuple[str, str]:
+    if not published:
+        return f"{name} has no checkpoint yet, so there is nothing to probe. Once it has, this computes it:", (
+            reading.probe_command(probe, path)
+        )
+    if step is not None and step not in published:
+        have = ", ".join(map(str, published[-5:]))
+        return f"{name} has no checkpoint of step {step} (it has {have}). For its newest one:", (
+            reading.probe_command(probe, path)
+        )
+    where = f"step {published[-1] if step is None else step}"
+    return f"{name}, {where}: `{probe}` has not been computed. This command does it, and the page then shows it:", (
+        reading.probe_command(probe, path, step)
+    )

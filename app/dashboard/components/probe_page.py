@@ -1,0 +1,125 @@
+"""Shows a probe's page: two sentences, figures, table, where the numbers come from, files to take away."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.glossary import GLOSSARY
+from lcmae.app.dashboard.page import ProbePage, Shown
+from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.stored import reading, trends
+from lcmae.probes.results import tables
+
+PLOTLY = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    "toImageButtonOptions": {"format": "png", "scale": 2},
+}
+
+
+def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
+    """The whole page. What is missing or torn is said in a sentence with the command that computes it."""
+    heading(page.title, content.says, content.terms)
+    if not ask_for_runs(picked):
+        return
+    found = picks.find(picked, content.probe)
+    compute_button.offer_all([command for _, command in found.missing])
+    for sentence, command in found.missing:
+        compute_button.offer(sentence, command)
+    if not found.results:
+        return
+    for sentence, command in found.newer:
+        compute_button.offer(sentence, command, is_note=True)
+
+    results: Mapping[str, xr.Dataset] = found.results
+    if content.every_step:
+        results, left_out = trends.all_along_steps(picked.paths, content.probe, found.results)
+        if left_out:
+            st.caption(f"Not in the trends: {'; '.join(left_out)}.")
+    for number, shown in enumerate(content.shown(results, choose)):
+        draw(shown, f"{content.probe}-{number}")
+    st.subheader("Numbers")
+    export.table(tables.scalars(found.results), content.probe, column_config=number_format())
+    st.subheader("Where this comes from")
+    export.table(tables.provenance(found.results), f"{content.probe}-provenance")
+    st.subheader("Take it away")
+    export.link(**pinned(found.steps))
+    export.result_files(
+        {name: reading.result_path(picked.runs[name], step, content.probe) for name, step in found.steps.items()},
+        content.probe,
+    )
+    commands = [
+        again(content.probe, picked.runs[name], step, found.results[name]) for name, step in found.steps.items()
+    ]
+    st.caption("The same numbers in a terminal; with `--out FOLDER` behind it, computed anew and put there:")
+    to_copy("\n".join(commands))
+
+
+def heading(title: str, says: str, terms: Sequence[str] = ()) -> None:
+    """Title, the two sentences, and the words that they use."""
+    st.title(title)
+    st.markdown(says)
+    if terms:
+        with st.expander("Words", icon=":material/menu_book:"):
+            st.markdown("\n".join(f"- **{term}**: {GLOSSARY[term]}" for term in terms))
+
+
+def ask_for_runs(picked: picks.Picks) -> bool:
+    """Whether runs are picked; a helpful sentence where not."""
+    if not picked.runs:
+        st.info(f"There is no run below `{picked.root}` yet. This trains one on built-in images in about a minute:")
+        to_copy("lcmae train mae-digits")
+    elif not picked.names:
+        st.info(
+            "Pick one or more runs in the side bar, or in the table of the Runs page.", icon=":material/arrow_back:"
+        )
+    return bool(picked.names)
+
+
+def choose(question: str, options: Sequence[Any]) -> Any:
+    """A select box that the address bar remembers; no question where there is no choice."""
+    if len(options) < 2:
+        return options[0]
+    key = question.replace(" ", "_")
+    if st.session_state.get(key, options[0]) not in options:
+        st.session_state[key] = options[0]
+    return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=260)
+
+
+def draw(shown: Shown, key: str) -> None:
+    """A figure, its words, and the files to take away."""
+    st.subheader(shown.title)
+    st.caption(shown.caption)
+    st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=shown.caption)
+    export.figure_files(shown.figure, key)
+
+
+def number_format() -> dict[str, Any]:
+    """Numbers of a table with four significant digits."""
+    names = ("value", "standard error", "low (95 %)", "high (95 %)")
+    return {name: st.column_config.NumberColumn(format="%.4g") for name in names}
+
+
+def pinned(steps: Mapping[str, int]) -> dict[str, str]:
+    """The step for a link, in place of `newest`, which will be another one some day; nothing where the runs' steps differ."""
+    known = set(steps.values())
+    return {"step": str(known.pop())} if len(known) == 1 else {}
+
+
+def again(probe: str, path: Path, step: int, result: xr.Dataset) -> str:
+    """The command that computes this result once more: as it was stored, for the run where it lies now; else put together
+    from what is known."""
+    command = reading.probe_command(probe, path, step)
+    words = shlex.split(str(result.attrs.get("command", "")))
+    if "--checkpoint" in words[:-1]:
+        words[words.index("--checkpoint") + 1] = str(reading.step_path(path, step))
+        return shlex.join(words)
+    if "data" in result.attrs:
+        command += f" --data {shlex.quote(str(result.attrs['data']))}"
+    return f"{command} --images {result.attrs.get('num_images', 500)}"

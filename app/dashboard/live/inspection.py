@@ -1,0 +1,215 @@
+"""What one checkpoint says about the selection: the microscope's numbers (`lcmae.probes.watching.microscope`), each computed once.
+
+sight = see(live.load(place), chosen)
+sight.pictures()["picture_error"]
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from lcmae.app.dashboard.live import compute as computing
+from lcmae.app.dashboard.live import models, uploads
+from lcmae.app.dashboard.live.selection import Selection, fit_model, unpack
+from lcmae.errors import InputError
+
+if TYPE_CHECKING:
+    from lcmae.masking import Mask, MaskStrategy
+    from lcmae.probes.base import Batch
+    from lcmae.probes.watching.microscope import Look
+
+NUM_MASKS = 8
+"""K of the contrast terms, as in the local_contrast probe."""
+
+REHEARSALS = 3
+"""Images whose looks are in memory at once: those of two are kept, and those of a third are made before the oldest go."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """One model, one image, one mask."""
+
+    loaded: models.Loaded
+    picture: models.Picture
+    chosen: Selection
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.loaded.model.grid
+
+    @property
+    def patch(self) -> int:
+        """The selected patch, in raster order; the middle of the grid where none is."""
+        rows, columns = self.grid
+        return rows // 2 * columns + columns // 2 if self.chosen.patch is None else self.chosen.patch
+
+    @property
+    def encoder_layer(self) -> int:
+        """Block of the encoder, from 1."""
+        return self.chosen.encoder_layer or self.loaded.encoder[0]
+
+    @property
+    def decoder_layer(self) -> int:
+        """Block of the decoder, from 1."""
+        return self.chosen.decoder_layer or self.loaded.decoder[0]
+
+    def pictures(self) -> xr.Dataset:
+        """Image, mask, reconstruction and errors."""
+        from lcmae.probes.watching import microscope
+
+        return self._answer("pictures", (), lambda: microscope.pictures(self._masked()))
+
+    def attention(self) -> xr.Dataset:
+        """Encoder and decoder attention from the patch, all heads of the selected layers."""
+        from lcmae.probes.watching import microscope
+
+        patch, layers = self.patch, ([self.encoder_layer], [self.decoder_layer])
+
+        def compute() -> xr.Dataset:
+            return microscope.attention(self.whole(), self._masked(), patch, *layers)
+
+        return self._answer("attention", (patch, self.encoder_layer, self.decoder_layer), compute)
+
+    def receptive_field(self) -> xr.Dataset:
+        """Gradient of the patch's token after the selected block, and of its prediction."""
+        from lcmae.probes.watching import microscope
+
+        patch, layer = self.patch, self.encoder_layer
+
+        def compute() -> xr.Dataset:
+            # of the same passes for all patches and layers: a backward pass each is left to do
+            return microscope.receptive_field(self.whole(), self._masked(), patch, layer)
+
+        return self._answer("receptive_field", (patch, layer), compute)
+
+    def contrast(self) -> xr.Dataset:
+        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has no say in them)."""
+        from lcmae.probes.watching import microscope
+
+        def compute() -> xr.Dataset:
+            return microscope.contrast(self._batch(by_twin=True), self._strategy(), NUM_MASKS)
+
+        return self._answer("contrast", NUM_MASKS, compute, by_twin=True)
+
+    def rehearse(self) -> None:
+        """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
+        first images a third slower than all others. A large model's memory is not what one waits for."""
+        if self.loaded.is_small:
+            computing.together(
+                lambda: models.answer(self.loaded, "rehearsal", (), self._rehearsal),
+                lambda: models.answer(self.loaded, "twin's rehearsal", (), self._twins_rehearsal, by_twin=True),
+            )
+
+    def _rehearsal(self) -> xr.Dataset:
+        from lcmae.probes.watching import microscope
+
+        looks = [microscope.look(self._batch(), self._mask()) for _ in range(REHEARSALS)]
+        whole = microscope.look(self._batch())
+        for masked in looks:
+            microscope.pictures(masked)
+            if self.loaded.encoder[0]:
+                microscope.receptive_field(whole, masked, self.patch, self.encoder_layer)
+        return xr.Dataset()
+
+    def _twins_rehearsal(self) -> xr.Dataset:
+        from lcmae.probes.watching import microscope
+
+        batch = self._batch(by_twin=True)
+        looks = [microscope.look(batch) for _ in range(REHEARSALS)]
+        for _ in looks if self.loaded.model.has_prediction else ():
+            microscope.contrast(batch, self._strategy(), NUM_MASKS)
+        return xr.Dataset()
+
+    def check(self) -> None:
+        """`InputError` where the strategy cannot be drawn on this grid."""
+        self._strategy()
+
+    def _answer(
+        self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
+    ) -> xr.Dataset:
+        seen = self._seen(is_drawn=what == "contrast")
+        return models.answer(self.loaded, what, (seen, settings), compute, by_twin=by_twin)
+
+    def _seen(self, *, is_drawn: bool = False) -> Hashable:
+        """The image, and what decides its mask: an edited one says it all, where it has a say."""
+        chosen = self.chosen
+        mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
+        return self.picture.key, self.picture.index, mask
+
+    def view(self, what: str, settings: Hashable, draw: Callable[[], models.Drawn]) -> models.Drawn:
+        """What a page shows of the answers, drawn once: `settings` must decide it together with image and mask."""
+        return models.view(self.loaded, what, (self._seen(), settings), draw)
+
+    def whole(self) -> "Look":
+        """The pass over the whole image, by the twin."""
+        from lcmae.probes.watching import microscope
+
+        # no mask, so none of its settings
+        return models.look(
+            self.loaded, self.picture.key, lambda: microscope.look(self._batch(by_twin=True)), by_twin=True
+        )
+
+    def _masked(self) -> "Look":
+        from lcmae.probes.watching import microscope
+
+        return models.look(self.loaded, self._seen(), lambda: microscope.look(self._batch(), self._mask()))
+
+    def _batch(self, *, by_twin: bool = False) -> "Batch":
+        from lcmae.probes.watching import microscope
+
+        model = self.loaded.twin if by_twin else self.loaded.model
+        return microscope.batch_of(model, self.picture.pixels, self.picture.index, self.chosen.seed)
+
+    def _strategy(self) -> "MaskStrategy":
+        return models.strategy(self.chosen.mask, self.chosen.ratio, self.grid)
+
+    def _mask(self) -> "Mask":
+        from lcmae.probes.watching import microscope
+
+        chosen = self.chosen
+        hidden = unpack(chosen.hidden, self.loaded.model.num_patches) if chosen.hidden else None
+        return microscope.mask_of(self._batch(), self._strategy(), hidden)
+
+
+def see(loaded: models.Loaded, chosen: Selection) -> Sight:
+    """The selection through this model. `InputError` where its image is not there, or its mask cannot be drawn."""
+    if chosen.upload:
+        picture = models.uploaded(loaded, chosen.upload)
+    else:
+        picture = models.picture(loaded, chosen.data or loaded.data, chosen.split, chosen.image)
+    sight = Sight(loaded, picture, chosen)
+    sight.check()
+    return sight
+
+
+def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
+    """The selection as far as this model, its data and the server's uploads have it, and phrases for what fell back."""
+    chosen, notices = fit_model(
+        chosen, num_patches=loaded.model.num_patches, encoder=loaded.encoder, decoder=loaded.decoder
+    )
+    if chosen.upload and not uploads.is_kept(chosen.upload):
+        notices = [*notices, "the uploaded image is no longer on this server"]
+        chosen = chosen.changed(upload="")
+    if chosen.data and chosen.data not in models.sources(loaded):
+        notices = [*notices, f"data {chosen.data} cannot be picked here"]
+        chosen = chosen.changed(data="", image=0)
+    if not chosen.upload:
+        try:
+            count = models.num_images(loaded, chosen.data or loaded.data, chosen.split)
+        except InputError as error:
+            # what it was trained on may lie on another machine
+            notices = [*notices, f"{error}, so digits are shown"]
+            chosen = chosen.changed(data="digits", split="test", image=0)
+            count = models.num_images(loaded, "digits", "test")
+        if chosen.image >= count:
+            notices = [*notices, f"there is no image {chosen.image} among {count}"]
+            chosen = chosen.changed(image=0)
+    try:
+        models.strategy(chosen.mask, chosen.ratio, loaded.model.grid)
+    except InputError as error:
+        notices = [*notices, str(error)]
+        chosen = chosen.changed(mask="random", ratio=Selection().ratio)
+    return chosen, notices

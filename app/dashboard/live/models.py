@@ -1,0 +1,315 @@
+"""Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded in memory.
+
+Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are datasets, kept by (weights,
+settings, image), never by an array. They are computed in the threads of `lcmae.app.dashboard.live.compute`.
+"""
+
+import copy
+import gc
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+import xarray as xr
+
+from lcmae.app.dashboard.components.picks import Picks
+from lcmae.app.dashboard.jobs import reader
+from lcmae.app.dashboard.live import compute as computing
+from lcmae.app.dashboard.live import prefetch, uploads
+from lcmae.app.dashboard.live.cache import Kept
+from lcmae.app.dashboard.stored import reading
+from lcmae.errors import CheckpointError, InputError
+from lcmae.runs.within_root import inside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lcmae.data import ImageSource
+    from lcmae.masking import MaskStrategy
+    from lcmae.models import MaskedImageModel
+    from lcmae.probes.watching.microscope import Look
+
+NUM_IMAGES = 500
+"""Images of a source that can be picked: those that `lcmae probe` takes by default, in its order."""
+
+NAMED = ("digits", "cifar10", "cifar100", "stl10")
+"""Sources that need no path. A path may come from a run's config, never from an address."""
+
+MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
+"""What the kept models may take; the newest is kept in any case."""
+
+SMALL_PASS = 4e9
+"""Operations of an encoder's pass over one image, up to which one thread is faster than several: waking another for every layer
+takes longer than it helps, and the browser is glad of the core."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint lies: a step of a run, or a file of another library."""
+
+    name: str
+    """Path from the root on."""
+
+    path: Path
+    """The step's folder, or the file; inside the root."""
+
+    root: Path
+    """The folder that the server shows."""
+
+    run: Path | None = None
+    """The run, if it is one."""
+
+    step: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For captions."""
+        return self.name if self.step is None else f"{self.name}, step {self.step}"
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model, and what identifies it."""
+
+    place: Place
+    model: "MaskedImageModel"
+    """In evaluation mode; its weights take no gradients."""
+
+    sha256: str
+    """Of the weights."""
+
+    key: str
+    """Weights and settings: two files with the same key give the same answers."""
+
+    data: str
+    """What it was trained on; digits where it does not say."""
+
+    num_bytes: int
+    """Of parameters and buffers."""
+
+    is_small: bool
+    """Whether one thread is faster than several on a processor."""
+
+    twin: "MaskedImageModel"
+    """The same weights in modules of their own, for a second thread: hooks of a pass in one never meet a pass in the other. The
+    model itself where it isn't small, since one pass takes all cores then."""
+
+    @property
+    def encoder(self) -> tuple[int, int]:
+        """Blocks and heads."""
+        return len(self.model.blocks), self.model.config.heads if len(self.model.blocks) else 0
+
+    @property
+    def decoder(self) -> tuple[int, int]:
+        """Blocks and heads; (0, 0) where nothing but the encoder is there, or prediction is one linear layer."""
+        blocks = self.model.decoder_blocks
+        return (len(blocks), int(getattr(self.model.config, "decoder_heads", 0))) if len(blocks) else (0, 0)
+
+
+class View(Protocol):
+    """Something drawn."""
+
+    @property
+    def num_bytes(self) -> int:
+        """About what it takes."""
+        ...
+
+
+Drawn = TypeVar("Drawn", bound=View)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image as one model takes it."""
+
+    pixels: "Tensor"
+    """uint8 [1 c h w]."""
+
+    key: str
+    """SHA-256 of the pixels and their shape."""
+
+    index: int
+    """Among the source's images; 0 for an upload. It decides the masks, as in `lcmae probe`."""
+
+    name: str
+    """What it is: a file, or a file and its row."""
+
+    label: str
+    """Name of its class, or nothing."""
+
+
+_models: Kept[Loaded] = Kept(max_bytes=MODEL_BYTES, max_entries=8, size=lambda loaded: loaded.num_bytes)
+_sources: "Kept[ImageSource]" = Kept(
+    max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
+)
+_answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
+# no more than two models need for one image: memory that is used again costs nothing, but to touch new memory takes as long
+# as to compute what goes there
+_looks: "Kept[Look]" = Kept(max_bytes=256 << 20, max_entries=4, size=lambda look: look.num_bytes)
+_views: "Kept[View]" = Kept(max_bytes=64 << 20, max_entries=500, size=lambda view: view.num_bytes)
+
+
+# --- checkpoints ---
+
+
+def names(picked: Picks) -> list[str]:
+    """Everything that can be looked at: the picked runs, the other runs, files of other libraries."""
+    others = [name for name in picked.runs if name not in picked.names]
+    return [*picked.names, *others, *reader.candidates_below(picked.root).names]
+
+
+def place(picked: Picks, name: str, step: int | None = None) -> Place:
+    """Where the checkpoint of a selection lies. `InputError` where there is none."""
+    if name not in picked.runs:
+        return Place(name, inside(name, picked.root), picked.root)
+    run = picked.runs[name]
+    published = reading.steps_of(run)
+    if not published:
+        raise InputError(f"{name} has no checkpoint yet")
+    if step is None:
+        step = picked.step if picked.step in published else published[-1]
+    if step not in published:
+        raise InputError(f"{name} has no step {step}")
+    return Place(name, run / "checkpoints" / f"{step:06d}", picked.root, run, step)
+
+
+def load(place: Place) -> Loaded:
+    """The model, loaded once for all sessions. The first call imports torch. `InputError` for what cannot be opened."""
+    try:
+        files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
+    except OSError as error:  # deleted between the look and the listing
+        raise CheckpointError(f"expected a checkpoint at {place.path}, got none: {error.strerror}") from error
+    return _models.get(tuple(map(reading.stamp, files)), lambda: _load(place))
+
+
+def _load(place: Place) -> Loaded:
+    if place.run is None:
+        # a process of its own looks first: names and shapes that would hurt the server are refused there
+        answer = reader.inspect_below(place.root, str(place.path))
+        if answer.facts is None:
+            raise CheckpointError(answer.refusal)
+    # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    is_first = "torch" not in sys.modules
+    import torch
+
+    import lcmae
+    import lcmae.probes.watching.microscope  # now, while a spinner turns, rather than with the first picture
+
+    computing.all_threads()
+    if is_first:
+        gc.freeze()  # or every garbage collection walks all objects of torch: half a second
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = lcmae.load(place.path, device=device).requires_grad_(False)
+    assert model.source is not None
+    config = model.config.model_dump_json()
+    key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
+    num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    data = reading.config_of(place.run).get("data") if place.run is not None else None
+    tokens = model.num_patches + model.num_prefix
+    operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
+    is_small = operations <= SMALL_PASS
+    twin = twin_of(model) if is_small else model
+    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, is_small, twin)
+
+
+def twin_of(model: "MaskedImageModel") -> "MaskedImageModel":
+    """Modules of their own around the same tensors."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
+
+
+# --- images ---
+
+
+def sources(loaded: Loaded) -> list[str]:
+    """Sources that can be picked for a model: its own first."""
+    return list(dict.fromkeys([loaded.data, *NAMED]))
+
+
+def num_images(loaded: Loaded, data: str, split: str) -> int:
+    """How many images can be picked."""
+    return len(_source(loaded, data, split))
+
+
+def picture(loaded: Loaded, data: str, split: str, index: int) -> Picture:
+    """An image of a source, at the model's size and channels. `InputError` where there is none."""
+    source = _source(loaded, data, split)
+    if index >= len(source):
+        raise InputError(f"expected an image from 0 to {len(source) - 1} of {data}, got {index}")
+    label = ""
+    if source.labels is not None:
+        number = int(source.labels[index])
+        label = source.label_names[number] if source.label_names else str(number)
+    return _picture(source[index : index + 1].cpu(), index, source.paths[index], label)
+
+
+def uploaded(loaded: Loaded, name: str) -> Picture:
+    """An upload (`lcmae.app.dashboard.live.uploads`) at the model's size and channels. `InputError` where it is gone, no image, or too big."""
+    import torch
+
+    height, width = loaded.model.config.image_size
+    pixels = uploads.pixels(name, height, width, loaded.model.config.channels)
+    return _picture(torch.from_numpy(pixels.copy())[None], 0, f"upload {name[:8]}", "")
+
+
+def _picture(pixels: "Tensor", index: int, name: str, label: str) -> Picture:
+    key = hashlib.sha256(repr(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()).hexdigest()
+    return Picture(pixels, key, index, name, label)
+
+
+def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
+    if data not in sources(loaded):
+        raise InputError(f"expected data out of {', '.join(sources(loaded))}, got {data}")
+    config = loaded.model.config
+
+    def read() -> "ImageSource":
+        from lcmae.data import open_source
+
+        return open_source(data, split=split, image_size=config.image_size, channels=config.channels, limit=NUM_IMAGES)
+
+    return _sources.get((data, split, config.image_size, config.channels), read)
+
+
+# --- answers ---
+
+
+def answer(
+    loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
+) -> xr.Dataset:
+    """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights. `compute`
+    may use the model's own modules, or those of its twin where that is told."""
+    prefetch.stop()
+    return _answers.get((loaded.key, what, settings), lambda: _compute(loaded, compute, by_twin))
+
+
+def look(loaded: Loaded, settings: Hashable, compute: "Callable[[], Look]", *, by_twin: bool = False) -> "Look":
+    """A forward pass that several answers share."""
+    return _looks.get((loaded.key, settings), lambda: _compute(loaded, compute, by_twin))
+
+
+def _compute(loaded: Loaded, call: Callable[[], computing.Found], by_twin: bool) -> computing.Found:
+    has_twin = loaded.twin is not loaded.model
+    return computing.compute(call, by_twin=by_twin and has_twin, on_all_cores=not loaded.is_small)
+
+
+def view(loaded: Loaded, what: str, settings: Hashable, draw: Callable[[], Drawn]) -> Drawn:
+    """What a page shows of answers, drawn once: `settings` must decide it together with the weights."""
+    found = _views.get((loaded.key, what, settings), draw)
+    return cast(Drawn, found)
+
+
+def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":
+    """A mask strategy by its kind, checked against the grid. `InputError` where it cannot be drawn there."""
+    from lcmae.masking import STRATEGIES
+    from lcmae.settings import parse
+
+    if kind not in STRATEGIES:
+        raise InputError(f"expected a mask out of {', '.join(STRATEGIES)}, got {kind}")
+    found = parse(STRATEGIES[kind], {"ratio": ratio})
+    found.check((grid[0], grid[1]))
+    return found

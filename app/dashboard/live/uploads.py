@@ -1,0 +1,80 @@
+"""Images that people bring: kept for a while by their hash, and decoded with limits. Imports no torch by itself."""
+
+import hashlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from lcmae.app.dashboard.live.cache import Kept
+from lcmae.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_BYTES = 20 << 20
+MAX_PIXELS = 50_000_000
+"""Of one upload: bytes of its file, and pixels that it decodes to (a small file can decode to terabytes)."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+"""Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
+
+_files: Kept[bytes] = Kept(max_bytes=128 << 20, max_entries=64, size=len)
+_pixels: "Kept[np.ndarray]" = Kept(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
+"""As decoded: a photograph takes longer to decode than a model to look at it, and every patch that is picked asks for it."""
+
+
+def keep(file: bytes) -> str:
+    """Keep a file; its SHA-256 is its name from then on. `InputError` where it is too big."""
+    if len(file) > MAX_BYTES:
+        raise InputError(too_big(len(file)))
+    name = hashlib.sha256(file).hexdigest()
+    _files.get(name, lambda: file)
+    return name
+
+
+def too_big(num_bytes: int) -> str:
+    """What is said of such a file."""
+    return f"expected an image file of at most {MAX_BYTES >> 20} MiB, got {num_bytes / 2**20:.1f} MiB"
+
+
+def is_kept(name: str) -> bool:
+    """Whether the server still has it."""
+    return _files.find(name) is not None
+
+
+def pixels(name: str, height: int, width: int, channels: int) -> "np.ndarray":
+    """A kept file as uint8 [c h w], not to be written to, as `lcmae.data` decodes files.
+
+    `InputError` where it is gone, no image, or too big.
+    """
+    file = _files.find(name)
+    if file is None:
+        raise InputError("the uploaded image is no longer kept; upload it again")
+    return _pixels.get((name, height, width, channels), lambda: _decoded(file, height, width, channels))
+
+
+def _decoded(file: bytes, height: int, width: int, channels: int) -> "np.ndarray":
+    from PIL import Image, UnidentifiedImageError
+
+    from lcmae.data.decode import Decoder, Unreadable
+
+    try:
+        with Image.open(BytesIO(file), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(
+                    f"expected an image of at most {MAX_PIXELS:,} pixels, got {image.width}x{image.height}"
+                )
+            pixels = Decoder(height, width, channels)(image).copy()  # its own memory, not a view of Pillow's
+            pixels.flags.writeable = False  # everyone who asks gets this one
+            return pixels
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"expected an image file ({', '.join(FORMATS)}), got {_one_line(error)}") from error
+    except Unreadable as error:
+        raise InputError(f"the image cannot be read: {error}") from error
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow's readers raise for a file that breaks off
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the image cannot be read: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return "something else" if "cannot identify" in str(error) else " ".join(str(error).split())

@@ -1,0 +1,132 @@
+"""What the microscope asks for beside the checkpoint: image, mask, layer and head. What is chosen goes to the one selection."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from lcmae.app.dashboard.components.image_drop import image_drop
+from lcmae.app.dashboard.components.patch_board import Choice
+from lcmae.app.dashboard.live import models, selection, uploads
+from lcmae.app.dashboard.live.inspection import Sight
+from lcmae.app.dashboard.live.selection import Selection, tied
+from lcmae.errors import InputError
+
+ALL = "all"
+REFUSED = "microscope-refused"
+"""In the session: what is wrong with the file that somebody brought."""
+
+REDRAWN = "microscope-redrawn"
+"""In the session: how often edits were dropped."""
+
+
+def ask_image(loaded: models.Loaded, chosen: Selection) -> None:
+    """Which image: one of a source, or an upload."""
+    data = chosen.data or loaded.data
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Images", models.sources(loaded), **tied("data", data), width=150)
+        st.selectbox("Split", ["test", "train"], **tied("split", chosen.split), width=100)
+        try:
+            last = models.num_images(loaded, data, chosen.split) - 1
+        except InputError:
+            last = 0  # the board says what is wrong
+        st.number_input(
+            "Image",
+            0,
+            last,
+            **tied("image", min(chosen.image, last)),
+            width=120,
+            help=f"0 to {last}, as `lcmae probe` counts them",
+        )
+        image_drop(
+            label="Own image",
+            help="PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB: choose it, drop it anywhere on the page, or paste it. It is "
+            "kept in memory for a while, never on the disk.",
+            most=uploads.MAX_BYTES,
+            key="microscope-own",
+            on_file=lambda file: take_upload(loaded, file),
+            on_big=lambda size: refuse(uploads.too_big(size)),
+        )
+        if chosen.upload:
+            st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
+    if problem := st.session_state.pop(REFUSED, None):
+        st.error(problem, icon=":material/block:")
+
+
+def take_upload(loaded: models.Loaded, file: bytes) -> None:
+    """The file becomes the image, unless it is refused."""
+    try:
+        name = uploads.keep(file)
+        models.uploaded(loaded, name)  # refused here, not on the board
+    except InputError as error:
+        refuse(str(error))
+        return
+    selection.change(upload=name)
+
+
+def refuse(problem: str) -> None:
+    """Say so, once."""
+    st.session_state[REFUSED] = problem
+
+
+def ask_mask(chosen: Selection) -> bool:
+    """Which mask; whether clicks edit it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Mask",
+            selection.MASKS,
+            **tied("mask", chosen.mask),
+            format_func=lambda kind: kind.replace("_", " "),
+            width=170,
+        )
+        st.number_input(
+            "Masking ratio",
+            0.01,
+            0.99,
+            step=0.05,
+            **tied("ratio", chosen.ratio, lambda value: round(value, 4)),
+            width=130,
+        )
+        st.number_input(
+            "Seed", 0, selection.MAX_SEED, **tied("seed", chosen.seed), width=120, help="As `--seed` of `lcmae probe`."
+        )
+        editing = st.toggle(
+            "Edit mask",
+            key="microscope-edit",
+            help="A click hides a patch or shows it, a stroke those on its way; so does Space.",
+        )
+        if chosen.hidden:
+            st.button("Drawn mask again", on_click=draw_again, icon=":material/undo:")
+    return editing
+
+
+def draw_again() -> None:
+    """Drop the edits."""
+    st.session_state[REDRAWN] = st.session_state.get(REDRAWN, 0) + 1
+    selection.change(hidden="")
+
+
+def painter(chosen: Selection) -> Callable[[list[bool]], None]:
+    """What takes a mask that was edited on a page of this selection: not if another one was drawn in the meantime, for where
+    the two come together, Streamlit tells of the later one first."""
+    drawn = _drawn(chosen)
+
+    def paint(is_hidden: list[bool]) -> None:
+        if _drawn(selection.current()) == drawn:
+            selection.change(hidden=selection.pack(is_hidden))
+
+    return paint
+
+
+def _drawn(chosen: Selection) -> tuple[str, float, int, int]:
+    return chosen.mask, chosen.ratio, chosen.seed, st.session_state.get(REDRAWN, 0)
+
+
+def layer_choices(what: str, layers: int, heads: int, seen: Sight) -> list[Choice]:
+    """A block of the encoder or the decoder, and a head of it."""
+    layer = seen.encoder_layer if what == "encoder" else seen.decoder_layer
+    head = getattr(seen.chosen, f"{what}_head")
+    numbers = [[str(number) for number in range(1, most + 1)] for most in (layers, heads)]
+    return [
+        Choice(f"{what}_layer", f"Layer of the {what}", numbers[0], str(layer)),
+        Choice(f"{what}_head", f"Head of the {what}", [ALL, *numbers[1]], ALL if head is None else str(head)),
+    ]

@@ -1,0 +1,48 @@
+"""What a probe's page is made of, without any streamlit: the dashboard shows it, the report prints it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+import xarray as xr
+
+Results = Mapping[str, xr.Dataset]
+"""Stored results of one probe by the name of their run."""
+
+Choose = Callable[[str, Sequence[Any]], Any]
+"""`choose("first picture", [0, 4])` asks the person; a report takes the first option."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure with its words. The caption is also its alternative text."""
+
+    title: str
+    caption: str
+    figure: go.Figure
+
+
+@dataclass(frozen=True)
+class ProbePage:
+    """Everything that differs between one probe's page and another's."""
+
+    probe: str
+    """Name of the probe, as in `lcmae probe`."""
+
+    says: str
+    """Two sentences: what the pictures say, and whose definition it is."""
+
+    shown: Callable[[Results, Choose], Iterator[Shown]]
+    """The figures, in order. Quantities of different units never share an axis (`style.by_units`)."""
+
+    terms: tuple[str, ...] = ()
+    """Words of app/dashboard/glossary.py that the page explains."""
+
+    every_step: bool = False
+    """Whether results come with a dimension `step`, all stored steps of a run joined (`lcmae.app.dashboard.stored.trends`)."""
+
+
+def take_first(question: str, options: Sequence[Any]) -> Any:
+    """The answer of a report: the first option."""
+    return options[0]

@@ -1,0 +1,157 @@
+"""Claims: what `lcmae claims` found out about published statements, and the runs behind each verdict. Imports no torch."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.probe_page import choose, draw, heading
+from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.stored.reading import Stamp, stamp
+from lcmae.app.figures import claims as figures
+from lcmae.errors import InputError
+from lcmae.probes.claims.claim import VERDICTS, Verdict
+from lcmae.probes.claims.record import FILE, OVER, SYMBOLS, Outcome, Record, interval, read_record
+
+SAYS = (
+    "Statements of the papers on masked autoencoders, each held in a small form against runs on this machine. A verdict says "
+    "whether the whole 95 % interval of the number lies where the claim says, by a rule without discretion; it is about these runs."
+)
+TERMS = ("masking ratio", "effective rank", "linear probe", "receptive field", "positional share", "alignment")
+
+BADGES: dict[Verdict, str] = {"reproduced": "green", "contradicted": "red", "not decidable": "gray"}
+SHOWN: dict[str, Verdict] = {f"{symbol} {verdict}": verdict for verdict, symbol in SYMBOLS.items()}
+"""Verdicts as the table shows them."""
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """Counts, forest plot and table of one record below the root; one claim in full."""
+    heading(page.title, SAYS, TERMS)
+    found = records_below(picked.root)
+    if not found:
+        st.info(
+            f"There is no record of `lcmae claims` below `{picked.root}` yet. This makes one, in about half an hour:"
+        )
+        to_copy(f"lcmae claims --out {picked.root / 'claims'}")
+        st.caption("It states its cost first. `--claims ID` holds single claims against runs, `--list` names them.")
+        return
+    file = found[choose("record", list(found))]
+    try:
+        record = record_of(stamp(file))
+    except InputError as error:
+        st.warning(str(error), icon=":material/link_off:")
+        return
+    if not record.outcomes:
+        st.info("This record holds no claim.", icon=":material/hourglass_empty:")
+        return
+    st.markdown(
+        " ".join(badge(verdict, sum(one.verdict == verdict for one in record.outcomes)) for verdict in VERDICTS)
+    )
+    if any(one.effect is not None for one in record.outcomes):
+        draw(
+            Shown(
+                "Numbers and the levels that decide",
+                "Each claim's number with its 95 % interval (over seeds, if its details say no other), beside the level that it "
+                "must lie above, below or within. One panel a unit. What could not be measured here is in the table.",
+                figures.forest(record.outcomes, SYMBOLS, interval),
+            ),
+            "claims",
+        )
+    st.subheader("Verdicts")
+    st.caption(
+        f"Made by `{record.command}` on {record.written[:10]}; {record.machine}; {record.versions}; "
+        f"{record.train_minutes:.0f} minutes of training. The third column opens the runs on the page that the number is of."
+    )
+    frame = table(record, file.parent, picked)
+    st.dataframe(
+        frame.style.apply(lambda column: [tint(value) for value in column], subset=["verdict"]),
+        hide_index=True,
+        height=min(38 + 35 * len(frame), 900),
+        column_config={
+            "claim": st.column_config.TextColumn(pinned=True),
+            "says": st.column_config.TextColumn(width="large"),
+            "runs": st.column_config.LinkColumn(display_text="open"),
+        },
+    )
+    export.table_files(frame.drop(columns="runs"), "claims")
+    in_full(record, file.parent, picked)
+    export.link()
+
+
+def badge(verdict: Verdict, count: int | None = None) -> str:
+    """A coloured word with its symbol."""
+    words = f"{SYMBOLS[verdict]} {verdict}" if count is None else f"{SYMBOLS[verdict]} {count} {verdict}"
+    return f":{BADGES[verdict]}-badge[{words}]"
+
+
+def tint(shown: str) -> str:
+    """A background that reads on white and on near-black, for a verdict as the table shows it."""
+    colour = figures.COLOURS[SHOWN[shown]].lstrip("#")
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (0, 2, 4))
+    return f"background-color: rgba({red}, {green}, {blue}, 0.25)"
+
+
+def table(record: Record, folder: Path, picked: picks.Picks) -> pd.DataFrame:
+    """A row a claim."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": one.id,
+                "verdict": f"{SYMBOLS[one.verdict]} {one.verdict}",
+                "runs": link(one, folder, picked),
+                "number [95 % interval]": interval(one),
+                "expected": one.expected or "-",
+                "says": one.says,
+                "reason": one.reason,
+                "source": one.source,
+            }
+            for one in record.outcomes
+        ]
+    )
+
+
+def link(one: Outcome, folder: Path, picked: picks.Picks) -> str | None:
+    """The address of the page that shows a claim's runs; None where none of them is there."""
+    names = [name for name, path in picked.runs.items() if any(path == folder / run for run in one.runs)]
+    if not names:
+        return None
+    page = one.page if any(known.name == one.page for known in PAGES) else "runs"
+    # the first page of the menu has the root for its address
+    return f"{'' if page == PAGES[0].name else page}?{urlencode([('runs', name) for name in names])}"
+
+
+def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
+    """One claim: everything that is known of it."""
+    st.subheader("One claim in full")
+    known = {one.id: one for one in record.outcomes}
+    one = known[choose("claim", list(known))]
+    st.markdown(f"**{one.says}** {badge(one.verdict)}")
+    rows = {"source": one.source, "number": one.quantity, "read": ", ".join(one.reads)}
+    rows |= {"interval": interval(one), "over": OVER[one.over] if one.effect is not None else ""}
+    rows |= {"each seed": ", ".join(f"{value:.4g}" for value in one.values) if len(one.values) > 1 else ""}
+    rows |= {"expected": one.expected, "verdict": f"{one.verdict}: {one.reason}", "leaves open": one.leaves_open}
+    st.markdown("\n".join(f"- {name}: {text}" for name, text in rows.items() if text not in ("", "-")))
+    address = link(one, folder, picked)
+    if address is not None:
+        st.link_button("Open these runs", address, icon=":material/open_in_new:")
+    elif one.runs:
+        st.caption(f"Its runs are no longer below `{picked.root}`.")
+    if one.reads:
+        st.caption("The same again:")
+        to_copy(f"{one.command} --out {folder}")
+
+
+def records_below(root: Path) -> dict[str, Path]:
+    """Every record at or below the root (three folders deep), by the path of its folder."""
+    files = [file for depth in ("", "*/", "*/*/", "*/*/*/") for file in sorted(root.glob(f"{depth}{FILE}"))]
+    return {(file.parent.relative_to(root).as_posix() if file.parent != root else root.name): file for file in files}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def record_of(key: Stamp) -> Record:
+    """The record as it is now."""
+    return read_record(Path(key[0]))

@@ -1,0 +1,62 @@
+"""The page of the embedding_consistency probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.figures import embedding_consistency as figures
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import says
+
+MEASURES = {
+    "cka": "debiased linear CKA (minibatch estimator): 1 for turned and scaled copies, 0 in the mean for unrelated points",
+    "rsa": "representational similarity: Spearman correlation of the distances of all pairs",
+    "neighbours": "share of the nearest neighbours that both have in common",
+}
+
+
+def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+    """Geometry by layer, distances of reconstructions, then the points of one run."""
+    measure = choose("measure", list(MEASURES))
+    for scope, words in figures.SCOPES.items():
+        points = (
+            "the patches of an image" if scope == "within" else "one place in many images, so position explains nothing"
+        )
+        yield Shown(
+            f"Tokens against patches, {words}: {measure}",
+            f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
+            "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding."
+            + says(results, "consistency", "Long dashes"),
+            figures.consistency(results, scope, measure),
+        )
+    predicting = {
+        name: result for name, result in results.items() if not bool(result["sliced_wasserstein"].isnull().all())
+    }
+    for variable, title in (("sliced_wasserstein", "Distribution of reconstructed patches"), ("gram_gap", "Gram gap")):
+        for unit, group in style.by_units(predicting, variable):
+            yield Shown(
+                f"{title}{unit}",
+                "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true patches "
+                "of random images, the mean patch, and the patches themselves (0). All together are the same distribution in "
+                "any order, so there the first has no Wasserstein distance." + says(group, variable),
+                figures.distances(group, variable),
+            )
+    name = choose("points of", list(results))
+    result = results[name]
+    plane = choose("plane", figures.planes(result))
+    colour_by = choose("colour", ["label", "position", "image"])
+    yield Shown(
+        f"Tokens and patches in a plane: {name}",
+        f"{plane.upper()} of the same patches as tokens of the last block and as pixels; each has its own plane.",
+        figures.points(result, plane, colour_by),
+    )
+
+
+PAGE = ProbePage(
+    probe="embedding_consistency",
+    says="Whether tokens that are near each other stand for patches that look alike, within an image and across images, layer by "
+    "layer; and whether reconstructed patches are distributed as the true ones. "
+    "It examines the claim of Yue et al. (arXiv 2310.01994) with standard measures, not with that paper's formulas, which were "
+    "not at hand.",
+    shown=shown,
+    terms=("CKA", "sliced Wasserstein distance", "Gram gap", "standard error"),
+)

@@ -1,0 +1,117 @@
+"""A map of patches or of images by what the model makes of them, beside one by raw pixels; what is selected is shown."""
+
+import pandas as pd
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_for_runs, choose, heading
+from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.stored import reading
+from lcmae.app.figures import embedding_map as figures
+
+PROBE = "embedding_consistency"
+UMAP = "--embedding-consistency.umap"
+SAYS = (
+    "Patches (or whole images) that the model represents alike lie near each other; draw around some, or click one, to see them. "
+    "Beside it the same points by their raw pixels, so what the model adds is what differs; UMAP is McInnes et al.'s "
+    "(arXiv 1802.03426), whose distances between clusters mean little, and contrast terms are lcmae's own definition."
+)
+TERMS = ("patch", "invariance", "local consistency")
+MOST = 48
+"""Pictures that are shown at once."""
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """One run's stored points; the probe alone computes planes."""
+    heading(page.title, SAYS, TERMS)
+    if not ask_for_runs(picked):
+        return
+    found = picks.find(picked, PROBE)
+    mapped = {name: result for name, result in found.results.items() if figures.things(result)}
+    old = [
+        (
+            f"{name}: the stored points have no pictures yet. This computes them:",
+            command(picked, name, found.steps[name]),
+        )
+        for name in found.results
+        if name not in mapped
+    ]
+    for sentence, told in [*found.missing, *old]:
+        compute_button.offer(sentence, told if UMAP in told else f"{told} {UMAP}")
+    if not mapped:
+        return
+    name = choose("points of", list(mapped))
+    result = mapped[name]
+    with st.container(horizontal=True):
+        what = choose("map of", figures.things(result))
+        planes = figures.planes(result, what)
+        plane = choose("plane", planes)
+        colour_by = choose("colour", figures.colours(result, what))
+    if "umap" not in planes:
+        if "umap_x" in result:
+            st.info("There are too few points for a UMAP here, so their PCA is shown.", icon=":material/info:")
+        else:
+            compute_button.offer(
+                "No UMAP is stored, so the PCA is shown. This computes it (the first use on a machine takes a minute):",
+                command(picked, name, found.steps[name]),
+            )
+    st.fragment(bench)(result, name, what, plane, colour_by)
+
+
+def command(picked: picks.Picks, name: str, step: int) -> str:
+    """What computes the points with their UMAP."""
+    return f"{reading.probe_command(PROBE, picked.runs[name], step)} {UMAP}"
+
+
+def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) -> None:
+    """The maps, and pictures of what is selected; a fragment, so that a lasso runs nothing else."""
+    key = f"figure-embedding-map-{name}-{what}-{plane}-{colour_by}"
+    # what was selected on one map stands out on both
+    selected = figures.numbers_of(st.session_state.get(key, {}).get("selection", {}))
+    is_term = colour_by in ("loss", "invariance", "local_consistency")
+    shown = Shown(
+        f"{what.capitalize()} of {name}",
+        f"{plane.upper()} of {' (left) and of '.join(figures.TITLES[kind] for kind in figures.SIDES[what])} (right), each with a "
+        f"plane of its own; the same points on both, coloured by {figures.WORDS[colour_by]}. "
+        + ("Grey: hidden by no mask, so it has no error. " if is_term else "")
+        + "Lasso, box or click selects; a double click lets go.",
+        figures.maps(result, what, plane, colour_by, selected),
+    )
+    st.subheader(shown.title)
+    st.caption(shown.caption)
+    st.plotly_chart(
+        shown.figure,
+        key=key,
+        config={**PLOTLY, "modeBarButtonsToRemove": []},
+        on_select="rerun",
+        selection_mode=("points", "box", "lasso"),
+        alt=shown.caption,
+    )
+    export.figure_files(shown.figure, key.removeprefix("figure-"))
+    gallery(result, what, selected)
+
+
+def gallery(result: xr.Dataset, what: str, selected: list[int]) -> None:
+    """Pictures of the selected points, and their table."""
+    st.subheader("Selected")
+    if not selected:
+        st.caption("Nothing is selected: draw around some points, or click one.")
+        return
+    more = f"; the first {MOST} are shown" if len(selected) > MOST else ""
+    framed = ", each beside its image, in which it is framed" if what == "patches" else ""
+    st.caption(f"{len(selected)} {what}{more}{framed}.")
+    pictures = figures.pictures(result, what, selected[:MOST])
+    st.image(
+        [picture for picture, _ in pictures], [words for _, words in pictures], alt=[words for _, words in pictures]
+    )
+    export.table(table(result, what, selected), f"embedding-map-{what}")
+
+
+def table(result: xr.Dataset, what: str, selected: list[int]) -> pd.DataFrame:
+    """The selected points with everything that is stored of them."""
+    points = figures.side(result, figures.SIDES[what][0]).isel(point=selected)
+    names = [name for name in ("image", "row", "column", "label", "loss", "invariance", "local_consistency")
+             if name in points and (what == "patches" or name not in ("row", "column"))]  # fmt: skip
+    return pd.DataFrame({name: points[name].values for name in names})

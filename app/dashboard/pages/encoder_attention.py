@@ -1,0 +1,51 @@
+"""The page of the encoder_attention probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.figures import encoder_attention as figures
+from lcmae.app.figures.baselines import says
+
+WORDS = {
+    "distance": (
+        "How far heads look",
+        "Attention-weighted distance between patches, class token left out. Dots are heads, the line their mean; dotted: what "
+        "uniform attention over the same tokens scores.",
+    ),
+    "entropy": (
+        "How widely heads look",
+        "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token.",
+    ),
+    "mutual_information": (
+        "How much the query decides",
+        "Normalised mutual information of queries and keys (Park et al.): 0 where all patches attend alike, 1 where each has "
+        "a key of its own.",
+    ),
+    "head_divergence": (
+        "How different heads are",
+        "KL divergence of a head's rows to those of the layer's other heads (mean): 0 where all heads do the same.",
+    ),
+    "prefix_mass": (
+        "How much goes to the class token",
+        "Attention of patches to class token and registers; distance and mutual information leave it out.",
+    ),
+}
+
+
+def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+    """Five measures by layer, on the chosen view."""
+    view = choose("view", ["full", "masked"])
+    images = "whole images" if view == "full" else "masked images"
+    for variable, (title, caption) in WORDS.items():
+        yield Shown(f"{title}: {images}", caption + says(results, variable), figures.measure(results, variable, view))
+
+
+PAGE = ProbePage(
+    probe="encoder_attention",
+    says="Heads that look near, narrowly and each differently work on local detail; heads that look everywhere alike carry "
+    "what the whole image shares. "
+    "The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) and Xie et al. (2205.13543); "
+    "distances are in patches, and masked images have fewer tokens, so compare with the dotted line of their own view.",
+    shown=shown,
+    terms=("attention distance", "attention entropy", "mutual information", "head divergence", "patch"),
+)

@@ -1,0 +1,66 @@
+"""The page of the invariance probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.figures import invariance as figures
+from lcmae.app.figures.baselines import says
+
+
+def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+    """Alignment overall and by overlap, then retrieval among an image's patches and among images."""
+    centring = choose("cosines", ["centred", "raw"])
+    about = (
+        "Centred: the mean vector is taken off first, and sums of products are divided by sums of squares (an intraclass "
+        "correlation). "
+        if centring == "centred"
+        else "Raw: cosines of the vectors as they are; a mean that all vectors share makes them large. "
+    )
+    yield Shown(
+        f"Alignment under two masks, {centring}",
+        about
+        + "Filled: the same patch, or the same image, under two masks. Open: the same patch of another image, or another "
+        "image. What lies between is what the features say of the image."
+        + says(results, "alignment", "Lines, dashed and dotted alike"),
+        figures.alignment(results, centring),
+    )
+    quantity = choose("vectors", ["token", "cls", "mean"])
+    having = {name: result for name, result in results.items() if quantity in result["quantity"].values}
+    if having:
+        yield Shown(
+            f"Alignment by overlap of the visible patches: {quantity}, {centring}",
+            "Two masks that show the same patches make the same features; the slope says how much of the alignment is shared "
+            "input. Dotted: another image. Bins without a pair are left out."
+            + says(having, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
+            figures.by_overlap(having, quantity, centring),
+        )
+    predicting = {name: result for name, result in results.items() if not bool(result["retrieval"].isnull().all())}
+    if not predicting:
+        return
+    for scope, words in figures.SCOPES.items():
+        yield Shown(
+            f"Retrieval {words}",
+            "Share of hidden patches whose prediction is most like their own target (identical patches share the credit). "
+            "Dotted line: chance. Bar: with the targets of another image. Triangle: the ceiling, targets as predictions."
+            + says(predicting, "retrieval"),
+            figures.retrieval(predicting, "retrieval", scope),
+        )
+    for scope, words in figures.SCOPES.items():
+        temperatures = sorted({float(result.attrs["temperature"]) for result in predicting.values()})
+        yield Shown(
+            f"InfoNCE {words}",
+            "Minus the log of the own target's softmax; lower is better. Temperature "
+            f"{' / '.join(f'{value:g}' for value in temperatures)}. References as above.",
+            figures.retrieval(predicting, "info_nce", scope),
+        )
+
+
+PAGE = ProbePage(
+    probe="invariance",
+    says="Whether the features of a patch and of an image survive another mask, and whether a hidden patch's prediction is nearer "
+    "to its own target than to others. "
+    "Both measurements are lcmae's own; alignment follows the positive pairs of “How Mask Matters” (Zhang et al., "
+    "arXiv 2210.08344).",
+    shown=shown,
+    terms=("alignment", "retrieval", "InfoNCE", "standard error"),
+)

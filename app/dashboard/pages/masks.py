@@ -1,0 +1,224 @@
+"""Mask strategies: samples and diagnostics of every strategy, and what a comparison found out about them.
+
+The one page that imports torch, and only to draw masks: strategies are torch code. It says so while it waits.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
+from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.stored import grid_progress
+from lcmae.app.dashboard.stored.reading import Stamp, stamp
+from lcmae.app.figures import grid as figures
+from lcmae.app.figures import masks as mask_figures
+from lcmae.errors import InputError
+from lcmae.probes.grids.table import TABLE, frame, measures, read_table, summarise
+from lcmae.progress import clock
+
+SAYS = (
+    "Which patches a strategy hides, and how that looks in numbers before any model. Below, what `lcmae compare` found: "
+    "runs of equal image-mask pairs, so a point differs from its neighbours by mask, ratio or objective alone."
+)
+
+TERMS = ("masking ratio", "kNN accuracy", "linear accuracy", "invariance", "local consistency", "global consistency")
+
+FIRST = ("mean_linear", "mean_knn", "local_contrast.term[invariance]", "local_contrast.term[local_consistency]")
+"""Measures that are offered first."""
+
+EVERY = "3s"
+"""How often a running comparison is looked at."""
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """Gallery and diagnostics, then the comparisons below the root."""
+    heading(page.title, SAYS, TERMS)
+    strategies()
+    comparisons(picked)
+    export.link()
+
+
+# --- strategies ---
+
+
+def strategies() -> None:
+    """Samples and diagnostics at a ratio, on a grid, from a seed."""
+    left, middle, right = st.columns(3)
+    ratio = left.slider("masking ratio", 0.05, 0.95, 0.75, 0.05, key="mask_ratio", bind="query-params")
+    side = middle.select_slider("patches a side", [4, 7, 8, 14, 16], 14, key="mask_side", bind="query-params")
+    seed = right.number_input("seed (another one draws anew)", 0, 10_000, 0, key="mask_seed", bind="query-params")
+    if not st.toggle(
+        "Draw masks",
+        key="mask_draw",
+        help="Drawing is done by the strategies themselves, which are torch code: the first time takes as long as torch "
+        "needs to load, seconds on most machines and up to half a minute on a small one.",
+    ):
+        st.caption("Switch on to draw. The first time this loads torch, which the other pages do without.")
+        return
+    with st.spinner("Drawing masks (loading torch, the first time)"):
+        samples, table, refused = drawn(float(ratio), int(side), int(seed))
+    for kind, why in refused.items():
+        st.info(f"{kind} is left out: {why}", icon=":material/block:")
+    if not samples:
+        return
+    draw(
+        Shown(
+            "Samples",
+            "Six masks of each strategy that needs no checkpoint; dark is hidden. The realised share stands beside the name.",
+            mask_figures.gallery(samples),
+        ),
+        "mask-gallery",
+    )
+    st.subheader("Diagnostics")
+    st.caption(
+        "From 256 masks, without any model. Visible region: mean size of connected visible patches. Boundary share: hidden "
+        "patches with a visible neighbour. Distance: from a hidden patch to the nearest visible one. Coverage: the smallest "
+        "and largest chance of a patch to be hidden, with the standard error that an even chance would have."
+    )
+    numbers = {
+        name: st.column_config.NumberColumn(format="%.3f") for name in table.columns if table[name].dtype.kind == "f"
+    }
+    export.table(table, "mask-diagnostics", column_config=numbers)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def drawn(ratio: float, side: int, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict[str, str]]:
+    """Samples and diagnostics of every strategy that needs no checkpoint, and why the others are left out."""
+    from lcmae.app.commands.masks import draw as draw_masks
+    from lcmae.app.commands.masks import strategies as all_strategies
+    from lcmae.masking.diagnostics import diagnostics_table
+
+    grid = (side, side)
+    usable, refused = all_strategies(ratio, grid)
+    table = diagnostics_table(usable.values(), grid, 256, seed)
+    return draw_masks(usable, grid, 6, seed), pd.DataFrame(table), refused
+
+
+# --- comparisons ---
+
+
+def comparisons(picked: picks.Picks) -> None:
+    """Figures and table of one comparison below the root."""
+    st.header("Comparison")
+    found = tables_below(picked.root)
+    if not found:
+        st.info(f"There is no comparison below `{picked.root}` yet. A small one, two seeds of four cells:")
+        to_copy("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2")
+        return
+    name = choose("comparison", list(found))
+    try:
+        table = table_of(stamp(found[name]))
+    except InputError as error:
+        st.warning(str(error), icon=":material/link_off:")
+        return
+    going = grid_progress.look(found[name].parent, table)
+    if going is not None:
+        st.fragment(follow, run_every=EVERY if going.is_running else None)(found[name], going)
+    failed = table["run"].values[table["status"].values == "failed"]
+    for run, error in zip(failed, table["error"].values[table["status"].values == "failed"], strict=True):
+        st.warning(f"{run} failed: {error}", icon=":material/error:")
+    known = measures(table)
+    if not known:
+        st.info("No run of this comparison is done yet.", icon=":material/hourglass_empty:")
+        return
+
+    known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
+    measure = choose("measure", known)
+    num_seeds = len(set(table["seed"].values))
+    words = (
+        "bars are 95 % intervals over seeds (Student's t; those of few seeds may leave the picture)"
+        if num_seeds > 1
+        else "one seed, so no intervals"
+    )
+    draw(
+        Shown(
+            f"{table[measure].attrs['long_name']} against the masking ratio",
+            f"Means over seeds; {words}; open circles are single runs.",
+            figures.against_ratio(table, measure, interval),
+        ),
+        f"compare-ratio-{measure}",
+    )
+    if len(set(table["unit"].dropna("row").values)) > 1:
+        draw(
+            Shown(
+                "Ratio x mask unit",
+                "Means over the seeds (and over the objectives and masks, if there are several) of runs whose mask has a unit. "
+                "The account of masked autoencoders by hierarchical latent variables (Kong et al., 2306.04898) expects the "
+                "best accuracy inside, not at an edge.",
+                figures.ratio_by_unit(table, measure),
+            ),
+            f"compare-unit-{measure}",
+        )
+    st.subheader("Any column against any other")
+    columns = [*known, "ratio", "hidden_share"]
+    y = choose("upwards", columns)
+    x = choose("across", ["ratio", *(name for name in columns if name != "ratio")])
+    st.caption("A dot is a run. Click dots to pick their runs for all pages.")
+    figure, key = figures.scatter(table, x, y), f"compare-scatter-{name}-{x}-{y}"
+    st.plotly_chart(
+        figure,
+        key=f"figure-{key}",
+        config=PLOTLY,
+        on_select=lambda: take(picked, found[name], f"figure-{key}"),
+        selection_mode="points",
+        alt=f"{table[y].attrs['long_name']} against {table[x].attrs['long_name']}, a dot for each run",
+    )
+    export.figure_files(figure, key)
+    st.subheader("Table")
+    export.table(frame(table), "comparison", parquet=found[name].read_bytes)
+
+
+def follow(file: Path, before: grid_progress.Going) -> None:
+    """How far the comparison is; when a run of it has ended the whole page is drawn anew."""
+    try:
+        going = grid_progress.look(file.parent, table_of(stamp(file)))
+    except InputError:
+        going = None
+    if going is None or (going.num_ended, going.is_running) != (before.num_ended, before.is_running):
+        st.rerun()
+    total, ended = len(going.names), going.num_ended
+    if going.is_running:
+        left = "" if going.seconds_left is None else f", about {clock(going.seconds_left)} left"
+        parts = [f"{number} {state}" for state, number in going.counts.items() if state != "done"]
+        st.progress(ended / max(total, 1), text=f"{ended} of {total} runs have ended ({', '.join(parts)}){left}")
+        if going.at:
+            st.dataframe(going.at, hide_index=True)
+    elif ended < total:
+        st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal goes on from there.")
+
+
+def tables_below(root: Path) -> dict[str, Path]:
+    """Every comparison at or below the root (three folders deep), by the path of its folder."""
+    files = [file for depth in ("", "*/", "*/*/", "*/*/*/") for file in sorted(root.glob(f"{depth}{TABLE}"))]
+    return {(file.parent.relative_to(root).as_posix() if file.parent != root else root.name): file for file in files}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def table_of(key: Stamp) -> xr.Dataset:
+    """The table as it is now."""
+    return read_table(Path(key[0]))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half of its interval."""
+    found = summarise(values)
+    return found.mean, found.half_width
+
+
+def take(picked: picks.Picks, table: Path, key: str) -> None:
+    """The runs of the dots that were clicked become the pick of the side bar."""
+    state: Any = st.session_state[key]
+    names = [point.get("customdata") for point in state["selection"]["points"]]
+    chosen = {str(name[0] if isinstance(name, list | tuple) else name) for name in names}
+    folders = {name for name, path in picked.runs.items() if path.parent == table.parent and path.name in chosen}
+    if folders:
+        st.session_state["runs"] = sorted(folders)

@@ -1,0 +1,245 @@
+"""Checkpoint A against checkpoint B: every stored number with its difference, and one image through both models.
+
+The stored part needs no model. (Grids of runs, from `lcmae compare`, are on the page of mask strategies.)
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache, partial
+
+import pandas as pd
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
+from lcmae.app.dashboard.live import models, selection
+from lcmae.app.dashboard.live.selection import tied
+from lcmae.app.dashboard.microscope.pair import bench
+from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.pages.microscope import steps_of
+from lcmae.app.dashboard.stored import reading
+from lcmae.app.figures import pair as figures
+from lcmae.errors import InputError
+from lcmae.probes.results import tables
+from lcmae.probes.results.differences import differences, differing
+from lcmae.probes.results.metric_directions import BETTER
+
+SAYS = (
+    "Two checkpoints under the same conditions: every stored number with the interval of its difference, and one image under one "
+    "mask through both models on one colour scale. "
+    "Numbers are those of the probes' own pages; which end of them is better, and why, is lcmae's own table, and most have none."
+)
+TERMS = ("standard error", "masking ratio", "error", "receptive field")
+ALL = "all probes"
+MOST_ROWS = 16
+"""Differences that are drawn unasked."""
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """Pick A and B, then stored numbers, then the live part."""
+    heading(page.title, SAYS, TERMS)
+    names = models.names(picked)
+    if not names:
+        ask_for_runs(picked)
+        return
+    chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
+    selection.settle(chosen, notices)
+    name_a = chosen.a or names[0]
+    name_b = chosen.b or next((name for name in names if name != name_a), name_a)
+    ask(picked, names, "a", name_a, chosen.a_step)
+    ask(picked, names, "b", name_b, chosen.b_step)
+    try:
+        a, b = models.place(picked, name_a, chosen.a_step), models.place(picked, name_b, chosen.b_step)
+    except InputError as error:
+        st.info(f"{error}. Choose another checkpoint above.", icon=":material/hourglass_empty:")
+        return
+    if (a.path, a.step) == (b.path, b.step):
+        st.info("A and B are the same checkpoint: choose another run or another step for B.", icon=":material/rule:")
+        return
+    st.header("Stored numbers")
+    stored_numbers(picked, a, b)
+    st.header("One image through both")
+    if st.toggle(
+        "Load both models",
+        key="live",
+        bind="query-params",
+        help="Takes half a minute the first time on a small machine (torch), then a moment.",
+    ):
+        bench(a, b)
+
+
+def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int | None) -> None:
+    """A checkpoint and its step."""
+    with st.container(horizontal=True):
+        st.selectbox(f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=340)
+        if steps := steps_of(picked, name):
+            shown = picks.NEWEST if step is None else str(step)
+            st.selectbox(
+                f"Step of {letter.upper()}",
+                [picks.NEWEST, *map(str, reversed(steps))],
+                **tied(f"{letter}_step", shown, lambda text: None if text == picks.NEWEST else int(text)),
+                help="`newest` is the step of the side bar where this run has it, else its newest.",
+                width=130,
+            )
+
+
+def stored_numbers(picked: picks.Picks, a: models.Place, b: models.Place) -> None:
+    """The table of differences, its picture, and all picked runs beside each other."""
+    of_a, of_b = results_of(a, "A"), results_of(b, "B")
+    both = [probe for probe in of_a if probe in of_b]
+    tell_missing(a, b, of_a, of_b)
+    if not both:
+        return
+    unlike = {probe: differing(of_a[probe], of_b[probe]) for probe in both}
+    if any(unlike.values()):
+        words = "; ".join(f"{probe} ({', '.join(names).replace('_', ' ')})" for probe, names in unlike.items() if names)
+        st.warning(
+            f"Not measured alike, so not only the models differ: {words}. Such numbers are never paired.",
+            icon=":material/rule:",
+        )
+    whole = pd.concat([_differences(*_stamped(a, probe), *_stamped(b, probe)) for probe in both], ignore_index=True)
+    if whole.empty:
+        st.info("The two have no number in common.", icon=":material/rule:")
+        return
+    probe = choose("numbers of", [ALL, *dict.fromkeys(whole["probe"])])
+    frame = whole if probe == ALL else whole.loc[whole["probe"] == probe]
+    st.markdown(tally(frame))
+    chosen = usual(frame)
+    if chosen:
+        draw(
+            Shown(
+                "What differs",
+                "B minus A with 95 % intervals; triangles point to the better one (orange: A, blue: B), diamonds differ without a "
+                "better end, grey circles are not told apart. Paired intervals are by groups of the same images; the table says "
+                "which are.",
+                figures.differences(frame, chosen),
+            ),
+            "compare-differences",
+        )
+    st.subheader("Every number")
+    st.caption(f"A is {a.label}; B is {b.label}.")
+    export.table(frame, "compare", column_config=columns())
+    with st.expander("Which end is better, and why", icon=":material/menu_book:"):
+        st.caption("What is not listed has no better end: it describes, or is a baseline.")
+        reasons = [(name, direction, reason) for name, (direction, reason) in BETTER.items()]
+        st.dataframe(pd.DataFrame(reasons, columns=["number", "better", "because"]), hide_index=True)
+    if probe != ALL:
+        all_runs(picked, probe, frame)
+
+
+def tally(frame: pd.DataFrame) -> str:
+    """How many numbers speak for whom, and how many would by chance."""
+    judged = frame.loc[(frame["better"] != "neither") & ~frame["says"].isin(["", "equal"])]
+    count = Counter(judged["says"])
+    paired = int(frame["interval"].str.startswith("paired").sum())
+    words = ", ".join(
+        f"{count[says]} {text}"
+        for says, text in (("A better", "speak for A"), ("B better", "for B"), ("not told apart", "for neither"))
+    )
+    return (
+        f"Of {len(judged)} numbers that differ and have a better end, {words}; at 95 % each, about one in twenty speaks by "
+        f"chance, and numbers of one probe move together. {paired} of {len(frame)} differences are paired over images."
+    )
+
+
+def usual(frame: pd.DataFrame) -> list[str]:
+    """Quantities that are drawn: those with a better end first, a few of them."""
+    known = frame.loc[frame["low"].notna() & (frame["says"] != "equal")]
+    known = pd.concat([known.loc[known["better"] != "neither"], known.loc[known["better"] == "neither"]])
+    chosen, rows = [], 0
+    for quantity, group in known.groupby("quantity", sort=False):
+        if rows + len(group) <= MOST_ROWS:
+            chosen.append(str(quantity))
+            rows += len(group)
+    return chosen
+
+
+def columns() -> dict:
+    """Numbers with four digits; words of the headings."""
+    number = st.column_config.NumberColumn(format="%.4g")
+    names = ("A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high")
+    return {
+        **dict.fromkeys(names, number),
+        "interval": st.column_config.TextColumn("interval", help="paired over images; apart: from the two intervals"),
+        "better": st.column_config.TextColumn("better", help="which end is better; the table below says why"),
+        "says": st.column_config.TextColumn("says", help="what the 95 % interval of the difference says"),
+    }
+
+
+def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
+    """The probe's numbers of every picked run."""
+    found = picks.find(picked, probe)
+    if len(found.results) < 2:
+        return
+    numbers = tables.scalars(found.results)
+    options = list(dict.fromkeys(numbers["quantity"]))
+    default = [name for name in usual(frame) if name in options] or options[:1]
+    key = f"compare_{probe}"
+    if not set(st.session_state.get(key, [])) <= set(options):
+        del st.session_state[key]
+    st.subheader("All picked runs")
+    quantities = st.multiselect("Quantities", options, default=default, key=key, bind="query-params")
+    if quantities:
+        steps = ", ".join(f"{name}: {step}" for name, step in found.steps.items())
+        draw(
+            Shown(
+                f"{probe.replace('_', ' ').capitalize()} of all picked runs",
+                f"Dots with 95 % intervals, of the newest stored step or the side bar's ({steps}).",
+                figures.of_runs(numbers, quantities, list(found.results)),
+            ),
+            f"compare-runs-{probe}",
+        )
+    export.table(numbers, f"compare-runs-{probe}", column_config=number_format())
+
+
+def results_of(place: models.Place, letter: str) -> dict[str, xr.Dataset]:
+    """Stored results of exactly this step, by probe; a torn file is named."""
+    found: dict[str, xr.Dataset] = {}
+    if place.run is None or place.step is None:
+        return found
+    for known in PAGES:
+        if known.is_probe and place.step in reading.result_steps(place.run, known.name):
+            try:
+                found[known.name] = reading.result_of(place.run, place.step, known.name)
+            except InputError as error:
+                st.info(f"{letter}, {place.label}: {error}. Compute it again with", icon=":material/terminal:")
+                to_copy(reading.probe_command(known.name, place.run, place.step), key=f"{letter}-{known.name}")
+    return found
+
+
+def tell_missing(
+    a: models.Place, b: models.Place, of_a: Mapping[str, xr.Dataset], of_b: Mapping[str, xr.Dataset]
+) -> None:
+    """What only one of them has, or neither, and the commands."""
+    for letter, place, own, other in (("A", a, of_a, of_b), ("B", b, of_b, of_a)):
+        if place.run is None:
+            st.info(
+                f"{letter} is a file: results are stored with runs. `lcmae import` makes one of it.",
+                icon=":material/terminal:",
+            )
+            continue
+        missing = [probe for probe in other if probe not in own] or ([] if own else ["all"])
+        if missing:
+            command = reading.probe_command(" ".join(missing), place.run, place.step)
+            compute_button.offer(f"Not everything is stored for {letter}. This computes what is missing:", command)
+
+
+def _stamped(place: models.Place, probe: str) -> tuple[models.Place, str, reading.Stamp]:
+    assert place.run is not None
+    assert place.step is not None
+    return place, probe, reading.stamp(reading.result_path(place.run, place.step, probe))
+
+
+@lru_cache(maxsize=512)
+def _differences(
+    a: models.Place, probe: str, _: reading.Stamp, b: models.Place, __: str, ___: reading.Stamp
+) -> pd.DataFrame:
+    assert a.run is not None
+    assert b.run is not None
+    results = (
+        reading.result_of(place.run, place.step, probe) for place in (a, b) if place.run and place.step is not None
+    )
+    return differences(probe, *results)

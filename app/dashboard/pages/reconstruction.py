@@ -1,0 +1,62 @@
+"""The page of the reconstruction probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.figures import reconstruction as figures
+from lcmae.app.figures import style
+from lcmae.app.figures.baselines import says
+
+
+def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+    """Errors with baselines, pictures, errors by place; runs with other targets apart."""
+    for unit, group in style.by_units(results, "error"):
+        yield Shown(
+            f"Error of hidden patches{unit}",
+            "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, and the best "
+            "constant patch, which is the level of full collapse. Only runs with the same targets share an axis."
+            + says(group, "error"),
+            figures.errors(group),
+        )
+    pictures = {name: result for name, result in results.items() if "original" in result}
+    number = max((result.sizes["picture"] for result in pictures.values()), default=0)
+    first = choose("first picture", list(range(0, number, 4)) or [0])
+    for unit, group in style.by_units(
+        {name: r for name, r in pictures.items() if r.sizes["picture"] > first}, "picture_error"
+    ):
+        leaky = any("reconstruction_leaky" in result for result in group.values())
+        yield Shown(
+            f"Pictures{unit}",
+            "Visible patches are pasted into the reconstruction; the error is in target space, hidden patches only."
+            + (
+                " With normalised targets a picture needs a mean and deviation for each hidden patch: they are those of the "
+                "nearest visible patch, or, in the column headed LEAKY, the true ones, which give the answer away."
+                if leaky
+                else ""
+            ),
+            figures.pictures(group, first),
+        )
+    for unit, group in style.by_units(results, "error_map"):
+        yield Shown(
+            f"Where errors lie{unit}",
+            "Mean squared error by place on the grid, over the images in which the patch was hidden.",
+            figures.error_maps(group),
+        )
+
+
+PAGE = ProbePage(
+    probe="reconstruction",
+    says="Hidden patches of test images are predicted from the visible ones; what matters is the distance to predictions that "
+    "need no learning, and where errors lie. "
+    "The error is MAE's own (He et al., arXiv 2111.06377), over hidden patches, in the space of the training targets; the "
+    "baselines are lcmae's.",
+    shown=shown,
+    terms=(
+        "error",
+        "nearest-patch baseline",
+        "collapse level",
+        "normalised targets",
+        "leaky picture",
+        "standard error",
+    ),
+)

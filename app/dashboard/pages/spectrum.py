@@ -1,0 +1,61 @@
+"""The page of the spectrum probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.figures import spectrum as figures
+from lcmae.app.figures.baselines import says
+
+TITLES = {
+    "effective_rank": "Effective rank",
+    "rankme": "RankMe",
+    "participation_ratio": "Participation ratio",
+    "intrinsic_dimension": "Intrinsic dimension",
+    "uniformity": "U-MAE's uniformity",
+    "uniformity_of_others": "Uniformity without the diagonal",
+    "wang_isola": "Uniformity of Wang and Isola",
+    "alpha_req": "alpha-ReQ",
+}
+
+
+def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+    """One number of every feature and view, LiDAR, then the spectra of one feature."""
+    number = choose("number", list(figures.NUMBERS))
+    # a setting may differ between runs (RankMe centred or not): then the caption says the convention of each
+    conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
+    yield Shown(
+        TITLES[number],
+        "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
+        f"(jackknife). Convention: {' / '.join(conventions)}." + says(results, number),
+        figures.numbers(results, number),
+    )
+    yield Shown(
+        "LiDAR rank",
+        "How many directions tell images apart, once the directions in which masks move an image are scaled down; the views "
+        "are masks of one image. At most the number of images less one." + says(results, "lidar"),
+        figures.lidar(results),
+    )
+    feature = choose("feature", figures.features(results))
+    view = choose("view", ["full", "masked"])
+    yield Shown(
+        f"Singular values: {feature}, {view}",
+        "Of the vectors as they are (uncentred, unless the probe was told to centre), over the root of their number. A cliff is "
+        "dimensional collapse; so is a first value that stands alone." + says(results, "singular_value"),
+        figures.spectra(results, "singular_value", feature, view),
+    )
+    yield Shown(
+        f"Shares of the variance: {feature}, {view}",
+        "Eigenvalues of the centred covariance, scaled to sum 1." + says(results, "variance_share"),
+        figures.spectra(results, "variance_share", feature, view),
+    )
+
+
+PAGE = ProbePage(
+    probe="spectrum",
+    says="How many directions pooled vectors and tokens really use: a model that maps all images into a few has collapsed in the "
+    "others. "
+    "Every number has its source (U-MAE, RankMe, alpha-ReQ, LiDAR, TwoNN) and a convention that is printed with it; others "
+    "publish other numbers under the same names.",
+    shown=shown,
+    terms=("effective rank", "participation ratio", "intrinsic dimension", "standard error"),
+)

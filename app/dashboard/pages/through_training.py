@@ -1,0 +1,257 @@
+"""Stored results along the steps of runs: a scrubber over the figures of every probe, and its numbers against the step."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import compute_button, picks
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading
+from lcmae.app.dashboard.page import ProbePage, Shown
+from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.stored import reading
+from lcmae.app.figures import limits
+from lcmae.app.figures import through_training as figures
+from lcmae.app.figures.baselines import LABELS, legend
+from lcmae.errors import InputError
+from lcmae.probes.results.differences import CONDITIONS
+
+SAYS = (
+    "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's own "
+    "page at the step of the slider. "
+    "Axes and colour scales hold all steps at once, so what moves under the slider is the model; definitions are those of the "
+    "probe's page."
+)
+TERMS = ("standard error",)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One stored result; `stamp` changes when the file does, so a moment can be the key of a cache."""
+
+    run: str
+    path: Path
+    step: int
+    probe: str
+    stamp: reading.Stamp
+
+    def result(self) -> xr.Dataset:
+        """The result; `InputError` for a torn file."""
+        return reading.result_of(self.path, self.step, self.probe)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stays in memory of a result: its numbers, and the conditions under which they were measured."""
+
+    numbers: pd.DataFrame
+    conditions: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def summary(moment: Moment) -> Summary:
+    """The numbers of one result, computed once for each file."""
+    result = moment.result()
+    numbers = figures.numbers({(moment.run, moment.step): result})
+    return Summary(numbers, tuple(str(result.attrs.get(name, "")) for name in CONDITIONS))
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """Pick a probe; its numbers and figures follow the slider."""
+    heading(page.title, SAYS, TERMS)
+    if not ask_for_runs(picked):
+        return
+    probes = [known.name for known in PAGES if known.is_probe and _has_results(picked, known.name)]
+    if not probes:
+        for name, path in picked.paths.items():
+            sentence = f"No probe has been stored for {name}. This computes every probe at every step:"
+            compute_button.offer(sentence, reading.every_step_command(path))
+        return
+    probe = choose("probe", probes)
+    moments = whole_moments(picked, probe)
+    tell_missing(picked, probe, moments)
+    if moments:
+        tell_other_conditions(moments)
+        st.fragment(scrub)(probe, moments)
+
+
+def _has_results(picked: picks.Picks, probe: str) -> bool:
+    return any(reading.result_steps(path, probe) for path in picked.paths.values())
+
+
+def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
+    """Every result that reads, by run, then by step; a torn one is named with the command that computes it again."""
+    found = []
+    for run, path in picked.paths.items():
+        for step in reading.result_steps(path, probe):
+            moment = Moment(run, path, step, probe, reading.stamp(reading.result_path(path, step, probe)))
+            try:
+                summary(moment)
+                found.append(moment)
+            except InputError as error:
+                st.info(f"{run}, step {step}: {error}. Compute it again with", icon=":material/terminal:")
+                to_copy(reading.probe_command(probe, path, step), key=f"torn-{run}-{step}-{probe}")
+    return found
+
+
+def tell_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> None:
+    """Checkpoints that have no result, and the command that computes them as the others were computed."""
+    offers = []
+    for run, path in picked.paths.items():
+        own = [moment for moment in moments if moment.run == run]
+        missing = sorted(set(reading.steps_of(path)) - {moment.step for moment in own})
+        if missing:
+            first = ", ".join(map(str, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+            sentence = f"{run} has no `{probe}` at step {first}. This computes it, and leaves what is stored as it is:"
+            offers.append((sentence, reading.every_step_command(path, own[-1].result() if own else None)))
+    if offers:
+        with st.expander(f"Steps without a result: {len(offers)} of the picked runs", icon=":material/terminal:"):
+            for sentence, command in offers:
+                compute_button.offer(sentence, command, is_note=True)
+
+
+def tell_other_conditions(moments: Sequence[Moment]) -> None:
+    """A warning where results of one run were measured under different conditions."""
+    differing = []
+    for run in dict.fromkeys(moment.run for moment in moments):
+        found = [summary(moment).conditions for moment in moments if moment.run == run]
+        names = [
+            name for name, values in zip(CONDITIONS, zip(*found, strict=True), strict=True) if len(set(values)) > 1
+        ]
+        if names:
+            differing.append(f"{run} ({', '.join(names).replace('_', ' ')})")
+    if differing:
+        st.warning(
+            f"Not measured alike at all steps: {'; '.join(differing)}. Part of what moves may be that.",
+            icon=":material/rule:",
+        )
+
+
+def scrub(probe: str, moments: Sequence[Moment]) -> None:
+    """Slider, numbers and figures; a fragment, so that only this is run again when the slider moves."""
+    steps = sorted({moment.step for moment in moments})
+    at = ask_step(steps)
+    here = at_step(moments, at)
+    apart = [f"{moment.run} at {moment.step}" for moment in here if moment.step != at]
+    if apart:
+        st.caption(f"Not stored at step {at}; shown at the step before it, or at their first: {', '.join(apart)}.")
+
+    frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
+    quantities = ask_quantities(probe, frame)
+    if quantities:
+        runs = list(dict.fromkeys(moment.run for moment in moments))
+        chart = figures.against_steps(frame, quantities, runs=runs, at=at if len(steps) > 1 else None)
+        caption = "With 95 % intervals where an error is stored; the dotted line is the slider's step."
+        kinds = [kind for kind in LABELS if kind in set(frame["beside"])]
+        caption += f" {legend(kinds)}." if kinds else ""
+        more = len(figures.panels(frame, quantities)) - figures.MOST_PANELS
+        if more > 0:
+            caption += f" The first {figures.MOST_PANELS} panels; choose fewer quantities for the other {more}."
+        draw(Shown("Numbers against the step", caption, chart), f"through-{probe}-numbers")
+
+    content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
+    answers: dict[str, Any] = {}
+
+    def ask(question: str, options: Sequence[Any]) -> Any:
+        answers[question] = choose(question, options)
+        return answers[question]
+
+    # each figure gets its place under its own questions; ranges are known once every question is answered
+    drawn = [(one, st.container()) for one in content.shown({moment.run: moment.result() for moment in here}, ask)]
+    shared = shared_ranges(probe, [at_step(moments, step) for step in steps], answers)
+    for number, (key, (one, place)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
+        limits.hold(one.figure, shared.get(key, {}))
+        with place:
+            draw(one, f"through-{probe}-{number}")
+
+
+def ask_step(steps: Sequence[int]) -> int:
+    """The slider, kept in the address bar (?at=240); arrow keys move it. The newest step to begin with."""
+    wanted = st.query_params.get("at")
+    if wanted and wanted not in map(str, steps):
+        st.warning(f"No longer here: step {wanted}. Shown at step {steps[-1]}.", icon=":material/link_off:")
+        st.session_state.pop("at", None)
+        del st.query_params["at"]
+    if st.session_state.get("at", steps[-1]) not in steps:
+        del st.session_state["at"]
+    if len(steps) == 1:
+        st.caption(f"There is one stored step, {steps[0]}; the slider comes with the second.")
+        return steps[0]
+    return st.select_slider(
+        "Step",
+        steps,
+        value=steps[-1],
+        key="at",
+        bind="query-params",
+        help="Optimiser steps that have a stored result of this probe. Arrow keys move the slider, too.",
+    )
+
+
+def ask_quantities(probe: str, frame: pd.DataFrame) -> list[str]:
+    """Which numbers are drawn; the address bar remembers."""
+    options = list(dict.fromkeys(frame["quantity"]))
+    if not options:
+        st.caption("This probe stores curves and maps only.")
+        return []
+    key = f"numbers_{probe}"
+    if not set(st.session_state.get(key, [])) <= set(options):
+        del st.session_state[key]
+    return st.multiselect("Quantities", options, default=figures.usual(frame), key=key, bind="query-params")
+
+
+def at_step(moments: Sequence[Moment], step: int) -> tuple[Moment, ...]:
+    """Of each run the newest result that is no newer than `step`, or its first: all runs at all steps keep their colours."""
+    shown: dict[str, Moment] = {}
+    for moment in moments:
+        if moment.run not in shown or moment.step <= step:
+            shown[moment.run] = moment
+    return tuple(shown.values())
+
+
+def shared_ranges(
+    probe: str, states: Sequence[tuple[Moment, ...]], answers: Mapping[str, Any]
+) -> dict[tuple[str, int], limits.Ranges]:
+    """Ranges of each figure over all steps; what takes long is drawn once, with its progress."""
+    place, begin = st.empty(), time.monotonic()
+    found = []
+    for done, state in enumerate(states):
+        found.append(_ranges(probe, state, tuple(answers.items())))
+        spent = time.monotonic() - begin
+        if spent > 1:
+            left = spent / (done + 1) * (len(states) - done - 1)
+            place.progress((done + 1) / len(states), f"one scale for all steps: {left:.0f} s left")
+    place.empty()
+    keys = dict.fromkeys(key for one in found for key in one)
+    return {key: limits.union(one[key] for one in found if key in one) for key in keys}
+
+
+@lru_cache(maxsize=4096)
+def _ranges(
+    probe: str, state: tuple[Moment, ...], answers: tuple[tuple[str, Any], ...]
+) -> dict[tuple[str, int], limits.Ranges]:
+    known = dict(answers)
+
+    def again(question: str, options: Sequence[Any]) -> Any:
+        return known[question] if known.get(question) in options else options[0]
+
+    shown = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE.shown(
+        {moment.run: moment.result() for moment in state}, again
+    )
+    return {key: limits.ranges(one.figure) for key, one in _keyed(shown).items()}
+
+
+def _keyed(shown: Iterable[Shown]) -> dict[tuple[str, int], Shown]:
+    """Figures by their title, and by their turn among those of the same title."""
+    keyed: dict[tuple[str, int], Shown] = {}
+    for one in shown:
+        turn = sum(title == one.title for title, _ in keyed)
+        keyed[one.title, turn] = one
+    return keyed

@@ -1,0 +1,65 @@
+"""How the dashboard's server is started: on this machine alone, known hosts only, no telemetry. Imports no streamlit.
+
+Streamlit's own defaults listen on every interface and take websockets from any host name (DNS rebinding); its flags win
+over a config.toml in the working folder.
+"""
+
+import ipaddress
+import sys
+from pathlib import Path
+
+from lcmae.errors import InputError
+
+ADDRESS = "127.0.0.1"
+MAIN = Path(__file__).with_name("main.py")
+
+FLAGS = {
+    "server.headless": "true",
+    "server.maxUploadSize": "20",
+    "server.fileWatcherType": "none",
+    "server.enableStaticServing": "false",
+    "server.enableAgentApi": "false",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "type",
+    "client.showErrorLinks": "false",
+    "client.toolbarMode": "viewer",
+    # or sentences that explain a constant of app/dashboard/main.py would stand on every page
+    "runner.magicEnabled": "false",
+    # after every answer it would walk all objects of torch, pandas and plotly: four fifths of an answer's time
+    "runner.postScriptGC": "false",
+    "theme.light.primaryColor": "#0072B2",
+    "theme.dark.primaryColor": "#56B4E9",
+}
+"""Everything but address, port and hosts."""
+
+
+def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tuple[str, ...] = ()) -> list[str]:
+    """The command line that serves the dashboard for the runs below `runs`.
+
+    Without a port streamlit takes 8501 or the next free one. `hosts` are further names under which a browser may ask.
+    Raises `InputError` where `runs` is no folder, or the port is none.
+    """
+    if runs.exists() and not runs.is_dir():
+        raise InputError(f"expected a folder of runs, got a file: {runs}")
+    if port is not None and not 1 <= port <= 65535:
+        raise InputError(f"expected a port from 1 to 65535, got {port}")
+    flags = {"server.address": address, **({} if port is None else {"server.port": str(port)}), **FLAGS}
+    words = [sys.executable, "-m", "lcmae.app.dashboard.server.process", "run", str(MAIN)]
+    words += [part for name, value in flags.items() for part in (f"--{name}", value)]
+    for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
+        words += ["--server.allowedHosts", host]
+    return [*words, "--", "--runs", str(runs.absolute())]
+
+
+def warning(address: str) -> str | None:
+    """One line for whoever binds the server to more than this machine; None where it stays here."""
+    try:
+        is_local = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        is_local = address == "localhost"
+    if is_local:
+        return None
+    return (
+        f"warning: the dashboard listens on {address} and asks nobody for a password; whoever reaches this port sees every "
+        "run. Safer: keep 127.0.0.1 and use an SSH tunnel (ssh -L 8501:127.0.0.1:8501 HOST)"
+    )

@@ -1,0 +1,216 @@
+"""What is stored: runs, their steps, metrics and probe results, read without torch and kept by (path, time, size).
+
+Nothing here raises on what a run folder may hold while it is written, torn or deleted: a reader gets the content or an
+`InputError` of one sentence, and `overview` turns even that into a line of the table.
+"""
+
+import json
+import shlex
+import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from lcmae.errors import CheckpointError, InputError
+from lcmae.probes.results.store import load_result
+from lcmae.runs.checkpoint import MANIFEST, read_manifest
+from lcmae.runs.durable import alive
+from lcmae.runs.run import Run, find_runs
+
+Stamp = tuple[str, int, int]
+"""A file's path, time of change and size: the key of every cache here (arrays are never keys)."""
+
+
+def stamp(path: Path) -> Stamp:
+    """The file as it is now; (path, 0, 0) where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), status.st_mtime_ns, status.st_size
+
+
+def runs_below(root: Path) -> dict[str, Path]:
+    """Every run at or below `root` by its name: the path from `root` on."""
+    found = find_runs(root)
+    return {(root.name if path == root else path.relative_to(root).as_posix()): path for path in found}
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """A run's config; `InputError` where there is no run any more."""
+    return _config(stamp(path / "config.json"))
+
+
+@lru_cache(maxsize=2048)
+def _config(key: Stamp) -> dict[str, Any]:
+    return Run.open(Path(key[0]).parent).config
+
+
+def target_units(path: Path) -> str:
+    """The unit of a squared error in the space of a run's targets; the words of the probes."""
+    is_normalised = bool(_part(config_of(path), "model").get("normalize_targets"))
+    return "variance of a patch" if is_normalised else "squared input units"
+
+
+def metrics_of(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a run's metrics."""
+    return _metrics(stamp(path / "metrics.jsonl"))
+
+
+@lru_cache(maxsize=256)
+def _metrics(key: Stamp) -> list[dict[str, Any]]:
+    return Run(Path(key[0]).parent, {}).metrics()
+
+
+def steps_of(path: Path) -> list[int]:
+    """Published steps, ascending; none where the folder is gone."""
+    return _steps(stamp(path / "checkpoints"))
+
+
+@lru_cache(maxsize=2048)
+def _steps(key: Stamp) -> list[int]:
+    try:
+        return Run(Path(key[0]).parent, {}).steps()
+    except OSError:  # deleted between the look and the listing
+        return []
+
+
+def result_steps(path: Path, probe: str) -> list[int]:
+    """Steps that have a stored result of a probe, ascending; whether the file reads is another question."""
+    files = (path / "probes").glob(f"*/{probe}.nc")
+    return sorted(int(file.parent.name) for file in files if file.parent.name.isdecimal())
+
+
+def probes_of(path: Path) -> list[str]:
+    """Names of the probes that have a result of any step, sorted."""
+    return sorted({file.stem for file in (path / "probes").glob("*/*.nc") if not file.name.startswith(".")})
+
+
+def result_path(path: Path, step: int, probe: str) -> Path:
+    """Where the result of a probe lies in a run."""
+    return Run(path, {}).result_path(step, probe)
+
+
+def result_of(path: Path, step: int, probe: str) -> xr.Dataset:
+    """A stored result, shared between readers: don't change it. `InputError` for a missing or torn file."""
+    return _result(stamp(result_path(path, step, probe)))
+
+
+@lru_cache(maxsize=64)
+def _result(key: Stamp) -> xr.Dataset:
+    return load_result(Path(key[0]))
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who trains a run, by its lock: a process of this machine, or of another one."""
+
+    pid: int
+    host: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs; a process of another machine is believed to."""
+        return self.host != socket.gethostname() or alive(self.pid)
+
+
+def writer_of(path: Path) -> Writer | None:
+    """The writer that the lock names; None where the run was left in order. Reading takes no lock from anybody."""
+    try:
+        text = json.loads((path / ".lock").read_bytes())
+        return Writer(int(text["pid"]), str(text["host"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process is training this run now."""
+    writer = writer_of(path)
+    return writer is not None and writer.is_alive
+
+
+def state_of(path: Path) -> str:
+    """`running`; `finished`; `stopped` before its end (asked to, or its loss was no number any more); `ended` (one of the two:
+    its checkpoints do not say which); `interrupted` (its process died); `empty`."""
+    writer = writer_of(path)
+    if writer is not None:
+        return "running" if writer.is_alive else "interrupted"
+    steps = steps_of(path)
+    if not steps:
+        return "ended" if stamp(path / "metrics.jsonl")[2] else "empty"
+    num_steps = _num_steps(stamp(path / "checkpoints" / f"{steps[-1]:06d}" / MANIFEST))
+    if num_steps is None:
+        return "ended"
+    return "finished" if steps[-1] >= num_steps else "stopped"
+
+
+@lru_cache(maxsize=2048)
+def _num_steps(key: Stamp) -> int | None:
+    try:
+        return read_manifest(Path(key[0]).parent).get("num_steps")
+    except CheckpointError:  # deleted between the look and the reading
+        return None
+
+
+def overview(name: str, path: Path) -> dict[str, Any]:
+    """A line of the runs table; a run that does not read says so in `state` and has nothing else."""
+    try:
+        config, lines = config_of(path), metrics_of(path)
+    except InputError as error:
+        return {"name": name, "state": f"unreadable: {error}"}
+    objective = _part(config, "objective")
+    mask, model = _part(objective, "mask"), _part(config, "model")
+    losses = [line for line in lines if isinstance(line.get("loss"), float)]
+    looks = [line for line in lines if "cls_knn" in line or "mean_knn" in line]
+    look = looks[-1] if looks else {}
+    feature = "cls" if "cls_knn" in look else "mean"
+    steps = steps_of(path)
+    return {
+        "name": name,
+        "state": state_of(path),
+        "objective": objective.get("kind"),
+        "model": model.get("kind"),
+        "mask": mask.get("kind"),
+        "ratio": mask.get("ratio"),
+        "data": config.get("data"),
+        "step": lines[-1].get("step") if lines else None,
+        "loss": losses[-1]["loss"] if losses else None,
+        "collapse": losses[-1].get("collapse") if losses else None,
+        "knn": look.get(f"{feature}_knn"),
+        "linear": look.get(f"{feature}_linear"),
+        "rank": look.get(f"{feature}_effective_rank"),
+        "checkpoints": len(steps),
+        "results": ", ".join(probes_of(path)),
+        "seed": config.get("seed"),
+    }
+
+
+def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
+    part = config.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def step_path(path: Path, step: int) -> Path:
+    """The folder of a checkpoint, as commands take it."""
+    return path / "checkpoints" / f"{step:06d}"
+
+
+def probe_command(probe: str, path: Path, step: int | None = None) -> str:
+    """The command that stores a probe's result for a run (its newest step, if none is named)."""
+    target = path if step is None else step_path(path, step)
+    return f"lcmae probe {probe} --checkpoint {shlex.quote(str(target))}"
+
+
+def every_step_command(path: Path, like: xr.Dataset | None = None) -> str:
+    """The command that stores results for every checkpoint of a run; with the settings of a result, where one is given.
+
+    What is stored already with these settings is not computed again.
+    """
+    words = shlex.split(str(like.attrs["command"])) if like is not None and "command" in like.attrs else []
+    if "--checkpoint" not in words[:-1]:
+        return f"{probe_command('all', path)} --every-step"
+    words[words.index("--checkpoint") + 1] = str(path)
+    return shlex.join([*words, "--every-step"])

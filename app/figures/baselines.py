@@ -1,0 +1,192 @@
+"""Baselines beside a run's numbers, dashed and standing back: the same numbers of an untrained network, and of raw pixels.
+
+A result holds them as `NAME_untrained` and `NAME_pixels` (`lcmae.probes.baselines.compared`). Runs of one shape on the same images have the same
+ones, which are then drawn once and grey; where they differ, each has the colour of its run. Results without them have no line.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from lcmae.app.figures import style
+from lcmae.probes.statistics import intervals
+
+LABELS = {"untrained": "untrained network", "pixels": "raw pixels"}
+MEANS = {
+    "untrained": "an untrained network of the same shape",
+    "pixels": "raw pixels (as predictions: copies of the nearest visible patch)",
+}
+LOOKS = {"untrained": "dashed", "pixels": "dash-dotted"}
+# in pixels, so that a short line is seen to be dashed
+DASHED, DASH_DOTTED, DOTTED = "14px,5px", "14px,4px,3px,4px", "3px,3px"
+DASHES = {"untrained": DASHED, "pixels": DASH_DOTTED}
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A variable as it is for one baseline, of all the runs that have the same numbers."""
+
+    kind: str
+    run: str
+    """The first of these runs."""
+
+    values: xr.DataArray
+    half: xr.DataArray
+    """Half of the 95 % interval; NaN where none is stored."""
+
+    is_shared: bool
+    """Whether no run has other numbers."""
+
+    colour: str
+
+    def named(self, words: str = "") -> str:
+        """As the legend has it; `words` say which of several lines it is."""
+        return f"{LABELS[self.kind]}, {words}" if words else LABELS[self.kind]
+
+    def whose(self, words: str = "") -> str:
+        """With its run, where runs differ."""
+        return self.named(words) if self.is_shared else f"{self.run}, {self.named(words)}"
+
+
+def companions(results: Mapping[str, xr.Dataset], variable: str) -> list[Companion]:
+    """The baselines of `variable`, equal ones once: grey where all runs have the same, else in the colours of the runs."""
+    colours, found = style.colours(results), []
+    for kind in LABELS:
+        name = f"{variable}_{kind}"
+        apart: dict[str, xr.Dataset] = {}
+        for run, result in results.items():
+            is_there = name in result and not bool(result[name].isnull().all())
+            if is_there and not any(_same(result[name], other[name]) for other in apart.values()):
+                apart[run] = result
+        for run, result in apart.items():
+            half = result[name].copy(data=intervals.half_width(result, name))
+            colour = style.GREY if len(apart) == 1 else colours[run]
+            found.append(Companion(kind, run, result[name], half, len(apart) == 1, colour))
+    return found
+
+
+def says(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> str:
+    """For the end of a caption: what the lines are, or what has another `look`; nothing where there are none."""
+    having = {kind: [one for one in results.values() if f"{variable}_{kind}" in one] for kind in LABELS}
+    kinds = [kind for kind, some in having.items() if some]
+    if not kinds:
+        return ""
+    counts = sorted({int(one.attrs[f"{kind}_images"]) for kind in kinds for one in having[kind]})
+    return f" {legend(kinds, look)}; of the first {' or '.join(map(str, counts))} images."
+
+
+def legend(kinds: Sequence[str], look: str = "") -> str:
+    """What the lines of some baselines are, in words."""
+    text = "; ".join(MEANS[kind] if look else f"{LOOKS[kind]}: {MEANS[kind]}" for kind in kinds)
+    return f"{look}: {text}" if look else text[0].upper() + text[1:]
+
+
+def told_apart(result: xr.Dataset) -> dict[str, tuple[str, str]]:
+    """Long name of every baseline's variable -> long name of the run's own variable, and which baseline."""
+    return {
+        str(result[f"{name}_{kind}"].attrs["long_name"]): (str(values.attrs["long_name"]), kind)
+        for name, values in result.data_vars.items()
+        for kind in LABELS
+        if f"{name}_{kind}" in result
+    }
+
+
+def lines(
+    shown: go.Figure,
+    found: Sequence[Companion],
+    x: str,
+    *,
+    words: str = "",
+    dash: str | None = None,
+    is_flat: bool = False,
+) -> go.Figure:
+    """A curve for each, which has one dimension, against its coordinate `x`; it runs across what is NaN. Of one that `is_flat` the
+    pointer is told no `x`."""
+    for one in found:
+        there = np.isfinite(one.values.values)
+        at, values, half = one.values[x].values[there], one.values.values[there], one.half.values[there]
+        where = ["" if is_flat else f"{x} {place}: " for place in at]
+        texts = [f"{place}{_number(*pair)}" for place, *pair in zip(where, values, half, strict=True)]
+        _add(shown, one, at, values, texts, words, dash)
+    return shown
+
+
+def segments(
+    shown: go.Figure,
+    found: Sequence[Companion],
+    names: Sequence[str],
+    categories: Mapping[str, Mapping[str, Any]],
+    *,
+    first: int = 0,
+    words: str = "",
+    dash: str | None = None,
+    upright: bool = False,
+) -> go.Figure:
+    """A short line across each category, which are numbered from `first` along the axis, at the number with the category's labels.
+
+    Where runs differ it stands where the run of `names` stands among its neighbours. Categories that a baseline lacks are left out.
+    """
+    for one in found:
+        along: list[float | None] = []
+        across: list[float | None] = []
+        texts = []
+        for place, (category, labels) in enumerate(categories.items(), start=first):
+            if any(label not in one.values[dim].values for dim, label in labels.items()):
+                continue
+            middle, reach = (place, 0.4) if one.is_shared else (place + shift(names, one.run), 0.3 / len(names))
+            value, half = float(one.values.sel(labels)), float(one.half.sel(labels))
+            # the pointer finds both ends and the middle; None ends a line
+            along += [middle - reach, middle, middle + reach, None]
+            across += [value, value, value, None]
+            texts += [f"{category}: {_number(value, half)}"] * 4
+        x, y = (across, along) if upright else (along, across)
+        _add(shown, one, x, y, texts, words, dash)
+    return shown
+
+
+def shift(names: Sequence[str], run: str) -> float:
+    """Where a run stands within its category: runs stand side by side, so that intervals do not cover each other."""
+    return (list(names).index(run) - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
+
+
+def rows(results: Mapping[str, xr.Dataset], variable: str) -> Iterator[tuple[str, xr.DataArray]]:
+    """Names and values of baselines as further rows of a table or of stacked bars."""
+    for one in companions(results, variable):
+        yield one.whose(), one.values
+
+
+def _add(shown: go.Figure, one: Companion, x: Any, y: Any, texts: list[str], words: str, dash: str | None) -> None:
+    name, drawn = one.named(words), list[Any](shown.data)
+    shown.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode="lines+markers",
+            # unseen: they find the pointer, and keep lines off the edge of the figure
+            marker={"size": 7, "color": "rgba(0,0,0,0)"},
+            name=name,
+            legendgroup=name,
+            legendrank=1001,  # drawn behind the runs, and named after them
+            showlegend=all(trace.name != name for trace in drawn),
+            line={"color": one.colour, "dash": dash or DASHES[one.kind], "width": 1.8},
+            opacity=1.0 if one.is_shared else 0.6,
+            text=texts,
+            hovertemplate="%{text}<extra>" + one.whose(words) + "</extra>",
+        )
+    )
+
+
+def _number(value: float, half: float) -> str:
+    return f"{value:.4g}" + (f" ± {half:.2g}" if np.isfinite(half) else "")
+
+
+def _same(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Up to what batches of other sizes change."""
+    if one.dims != other.dims or one.shape != other.shape:
+        return False
+    labels = all(np.array_equal(one[dim].values, other[dim].values) for dim in one.dims)
+    return labels and bool(np.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True))

@@ -1,0 +1,469 @@
+"""A grid of runs at equal compute -> one table, a row a run: which mask should be used, and what does it change?
+
+    OUT/comparison.json   the settings, and the cells by name
+    OUT/table.parquet     one row a run that is done or failed; written whole after each
+    OUT/<cell>/           the run itself, its probe results, and cell.json: its row, and what it was asked
+
+A job trains and probes one run, wherever it lands, and ends by writing its cell.json. So a job that is done twice (its
+worker died after the work, a cluster ran it again) is in the table once, and a cell whose cell.json answers the same
+question is not done again. A killed run goes on from its newest checkpoint.
+"""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lcmae.config import RunConfig
+from lcmae.errors import InputError
+from lcmae.masking import STRATEGIES, MaskStrategy
+from lcmae.probes.grids.cells import SETTINGS, UNIT_FIELDS, Cell, Comparison, cells
+from lcmae.probes.grids.table import TABLE, Row, read_json, write_table
+from lcmae.probes.jobs.executors import Engine
+from lcmae.probes.registry import PROBES, probe_class
+from lcmae.recipes import RECIPES, recipe
+from lcmae.runs.durable import make_folder, sweep, to_json
+from lcmae.runs.lock import lock
+from lcmae.runs.run import Run, is_run, write_atomically
+from lcmae.settings import parse
+
+CELL = "cell.json"
+_OWN_FIELDS = ("data", "epochs", "warmup_epochs", "seed", "objective.mask", "objective.kind", "ratio_schedule")
+"""Fields of a config that the grid decides, so that `set` must not."""
+FAMILIES = ("digits", "hierarchy", "cifar10")
+"""Recipes by the data that they are meant for."""
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """One run of the grid as plain data, so that it travels to other processes and machines."""
+
+    cell: Cell
+    folder: str
+    """The run folder, absolute."""
+    config: dict[str, Any]
+    """The run's RunConfig, as JSON."""
+    probes: dict[str, dict[str, Any]]
+    """Settings of each probe by its name."""
+    images: int
+    device: str | None = None
+    """Where the model runs; None is a GPU where the worker has one."""
+    threads: int | None = None
+    """CPU threads of this job; None leaves torch's choice."""
+    log: str | None = None
+    """File that takes the progress of a job whose screen is shared with others."""
+    untrained: bool = False
+    """Publish the initial weights as step 0, and train nothing."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that decides the row."""
+        asked = {"config": self.config, "probes": self.probes, "images": self.images}
+        return {**asked, "untrained": True} if self.untrained else asked
+
+
+class CellStopped(RuntimeError):
+    """A signal ended a run early, in order: what was reached is published, and goes on next time."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return CellStopped, (self.number,)  # it travels between processes
+
+
+@dataclass
+class Compared:
+    """What came of a comparison: rows in the order of the grid, the cells found done, and the signal that ended it."""
+
+    rows: list[Row]
+    reused: list[str] = field(default_factory=list)
+    stopped_by: int | None = None
+
+
+Report = Callable[[Row, int, int, float], object]
+"""report(row, cells done, cells in all, seconds left), after each run."""
+
+
+def compare(
+    comparison: Comparison,
+    out: Path,
+    engine: Engine,
+    *,
+    device: str | None = None,
+    begin: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
+) -> Compared:
+    """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds. `InputError` before
+    anything is trained where a cell is impossible, or where `out` holds a run of the same name with another config."""
+    engine.check()
+    jobs = plan(comparison, out, engine, device)
+    make_folder(out)
+    with lock(out):
+        sweep(out)
+        names = [job.cell.name for job in jobs]
+        settings = {"settings": comparison.model_dump(mode="json"), "cells": names}
+        write_atomically(out / SETTINGS, to_json(settings, SETTINGS))
+
+        answers = {job.cell.name: found for job in jobs if (found := stored_answer(job)) is not None}
+        result = Compared([], reused=list(answers))
+        _write(names, answers, out)
+        missing = [job for job in jobs if job.cell.name not in answers]
+        if begin is not None:
+            begin(len(answers), len(jobs))
+        started = time.monotonic()
+        for number, (job, outcome) in enumerate(_outcomes(missing, engine, out), start=1):
+            if isinstance(outcome, CellStopped):
+                result.stopped_by = outcome.number
+                if engine.in_process:
+                    break
+                continue
+            answer = _failed(job, outcome) if isinstance(outcome, Exception) else outcome
+            answers[job.cell.name] = answer
+            _write(names, answers, out)
+            if report is not None:
+                left = (time.monotonic() - started) / number * (len(missing) - number)
+                report(answer["row"], len(answers), len(jobs), left)
+        result.rows = [answers[name]["row"] for name in names if name in answers]
+    return result
+
+
+# --- the plan ---
+
+
+def plan(comparison: Comparison, out: Path, engine: Engine, device: str | None = None) -> list[CellJob]:
+    """A job for every run of the grid; `InputError` for whatever is known to be wrong before the first step."""
+    names = _probe_names(comparison.probes)
+    jobs, impossible = [], {}
+    for cell in cells(comparison):
+        try:
+            config = config_of(comparison, cell)
+            config.objective.mask.open()  # a guide that cannot guide is found out here; it is read once for all cells
+        except InputError as error:
+            impossible.setdefault(cell.settings, f"{cell.name.rpartition('-')[0]}: {error}")
+            continue
+        folder = Path(os.path.abspath(out)) / cell.name
+        jobs.append(
+            CellJob(
+                cell=cell,
+                folder=str(folder),
+                config=config.model_dump(mode="json"),
+                probes={name: _probe_settings(name, config, comparison) for name in names},
+                images=comparison.images,
+                device=device,
+                threads=max(1, (os.cpu_count() or 1) // engine.workers) if _shares_machine(engine) else None,
+                log=str(folder.parent / "logs" / f"{cell.name}.log") if _shares_machine(engine) else None,
+                untrained=comparison.untrained,
+            )
+        )
+    if impossible:
+        first, more = next(iter(impossible.values())), len(impossible) - 1
+        raise InputError(f"expected cells that can be trained, got {first}" + (f" (and {more} more)" if more else ""))
+    for job in jobs:
+        _refuse_other_run(job)
+    return jobs
+
+
+def _shares_machine(engine: Engine) -> bool:
+    return engine.engine == "local" and not engine.in_process
+
+
+def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
+    """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for equal image-mask pairs."""
+    family = comparison.recipes
+    if family == "auto":
+        kind = comparison.data.partition(":")[0]
+        family = kind if kind in FAMILIES else "cifar10"
+    name = f"{cell.objective}-{family}"
+    if name not in RECIPES:
+        known = ", ".join(recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}"))
+        if not known:
+            raise InputError(f"expected recipes {', '.join(FAMILIES)}, got {family!r}")
+        raise InputError(f"expected an objective out of {known}, got {cell.objective!r}")
+    base = recipe(name)
+    values = base.model_dump(mode="json")
+    for change in comparison.set:
+        _change(values, change)
+
+    num_masks = values["objective"].get("num_masks", 1)
+    if comparison.epochs % num_masks:
+        raise InputError(
+            f"expected epochs in multiples of {num_masks} (masks an image, for equal image-mask pairs), "
+            f"got {comparison.epochs}"
+        )
+    epochs = comparison.epochs // num_masks
+    values["objective"]["mask"] = mask_of(cell, comparison.guide).model_dump(mode="json")
+    values |= {"data": comparison.data, "seed": cell.seed, "epochs": epochs}
+    values["warmup_epochs"] = epochs * base.warmup_epochs / base.epochs
+    # a killed run loses at most a quarter; accuracies are looked at once, at the end
+    values |= {"checkpoint_every": max(1, epochs // 4), "monitor_every": 0}
+    return parse(RunConfig, values)
+
+
+def mask_of(cell: Cell, guide: str | None = None) -> MaskStrategy:
+    """The cell's strategy. `InputError` for an unknown one, or settings that it does not take."""
+    kind = "coarse_random" if cell.mask == "random" and cell.unit not in (None, 1) else cell.mask
+    if kind not in STRATEGIES:
+        raise InputError(f"expected a mask out of {', '.join(STRATEGIES)}, got {kind!r}")
+    settings: dict[str, Any] = {"ratio": cell.ratio}
+    if kind in UNIT_FIELDS and cell.unit is not None:
+        settings[UNIT_FIELDS[kind]] = cell.unit
+    if STRATEGIES[kind].needs_images:
+        if guide is None:
+            raise InputError(f"expected --guide CHECKPOINT with the mask {kind}, which follows its content, got none")
+        settings["checkpoint"] = guide
+    return parse(STRATEGIES[kind], settings)
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Apply FIELD=VALUE; which fields there are is checked with the whole config."""
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise InputError(f"expected --set FIELD=VALUE, got {change!r}")
+    if name in _OWN_FIELDS or name.startswith("objective.mask"):
+        raise InputError(f"expected --set of fields that the grid does not decide, got {name}")
+    *path, last = name.replace("-", "_").split(".")
+    for part in path:
+        inner = values.get(part)
+        if part not in values or not isinstance(inner, dict | None):
+            raise InputError(f"expected --set with the name of a field, got {name!r}")
+        values[part] = inner = {} if inner is None else inner
+        values = inner
+    try:
+        values[last] = json.loads(text)
+    except ValueError:
+        values[last] = text
+
+
+def _probe_names(names: Sequence[str]) -> list[str]:
+    if tuple(names) in (("all",), ("none",)):
+        return list(PROBES) if names[0] == "all" else []
+    for name in names:
+        probe_class(name)
+    return list(dict.fromkeys(names))
+
+
+def _probe_settings(name: str, config: RunConfig, comparison: Comparison) -> dict[str, Any]:
+    if comparison.own_masks and "mask" in probe_class(name).model_fields:
+        return {"mask": config.objective.mask.model_dump(mode="json")}
+    return {}
+
+
+def _refuse_other_run(job: CellJob) -> None:
+    if not is_run(job.folder):
+        return
+    found = Run.open(job.folder).config
+    other = _first_difference(job.config, found)
+    if other is not None:
+        name, wanted, got = other
+        raise InputError(
+            f"expected runs of this comparison, with {name} {wanted}, got {name} {got} in {job.folder}; "
+            "choose another --out"
+        )
+
+
+def _first_difference(wanted: Any, got: Any, name: str = "config") -> tuple[str, Any, Any] | None:
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        for key in dict.fromkeys([*wanted, *got]):
+            inner = key if name == "config" else f"{name}.{key}"
+            other = _first_difference(wanted.get(key), got.get(key), inner)
+            if other is not None:
+                return other
+        return None
+    return None if wanted == got else (name, wanted, got)
+
+
+# --- one cell ---
+
+
+def run_cell(job: CellJob) -> dict[str, Any]:
+    """Train (or go on training) and probe one run, and store what came of it; returns the content of its cell.json.
+
+    `CellStopped` where a signal ended it in order, `InputError` and what training raises where it cannot be done.
+    """
+    with contextlib.ExitStack() as stack:
+        if job.log is not None:
+            make_folder(Path(job.log).parent)
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(job.log, "a"))))
+        return _run_cell(job)
+
+
+def _run_cell(job: CellJob) -> dict[str, Any]:
+    import torch
+
+    from lcmae.probes.jobs.batch import Job, run_job
+    from lcmae.training.train import publish_untrained, train
+
+    if (found := stored_answer(job)) is not None:
+        return found  # the worker that did it died before it could say so
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    device = job.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run.open(job.folder) if is_run(job.folder) else Run.create(job.folder, job.config)
+    if job.untrained:
+        publish_untrained(run)
+    elif (stopped_by := train(run, label=job.cell.name, device=device).stopped_by) is not None:
+        raise CellStopped(stopped_by)
+
+    row, columns = describe_run(job, run)
+    begin = time.perf_counter()
+    if job.probes:
+        probed = run_job(Job(job.folder, job.probes, images=job.images, device=device))
+        row["note"] = "; ".join(probed.failures.values()) or None
+        for name, file in probed.files.items():
+            _add_scalars(row, columns, name, Path(file))
+    row["probe_seconds"] = time.perf_counter() - begin
+
+    text = to_json(_without_nan({"asked": job.asked, "row": row, "columns": columns}), CELL)
+    write_atomically(run.path / CELL, text)
+    return json.loads(text)  # what a later look will find
+
+
+def describe_run(job: CellJob, run: Run) -> tuple[Row, dict[str, tuple[str, str]]]:
+    """Settings, accuracies, last loss and time of a finished run, and what its columns mean."""
+    config = parse(RunConfig, run.config)
+    lines = run.metrics()
+    steps = [line for line in lines if "seconds_per_step" in line]
+    counts = [
+        line["step"] - before for line, before in zip(steps, [0, *(line["step"] for line in steps)], strict=False)
+    ]
+    num_steps = run.steps()[-1]
+    num_masks = getattr(config.objective, "num_masks", 1)
+    grid = config.model.grid
+    unit = getattr(config.objective.mask, UNIT_FIELDS.get(config.objective.mask.kind, ""), None)
+    row: Row = {
+        **_settings(job.cell),
+        "unit": 1 if unit is None and job.cell.mask == "random" else unit,
+        "status": "done",
+        "data": config.data,
+        "hidden_share": config.objective.mask.num_hidden(grid) / (grid[0] * grid[1]),
+        "epochs": config.epochs,
+        "steps": num_steps,
+        "image_mask_pairs": num_steps * config.batch_size * num_masks,
+        "train_seconds": sum(line["seconds_per_step"] * n for line, n in zip(steps, counts, strict=True)),
+    }
+    columns: dict[str, tuple[str, str]] = {}
+    looks = [line for line in lines if "mean_knn" in line]
+    for name, (long_name, units) in _ACCURACIES.items():
+        if looks and name in looks[-1]:
+            row[name], columns[name] = looks[-1][name], (long_name, units)
+    space = "variance of a patch" if getattr(config.model, "normalize_targets", False) else "squared input units"
+    for name, long_name in (("loss", "training loss, last lines"), ("collapse", "collapse level, last lines")):
+        values = [line[name] for line in steps if name in line][-5:]
+        if values:
+            row[f"train_{name}"], columns[f"train_{name}"] = sum(values) / len(values), (long_name, space)
+    return row, columns
+
+
+_ACCURACIES = {
+    f"{feature}_{name}": (f"{long_name}, {words}", units)
+    for feature, words in (("mean", "mean token"), ("cls", "class token"))
+    for name, long_name, units in (
+        ("knn", "kNN accuracy", "share of test images"),
+        ("linear", "linear accuracy", "share of test images"),
+        ("effective_rank", "effective rank", "dimensions"),
+    )
+}
+
+
+def _settings(cell: Cell) -> Row:
+    return {
+        "run": cell.name, "objective": cell.objective, "mask": cell.mask, "ratio": cell.ratio, "unit": cell.unit,
+        "seed": cell.seed,
+    }  # fmt: skip
+
+
+def _add_scalars(row: Row, columns: dict[str, tuple[str, str]], probe: str, file: Path) -> None:
+    """Every single number of a probe's result, as `probe.name` or `probe.name[part]`; errors as `.sem`."""
+    from lcmae.probes.jobs.batch import scalars
+    from lcmae.probes.results.store import load_result
+
+    result = load_result(file)
+    for label, (value, sem) in scalars(result).items():
+        attrs = result[label.partition("[")[0]].attrs
+        part = label.partition("[")[2].rstrip("]")
+        long_name = f"{attrs['long_name']}, {part.replace('_', ' ')}" if part else str(attrs["long_name"])
+        row[f"{probe}.{label}"] = value
+        columns[f"{probe}.{label}"] = long_name, str(attrs["units"])
+        if math.isfinite(sem):
+            row[f"{probe}.{label}.sem"] = sem
+            columns[f"{probe}.{label}.sem"] = f"standard error over images: {long_name}", str(attrs["units"])
+
+
+def _without_nan(value: Any) -> Any:
+    # a number that is not finite is missing from the table; JSON cannot hold it
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def stored_answer(job: CellJob) -> dict[str, Any] | None:
+    """What the run folder has for exactly this question, if it has."""
+    found = read_json(Path(job.folder) / CELL)
+    return found if found is not None and found.get("asked") == job.asked else None
+
+
+# --- many cells ---
+
+
+def _outcomes(
+    jobs: Sequence[CellJob], engine: Engine, out: Path
+) -> Iterator[tuple[CellJob, dict[str, Any] | Exception]]:
+    """Each job's answer or its error, as they come."""
+    if not jobs:
+        return
+    if engine.in_process:
+        for job in jobs:
+            try:
+                yield job, run_cell(job)
+            except Exception as error:  # whatever it is, it is this cell's: it goes into its row
+                yield job, error
+        return
+    # a local worker that dies (out of memory, say) takes the whole pool along: what it broke is tried again, and in the
+    # end each alone, so that the one that kills its worker is found
+    broken: list[tuple[CellJob, Exception]] = [(job, BrokenExecutor()) for job in jobs]
+    for groups in (lambda left: [left], lambda left: [left], lambda left: [[job] for job in left]):
+        left, broken = [job for job, _ in broken], []
+        for group in groups(left) if left else []:
+            for job, outcome in _on_executor(group, engine, out):
+                if isinstance(outcome, BrokenExecutor):
+                    broken.append((job, outcome))
+                else:
+                    yield job, outcome
+    yield from broken
+
+
+def _on_executor(
+    jobs: Sequence[CellJob], engine: Engine, out: Path
+) -> Iterator[tuple[CellJob, dict[str, Any] | Exception]]:
+    with engine.executor(out) as executor:
+        futures: dict[Future[dict[str, Any]], CellJob] = {executor.submit(run_cell, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if isinstance(error, Exception) or error is None:
+                    yield futures[future], error or future.result()
+        except BaseException:  # Ctrl-C: nothing more is begun; what runs publishes and ends
+            for future in futures:
+                future.cancel()
+            raise
+
+
+def _failed(job: CellJob, error: Exception) -> dict[str, Any]:
+    words = " ".join(str(error).split()) or "no word of why"
+    text = words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"
+    return {"row": {**_settings(job.cell), "status": "failed", "error": text, "data": job.config["data"]}}
+
+
+def _write(names: Sequence[str], answers: Mapping[str, dict[str, Any]], out: Path) -> None:
+    done = [answers[name] for name in names if name in answers]
+    columns = {key: tuple(about) for answer in done for key, about in answer.get("columns", {}).items()}
+    write_table([answer["row"] for answer in done], columns, out / TABLE)

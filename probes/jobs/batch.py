@@ -1,0 +1,220 @@
+"""Checkpoints x probes: a job is one checkpoint with all its probes, so a model is loaded once and the images are seen once.
+
+Results that are stored already, for the same weights, settings, data and seed, are not computed again. Jobs are plain data
+and go to any `concurrent.futures.Executor` (`lcmae.probes.jobs.executors`).
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import lcmae
+from lcmae.errors import InputError
+from lcmae.models import MaskedImageModel
+from lcmae.probes.base import Probe, run_probes
+from lcmae.probes.jobs.executors import Engine
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.statistics.seeds import probe_seed
+from lcmae.probes.watching.views import open_view
+from lcmae.runs.run import Run, is_run, is_step
+from lcmae.settings import parse
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint, and what to ask it. Plain data, so that it travels to other processes and machines."""
+
+    checkpoint: str
+    """A run folder (its newest step), one of its steps, or a foreign file."""
+
+    probes: dict[str, dict[str, Any]]
+    """Settings of each probe by its name; empty settings are the defaults."""
+
+    data: str | None = None
+    """Named source; by default what the run was trained on."""
+
+    split: str = "test"
+    """train or test."""
+
+    images: int | None = 500
+    """How many images of a fixed, class-balanced choice; None for all."""
+
+    seed: int = 0
+    """Decides masks and all else that is drawn; the same for checkpoints that are compared."""
+
+    device: str = "cpu"
+    """Where the model runs."""
+
+    out: str | None = None
+    """Folder for the results; by default the run's own."""
+
+
+@dataclass
+class JobResult:
+    """What came of a job: files by probe name, those found stored, and one sentence for each probe that could not run."""
+
+    checkpoint: str
+    files: dict[str, str] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
+    """Load the checkpoint, run the probes that have no stored result, store each. Raises `InputError` for bad input."""
+    probes = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
+    model = lcmae.load(job.checkpoint, device=job.device)
+    data = job.data or default_data(job.checkpoint)
+    view = open_view(model, data, split=job.split, limit=job.images)
+    folder = result_folder(job, model)
+    seed = probe_seed(job.seed)
+    about = provenance(job, model, data, view.source.split)
+
+    result = JobResult(job.checkpoint)
+    missing = []
+    for probe in probes:
+        path = folder / f"{probe.name}.nc"
+        if is_stored(path, {**about, "settings": probe.model_dump_json(), "num_images": len(view), "seed": seed}):
+            result.files[probe.name] = str(path)
+            result.reused.append(probe.name)
+        else:
+            missing.append(probe)
+    if missing:
+        assert model.source is not None
+        computed = run_probes(missing, model, view, seed, show_progress=show_progress)
+        for name, dataset in computed.datasets.items():
+            dataset.attrs.update(about, command=command_of(job, name, data, model.source.step, computed.batch_size))
+            save_result(dataset, folder / f"{name}.nc")
+            result.files[name] = str(folder / f"{name}.nc")
+        result.failures = {name: str(error) for name, error in computed.failures.items()}
+    return result
+
+
+def run_jobs(jobs: Sequence[Job], engine: Engine, folder: Path) -> Iterator[JobResult | tuple[Job, Exception]]:
+    """Results as they come, from any engine; a job that fails is handed back with its error and stops no other."""
+    if engine.in_process:
+        for job in jobs:
+            try:
+                yield run_job(job, show_progress=True)
+            except Exception as error:  # whatever it is, the other jobs have nothing to do with it
+                yield job, error
+        return
+    with engine.executor(folder) as executor:
+        futures: dict[Future[JobResult], Job] = {executor.submit(run_job, job): job for job in jobs}
+        for future in as_completed(futures):
+            error = future.exception()
+            yield (futures[future], error) if isinstance(error, Exception) else future.result()
+
+
+def default_data(checkpoint: str) -> str:
+    """The data that a run was trained on. `InputError` where the checkpoint does not know."""
+    path = Path(checkpoint)
+    folder = path.parent.parent if is_step(path) else path
+    data = Run.open(folder).config.get("data") if is_run(folder) else None
+    if not data:
+        raise InputError(f"expected --data NAME (the checkpoint {checkpoint} does not know its images), got none")
+    return data
+
+
+def result_folder(job: Job, model: MaskedImageModel) -> Path:
+    """Where the results of a job belong: probes/STEP in the run, or `out` for checkpoints without a run."""
+    if job.out is not None:
+        return Path(job.out)
+    path = Path(job.checkpoint)
+    folder = path.parent.parent if is_step(path) else path
+    if not is_run(folder):
+        raise InputError(
+            f"expected --out FOLDER for a checkpoint outside a run, got none ({job.checkpoint}); `lcmae import` makes it a run"
+        )
+    assert model.source is not None
+    assert model.source.step is not None
+    return Run.open(folder).result_path(model.source.step, "any").parent
+
+
+def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict[str, str]:
+    """What the result was computed from, as attributes of the dataset."""
+    assert model.source is not None
+    return {
+        "checkpoint": str(model.source.path),
+        "checkpoint_sha256": model.source.sha256,
+        "step": str(model.source.step),
+        "data": data,
+        "split": split,
+    }
+
+
+def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: int) -> str:
+    """The command line that computes this one result again, to the last bit on the same kind of machine: it names the step,
+    the device, and the batch size where another probe of the job asked for a smaller one."""
+    settings = job.probes[probe]
+    if parse(probe_class(probe), settings).batch_size != batch_size:
+        settings = {**settings, "batch_size": batch_size}
+    checkpoint = Path(job.checkpoint)
+    if is_run(checkpoint) and step is not None:
+        checkpoint = checkpoint / "checkpoints" / f"{step:06d}"
+    images = "all" if job.images is None else str(job.images)
+    words = ["lcmae", "probe", probe, "--checkpoint", str(checkpoint), "--data", data, "--split", job.split]
+    words += ["--images", images, "--seed", str(job.seed), "--device", job.device]
+    words += [] if job.out is None else ["--out", job.out]
+    return shlex.join([*words, *_options(f"--{_dashed(probe)}", settings)])
+
+
+def _options(prefix: str, settings: dict[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _options(f"{prefix}.{_dashed(name)}", value)
+        elif isinstance(value, bool):
+            yield f"{prefix}.{_dashed(name)}" if value else f"{prefix}.no-{_dashed(name)}"
+        else:
+            yield f"{prefix}.{_dashed(name)}"
+            yield from map(str, value if isinstance(value, list | tuple) else [value])
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def is_stored(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a whole result lies there that was computed from the same weights, with the same settings."""
+    if not path.is_file():
+        return False
+    try:
+        found = load_result(path).attrs
+    except InputError:
+        return False  # torn: it is computed again
+    matters = ("checkpoint_sha256", "data", "split", "settings", "num_images", "seed")
+    return all(str(found.get(name)) == str(wanted[name]) for name in matters)
+
+
+def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]]:
+    """Every single number of a result with its standard error (NaN where it has none), named as in a table.
+
+    Variables whose axes all carry names (the parts of a loss, say) give one number a label: `term[invariance]`. Curves,
+    maps and pictures, and variables of more than `most` numbers, are left to figures.
+    """
+    numbers: dict[str, tuple[float, float]] = {}
+    for name in map(str, result.data_vars):
+        values = result[name]
+        named = all(dim in result.coords and result.coords[dim].dtype.kind in "UO" for dim in values.dims)
+        if name.endswith("_sem") or values.dtype.kind not in "fiu" or not named or values.size > most:
+            continue
+        sems = result.get(f"{name}_sem", xr.full_like(values, math.nan, dtype=float))
+        for place in np.ndindex(values.shape):
+            labels = [str(result.coords[dim].values[at]) for dim, at in zip(values.dims, place, strict=True)]
+            label = f"{name}[{', '.join(labels)}]" if labels else name
+            numbers[label] = float(values.values[place]), float(sems.values[place])
+    return numbers
+
+
+def probe_settings(probe: Probe) -> dict[str, Any]:
+    """The settings of a probe that differ from its defaults, as a job carries them (a mask that differs, as a whole)."""
+    mine, usual = (json.loads(one.model_dump_json()) for one in (probe, type(probe)()))
+    return {name: value for name, value in mine.items() if value != usual[name]}

@@ -1,0 +1,155 @@
+"""What attention maps say: pure functions of maps [b h q k], b images, h heads, q queries, k keys, whose rows sum to 1.
+
+Sources: attention distance of Dosovitskiy et al. (2010.11929) as in Park et al. (2305.00729), normalised mutual information of
+Park et al., divergence between heads of Xie et al. ("Dark Secrets", 2205.13543). The positional share is lcmae's own.
+"""
+
+import math
+
+import torch
+from einops import einsum
+from torch import Tensor
+
+from lcmae.patches import Grid
+from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.statistics.running import RunningMean
+from lcmae.shapes import Float, Int
+
+TINY = torch.finfo(torch.float32).tiny
+NOTHING_VARIES = 1e-12
+"""Rows whose variance is below this share of their mean square are equal to float32's rounding: no share is told of them."""
+
+
+def patch_distances(grid: Grid) -> Float[Tensor, "n n"]:
+    """Euclidean distance between any two patches, in patches."""
+    place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
+    return (place[:, None] - place[None]).norm(dim=-1).float()
+
+
+def entropy(rows: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:
+    """Entropy of each row in nats, float64; between 0 and log k."""
+    return -torch.xlogy(rows, rows).sum(-1, dtype=torch.float64)
+
+
+def mean_distance(maps: Float[Tensor, "b h q n"], distance: Float[Tensor, "#b q n"]) -> Float[Tensor, "b h q"]:
+    """Attention-weighted mean distance to the keys: keys are patches, and rows are renormalised over them."""
+    return einsum(maps, distance, "b h q n, b q n -> b h q") / maps.sum(-1).clamp(min=TINY)
+
+
+def normalised_mutual_information(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
+    """I(Q; K) / sqrt(H(Q) H(K)) with Q uniform over queries: 0 if all queries attend alike, 1 if each has its own key.
+
+    NaN for one query or where all attention falls on one key.
+    """
+    # I(Q; K) = H(K) - H(K | Q)
+    of_keys = entropy(maps.mean(2, dtype=torch.float64))
+    information = of_keys - entropy(maps).mean(2)
+    scale = (of_keys * math.log(maps.shape[2])).clamp(min=0).sqrt()
+    return torch.where(scale > 0, information / scale, math.nan)
+
+
+def head_divergence(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
+    """KL(head || other head) in nats, mean over queries and the other heads; NaN for a single head.
+
+    Probabilities that underflow count as float32's smallest normal number in the logarithm.
+    """
+    num_heads, num_queries = maps.shape[1:3]
+    if num_heads == 1:
+        return maps.new_full((len(maps), 1), math.nan, dtype=torch.float64)
+    logs = maps.clamp(min=TINY).log()
+    # a divergence is a difference of logarithms: what heads have in common would leave nothing but its rounding
+    logs = logs - logs.mean(1, keepdim=True)
+    # all pairs of heads are one matrix product
+    cross = einsum(maps, logs, "b h q k, b g q k -> b h g").double() / num_queries
+    own = cross.diagonal(dim1=1, dim2=2)
+    return own - (cross.sum(2) - own) / (num_heads - 1)
+
+
+def part(running: RunningMean, which: int | slice) -> RunningMean:
+    """Some of the last axis of what was averaged."""
+    return running.part(which)
+
+
+class PositionalShare:
+    """How much of attention rows is the same whenever the query stands at the same position: the share of their variance
+    between positions, corrected for the number of observations (Kelley's epsilon squared),
+
+        share = 1 - (S_within / dof_within) / (S_total / dof_total),
+
+    S_within the squared deviations from the position's mean row, S_total those from the mean row. It is 1 for attention that
+    ignores what varies, 0 in expectation for attention that ignores position, and NaN where nothing varies at all.
+    Rows come from (mask, position) pairs, with the same masks for every image, in two readings:
+
+    - over images: each mask fixed, images varied; both sums are pooled over masks;
+    - over masks: each image fixed, masks varied; both sums are pooled over images.
+
+    Only sums are kept, by group of images for the standard errors (`lcmae.probes.statistics.jackknife`): groups x pairs x heads x keys numbers,
+    whatever the number of images.
+    """
+
+    def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"], num_images: int) -> None:
+        self.by_mask = _one_hot(mask)
+        self.by_position = _one_hot(position)
+        self.sums = GroupedSums(num_images)
+        self.count = 0
+        self.origin: Tensor | None = None
+
+    def add(self, rows: Float[Tensor, "b p h k"]) -> None:
+        """Take in the rows of each image at every pair."""
+        rows = rows.detach().double().cpu()
+        # sums are taken around a first guess of the means, so that squares do not cancel
+        self.origin = rows.mean(0) if self.origin is None else self.origin
+        off = rows - self.origin
+        within = (rows - _group_means(rows, self.by_position)).square().sum((1, 3))
+        total = (rows - rows.mean(1, keepdim=True)).square().sum((1, 3))
+        self.sums.add(
+            range(self.count, self.count + len(rows)),
+            images=torch.ones(len(rows)),
+            rows=off,
+            squares=off.square().sum((1, 3)),
+            of_image=torch.stack([within, total, rows.square().sum((1, 3))], dim=1),
+        )
+        self.count += len(rows)
+
+    def over_images(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
+        """Of each head, then of all heads of the layer pooled; and the same without each group. NaN for a single image."""
+        return self.sums.leave_out(self._over_images)
+
+    def over_masks(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
+        """The same; NaN where no position is hidden under two masks."""
+        return self.sums.leave_out(self._over_masks)
+
+    def _over_images(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
+        assert self.origin is not None
+        count, (num_pairs, num_masks) = float(sums["images"]), self.by_mask.shape
+        off = sums["rows"] / count
+        mean = off + self.origin
+        within = (sums["squares"] - count * off.square().sum((0, 2))).clamp(min=0)
+        between = count * (mean - _group_means(mean[None], self.by_mask)[0]).square().sum((0, 2))
+        size = within + count * mean.square().sum((0, 2))
+        return _shares(within, num_pairs * (count - 1), within + between, num_pairs * count - num_masks, size)
+
+    def _over_masks(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
+        within, total, size = sums["of_image"] / sums["images"]
+        num_pairs, num_positions = self.by_position.shape
+        return _shares(within, float(num_pairs - num_positions), total, float(num_pairs - 1), size)
+
+
+def _shares(within: Tensor, dof_within: float, total: Tensor, dof_total: float, size: Tensor) -> Float[Tensor, " s"]:
+    """Of each head, then of all heads pooled."""
+    within, total, size = (torch.cat([part, part.sum(0, keepdim=True)]) for part in (within, total, size))
+    if dof_within < 1:
+        return torch.full_like(within, math.nan)
+    varies = total > NOTHING_VARIES * size
+    return torch.where(varies, 1 - (within / dof_within) / (total / dof_total), math.nan)
+
+
+def _one_hot(group: Int[Tensor, " p"]) -> Float[Tensor, "p g"]:
+    groups = group.unique()
+    return (group[:, None] == groups).double()
+
+
+def _group_means(rows: Float[Tensor, "b p h k"], member: Float[Tensor, "p g"]) -> Float[Tensor, "b p h k"]:
+    """For each pair the mean row of its group."""
+    means = einsum(rows, member / member.sum(0), "b p h k, p g -> b g h k")
+    return einsum(means, member, "b g h k, p g -> b p h k")

@@ -1,0 +1,69 @@
+"""Canonical correlations of two sets of vectors of the same images, judged on images that they were not fitted to.
+
+Hotelling (1936), with a ridge. For features f(x1) of what is visible and f(x2) of what is hidden their squares estimate eigenvalues
+of the mask-induced augmentation graph (`lcmae.probes.mask_graphs.numbers`) from below: the graph's own would need every function of x1 and of
+x2, and these are the linear functions of f alone.
+"""
+
+import numpy as np
+
+from lcmae.shapes import Bool, Float
+
+CONSTANT = 1e-10
+"""Variance below this share of the mean square is rounding: such vectors are constant and correlate with nothing."""
+
+
+def held_out_correlations(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], fit: Bool[np.ndarray, " n"], ridge: float
+) -> Float[np.ndarray, " k"]:
+    """Correlation of each canonical pair on the images that are not `fit`, in the order of the fit; k = min(d, e).
+
+    `ridge` is added to the variances, in units of the mean variance of a coordinate.
+    """
+    pairs = min(first.shape[1], second.shape[1])
+    halves = [_whitening(part[fit], ridge) for part in (first, second)]
+    if any(half is None for half in halves) or fit.all() or not fit.any():
+        return np.zeros(pairs)
+    (centre, white), (other_centre, other_white) = (half for half in halves if half is not None)
+    scores, other = (first - centre) @ white, (second - other_centre) @ other_white
+    left, _, right = np.linalg.svd(scores[fit].T @ other[fit], full_matrices=False)
+    scores, other = scores[~fit] @ left, other[~fit] @ right.T
+    scores, other = scores - scores.mean(0), other - other.mean(0)
+    scale = np.sqrt((scores**2).sum(0) * (other**2).sum(0))
+    return np.divide((scores * other).sum(0), scale, out=np.zeros(pairs), where=scale > 0)
+
+
+def canonical_spectrum(
+    first: Float[np.ndarray, "n d"],
+    second: Float[np.ndarray, "n e"],
+    half: Bool[np.ndarray, " n"],
+    ridge: float,
+    num_eigenvalues: int,
+) -> tuple[Float[np.ndarray, " k"], float]:
+    """The largest eigenvalues, 1 for constants first, and the sum of squares of all.
+
+    Correlations are fitted on one half and judged on the other, both ways, sorted by what was judged (a pair that fits best need
+    not hold best) and averaged. Negative ones count as 0, so noise leaves eigenvalues of about 1 / images.
+    """
+    both = [np.sort(held_out_correlations(first, second, fit, ridge))[::-1] for fit in (half, ~half)]
+    values = np.concatenate([[1.0], np.maximum(np.mean(both, axis=0), 0.0) ** 2])
+    shown = np.zeros(num_eigenvalues)
+    shown[: len(values)] = values[:num_eigenvalues]
+    return shown, float((values**2).sum())
+
+
+def _whitening(
+    vectors: Float[np.ndarray, "n d"], ridge: float
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]] | None:
+    """Mean, and the inverse root of covariance + ridge; None for constant vectors."""
+    centre = vectors.mean(0)
+    covariance = (vectors - centre).T @ (vectors - centre) / len(vectors)
+    mean_variance = np.trace(covariance) / len(centre)
+    if not mean_variance > CONSTANT * (vectors**2).mean():
+        return None
+    variance, axes = np.linalg.eigh(covariance)
+    # a direction without variance is left out: all it has are rounding errors
+    usable = variance > CONSTANT * mean_variance
+    scale = np.zeros_like(variance)
+    scale[usable] = (variance[usable] + ridge * mean_variance) ** -0.5
+    return centre, axes * scale

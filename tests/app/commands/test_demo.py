@@ -1,0 +1,72 @@
+"""`lcmae demo` in small: three objectives trained, every probe, one table, the run folders last."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from lcmae.app.cli import main
+from lcmae.app.commands import demo
+from lcmae.app.commands.demo import LEFT_OUT
+from lcmae.probes.registry import PROBES
+from lcmae.runs.run import Run
+
+
+@pytest.mark.slow
+def test_demo_prints_its_table_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["demo", "--no-dashboard", "--epochs", "1", "--images", "24"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    runs = [f"runs/demo/{name}-digits-s0" for name in ("mae", "umae", "lcmae")]
+    assert out.splitlines()[-3:] == runs
+    for row in ("MAE", "U-MAE", "LC-MAE", "untrained network", "raw pixels"):
+        assert re.search(rf"│ {row} +│", out), row
+    for column in ("invariance", "local consistency", "global consistency", "offset", "kNN %", "linear %"):
+        assert column in out
+    # a line of progress with time left for each run and each round of probes
+    for place, name in enumerate(("mae", "umae", "lcmae"), start=1):
+        assert re.search(rf"{place}/3 {name}-digits seed 0: 11/11 \(100 %\), \S+ elapsed, 0:00 left", err)
+    assert len(re.findall(r"probing: 24/24 \(100 %\), \S+ elapsed, 0:00 left", err)) == 3
+    for run in map(Run.open, runs):
+        (step,) = run.steps()
+        assert {path.stem for path in (run.path / "probes" / f"{step:06d}").glob("*.nc")} == set(PROBES) - set(LEFT_OUT)
+        terms = demo._numbers(run.path)
+        assert all(value >= 0 for value in terms)
+
+    # the same again trains and computes nothing, and says the same
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.safetensors")}
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == out
+    assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.safetensors")} == before
+
+    # other settings do not go on top of what is there
+    assert main([*arguments[:-4], "--epochs", "2", "--images", "24"]) == 2
+    assert "expected the demo's own run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    monkeypatch.setattr(demo, "_train", lambda *_: (tmp_path, number))
+    assert main(["demo", "--no-dashboard", "--out", str(tmp_path / "runs")]) == 128 + number
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"stopped by {number.name}; the same command goes on from here\n"
+
+
+def test_intervals_are_students() -> None:
+    # 1, 2, 3: mean 2, deviation 1, t of 2 degrees of freedom 4.3027: half width 4.3027 / sqrt(3)
+    assert demo._cells([[1.0], [2.0], [3.0]]) == ["2 ± 2"]
+    assert demo._cells([[1.234567]]) == ["1.23"]
+
+
+def test_cells_of_several_seeds() -> None:
+    """Mean and half the 95 % interval: for 1, 2, 3 that is 2 and 4.303 / sqrt(3) = 2.48; what nobody has is a dash."""
+    nan = float("nan")
+    assert demo._cells([[1.0, nan], [2.0, nan], [3.0, nan]]) == ["2 ± 2", "-"]
+    assert demo._cells([[1.0, nan]]) == ["1", "-"]

@@ -1,0 +1,71 @@
+"""What the microscope is given by a browser: masks that were edited, images of one's own."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from PIL import Image
+
+from lcmae.app.dashboard.components.picks import Picks
+from lcmae.app.dashboard.live import models, uploads
+from lcmae.app.dashboard.live.selection import Selection, pack
+from lcmae.app.dashboard.microscope import controls
+from lcmae.app.dashboard.stored.reading import runs_below
+from tests.app.pages import components, open_page, words
+from tests.app.trained import published
+
+HIDDEN = [patch % 3 == 0 for patch in range(16)]
+
+
+def loaded(root: Path) -> models.Loaded:
+    """The model of run a."""
+    return models.load(models.place(Picks(root, runs_below(root), [], None), "a"))
+
+
+def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    """Edit and button come together, from a busy page: the button's callback runs first, though it was pressed last."""
+    state: dict[str, Any] = {}
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(st, "query_params", {})
+    paint = controls.painter(Selection())
+    paint(HIDDEN)
+    paint([not hidden for hidden in HIDDEN])  # of the same picture, before it was drawn anew
+    assert controls.selection.current().hidden == pack([not hidden for hidden in HIDDEN])
+    controls.draw_again()
+    paint(HIDDEN)
+    assert controls.selection.current().hidden == ""
+    paint = controls.painter(controls.selection.current())
+    controls.selection.change(seed=3)
+    paint(HIDDEN)
+    assert controls.selection.current().hidden == ""
+
+
+def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a")
+    changes: list[dict[str, str]] = []
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
+    with monkeypatch.context() as patched:
+        patched.setattr(controls.selection, "change", lambda **values: changes.append(values))
+        controls.take_upload(loaded(root), file.getvalue())
+    [name] = [change["upload"] for change in changes]
+    assert uploads.is_kept(name)
+    # the link works for as long as the server keeps the file; then it says so
+    app = open_page("microscope", upload=name)
+    assert "upload " in words(app)
+    [drop] = components(app, "lcmae.image_drop")
+    assert json.loads(drop.json)["most"] == uploads.MAX_BYTES
+    stale = open_page("microscope", upload="0" * 64)
+    assert "no longer on this server" in stale.warning[0].value
+
+
+def test_a_file_that_is_refused_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a")
+    state: dict[str, str] = {}
+    monkeypatch.setattr(st, "session_state", state)
+    monkeypatch.setattr(controls.selection, "change", lambda **values: pytest.fail("it was taken"))
+    controls.take_upload(loaded(root), b"<script>")
+    assert state[controls.REFUSED].startswith("expected an image file (PNG, ")

@@ -1,0 +1,591 @@
+"""Claims: the rule that decides (hand-solved), readings, every claim on made-up results, the record, one small rerun."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lcmae.app.cli import main
+from lcmae.config import RunConfig
+from lcmae.data import open_source
+from lcmae.errors import InputError
+from lcmae.probes.claims import grids, rerun
+from lcmae.probes.claims.catalogue import CLAIMS, chosen
+from lcmae.probes.claims.claim import (
+    DIGITS,
+    Claim,
+    Effect,
+    Needs,
+    Rule,
+    Verdict,
+    correlation,
+    decide,
+    difference,
+    effect,
+    inside,
+    propagated,
+    ratio_difference,
+)  # fmt: skip
+from lcmae.probes.claims.grids import GRIDS, Grid
+from lcmae.probes.claims.readings import LAST, Reading, Value
+from lcmae.probes.claims.record import (
+    FILE,
+    Outcome,
+    Record,
+    interval,
+    merged,
+    paper,
+    read_record,
+    to_markdown,
+    write_record,
+)
+from lcmae.probes.claims.rerun import Laboratory, cost, outcome_of, settings_of
+from lcmae.probes.grids import run as comparing
+from lcmae.probes.grids.cells import cells
+from lcmae.probes.jobs.executors import Engine
+from lcmae.probes.registry import probe_class
+from lcmae.probes.results.store import save_result
+from lcmae.runs.run import Run
+from lcmae.settings import parse
+from lcmae.training.train import build_model, publish_untrained, train
+from tests.reference.tiny_runs import tiny_run, weights
+
+MEASURED = [claim for claim in CLAIMS.values() if claim.readings]
+DECIDABLE = [claim for claim in MEASURED if not claim.needs.lacking(DIGITS)]
+
+
+def between(low: float, high: float) -> Effect:
+    return Effect((low + high) / 2, low, high, (low, high))
+
+
+# --- the rule ---
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high", "verdict", "reason"),
+    [
+        (Rule("above"), 0.1, 0.3, "reproduced", "the whole interval lies above 0"),
+        (Rule("above"), -0.3, -0.1, "contradicted", "the whole interval lies below 0"),
+        (Rule("above"), -0.1, 0.3, "not decidable", "the interval holds 0"),
+        (Rule("above"), 0.0, 0.3, "not decidable", "the interval holds 0"),  # the level itself is in the interval
+        (Rule("above", 0.5), 0.1, 0.3, "contradicted", "the whole interval lies below 0.5"),
+        (Rule("below"), -0.3, -0.1, "reproduced", "the whole interval lies below 0"),
+        (Rule("below", 1.0), 1.1, 1.2, "contradicted", "the whole interval lies above 1"),
+        (Rule("below", 1.0), 0.9, 1.2, "not decidable", "the interval holds 1"),
+        (Rule("within", 0.02), -0.01, 0.019, "reproduced", "the whole interval lies within ±0.02"),
+        (Rule("within", 0.02), 0.021, 0.03, "contradicted", "the whole interval lies outside ±0.02"),
+        (Rule("within", 0.02), -0.5, -0.03, "contradicted", "the whole interval lies outside ±0.02"),
+        (Rule("within", 0.02), -0.01, 0.03, "not decidable", "the interval reaches beyond ±0.02"),
+        (Rule("within", 0.02), -0.5, 0.5, "not decidable", "the interval reaches beyond ±0.02"),
+    ],
+)
+def test_the_whole_interval_decides(rule: Rule, low: float, high: float, verdict: Verdict, reason: str) -> None:
+    assert decide(between(low, high), rule) == (verdict, reason)
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1))
+def test_above_and_below_mirror_each_other(low: float, width: float, level: float) -> None:
+    opposite: dict[Verdict, Verdict] = {"reproduced": "contradicted", "contradicted": "reproduced"}
+    above, _ = decide(between(low, low + width), Rule("above", level))
+    below, _ = decide(between(low, low + width), Rule("below", level))
+    assert below == opposite.get(above, "not decidable")
+    mirrored, _ = decide(between(-low - width, -low), Rule("below", -level))
+    assert mirrored == above
+
+
+def test_what_is_lacking_or_failed_leaves_a_claim_undecided_with_its_reason() -> None:
+    clear, rule = between(0.1, 0.3), Rule("above")
+    assert decide(clear, rule, ["9 seeds", "a GPU"], ["x"]) == ("not decidable", "needs 9 seeds; a GPU")
+    assert decide(clear, rule, [], ["mae/s0: loss is nan"]) == ("not decidable", "runs failed: mae/s0: loss is nan")
+    assert decide(None, rule) == ("not decidable", "no run has the number")
+    one = Effect(0.5, math.nan, math.nan, (0.5,))
+    assert decide(one, rule) == ("not decidable", "1 seed has no interval; at least 2 are needed")
+
+
+def test_needs_are_held_against_what_there_is() -> None:
+    needs = Needs(
+        images=10**6, image_side=224, mask_units=3, labels=frozenset({"boxes", "classes"}), unpublished=("c1",)
+    )
+    assert needs.lacking(DIGITS) == [
+        "1,000,000 training images (there are 1,437)",
+        "224 pixels a side (there are 32)",
+        "3 sides of the mask unit on the patch grid (there are 2)",
+        "images with boxes",
+        "c1 (not published, or not at hand)",
+    ]
+    assert Needs(images=1437, image_side=32, mask_units=2, labels=frozenset({"classes"})).lacking(DIGITS) == []
+
+
+def test_the_scale_is_that_of_digits() -> None:
+    config = comparing.config_of(GRIDS["mae"].comparison, cells(GRIDS["mae"].comparison)[0])
+    source = open_source("digits", split="train", image_size=config.model.image_size, channels=1)
+    assert (len(source), config.model.image_size[0]) == (DIGITS.images, DIGITS.image_side)
+    units = [unit for unit in range(1, 9) if _holds(unit, config.model.grid)]
+    assert len(units) == DIGITS.mask_units
+
+
+def _holds(unit: int, grid: tuple[int, int]) -> bool:
+    from lcmae.masking import CoarseRandom
+
+    try:
+        CoarseRandom(ratio=0.75, unit=unit).check(grid)
+    except InputError:
+        return False
+    return grid[0] % unit == 0
+
+
+# --- effects ---
+
+
+def a_claim(**changes: Any) -> Claim:
+    reading = Reading("mae", "p", "v")
+    return replace(Claim("c", "says", "source", readings=(reading, reading), combine=difference), **changes)
+
+
+def test_seeds_are_paired_and_the_interval_is_students() -> None:
+    # differences 1, 2, 3: mean 2, deviation 1, t(0.975, 2) = 4.302653, half width 4.302653 / sqrt(3)
+    values = {seed: [Value(10.0 * seed + seed + 1), Value(10.0 * seed)] for seed in range(3)}
+    found = effect(a_claim(), [values])
+    assert found is not None
+    assert found.values == (1.0, 2.0, 3.0)
+    assert found.mean == 2.0
+    assert found.high - found.mean == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+
+
+def test_a_seed_without_a_number_is_left_out() -> None:
+    values = {0: [Value(2.0), Value(1.0)], 1: [Value(math.nan), Value(1.0)]}
+    found = effect(a_claim(), [values])
+    assert found is not None
+    assert found.values == (1.0,)
+    assert math.isnan(found.high)
+    assert effect(a_claim(), [{1: values[1]}]) is None
+    assert effect(a_claim(), [{}]) is None
+
+
+def test_stored_errors_make_an_interval_over_images() -> None:
+    found = effect(a_claim(over="images"), [{0: [Value(5.0, 0.3), Value(1.0, 0.4)]}])
+    assert found is not None
+    assert (found.mean, found.high) == (4.0, pytest.approx(4 + 1.96 * 0.5))  # 0.3, 0.4, 0.5
+    exact = effect(a_claim(over="everything"), [{0: [Value(5.0), Value(1.0)]}])
+    assert exact == Effect(4.0, 4.0, 4.0, (4.0,))
+
+
+def test_errors_go_through_a_combination() -> None:
+    # the middle and the better end count, the other end is too far below to matter
+    values = [Value(0.1, 0.01), Value(0.9, 0.03), Value(0.5, 0.04)]
+    assert propagated(inside, values) == pytest.approx(0.05)
+
+
+def test_the_interval_holds_those_of_all_variants() -> None:
+    claim = a_claim(over="images", variants=((Reading("mae", "p", "w"),) * 2,))
+    own, other = {0: [Value(1.0, 0.0), Value(0.0, 0.0)]}, {0: [Value(0.0, 0.1), Value(2.0, 0.0)]}
+    found = effect(claim, [own, other])
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (1.0, pytest.approx(-2.196), 1.0)
+    assert decide(found, claim.rule)[0] == "not decidable"  # one bandwidth says so, the other the reverse
+    assert effect(claim, [own, {}]) is None
+
+
+@given(st.lists(st.floats(-10, 10), min_size=6, max_size=6))
+def test_correlation_is_pearsons(numbers: list[float]) -> None:
+    ours, theirs = np.array(numbers[:3]), np.array(numbers[3:])
+    if min(ours.std(), theirs.std()) < 1e-3:
+        return
+    assert correlation(*numbers) == pytest.approx(np.corrcoef(ours, theirs)[0, 1], abs=1e-6)
+    assert math.isnan(correlation(1.0, 1.0, 1.0, *theirs))
+
+
+def test_combinations() -> None:
+    assert inside(0.2, 0.9, 0.5) == pytest.approx(0.4)
+    assert inside(0.2, 0.3, 0.5) == pytest.approx(-0.2)
+    assert ratio_difference(3.0, 4.0, 1.0, 2.0) == 0.25
+
+
+# --- readings ---
+
+
+def result() -> xr.Dataset:
+    values = np.arange(6.0).reshape(2, 3)
+    return xr.Dataset(
+        {"v": (("kind", "ratio"), values), "v_sem": (("kind", "ratio"), values / 10), "single": ((), 7.0)},
+        {"kind": ["a", "b"], "ratio": np.array([0.1, 0.5, 0.9], dtype=np.float32).astype(float)},
+    )
+
+
+def test_a_reading_is_one_number_with_its_error() -> None:
+    assert Reading("g", "p", "v", {"kind": "b", "ratio": 0.5}).of(result()) == (4.0, 0.4)
+    assert Reading("g", "p", "v", {"kind": "a", "ratio": 0.9}).of(result()) == (2.0, 0.2)  # a ratio after float32
+    assert Reading("g", "p", "v", {"kind": "b", "ratio": LAST}).of(result()).value == 5.0
+    found = Reading("g", "p", "single").of(result())
+    assert found.value == 7.0
+    assert math.isnan(found.sem)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        (Reading("g", "p", "w"), "expected the variable w in a result of p, got none"),
+        (Reading("g", "p", "v", {"kind": "a"}), r"a label for each axis of p\.v, got none for ratio"),
+        (
+            Reading("g", "p", "v", {"kind": "c", "ratio": 0.5}),
+            r"expected kind 'c' in p\.v\[c, 0\.5\], got \['a', 'b'\]",
+        ),
+        (Reading("g", "p", "v", {"kind": "a", "ratio": 0.4}), "expected ratio 0.4"),
+    ],
+)
+def test_a_reading_that_is_not_there_is_named(reading: Reading, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        reading.of(result())
+
+
+# --- the catalogue ---
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
+def test_a_claim_is_whole(claim: Claim) -> None:
+    assert claim.says.endswith(".")
+    assert any(number in claim.source for number in ("2111.06377", "2210.08344", "2310.01994", "2306.04898"))
+    assert claim.readings or claim.needs.lacking(DIGITS), "what cannot be measured says why"
+    assert bool(claim.quantity) == bool(claim.readings)
+    for reading in claim.all_readings:
+        grid = GRIDS[reading.grid]
+        assert (reading.objective, reading.ratio) in {(cell.objective, cell.ratio) for cell in cells(grid.comparison)}
+        probe = probe_class(reading.probe)
+        settings = {**grids.SETTINGS.get(reading.probe, {}), **grid.probes.get(reading.probe, {})}
+        parse(probe, settings)
+    for variant in claim.variants:
+        assert len(variant) == len(claim.readings)
+
+
+def test_unknown_claims_are_named() -> None:
+    assert [claim.id for claim in chosen(["umae-rank", "mae-learns"])] == ["mae-learns", "umae-rank"]
+    assert len(chosen([])) == len(CLAIMS)
+    with pytest.raises(InputError, match=r"expected claims out of mae-learns, .* got 'umae'"):
+        chosen(["mae-learns", "umae"])
+
+
+# --- every claim on made-up results ---
+
+
+def made_results(claim: Claim, lab: Laboratory, numbers: Sequence[float], spread: float = 1e-3) -> None:
+    """Runs with results that hold these numbers for the claim's readings (and its variants'), a little more for each seed."""
+    wanted: dict[tuple[Path, str], dict[str, list[tuple[dict[str, Any], float]]]] = {}
+    for readings in (claim.readings, *claim.variants):
+        for reading, number in zip(readings, numbers, strict=True):
+            for seed in lab.seeds_of(claim):
+                at = {dim: 4 if label == LAST else label for dim, label in reading.at.items()}
+                of_file = wanted.setdefault((lab.folder(reading, seed), reading.probe), {})
+                of_file.setdefault(reading.variable, []).append((at, number * (1 + spread * seed)))
+    for (folder, probe), variables in wanted.items():
+        if not folder.exists():
+            made = Run.create(
+                folder, next(job.config for job in lab.runs(folder.parent.name) if job.folder == str(folder))
+            )
+            made.publish(8, {}, config=made.config, resume=None)
+        save_result(_dataset(variables), Run.open(folder).result_path(8, probe))
+
+
+def _dataset(variables: dict[str, list[tuple[dict[str, Any], float]]]) -> xr.Dataset:
+    whole = xr.Dataset()
+    for name, entries in variables.items():
+        for at, number in entries:
+            values = np.full([1] * len(at), number)
+            coordinates = {dim: [label] for dim, label in at.items()}
+            pair = {name: (tuple(at), values), f"{name}_sem": (tuple(at), values * 1e-4)}
+            whole = whole.merge(xr.Dataset(pair, coordinates), compat="no_conflicts", join="outer")
+    return whole
+
+
+def candidates(claim: Claim) -> Iterator[tuple[float, ...]]:
+    if len(claim.readings) == 1:
+        yield from ((claim.rule.level - 0.5,), (claim.rule.level + 0.5,))
+        return
+    yield from itertools.product((0.2, 0.7), repeat=len(claim.readings))
+
+
+def extremes(claim: Claim) -> dict[Verdict, tuple[float, ...]]:
+    """Numbers that show the claim, and numbers that show its reverse."""
+    known = [numbers for numbers in candidates(claim) if math.isfinite(claim.combine(*numbers))]
+    largest, smallest = (pick(known, key=lambda row: claim.combine(*row)) for pick in (max, min))
+    equal = (0.5,) * len(claim.readings)
+    if claim.rule.side == "within":
+        return {"reproduced": equal, "contradicted": largest}
+    ends = (largest, smallest) if claim.rule.side == "above" else (smallest, largest)
+    return {"reproduced": ends[0], "contradicted": ends[1]}
+
+
+@pytest.mark.parametrize("claim", DECIDABLE, ids=[claim.id for claim in DECIDABLE])
+@pytest.mark.parametrize("verdict", ["reproduced", "contradicted"])
+def test_made_up_results_get_the_verdict_that_they_show(claim: Claim, verdict: Verdict, tmp_path: Path) -> None:
+    lab = Laboratory(tmp_path, 2, Engine())
+    made_results(claim, lab, extremes(claim)[verdict])
+    found = outcome_of(claim, lab, {})
+    assert found.verdict == verdict, found.reason
+    assert found.effect is not None
+    assert set(found.runs) == {
+        path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*/config.json")
+    }
+    assert found.command == f"lcmae claims --claims {claim.id}"
+    if claim.over == "everything":
+        assert found.low is None
+    else:
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.effect <= found.high
+
+
+def test_a_number_without_what_it_needs_is_shown_and_not_judged(tmp_path: Path) -> None:
+    claim, lab = CLAIMS["theorem-4.2"], Laboratory(tmp_path, 2, Engine())
+    made_results(claim, lab, (0.1, 0.2, 0.4, 1.0, 2.0, 4.0))
+    found = outcome_of(claim, lab, {})
+    assert found.effect == pytest.approx(1.0)
+    assert found.verdict == "not decidable"
+    assert "Lipschitz" in found.reason
+
+
+def test_an_interval_over_the_level_decides_nothing(tmp_path: Path) -> None:
+    claim, lab = CLAIMS["umae-rank"], Laboratory(tmp_path, 2, Engine())
+    made_results(claim, lab, (1.0, 1.01), spread=0.5)
+    for file in (tmp_path / "mae").glob("*-s1/probes/*/spectrum.nc"):
+        file.unlink()
+    made_results(claim, lab, (1.0, 1.01), spread=0.5)
+    found = outcome_of(claim, lab, {})
+    assert found.values == (pytest.approx(-0.01), pytest.approx(-0.015))
+    assert (found.verdict, found.reason) == ("not decidable", "the interval holds 0")
+
+
+def test_missing_and_torn_results_are_reasons(tmp_path: Path) -> None:
+    claim, lab = CLAIMS["umae-rank"], Laboratory(tmp_path, 2, Engine())
+    made_results(claim, lab, (2.0, 1.0))
+    torn = next((tmp_path / "umae").glob("*-s1/probes/*/spectrum.nc"))
+    torn.write_bytes(torn.read_bytes()[:-9])
+    found = outcome_of(claim, lab, {})
+    assert found.verdict == "not decidable"
+    assert "runs failed: umae/umae-random-0.5-s1: expected a probe result" in found.reason
+    assert outcome_of(claim, lab, {"umae/umae-random-0.5-s1": "loss is nan"}).reason.endswith(": loss is nan")
+
+
+def test_shorter_training_than_declared_decides_nothing(tmp_path: Path) -> None:
+    claim = CLAIMS["umae-rank"]
+    lab = Laboratory(tmp_path, 2, Engine(), epochs=3)
+    made_results(claim, lab, (2.0, 1.0))
+    found = outcome_of(claim, lab, {})
+    assert (found.verdict, found.reason) == ("not decidable", "needs runs of 72 epochs (these have 3)")
+    assert found.effect == pytest.approx(1.0, rel=1e-2)
+
+
+# --- cost ---
+
+
+def test_cost_counts_what_is_missing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rerun, "step_seconds", lambda: 2 * rerun.REFERENCE_SECONDS)
+    claims = [CLAIMS["umae-rank"], CLAIMS["umae-rank-mean"], CLAIMS["umae-imagenet"]]
+    total = cost(claims, Laboratory(tmp_path, 3, Engine()))
+    assert len(total.training) == len(total.probing) == 6  # two grids of three seeds, however many claims read them
+    seconds = 3 * (GRIDS["mae"].seconds + GRIDS["umae"].seconds) + 6 * 2
+    assert total.minutes == pytest.approx(2 * seconds / 60)
+    short = cost(claims, Laboratory(tmp_path, 3, Engine(), epochs=36))
+    assert sum(short.training.values()) == pytest.approx(sum(total.training.values()) / 2)
+    assert cost([CLAIMS["umae-imagenet"]], Laboratory(tmp_path, 3, Engine())).minutes == 0
+
+
+def test_probes_hide_as_the_training_did(tmp_path: Path) -> None:
+    lab = Laboratory(tmp_path, 1, Engine())
+    job = lab.runs("ratios")[1]
+    run = Run(Path(job.folder), job.config)
+    assert settings_of("decoder_attention", GRIDS["ratios"], run) == {"mask": {"kind": "random", "ratio": 0.9}}
+    assert settings_of("transfer", GRIDS["mae"], run)["finetune_epochs"] == 10
+    assert "finetune_epochs" not in settings_of("transfer", GRIDS["simmim"], run)
+
+
+def test_the_untrained_baseline_is_where_training_begins(tmp_path: Path) -> None:
+    alone, published = tiny_run(tmp_path / "alone"), tiny_run(tmp_path / "published")
+    publish_untrained(published)
+    initial = build_model(parse(RunConfig, published.config)).state_dict()
+    assert all(torch.equal(tensor, initial[name]) for name, tensor in weights(published).items())
+    assert published.steps() == [0]
+    for run in (alone, published):
+        train(run)
+    assert all(torch.equal(tensor, weights(alone)[name]) for name, tensor in weights(published).items())
+
+
+# --- the record ---
+
+
+def an_outcome(name: str = "umae-rank", **changes: Any) -> Outcome:
+    claim = CLAIMS[name]
+    values = {
+        "id": name, "says": claim.says, "source": claim.source, "quantity": claim.quantity, "units": claim.units,
+        "expected": str(claim.rule), "side": claim.rule.side, "level": claim.rule.level, "over": claim.over, "effect": 0.5,
+        "low": 0.25, "high": 0.75, "values": (0.4, 0.6), "reads": ("spectrum.effective_rank[cls, full] of mae",),
+        "verdict": "reproduced", "reason": "the whole interval lies above 0", "leaves_open": claim.leaves_open,
+        "page": claim.page, "runs": ("mae/mae-random-0.5-s0",), "command": f"lcmae claims --claims {name}", **changes,
+    }  # fmt: skip
+    return Outcome.model_validate(values)
+
+
+def a_record(*outcomes: Outcome) -> Record:
+    about = {"command": "lcmae claims", "written": "2026-11-21T15:00:00+00:00", "machine": "2 CPU cores"}
+    return Record(outcomes=outcomes, versions="lcmae 0", train_minutes=21.5, **about)
+
+
+def test_a_record_comes_back_and_a_torn_one_says_so(tmp_path: Path) -> None:
+    record = a_record(an_outcome(), an_outcome("umae-imagenet", effect=None, low=None, high=None, values=(), runs=()))
+    file = write_record(record, tmp_path)
+    assert read_record(file) == record
+    for content in (b'{"outcomes": [', b"[]", b'{"outcomes": [{"id": "x"}]}', b"\xff"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="expected the record of `lcmae claims`") as caught:
+            read_record(file)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="got none"):
+        read_record(tmp_path / "none.json")
+
+
+def test_a_part_keeps_what_was_known_of_the_others() -> None:
+    old, new = an_outcome(effect=0.1), an_outcome(effect=0.9)
+    other = an_outcome("mae-learns")
+    found = merged(a_record(old, other), [new], list(CLAIMS))
+    assert [(one.id, one.effect) for one in found] == [("mae-learns", 0.5), ("umae-rank", 0.9)]
+    assert merged(None, [new], list(CLAIMS)) == (new,)
+
+
+def test_the_page_tells_all(tmp_path: Path) -> None:
+    outcomes = [
+        an_outcome("mae-learns", says="A | B"),
+        an_outcome("umae-linear", verdict="contradicted", effect=-0.1234, low=-0.2, high=-0.1),
+        an_outcome("umae-imagenet", verdict="not decidable", reason="needs a GPU", effect=None, low=None, high=None,
+                   values=(), reads=(), quantity="", expected=""),
+    ]  # fmt: skip
+    text = to_markdown(a_record(*outcomes))
+    assert "1 reproduced, 1 contradicted, 1 not decidable" in text
+    assert "-0.123 [-0.2, -0.1] share of test images" in text
+    assert "A \\| B" in text
+    assert "– not decidable: needs a GPU" in text
+    assert text.count("\n## ") == 3  # two papers, and where the numbers come from
+    rows = [line for line in text.splitlines() if line.startswith("| **")]
+    assert {line.replace("\\|", "").count("|") for line in rows} == {6}
+    assert "nan" not in text
+
+
+def test_papers_and_intervals_in_words() -> None:
+    assert {paper(an_outcome(name)) for name in CLAIMS} == {
+        "He et al., Masked Autoencoders, 2111.06377",
+        "Zhang et al., How Mask Matters, 2210.08344",
+        "Yue et al., local contrastive perspective, 2310.01994",
+        "Kong et al., hierarchical latent variables, 2306.04898",
+    }
+    assert interval(an_outcome()) == "+0.5 [+0.25, +0.75] dimensions"
+    assert interval(an_outcome("theorem-3.6", low=None, high=None)) == "+0.5"
+    assert interval(an_outcome(effect=None)) == "-"
+
+
+# --- one small rerun ---
+
+TINY = (
+    "model.width=8", "model.depth=1", "model.heads=2", "model.decoder_width=8", "model.decoder_depth=1",
+    "model.decoder_heads=2", "batch_size=32", "limit=64", "monitor_images=40",
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grids of one epoch on 64 images."""
+    small = {
+        name: Grid(grid.comparison.model_copy(update={"set": TINY, "epochs": 1}), grid.seconds, grid.probes)
+        for name, grid in GRIDS.items()
+    }
+    monkeypatch.setattr(rerun, "GRIDS", small)
+
+
+def test_a_rerun_from_nothing_and_again(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, doc = tmp_path / "out", tmp_path / "docs" / "claims.md"
+    asked = ["claims", "--claims", "umae-rank,mask-invariance", "umae-imagenet", "--seeds", "2", "--images", "24"]
+    asked += ["--out", str(out), "--doc", str(doc)]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "claims: 6 runs to train and 6 to probe, about " in said.err
+    assert "claims 12/12, 0:00 left: " in said.err
+    assert str(doc) in said.out
+    record = read_record(out / FILE)
+    rank, invariance, imagenet = sorted(record.outcomes, key=lambda one: one.id != "umae-rank")
+    assert len(rank.values) == 2
+    assert rank.effect == pytest.approx(float(np.mean(rank.values)))
+    assert Run.open(out / "untrained" / "mae-random-0.5-s0").steps() == [0]
+    assert {one.id for one in (rank, invariance, imagenet)} == {"umae-rank", "umae-imagenet", "mask-invariance"}
+    assert record.train_minutes > 0
+    assert "**umae-rank**" in doc.read_text()
+
+    # again: nothing is trained or probed, and the numbers are the same
+    monkeypatch.setattr(comparing, "run_cell", lambda job: pytest.fail("trained again"))
+    monkeypatch.setattr("lcmae.probes.base.run_probes", lambda *args, **kwargs: pytest.fail("probed again"))
+    assert main(asked) == 0
+    assert "claims: 0 runs to train and 0 to probe, about 0 minutes" in capsys.readouterr().err
+    assert read_record(out / FILE).outcomes == record.outcomes
+
+
+def test_a_run_that_fails_leaves_its_claims_undecided(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_cell = comparing.run_cell
+
+    def fail(job: comparing.CellJob) -> dict[str, Any]:
+        if job.cell.objective == "umae":
+            raise RuntimeError("out of memory")
+        return run_cell(job)
+
+    monkeypatch.setattr(comparing, "run_cell", fail)
+    asked = ["claims", "--claims", "umae-rank", "dimensional-collapse", "--seeds", "2", "--images", "24"]
+    assert main([*asked, "--out", str(tmp_path)]) == 1
+    found = {one.id: one for one in read_record(tmp_path / FILE).outcomes}
+    assert found["umae-rank"].verdict == "not decidable"
+    assert "out of memory" in found["umae-rank"].reason
+    assert found["dimensional-collapse"].effect is not None
+    assert (tmp_path / "claims.md").exists()
+    assert "umae/umae-random-0.5-s0: RuntimeError: out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--claims", "nope"], "expected claims out of"),
+        (["--seeds", "1"], "seeds: input should be greater than or equal to 2"),
+        (["--epochs", "0"], "epochs"),
+        (["--device", "tpu9"], "expected a device of this machine"),
+        (["--engine", "dask"], "expected --address"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["claims", *words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_list_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(CLAIMS)
+
+
+def test_a_foreign_record_is_written_anew(tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / FILE).write_text("{torn")
+    assert main(["claims", "--claims", "umae-imagenet", "--out", str(tmp_path)]) == 0
+    assert "it is written anew" in capsys.readouterr().err
+    assert json.loads((tmp_path / FILE).read_text())["outcomes"][0]["id"] == "umae-imagenet"
