@@ -1,7 +1,8 @@
-"""The command `lcmae`: one word, one file in app/commands/. Bad input is one line on standard error and exit code 2.
+"""The command `lcmae`: one word, one file in app/commands/. Bad input is one line on standard error
+and exit code 2.
 
-Exit codes: 0 done, 1 failure, 2 bad input, 130 stopped by Ctrl-C and 143 by SIGTERM (training publishes first).
-Set LCMAE_DEBUG=1 for a traceback in place of the one line.
+Exit codes: 0 done, 1 failure, 2 bad input, 130 stopped by Ctrl-C and 143 by SIGTERM (training
+publishes first). Set LCMAE_DEBUG=1 for a traceback in place of the one line.
 """
 
 import errno

@@ -1,4 +1,5 @@
-"""The figures of the dashboard as one HTML file that needs nothing else: no server, no network, no lcmae."""
+"""The figures of the dashboard as one HTML file that needs nothing else: no server, no network, no
+lcmae."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -32,9 +33,11 @@ td.number { text-align: right; font-variant-numeric: tabular-nums } code { overf
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
-    """Write every figure, caption, table and provenance of these runs' newest results; whole or not at all.
+    """Write every figure, caption, table and provenance of these runs' newest results; whole or not
+    at all.
 
-    Raises `InputError` where there is no run, or where `out` cannot be written. What a run lacks is said in the report.
+    Raises `InputError` where there is no run, or where `out` cannot be written. What a run lacks is
+    said in the report.
     """
     if not runs:
         raise InputError("expected at least one run to report on, got none")
@@ -80,7 +83,8 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
 
 
 def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str]:
-    """A probe's section: two sentences, figures, numbers, provenance; and for each run without a result, the command."""
+    """A probe's section: two sentences, figures, numbers, provenance; and for each run without a
+    result, the command."""
     yield f"<h2>{escape(title)}</h2><p>{_prose(content.says)}</p>"
     results: dict[str, xr.Dataset] = {}
     for name, path in runs.items():

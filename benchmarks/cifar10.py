@@ -1,13 +1,19 @@
-"""MAE, U-MAE, LC-MAE, SimMIM and U-SimMIM on CIFAR-10: the table of docs/results/cifar10.md, from stored runs.
+"""MAE, U-MAE, LC-MAE, SimMIM and U-SimMIM on CIFAR-10: the table of docs/results/cifar10.md, from
+stored runs.
 
-    python -m benchmarks.cifar10 --runs runs/cifar10 --train              # train what is missing, probe it, write the table
-    python -m benchmarks.cifar10 --runs runs/cifar10                      # probe and write what there is
-    python -m benchmarks.cifar10 --runs runs/cifar10 --train --patch 2    # near U-MAE's own settings
+    # train what is missing, probe it, write the table
+    python -m benchmarks.cifar10 --runs runs/cifar10 --train
+    # probe and write what there is
+    python -m benchmarks.cifar10 --runs runs/cifar10
+    # near U-MAE's own settings
+    python -m benchmarks.cifar10 --runs runs/cifar10 --train --patch 2
 
-Each run is a folder RUNS/patchP/VARIANT-sSEED, the recipe of its objective with other weights (`VARIANTS`). A killed run goes on
-from its newest checkpoint, runs that are done and results that are stored are not made again, the first seed of all variants comes
-first. Equal compute means equal image-mask pairs: LC-MAE, with two masks an image, gets half of the epochs. Further options
-change every run's config, as for `lcmae train` (--data parquet:PATH, --model.depth 2); those of a decoder, where there is one.
+Each run is a folder RUNS/patchP/VARIANT-sSEED, the recipe of its objective with other weights
+(`VARIANTS`). A killed run goes on from its newest checkpoint, runs that are done and results that
+are stored are not made again, the first seed of all variants comes first. Equal compute means equal
+image-mask pairs: LC-MAE, with two masks an image, gets half of the epochs. Further options change
+every run's config, as for `lcmae train` (--data parquet:PATH, --model.depth 2); those of a decoder,
+where there is one.
 """
 
 import argparse
@@ -46,14 +52,16 @@ VARIANTS: dict[str, tuple[str, dict[str, float]]] = {
     "simmim": ("simmim", {}),
     "usimmim": ("usimmim", {}),
 }
-"""Name of a variant -> its objective and what differs from the defaults; `lcmae` is MAE with two masks an image."""
+"""Name of a variant -> its objective and what differs from the defaults; `lcmae` is MAE with two
+masks an image."""
 
 PATCH_2_EPOCHS = 2
 """Epochs at patch 2, over those at patch 4."""
 
 
 def config_of(variant: str, patch: int, seed: int, changes: Sequence[str] = (), epochs: int | None = None) -> RunConfig:
-    """The config of one run: its objective's recipe, the variant's weights, the seed; then `changes` as on a command line.
+    """The config of one run: its objective's recipe, the variant's weights, the seed; then
+    `changes` as on a command line.
 
     `epochs`: of objectives with one mask an image. `InputError` for changes that no config takes.
     """
@@ -77,7 +85,8 @@ def config_of(variant: str, patch: int, seed: int, changes: Sequence[str] = (), 
 
 
 def without(words: Sequence[str], prefix: str) -> list[str]:
-    """A command line without the options that begin so, and without their values: SimMIM has no decoder to change."""
+    """A command line without the options that begin so, and without their values: SimMIM has no
+    decoder to change."""
     kept: list[str] = []
     is_kept = True
     for word in words:
@@ -89,7 +98,8 @@ def without(words: Sequence[str], prefix: str) -> list[str]:
 
 
 def train_missing(folder: Path, configs: dict[str, RunConfig], num_images: int, device: str) -> bool:
-    """Train every run to its end; False where a signal stopped one (what it reached is stored, and goes on next time)."""
+    """Train every run to its end; False where a signal stopped one (what it reached is stored, and
+    goes on next time)."""
     for number, (name, config) in enumerate(configs.items(), start=1):
         run = open_run(folder / name, config)
         if is_done(run, config, num_images):
@@ -102,7 +112,8 @@ def train_missing(folder: Path, configs: dict[str, RunConfig], num_images: int, 
 
 
 def open_run(path: Path, config: RunConfig) -> Run:
-    """The run of this config, made where it is missing. `InputError` where the folder holds a run of another config."""
+    """The run of this config, made where it is missing. `InputError` where the folder holds a run
+    of another config."""
     wanted = config.model_dump(mode="json")
     if not is_run(path):
         return Run.create(path, wanted)
@@ -176,7 +187,8 @@ def about(config: RunConfig) -> str:
 
 
 def probed(name: str, path: Path, config: RunConfig, options: argparse.Namespace) -> Finished:
-    """What one finished run says; results that are stored are read. `InputError` for a probe that cannot run."""
+    """What one finished run says; results that are stored are read. `InputError` for a probe that
+    cannot run."""
     probes: dict[str, dict[str, Any]] = {
         "local_contrast": {"baseline_images": 0},
         "spectrum": {"baseline_images": 0},

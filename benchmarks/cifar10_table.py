@@ -1,4 +1,5 @@
-"""What finished runs of `benchmarks.cifar10` say: a table over seeds, and answers by rules that are written beside them."""
+"""What finished runs of `benchmarks.cifar10` say: a table over seeds, and answers by rules that are
+written beside them."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from lcmae.probes.results.store import load_result
 from lcmae.runs.run import Run
 
 PUBLISHED = {"mae": 59.6, "umae": 68.9}
-"""Linear accuracy in %, CIFAR-10, ViT-Tiny, by variant's objective: slides of "How Mask Matters" (2210.08344); feature, patch
-size and epochs were not published."""
+"""Linear accuracy in %, CIFAR-10, ViT-Tiny, by variant's objective: slides of "How Mask Matters"
+(2210.08344); feature, patch size and epochs were not published."""
 
 TERMS = ("invariance", "local_consistency", "global_consistency", "offset")
 JUDGES = ("linear", "knn")
@@ -94,7 +95,8 @@ def training_seconds(run: Run) -> float:
 
 
 def with_best_layer(runs: Sequence[Finished]) -> tuple[list[Finished], dict[str, str]]:
-    """The seeds of one variant with `linear best` and `knn best`, and which block that is: the best in the mean over seeds."""
+    """The seeds of one variant with `linear best` and `knn best`, and which block that is: the best
+    in the mean over seeds."""
     best = {
         judge: max(runs[0].layers[judge], key=lambda name, judge=judge: sum(run.layers[judge][name] for run in runs))
         for judge in JUDGES
@@ -107,7 +109,8 @@ def with_best_layer(runs: Sequence[Finished]) -> tuple[list[Finished], dict[str,
 
 @dataclass(frozen=True)
 class Verdict:
-    """The difference of two variants' accuracies, paired by seed, with an interval that holds for all of `num_asked` at once."""
+    """The difference of two variants' accuracies, paired by seed, with an interval that holds for
+    all of `num_asked` at once."""
 
     ours: str
     other: str
@@ -127,7 +130,8 @@ class Verdict:
 
 
 def compared(runs: Sequence[Finished], ours: str, other: str, num_asked: int) -> Verdict:
-    """95 % over all `num_asked` comparisons of one question (Bonferroni), by Student's t over seeds."""
+    """95 % over all `num_asked` comparisons of one question (Bonferroni), by Student's t over
+    seeds."""
     by_variant = {
         name: {run.seed: run.numbers[JUDGED_BY] for run in runs if run.variant == name} for name in (ours, other)
     }

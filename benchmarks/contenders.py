@@ -1,4 +1,5 @@
-"""Ways to take a training step on the same images: ours by the training loop's own parts, and peers in a plain loop."""
+"""Ways to take a training step on the same images: ours by the training loop's own parts, and peers
+in a plain loop."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -39,7 +40,8 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16},
     ),
 }
-"""Encoder and decoder: CIFAR's images at patch 4 and 2, ViT-B/16 at 224 pixels, and one small enough for tests."""
+"""Encoder and decoder: CIFAR's images at patch 4 and 2, ViT-B/16 at 224 pixels, and one small
+enough for tests."""
 
 VARIANTS: dict[str, dict[str, bool]] = {
     "eager": {},
@@ -85,7 +87,8 @@ def ours(config: RunConfig, source: ImageSource) -> Work:
 
 
 def theirs(name: str, config: RunConfig, source: ImageSource, *, compiled: bool) -> Work:
-    """A peer's model in a plain loop, with the same images on the device, precision and fused AdamW."""
+    """A peer's model in a plain loop, with the same images on the device, precision and fused
+    AdamW."""
     assert isinstance(config.model, MAEConfig)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,8 +1,9 @@
 """How fast the dashboard answers, in a real browser: `python -P benchmarks/dashboard.py [RUNS]`.
 
-Starts the server as `lcmae dashboard` does and drives Debian's Chromium: time to the first figure after a cold start, time
-from a click to its answer, memory of the server with many sessions. Prints a Markdown table. Times are the browser's own
-(`performance.now`), from the event of the click to the first frame that shows the answer.
+Starts the server as `lcmae dashboard` does and drives Debian's Chromium: time to the first figure
+after a cold start, time from a click to its answer, memory of the server with many sessions. Prints
+a Markdown table. Times are the browser's own (`performance.now`), from the event of the click to
+the first frame that shows the answer.
 """
 
 import argparse
@@ -170,8 +171,8 @@ def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[t
 
 
 def microscope(page: Page, address: str, name: str, num_clicks: int, bar: ProgressBar) -> list[tuple[str, str]]:
-    """The patch moved by an arrow key to one that was never asked for, until every view has followed; and the first sight,
-    which loads torch and the model."""
+    """The patch moved by an arrow key to one that was never asked for, until every view has
+    followed; and the first sight, which loads torch and the model."""
     begin = time.perf_counter()
     page.goto(f"{address}/microscope?{urlencode({'runs': name})}")
     # the last board of maps is that of the receptive field
@@ -259,7 +260,8 @@ def some_png(seed: int) -> bytes:
 
 
 def answer(page: Page, act) -> float:
-    """Milliseconds from the event that `act` causes until the last change of the page, to the frame, that it leads to."""
+    """Milliseconds from the event that `act` causes until the last change of the page, to the
+    frame, that it leads to."""
     page.evaluate("window.begin()")
     act()
     return float(page.wait_for_function(ANSWERED, arg=REST, polling="raf", timeout=120_000).json_value())
@@ -294,7 +296,8 @@ def resident(process: subprocess.Popen) -> int:
 
 @contextmanager
 def server(runs: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A server of its own process, as `lcmae dashboard` starts it; its address, as soon as it answers."""
+    """A server of its own process, as `lcmae dashboard` starts it; its address, as soon as it
+    answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

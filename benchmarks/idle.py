@@ -1,4 +1,5 @@
-"""The share of the time in which the GPU runs nothing, from the profiler's record of its kernels and copies."""
+"""The share of the time in which the GPU runs nothing, from the profiler's record of its kernels
+and copies."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,7 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def idle_share(work: Callable[[], object], times: int) -> float:
-    """1 - (time in which at least one kernel or copy ran) / (first begin to last end), over so many calls in a row."""
+    """1 - (time in which at least one kernel or copy ran) / (first begin to last end), over so many
+    calls in a row."""
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         for _ in range(times):

@@ -1,10 +1,11 @@
 """Does training beat the untrained network of the same shape, and how far are raw pixels?
 
     python -m benchmarks.learned mae-digits --seeds 3
-    python -m benchmarks.learned mae-cifar10 --seeds 1 --limit 4000 --epochs 40 --model.width 96 --model.depth 4
+    python -m benchmarks.learned mae-cifar10 --seeds 1 --limit 4000 --epochs 40 \
+        --model.width 96 --model.depth 4
 
-Prints kNN and linear accuracy of unmasked test images (the training monitor's: 20 neighbours; ridge), means and 95 % intervals
-over seeds (Student's t), and the wall time of training.
+Prints kNN and linear accuracy of unmasked test images (the training monitor's: 20 neighbours;
+ridge), means and 95 % intervals over seeds (Student's t), and the wall time of training.
 """
 
 import argparse

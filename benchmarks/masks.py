@@ -3,11 +3,13 @@
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python -m benchmarks.masks
     python -m benchmarks.masks --device cuda
 
-Masks for 4096 images on a 14x14 grid, every strategy that needs no checkpoint, against one training step (forward, backward,
-AdamW) of a MAE with a ViT-Tiny encoder on 4096 images of 224 pixels, same device. The step is measured on a smaller batch and
-scaled up, being linear in images (on a GPU, where small batches are relatively slower, take --step-images as large as fits).
-Draws and steps are interleaved in rounds of random order, and medians are compared: a busy machine slows both. Masks end as
-the model wants them, on its device; --generator cpu draws them on the CPU for a model elsewhere. Target: less than 2 %.
+Masks for 4096 images on a 14x14 grid, every strategy that needs no checkpoint, against one training
+step (forward, backward, AdamW) of a MAE with a ViT-Tiny encoder on 4096 images of 224 pixels, same
+device. The step is measured on a smaller batch and scaled up, being linear in images (on a GPU,
+where small batches are relatively slower, take --step-images as large as fits). Draws and steps are
+interleaved in rounds of random order, and medians are compared: a busy machine slows both. Masks
+end as the model wants them, on its device; --generator cpu draws them on the CPU for a model
+elsewhere. Target: less than 2 %.
 """
 
 import argparse
@@ -24,7 +26,8 @@ from lcmae.objectives import MAE as MAEObjective
 
 
 def training_step(num_images: int, device: torch.device) -> Callable[[], object]:
-    """One step of MAE: ViT-Tiny with patches of 16 on 224-pixel images, decoder of width 192 and 4 blocks, ratio 0.75."""
+    """One step of MAE: ViT-Tiny with patches of 16 on 224-pixel images, decoder of width 192 and 4
+    blocks, ratio 0.75."""
     decoder = {"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 3}
     model = MAE(image_size=224, patch_size=16, **SIZES["tiny"], **decoder).to(device).train()
     model.precision = "bfloat16" if device.type == "cuda" else "float32"

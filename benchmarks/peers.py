@@ -1,4 +1,5 @@
-"""What others run: Hugging Face's ViTMAE, and timm's blocks in the plain loop that most public MAE code is."""
+"""What others run: Hugging Face's ViTMAE, and timm's blocks in the plain loop that most public MAE
+code is."""
 
 from functools import partial
 from typing import Any
@@ -13,8 +14,8 @@ from lcmae.models import MAEConfig
 
 
 class PlainMAE(nn.Module):
-    """MAE as it is usually written: every patch embedded by a convolution and then dropped, tokens put back in order by a
-    gather, every patch predicted, the loss weighted by the mask."""
+    """MAE as it is usually written: every patch embedded by a convolution and then dropped, tokens
+    put back in order by a gather, every patch predicted, the loss weighted by the mask."""
 
     def __init__(self, config: MAEConfig, ratio: float) -> None:
         super().__init__()

@@ -3,13 +3,15 @@
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.probes --images 64 --rounds 3
     python -m benchmarks.probes --device cuda --out docs/gpu/probes.md
 
-Three tables. Each probe alone, with its default settings: seconds for 1,000 images, and what that takes as counted work (rows of
-forward passes, bytes; `benchmarks.work_done`). The probes that have a plain slow form (`benchmarks.slow_probes`), without
-baselines and on fewer images, each and all five in one pass, and the means over pairs of 4,096 vectors by moments. And whether
-time is linear in masks an image, and memory flat in masks and images.
+Three tables. Each probe alone, with its default settings: seconds for 1,000 images, and what that
+takes as counted work (rows of forward passes, bytes; `benchmarks.work_done`). The probes that have
+a plain slow form (`benchmarks.slow_probes`), without baselines and on fewer images, each and all
+five in one pass, and the means over pairs of 4,096 vectors by moments. And whether time is linear
+in masks an image, and memory flat in masks and images.
 
-A network with initial weights looks at images of `--data`: what they show costs nothing. Fast and slow take turns in rounds of
-random order; times are medians over rounds, ratios medians of the ratios within a round, since a busy machine slows both sides.
+A network with initial weights looks at images of `--data`: what they show costs nothing. Fast and
+slow take turns in rounds of random order; times are medians over rounds, ratios medians of the
+ratios within a round, since a busy machine slows both sides.
 """
 
 import argparse
@@ -49,7 +51,8 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Alone:
-    """One probe on all images, with its defaults. None where it could not run, and `problem` says why."""
+    """One probe on all images, with its defaults. None where it could not run, and `problem` says
+    why."""
 
     probe: str
     seconds: float | None
@@ -158,9 +161,11 @@ def difference(probe: Probe, model: MaskedImageModel, images: torch.Tensor) -> f
 
 
 def paired_terms(num_vectors: int, num_rounds: int, device: torch.device, width: int = 192) -> list[Beside]:
-    """Two means over pairs: the squared distance (consistency terms) and the squared cosine (uniformity), of float64 vectors.
+    """Two means over pairs: the squared distance (consistency terms) and the squared cosine
+    (uniformity), of float64 vectors.
 
-    The slow forms go by all distances; the cosine also by products of one vector with all, which is quicker.
+    The slow forms go by all distances; the cosine also by products of one vector with all, which is
+    quicker.
     """
     rng = torch.Generator().manual_seed(SEED)
     vectors = torch.randn(num_vectors, width, generator=rng, dtype=torch.float64).to(device)

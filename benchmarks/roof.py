@@ -1,8 +1,10 @@
-"""What a training step must cost: multiplications and memory traffic, operation by operation, per image.
+"""What a training step must cost: multiplications and memory traffic, operation by operation, per
+image.
 
-The roof is the sum over operations of the larger of their arithmetic time and their traffic time, at rates measured in the
-same run. An operation reads its inputs and writes its outputs once, as a compiled step with cuDNN-class attention does: per
-token, layer and width D, 36 D values forward and 69 D backward. Fusing whole blocks would go past this roof.
+The roof is the sum over operations of the larger of their arithmetic time and their traffic time,
+at rates measured in the same run. An operation reads its inputs and writes its outputs once, as a
+compiled step with cuDNN-class attention does: per token, layer and width D, 36 D values forward and
+69 D backward. Fusing whole blocks would go past this roof.
 """
 
 import time
@@ -22,7 +24,8 @@ class Operation:
 
     name: str
     flops: float
-    """Multiplications and additions of matrix products; what is done to single values is not counted, as in torch's counter."""
+    """Multiplications and additions of matrix products; what is done to single values is not
+    counted, as in torch's counter."""
 
     values: float
     """Values read and written, of the precision that the model computes in."""
@@ -30,14 +33,16 @@ class Operation:
 
 @dataclass(frozen=True)
 class Rates:
-    """What the device reaches on a large matrix product (FLOP/s) and a large copy (bytes/s, reading and writing)."""
+    """What the device reaches on a large matrix product (FLOP/s) and a large copy (bytes/s, reading
+    and writing)."""
 
     flops: float
     bytes: float
 
 
 def step_operations(config: RunConfig) -> list[Operation]:
-    """Forward and backward of our step for one image, whose last decoder block and head are at hidden patches alone."""
+    """Forward and backward of our step for one image, whose last decoder block and head are at
+    hidden patches alone."""
     model, masks = config.model, config.objective.masks_per_image
     n, p = model.num_patches, model.patch_values
     hidden = config.objective.mask.num_hidden(model.grid)
@@ -91,7 +96,8 @@ def linear(
 ) -> list[Operation]:
     """A linear layer: forward, gradient of weights and bias, and (`into_input`) of its input.
 
-    `shares_input`: computed in one product with another layer of the same input, which reads and writes it.
+    `shares_input`: computed in one product with another layer of the same input, which reads and
+    writes it.
     """
     flops, outer = 2 * tokens * into * out, tokens * ((0 if shares_input else into) + out)
     backward = [Operation(f"{name}, weights", flops, outer), Operation(f"{name}, bias", 0, tokens * out)]
@@ -109,12 +115,14 @@ def total_flops(operations: list[Operation]) -> float:
 
 
 def roof_seconds(operations: list[Operation], rates: Rates, bytes_a_value: int) -> float:
-    """Seconds for one image, if every operation ran at the measured rates and none beside another."""
+    """Seconds for one image, if every operation ran at the measured rates and none beside
+    another."""
     return sum(max(each.flops / rates.flops, each.values * bytes_a_value / rates.bytes) for each in operations)
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype, *, side: int, copy_bytes: int) -> Rates:
-    """Best of ten: a square product of this side, and a copy of so many bytes (large against the device's caches)."""
+    """Best of ten: a square product of this side, and a copy of so many bytes (large against the
+    device's caches)."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     source = torch.zeros(copy_bytes, dtype=torch.uint8, device=device)
     place = torch.empty_like(source)

@@ -1,9 +1,11 @@
-"""Probes by their definitions, slowly: the fixed reference that `benchmarks.probes` measures against.
+"""Probes by their definitions, slowly: the fixed reference that `benchmarks.probes` measures
+against.
 
-One image under one mask goes through the model at a time, one gradient is taken at a time, all maps and vectors are kept, and
-means over pairs are formed from the pairs. Each function takes a probe's settings and returns some of its result's numbers, in
-the result's own order of axes; equal to 1e-6 (tests/benchmarks/test_benchmark_probes.py). Masks are the probe's own, drawn for
-all images at once. Nothing here is to be made faster: ratios over it are compared through time.
+One image under one mask goes through the model at a time, one gradient is taken at a time, all maps
+and vectors are kept, and means over pairs are formed from the pairs. Each function takes a probe's
+settings and returns some of its result's numbers, in the result's own order of axes; equal to 1e-6
+(tests/benchmarks/test_benchmark_probes.py). Masks are the probe's own, drawn for all images at
+once. Nothing here is to be made faster: ratios over it are compared through time.
 """
 
 import math
@@ -45,14 +47,16 @@ def pair_spread(points: Float[Tensor, "n d"], weight: Float[Tensor, " n"]) -> Fl
 
 
 def mean_squared_cosine_by_distances(vectors: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Over all pairs, the pair with itself included: cos = 1 - |u - v|^2 / 2 of unit vectors, from all n x n distances."""
+    """Over all pairs, the pair with itself included: cos = 1 - |u - v|^2 / 2 of unit vectors, from
+    all n x n distances."""
     unit = vectors / vectors.norm(dim=1, keepdim=True)
     distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
     return (1 - distance.square() / 2).square().mean()
 
 
 def mean_squared_cosine(vectors: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Over all pairs, the pair with itself included: one vector against all, one after the other."""
+    """Over all pairs, the pair with itself included: one vector against all, one after the
+    other."""
     unit = vectors / vectors.norm(dim=1, keepdim=True)
     return torch.stack([(unit @ one).square().mean() for one in unit]).mean()
 
@@ -70,7 +74,8 @@ def whole(model: MaskedImageModel) -> Mask:
 
 @torch.no_grad()
 def local_contrast(probe: LocalContrast, model: MaskedImageModel, images: Tensor, seed: int) -> Numbers:
-    """`loss` and `term`: each term from pairs of masks, of patches, of images (tests/reference/contrast.py)."""
+    """`loss` and `term`: each term from pairs of masks, of patches, of images
+    (tests/reference/contrast.py)."""
     masks = masks_of(model, images, probe.mask, probe.num_masks, seed)
     residuals: list[list[Tensor]] = []
     for index in range(len(images)):
@@ -106,7 +111,8 @@ def local_contrast(probe: LocalContrast, model: MaskedImageModel, images: Tensor
 
 @torch.no_grad()
 def encoder_attention(probe: EncoderAttention, model: MaskedImageModel, images: Tensor, seed: int) -> Numbers:
-    """The five measures [view layer head], heads, queries and pairs of heads one at a time, after all maps were kept."""
+    """The five measures [view layer head], heads, queries and pairs of heads one at a time, after
+    all maps were kept."""
     masks = masks_of(model, images, probe.mask, 1, seed)
     kept: list[list[tuple[Tensor, list[Tensor]]]] = [[], []]
     for index in range(len(images)):
@@ -161,8 +167,8 @@ def _divergence(head: Float[Tensor, "q k"], other: Float[Tensor, "q k"]) -> Floa
 
 
 def receptive_field(probe: ReceptiveField, model: MaskedImageModel, images: Tensor, seed: int) -> Numbers:
-    """`depth_field` and `field` in raw form, a forward and a backward pass for every image, block, view and target; `field`
-    [target view y x] without the full view."""
+    """`depth_field` and `field` in raw form, a forward and a backward pass for every image, block,
+    view and target; `field` [target view y x] without the full view."""
     images = images[: probe.num_images]
     rows, columns = model.grid
     centre = (rows // 2) * columns + columns // 2
@@ -211,7 +217,8 @@ def strategies(probe: ReceptiveField) -> list[tuple[str, float, MaskStrategy]]:
 
 @torch.no_grad()
 def invariance(probe: Invariance, model: MaskedImageModel, images: Tensor, seed: int) -> Numbers:
-    """`alignment` [quantity pair centring]: cosine, and correlation, of every pair of vectors, one at a time."""
+    """`alignment` [quantity pair centring]: cosine, and correlation, of every pair of vectors, one
+    at a time."""
     masks = masks_of(model, images, probe.mask, probe.num_masks, seed)
     pooled = ("cls", "mean") if model.num_prefix else ("mean",)
     kept: dict[str, list[list[tuple[Tensor, Tensor]]]] = {name: [] for name in ("token", *pooled)}
@@ -256,7 +263,8 @@ def _cosine_and_correlation(
 
 @torch.no_grad()
 def spectrum(probe: Spectrum, model: MaskedImageModel, images: Tensor, seed: int) -> Numbers:
-    """`effective_rank`, `rankme` and `uniformity` [feature view] from all vectors at once; `lidar` of the pooled ones."""
+    """`effective_rank`, `rankme` and `uniformity` [feature view] from all vectors at once; `lidar`
+    of the pooled ones."""
     masks = masks_of(model, images, probe.mask, probe.num_masks, seed)
     pooled = ("cls", "mean") if model.num_prefix else ("mean",)
     vectors: dict[tuple[str, str], list[Tensor]] = {
@@ -312,7 +320,8 @@ SLOW: dict[type[Probe], Callable[..., Numbers]] = {
 
 
 def comparable(result: xr.Dataset, name: str) -> np.ndarray:
-    """What of a probe's variable its slow form tells: of fields the raw form, and of views those with a mask."""
+    """What of a probe's variable its slow form tells: of fields the raw form, and of views those
+    with a mask."""
     found = result[name]
     if "form" in found.dims:
         found = found.sel(form="raw")

@@ -1,16 +1,20 @@
 """How fast do we train, beside others and beside what the chip allows?
 
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.train --batch 64 --variants eager --objectives mae
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.train --batch 64 \
+        --variants eager --objectives mae
     python -m benchmarks.train --device cuda --batch 1024 4096 --out docs/gpu
     python -m benchmarks.train --device cuda --shapes base16 --batch 256 512 1024 --out docs/gpu
-    python -m benchmarks.train --device cuda --objectives mae --variants graph --attention flash efficient cudnn written
+    python -m benchmarks.train --device cuda --objectives mae --variants graph \
+        --attention flash efficient cudnn written
 
-Whole training steps (data, masks, forward, backward, AdamW) of each way to run each objective, and of two peers on MAE. All
-get the same uint8 images on the device, the same precision (bfloat16 on a GPU unless told otherwise) and fused AdamW.
-Contenders take turns in rounds of random order; medians over rounds are reported, and medians of the ratios within a round:
-a busy machine slows both sides. Shares are of what a large matrix product and a large copy reach in the same run
-(`benchmarks.roof`); peers are held to the operations of our own step, so that shares compare. Memory is the most that torch
-held in a contender's first steps beyond what lay there before. What does not fit in memory is listed as such.
+Whole training steps (data, masks, forward, backward, AdamW) of each way to run each objective, and
+of two peers on MAE. All get the same uint8 images on the device, the same precision (bfloat16 on a
+GPU unless told otherwise) and fused AdamW. Contenders take turns in rounds of random order; medians
+over rounds are reported, and medians of the ratios within a round: a busy machine slows both sides.
+Shares are of what a large matrix product and a large copy reach in the same run
+(`benchmarks.roof`); peers are held to the operations of our own step, so that shares compare.
+Memory is the most that torch held in a contender's first steps beyond what lay there before. What
+does not fit in memory is listed as such.
 """
 
 import argparse
@@ -61,7 +65,8 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Times are medians over rounds; None where the contender did not fit in memory."""
+    """A line of the table. Times are medians over rounds; None where the contender did not fit in
+    memory."""
 
     shape: str
     batch: int
@@ -75,7 +80,8 @@ class Row:
     memory_bytes: int | None = None
     first_steps_s: float = 0.0
     speedup: dict[str, float] = field(default_factory=dict)
-    """Over each contender of MAE and over eager of the same objective: median ratio of times within a round."""
+    """Over each contender of MAE and over eager of the same objective: median ratio of times within
+    a round."""
     idle: float | None = None
     """Share of the time in which the GPU ran nothing, over 50 steps in a row."""
 

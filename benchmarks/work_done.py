@@ -1,4 +1,5 @@
-"""What computing something takes, counted: rows of forward passes, bytes written, bytes held at most. The same on every machine."""
+"""What computing something takes, counted: rows of forward passes, bytes written, bytes held at
+most. The same on every machine."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ class Cost:
     """Sizes of all tensors that were made, views left out."""
 
     peak_bytes: int
-    """Most bytes that such tensors held at one time; what lay there before and kernels' own scratch space are not seen."""
+    """Most bytes that such tensors held at one time; what lay there before and kernels' own scratch
+    space are not seen."""
 
 
 def cost_of(work: Callable[[], object], model: MaskedImageModel) -> Cost:
@@ -41,7 +43,8 @@ def cost_of(work: Callable[[], object], model: MaskedImageModel) -> Cost:
 
 @contextmanager
 def counted_rows(kind: type[MaskedImageModel]) -> Iterator[dict[str, int]]:
-    """While inside, rows that `encode` and `predict` of every model of this class are called with."""
+    """While inside, rows that `encode` and `predict` of every model of this class are called
+    with."""
     rows = {"encode": 0, "predict": 0}
 
     def counting(name: str) -> Callable[..., Any]:
@@ -59,7 +62,8 @@ def counted_rows(kind: type[MaskedImageModel]) -> Iterator[dict[str, int]]:
 
 
 class Memory(TorchDispatchMode):
-    """While inside, follows the storages of tensors that operations make, until each is let go of."""
+    """While inside, follows the storages of tensors that operations make, until each is let go
+    of."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""lcmae: train masked autoencoders and take them apart. Importing this costs nothing; rooms are loaded when entered."""
+"""lcmae: train masked autoencoders and take them apart. Importing this costs nothing; rooms are
+loaded when entered."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,5 @@
-"""timm's transformer block, with two savings for training: fewer queries, and activations that are computed again.
+"""timm's transformer block, with two savings for training: fewer queries, and activations that are
+computed again.
 
 Parameters, their names and the plain forward pass are timm's own.
 """
@@ -15,10 +16,12 @@ from lcmae.shapes import Float
 
 
 class Block(vision_transformer.Block):
-    """`block(x)` is timm's; `block(x, num_queries)` is its last `num_queries` tokens, and computes no others."""
+    """`block(x)` is timm's; `block(x, num_queries)` is its last `num_queries` tokens, and computes
+    no others."""
 
     recompute: bool = False
-    """Keep only the input for the backward pass, and compute the block again there (Chen et al., 1604.06174)."""
+    """Keep only the input for the backward pass, and compute the block again there (Chen et al.,
+    1604.06174)."""
 
     attn: Attention
 
@@ -39,7 +42,8 @@ class Block(vision_transformer.Block):
 
 
 def attend(attention: Attention, x: Float[Tensor, "b t d"], num_queries: int) -> Float[Tensor, "b q d"]:
-    """The output of a plain attention (no norms, gates or dropout) at its last `num_queries` tokens."""
+    """The output of a plain attention (no norms, gates or dropout) at its last `num_queries`
+    tokens."""
     width = x.shape[-1]
     weight, bias = attention.qkv.weight, attention.qkv.bias
     query = F.linear(x[:, -num_queries:], weight[:width], None if bias is None else bias[:width])

@@ -1,4 +1,5 @@
-"""RunConfig: everything that decides what a training run computes. It lies in the run folder as config.json."""
+"""RunConfig: everything that decides what a training run computes. It lies in the run folder as
+config.json."""
 
 from typing import Annotated, Literal
 
@@ -17,10 +18,12 @@ DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RunConfig(Settings):
-    """A complete training run. Two runs with the same config on the same machine and device are the same, bit for bit."""
+    """A complete training run. Two runs with the same config on the same machine and device are the
+    same, bit for bit."""
 
     data: str = "digits"
-    """Where images come from: digits, cifar10, cifar100, stl10, hierarchy, parquet:PATH or folder:PATH."""
+    """Where images come from: digits, cifar10, cifar100, stl10, hierarchy, parquet:PATH or
+    folder:PATH."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images of a fixed, class-balanced choice; all of them by default."""
@@ -38,7 +41,8 @@ class RunConfig(Settings):
     """How the masking ratio moves through training; by default it stays at the mask's own."""
 
     ratio_multiple: int = Field(default=1, ge=1)
-    """Round the number of visible patches of a scheduled ratio to a multiple of this, for fewer shapes to compile."""
+    """Round the number of visible patches of a scheduled ratio to a multiple of this, for fewer
+    shapes to compile."""
 
     augmentation: Augmentation | None = None
     """Random resized crop and flip; none by default."""
@@ -50,7 +54,8 @@ class RunConfig(Settings):
     """Images of one optimiser step, over all devices and accumulated micro-batches."""
 
     accumulate: int = Field(default=1, ge=1)
-    """Micro-batches of one optimiser step. Terms over a batch (uniformity) are then taken within each micro-batch."""
+    """Micro-batches of one optimiser step. Terms over a batch (uniformity) are then taken within
+    each micro-batch."""
 
     base_lr: float = Field(default=1.5e-4, gt=0)
     """Learning rate for 256 images a step; the peak rate is base_lr * batch_size / 256."""
@@ -77,16 +82,20 @@ class RunConfig(Settings):
     """Compile the blocks with torch.compile: worth it on a GPU, seldom on a CPU."""
 
     cuda_graph: bool = False
-    """Record a step once as a CUDA graph and replay it: for small models on one GPU. A CPU takes no notice."""
+    """Record a step once as a CUDA graph and replay it: for small models on one GPU. A CPU takes no
+    notice."""
 
     attention: AttentionKernel = "auto"
-    """Attention kernel: torch's choice, one of torch's by name, or matrices written out (benchmarks.train times them)."""
+    """Attention kernel: torch's choice, one of torch's by name, or matrices written out
+    (benchmarks.train times them)."""
 
     activation_checkpointing: bool = False
-    """Compute each block again in the backward pass instead of keeping its activations: a third slower, far smaller."""
+    """Compute each block again in the backward pass instead of keeping its activations: a third
+    slower, far smaller."""
 
     shard: bool = False
-    """Shard weights and optimiser over devices (FSDP2) for models too big for one; under torchrun only."""
+    """Shard weights and optimiser over devices (FSDP2) for models too big for one; under torchrun
+    only."""
 
     workers: int = Field(default=0, ge=0)
     """Processes that decode images when the data does not fit in memory."""
@@ -95,7 +104,8 @@ class RunConfig(Settings):
     """Optimiser steps between two lines of metrics.jsonl; each holds means over those steps."""
 
     monitor_every: int = Field(default=0, ge=0)
-    """Epochs between two looks at kNN and linear accuracy on unmasked images; 0 looks at the end only."""
+    """Epochs between two looks at kNN and linear accuracy on unmasked images; 0 looks at the end
+    only."""
 
     monitor_images: int = Field(default=2000, ge=2)
     """Training images, and at most as many test images, that the monitor uses."""
@@ -104,7 +114,8 @@ class RunConfig(Settings):
     """Epochs between two checkpoints; 0 publishes at the end only."""
 
     loggers: tuple[Logger, ...] = ()
-    """Where metrics go besides metrics.jsonl; each needs its extra, e.g. `uv sync --extra tensorboard`."""
+    """Where metrics go besides metrics.jsonl; each needs its extra, e.g. `uv sync --extra
+    tensorboard`."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "RunConfig":
@@ -116,7 +127,8 @@ class RunConfig(Settings):
             raise ValueError(f"expected warmup_epochs of at most {self.epochs} (epochs), got {self.warmup_epochs:g}")
         if self.attention in ("flash", "cudnn") and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for attention {self.attention!r}, got {self.precision!r}")
-        # what the grid cannot do is refused before the first step, also what a schedule would ask for at the last one
+        # what the grid cannot do is refused before the first step, also what a schedule would ask
+        # for at the last one
         self.objective.mask.check(self.model.grid)
         for ratio in _extremes(self.ratio_schedule):
             ratio = quantize(ratio, self.model.grid, self.ratio_multiple)

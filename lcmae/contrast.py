@@ -1,7 +1,9 @@
-"""The local-contrastive algebra: what part of a masked loss is invariance, what part consistency within and across images.
+"""The local-contrastive algebra: what part of a masked loss is invariance, what part consistency
+within and across images.
 
-This is *lcmae's own definition*, exact, and not the LC-MAE paper's (Yue et al., 2310.01994), whose method text was not at
-hand. It is a nested analysis of variance of the residual e = prediction - target over masks, patches and images:
+This is *lcmae's own definition*, exact, and not the LC-MAE paper's (Yue et al., 2310.01994), whose
+method text was not at hand. It is a nested analysis of variance of the residual e = prediction -
+target over masks, patches and images:
 
     loss               = 1/n sum m |e_bki|^2
       invariance         = 1/n sum m |e_bki - e_bi|^2      the same patch under two masks
@@ -9,9 +11,10 @@ hand. It is a nested analysis of variance of the residual e = prediction - targe
       global_consistency = 1/n sum n_b |e_b - e_0|^2       two images
       offset             = |e_0|^2                         first-moment mismatch
 
-and loss = invariance + local_consistency + global_consistency + offset, for any predictions. Each term equals a mean over
-pairs (tests/reference/contrast.py forms them), but is computed from means, in time linear in images x masks x patches.
-All values are divided by p, the number of values in a patch.
+and loss = invariance + local_consistency + global_consistency + offset, for any predictions. Each
+term equals a mean over pairs (tests/reference/contrast.py forms them), but is computed from means,
+in time linear in images x masks x patches. All values are divided by p, the number of values in a
+patch.
 """
 
 from collections.abc import Callable
@@ -29,7 +32,8 @@ TERMS = ("invariance", "local_consistency", "global_consistency", "offset")
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The masked loss and its four parts, as scalars and as maps whose (weighted) sums they are. All per patch value."""
+    """The masked loss and its four parts, as scalars and as maps whose (weighted) sums they are.
+    All per patch value."""
 
     loss: Float[Tensor, ""]
     invariance: Float[Tensor, ""]
@@ -65,9 +69,10 @@ def decompose(
 ) -> Decomposition:
     """Split the masked squared error of `pred` into its four terms.
 
-    `mean_over_ranks` averages a tensor over devices when the images of one batch lie on several (see
-    `lcmae.training.distributed`): then `offset` and the centre of `global_consistency` belong to the whole batch. Each device must
-    hide the same number of patches. Raises `InputError` where shapes differ or nothing is hidden.
+    `mean_over_ranks` averages a tensor over devices when the images of one batch lie on several
+    (see `lcmae.training.distributed`): then `offset` and the centre of `global_consistency` belong
+    to the whole batch. Each device must hide the same number of patches. Raises `InputError` where
+    shapes differ or nothing is hidden.
     """
     if not hidden.any():
         raise InputError("expected at least one hidden patch, got none")
@@ -80,7 +85,8 @@ def decompose_step(
     hidden: Bool[Tensor, "b k n"],
     mean_over_ranks: Callable[[Tensor], Tensor] = lambda mean: mean,
 ) -> Decomposition:
-    """`decompose` without the look at `hidden`'s values, for which a training step would have to wait for the GPU."""
+    """`decompose` without the look at `hidden`'s values, for which a training step would have to
+    wait for the GPU."""
     if pred.shape[0] != target.shape[0] or pred.shape[2:] != target.shape[1:] or pred.shape[:3] != hidden.shape:
         raise InputError(
             "expected pred [b k n p], target [b n p] and hidden [b k n], "
@@ -126,17 +132,20 @@ def token_info_nce(
     temperature: float,
     mean_over_ranks: Callable[[Tensor], Tensor] = lambda mean: mean,
 ) -> Float[Tensor, ""]:
-    """InfoNCE (van den Oord et al., 1807.03748) between encoder tokens under two masks of the same image.
+    """InfoNCE (van den Oord et al., 1807.03748) between encoder tokens under two masks of the same
+    image.
 
-    Positive: the same patch, visible under both masks. Negatives: the other patches of the image that the second mask
-    shows. Cosine similarity over `temperature`; the mean over patches visible in both. A batch where no patch is visible
-    in both contributes 0. How many are visible in both differs between devices, so `mean_over_ranks` averages the count:
-    then the mean of the devices' losses is the loss of the whole batch.
+    Positive: the same patch, visible under both masks. Negatives: the other patches of the image
+    that the second mask shows. Cosine similarity over `temperature`; the mean over patches visible
+    in both. A batch where no patch is visible in both contributes 0. How many are visible in both
+    differs between devices, so `mean_over_ranks` averages the count: then the mean of the devices'
+    losses is the loss of the whole batch.
     """
     # autocast would make the product bfloat16, and a temperature of 0.1 multiplies its error by ten
     with torch.autocast(first.device.type, enabled=False):
         similarity = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).transpose(1, 2) / temperature
-    # an image of which the second mask shows nothing has no positive; its row stays finite and carries no weight
+    # an image of which the second mask shows nothing has no positive; its row stays finite and
+    # carries no weight
     comparable = in_second | ~in_second.any(1, keepdim=True)
     similarity = similarity.masked_fill(~comparable[:, None, :], -torch.inf)
     in_both = in_first & in_second

@@ -1,8 +1,10 @@
-"""Images + Mask -> MaskedOutput: MAE (He et al., 2111.06377) and SimMIM (Xie et al., 2111.09886), built of timm blocks.
+"""Images + Mask -> MaskedOutput: MAE (He et al., 2111.06377) and SimMIM (Xie et al., 2111.09886),
+built of timm blocks.
 
-What is unusual here: the state dict of `MAE` has the key names of the official release; a mask is an argument and never
-drawn inside; one image may come with several masks (rows ordered image by image), and then its patches are embedded once.
-Images are float32 in the network's own input space: `model.prepare` brings uint8 pixels there.
+What is unusual here: the state dict of `MAE` has the key names of the official release; a mask is
+an argument and never drawn inside; one image may come with several masks (rows ordered image by
+image), and then its patches are embedded once. Images are float32 in the network's own input space:
+`model.prepare` brings uint8 pixels there.
 """
 
 from collections.abc import Mapping
@@ -41,13 +43,16 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class MaskedOutput:
-    """What a model says about masked images; everything float32, whatever precision the inside ran in."""
+    """What a model says about masked images; everything float32, whatever precision the inside ran
+    in."""
 
     pred: Float[Tensor, "b n p"]
-    """A prediction for every patch, visible ones too, in raster order; with `only_hidden`, 0 at visible patches."""
+    """A prediction for every patch, visible ones too, in raster order; with `only_hidden`, 0 at
+    visible patches."""
 
     tokens: Float[Tensor, "b t d"]
-    """Encoder tokens of patches after the final norm, prefix tokens left out. MAE: the visible ones, t = v."""
+    """Encoder tokens of patches after the final norm, prefix tokens left out. MAE: the visible
+    ones, t = v."""
 
     positions: Int[Tensor, "b t"]
     """The patch that each token stands for."""
@@ -94,7 +99,8 @@ class ModelConfig(Settings):
     """Epsilon of the encoder's layer norms."""
 
     normalize_targets: bool = False
-    """Predict patches normalised to mean 0 and variance 1 each (MAE's norm_pix_loss) instead of pixels."""
+    """Predict patches normalised to mean 0 and variance 1 each (MAE's norm_pix_loss) instead of
+    pixels."""
 
     feature: Feature = "cls"
     """Which vector `pooled` is: the class token, or the mean of the visible patches' tokens."""
@@ -161,7 +167,8 @@ class MAEConfig(ModelConfig):
     """Epsilon of the decoder's layer norms."""
 
     decoder_mlp_ratio: float | None = Field(default=None, gt=0)
-    """Width of the decoder blocks' hidden layer, as a multiple of its tokens' width; the encoder's by default."""
+    """Width of the decoder blocks' hidden layer, as a multiple of its tokens' width; the encoder's
+    by default."""
 
     decoder_prefix: int = Field(default=1, ge=0, le=1)
     """1 where the class token goes on into the decoder, 0 where the decoder sees patches alone."""
@@ -179,7 +186,8 @@ class MAEConfig(ModelConfig):
 
 
 class SimMIMConfig(ModelConfig):
-    """Settings of `SimMIM`. Its class token is not trained by the loss, so `pooled` is the mean by default."""
+    """Settings of `SimMIM`. Its class token is not trained by the loss, so `pooled` is the mean by
+    default."""
 
     kind: Literal["simmim"] = "simmim"
 
@@ -194,7 +202,8 @@ AnyModelConfig = Annotated[MAEConfig | SimMIMConfig, Field(discriminator="kind")
 
 
 class MaskedImageModel(nn.Module):
-    """The contract between models, objectives and probes. Sub-classes are final: `encode` and `predict` are theirs."""
+    """The contract between models, objectives and probes. Sub-classes are final: `encode` and
+    `predict` are theirs."""
 
     blocks: nn.ModuleList
     """Encoder blocks, first to last."""
@@ -212,7 +221,8 @@ class MaskedImageModel(nn.Module):
     """Whether the encoder sees mask tokens in place of hidden patches."""
 
     has_prediction: bool = True
-    """Whether there is a prediction; encoder-only checkpoints have none, and their `pred` is [b, n, 0]."""
+    """Whether there is a prediction; encoder-only checkpoints have none, and their `pred` is [b, n,
+    0]."""
 
     source: "Provenance | None" = None
     """Where the weights came from, on every model that `lcmae.load` returns."""
@@ -228,7 +238,8 @@ class MaskedImageModel(nn.Module):
         MaskedImageModel.fill_buffers(self)
 
     def fill_buffers(self) -> None:
-        """What no state dict brings: needed once more for a model that was built on the meta device."""
+        """What no state dict brings: needed once more for a model that was built on the meta
+        device."""
         for buffer, values in ((self.pixel_mean, self.config.pixel_mean), (self.pixel_std, self.config.pixel_std)):
             buffer.copy_(_per_channel(values, self.config.channels))
 
@@ -250,7 +261,8 @@ class MaskedImageModel(nn.Module):
         return next(self.parameters()).device
 
     def prepare(self, pixels: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Pixels (uint8, or float in [0, 1]) to the network's input space, on the model's device."""
+        """Pixels (uint8, or float in [0, 1]) to the network's input space, on the model's
+        device."""
         pixels = pixels.to(self.device, non_blocking=True)
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
@@ -261,16 +273,19 @@ class MaskedImageModel(nn.Module):
         return images * self.pixel_std + self.pixel_mean
 
     def targets(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n p"]:
-        """What this model is trained to predict: patches of the input, normalised each where the config says so."""
+        """What this model is trained to predict: patches of the input, normalised each where the
+        config says so."""
         patches = patchify(self._checked(images), self.patch_size)
         return normalize_patches(patches) if self.config.normalize_targets else patches
 
     def forward(
         self, images: Float[Tensor, "b c h w"], mask: Mask | None = None, *, only_hidden: bool = False
     ) -> MaskedOutput:
-        """Encode and predict. `mask` has one row an image, or k rows an image ordered image by image; None hides nothing.
+        """Encode and predict. `mask` has one row an image, or k rows an image ordered image by
+        image; None hides nothing.
 
-        `only_hidden` predicts hidden patches alone, which is all that a masked loss looks at and costs less.
+        `only_hidden` predicts hidden patches alone, which is all that a masked loss looks at and
+        costs less.
         """
         images = self._checked(images)
         mask = Mask.none(len(images), self.num_patches) if mask is None else mask
@@ -294,7 +309,8 @@ class MaskedImageModel(nn.Module):
     def encode(
         self, images: Float[Tensor, "b c h w"], mask: Mask
     ) -> tuple[Float[Tensor, "r s d"], Float[Tensor, "r t d"], Int[Tensor, "r t"]]:
-        """Prefix tokens, patch tokens after the final norm, and the patch of each token; r mask rows."""
+        """Prefix tokens, patch tokens after the final norm, and the patch of each token; r mask
+        rows."""
         raise TypeError(f"{type(self).__name__} does not encode")
 
     def predict(
@@ -326,7 +342,8 @@ class MaskedImageModel(nn.Module):
         return images
 
     def _embed(self, patches: Tensor) -> Tensor:
-        # the convolution of a patch embedding is one matrix product, and only the patches at hand are paid for
+        # the convolution of a patch embedding is one matrix product, and only the patches at hand
+        # are paid for
         proj = self.patch_embed.proj
         assert isinstance(proj, nn.Conv2d)
         return F.linear(patches, rearrange(proj.weight, "d c ph pw -> d (ph pw c)"), proj.bias)
@@ -349,8 +366,9 @@ class MaskedImageModel(nn.Module):
 class MAE(MaskedImageModel):
     """The encoder sees visible patches only; a light decoder with mask tokens predicts every patch.
 
-    `MAE(image_size=32, patch_size=4, width=192, depth=12, heads=3, decoder_width=192, decoder_depth=4, decoder_heads=3)`;
-    see `MAEConfig` for all settings. `image_size` is a side or (height, width).
+    `MAE(image_size=32, patch_size=4, width=192, depth=12, heads=3, decoder_width=192,
+    decoder_depth=4, decoder_heads=3)`; see `MAEConfig` for all settings. `image_size` is a side or
+    (height, width).
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -411,7 +429,8 @@ class MAE(MaskedImageModel):
     def predict_hidden(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
         x = self._decoder_tokens(prefix, tokens, mask)
 
-        # blocks do not see the order of tokens; of the last one, only what becomes a prediction is wanted
+        # blocks do not see the order of tokens; of the last one, only what becomes a prediction is
+        # wanted
         *blocks, last = self.decoder_blocks
         for block in blocks:
             x = block(x)
@@ -420,7 +439,8 @@ class MAE(MaskedImageModel):
         return self.decoder_pred(self.decoder_norm(x))
 
     def _decoder_tokens(self, prefix: Tensor, tokens: Tensor, mask: Mask) -> Tensor:
-        """Prefix, visible patches and mask tokens for the hidden ones, in this order, each with its position."""
+        """Prefix, visible patches and mask tokens for the hidden ones, in this order, each with its
+        position."""
         num_prefix = self.num_decoder_prefix
         x = self.decoder_embed(torch.cat([prefix[:, :num_prefix], tokens], dim=1))
         positions = self.decoder_pos_embed.to(x.dtype)[0]
@@ -430,10 +450,12 @@ class MAE(MaskedImageModel):
 
 
 class SimMIM(MaskedImageModel):
-    """The encoder sees mask tokens in place of hidden patches; one linear layer predicts every patch.
+    """The encoder sees mask tokens in place of hidden patches; one linear layer predicts every
+    patch.
 
-    `SimMIM(image_size=32, patch_size=4, width=192, depth=12, heads=3)`; see `SimMIMConfig` for all settings.
-    Positions are added as in MAE (absolute sin-cos); the paper's ViT has relative ones, which `lcmae.formats` reads.
+    `SimMIM(image_size=32, patch_size=4, width=192, depth=12, heads=3)`; see `SimMIMConfig` for all
+    settings. Positions are added as in MAE (absolute sin-cos); the paper's ViT has relative ones,
+    which `lcmae.formats` reads.
     """
 
     encodes_hidden = True
@@ -490,7 +512,8 @@ def spread(tokens: Float[Tensor, "b m p"], index: Int[Tensor, "b m"], num_patche
 def pool(
     feature: Feature, prefix: Float[Tensor, "b s d"], tokens: Float[Tensor, "b t d"], visible: Int[Tensor, "b v"]
 ) -> Float[Tensor, "b d"]:
-    """The class token, or the mean of the tokens of visible patches. `InputError` where there is no class token."""
+    """The class token, or the mean of the tokens of visible patches. `InputError` where there is no
+    class token."""
     if feature == "mean":
         # tokens stand for all patches (SimMIM) or for the visible ones alone (MAE)
         return (tokens if tokens.shape[1] == visible.shape[1] else take(tokens, visible)).mean(1)
@@ -500,7 +523,8 @@ def pool(
 
 
 def sincos_positions(width: int, grid: Grid, prefix: int = 0) -> Float[Tensor, "n d"]:
-    """Fixed 2-d sine-cosine positions, half of the width for the column and half for the row, as in MAE's release.
+    """Fixed 2-d sine-cosine positions, half of the width for the column and half for the row, as in
+    MAE's release.
 
     Prefix tokens get zeros. Raises `InputError` where the width is not a multiple of 4.
     """
@@ -543,7 +567,8 @@ def _blocks(depth: int, width: int, heads: int, mlp_ratio: float, eps: float, qk
 
 
 def _initialize(model: nn.Module) -> None:
-    """MAE's initialisation: Xavier-uniform linear layers with zero bias, tokens from a normal of deviation 0.02."""
+    """MAE's initialisation: Xavier-uniform linear layers with zero bias, tokens from a normal of
+    deviation 0.02."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

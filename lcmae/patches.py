@@ -1,4 +1,5 @@
-"""Pixels <-> patches. The only file that knows the layout: patches in raster order, values ordered (row, column, channel)."""
+"""Pixels <-> patches. The only file that knows the layout: patches in raster order, values ordered
+(row, column, channel)."""
 
 from einops import rearrange
 from torch import Tensor
@@ -39,11 +40,13 @@ def unpatchify(patches: Float[Tensor, "b n p"], grid: Grid, patch_size: int) -> 
 def patch_statistics(
     patches: Float[Tensor, "b n p"], eps: float = 1e-6
 ) -> tuple[Float[Tensor, "b n 1"], Float[Tensor, "b n 1"]]:
-    """Mean and standard deviation of each patch's values; sqrt(unbiased variance + eps), as He et al. (2111.06377) do."""
+    """Mean and standard deviation of each patch's values; sqrt(unbiased variance + eps), as He et
+    al. (2111.06377) do."""
     return patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + eps).sqrt()
 
 
 def normalize_patches(patches: Float[Tensor, "b n p"], eps: float = 1e-6) -> Float[Tensor, "b n p"]:
-    """Each patch to mean 0 and variance 1 (MAE's normalised target). A constant predictor then scores (p-1)/p."""
+    """Each patch to mean 0 and variance 1 (MAE's normalised target). A constant predictor then
+    scores (p-1)/p."""
     mean, std = patch_statistics(patches, eps)
     return (patches - mean) / std

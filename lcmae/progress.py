@@ -1,7 +1,8 @@
 """Progress and time left: a bar in a terminal, plain lines elsewhere (logs, CI, Slurm).
 
-With LCMAE_PROGRESS=json in the environment a line is a JSON object for a program that watches (`lcmae.app.dashboard.jobs.queue`), twice a second:
-{"label": "probing", "done": 128, "total": 500, "seconds_left": 12.5, "note": ""}.
+With LCMAE_PROGRESS=json in the environment a line is a JSON object for a program that watches
+(`lcmae.app.dashboard.jobs.queue`), twice a second: {"label": "probing", "done": 128, "total": 500,
+"seconds_left": 12.5, "note": ""}.
 """
 
 import json
@@ -14,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """`with ProgressBar("training", total) as bar: bar.advance(note="loss 0.4")`; writes to standard error."""
+    """`with ProgressBar("training", total) as bar: bar.advance(note="loss 0.4")`; writes to
+    standard error."""
 
     def __init__(self, label: str, total: int, *, done: int = 0, seconds_between_lines: float = 5.0) -> None:
         self.label, self.total = label, total

@@ -1,4 +1,5 @@
-"""Every draw is a function of what it is for: (seed, epoch, step, purpose), never of what was drawn before."""
+"""Every draw is a function of what it is for: (seed, epoch, step, purpose), never of what was drawn
+before."""
 
 import hashlib
 

@@ -1,7 +1,8 @@
-"""Named complete configs. Each is a function whose docstring promises command, time and result (2 CPU cores, three seeds;
-the README has the intervals), or says that it was not measured.
+"""Named complete configs. Each is a function whose docstring promises command, time and result (2
+CPU cores, three seeds; the README has the intervals), or says that it was not measured.
 
-A recipe is derived from another one by changing fields: `mae_digits().model_copy(update={"objective": UMAE()})`.
+A recipe is derived from another one by changing fields:
+`mae_digits().model_copy(update={"objective": UMAE()})`.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ _CIFAR_ENCODER = {"image_size": 32, "patch_size": 4, **SIZES["tiny"]}
 
 
 def mae_digits() -> RunConfig:
-    """`lcmae train mae-digits`: about a minute; kNN 90.4 % (mean token); untrained 65.7, raw pixels 97.2."""
+    """`lcmae train mae-digits`: about a minute; kNN 90.4 % (mean token); untrained 65.7, raw pixels
+    97.2."""
     return _digits(MAE(mask=_HALF))
 
 
@@ -32,7 +34,8 @@ def umae_digits() -> RunConfig:
 
 
 def lcmae_digits() -> RunConfig:
-    """`lcmae train lcmae-digits`: about a minute; kNN 75.8 % (mean token) after half of MAE's steps, two masks an image each."""
+    """`lcmae train lcmae-digits`: about a minute; kNN 75.8 % (mean token) after half of MAE's
+    steps, two masks an image each."""
     return _digits(LCMAE(mask=_HALF), epochs=36)
 
 
@@ -47,32 +50,38 @@ def usimmim_digits() -> RunConfig:
 
 
 def mae_cifar10() -> RunConfig:
-    """`lcmae train mae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has been measured yet."""
+    """`lcmae train mae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has
+    been measured yet."""
     return _cifar10(MAE())
 
 
 def umae_cifar10() -> RunConfig:
-    """`lcmae train umae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has been measured yet."""
+    """`lcmae train umae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result
+    has been measured yet."""
     return _cifar10(UMAE())
 
 
 def lcmae_cifar10() -> RunConfig:
-    """`lcmae train lcmae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has been measured yet."""
+    """`lcmae train lcmae-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result
+    has been measured yet."""
     return _cifar10(LCMAE())
 
 
 def simmim_cifar10() -> RunConfig:
-    """`lcmae train simmim-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has been measured yet."""
+    """`lcmae train simmim-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result
+    has been measured yet."""
     return _cifar10(SimMIM())
 
 
 def usimmim_cifar10() -> RunConfig:
-    """`lcmae train usimmim-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result has been measured yet."""
+    """`lcmae train usimmim-cifar10`: ViT-Tiny, 200 epochs, meant for a GPU; neither time nor result
+    has been measured yet."""
     return _cifar10(USimMIM())
 
 
 def mae_cifar10_patch2() -> RunConfig:
-    """`lcmae train mae-cifar10-patch2`: 2,000 epochs, for a GPU; neither time nor result has been measured yet.
+    """`lcmae train mae-cifar10-patch2`: 2,000 epochs, for a GPU; neither time nor result has been
+    measured yet.
 
     MAE beside `umae-cifar10-patch2`, which says where its settings come from.
     """
@@ -80,42 +89,50 @@ def mae_cifar10_patch2() -> RunConfig:
 
 
 def umae_cifar10_patch2() -> RunConfig:
-    """`lcmae train umae-cifar10-patch2`: 2,000 epochs, for a GPU; neither time nor result has been measured yet.
+    """`lcmae train umae-cifar10-patch2`: 2,000 epochs, for a GPU; neither time nor result has been
+    measured yet.
 
-    Close to what U-MAE's author (2210.08344) reports: ViT-Tiny on raw pixels, no augmentation, a long schedule with a
-    tenth of warm-up, batch 4096, base rate 1.5e-4, AdamW (0.9, 0.95), decay 0.05, patch 2. The decoder (192 wide, 4 blocks)
-    and 2,000 epochs are the nearest public recipe's (IcarusWizard/MAE), since the released code holds no CIFAR settings.
+    Close to what U-MAE's author (2210.08344) reports: ViT-Tiny on raw pixels, no augmentation, a
+    long schedule with a tenth of warm-up, batch 4096, base rate 1.5e-4, AdamW (0.9, 0.95), decay
+    0.05, patch 2. The decoder (192 wide, 4 blocks) and 2,000 epochs are the nearest public recipe's
+    (IcarusWizard/MAE), since the released code holds no CIFAR settings.
     """
     return _cifar10_long(UMAE(), patch_size=2, epochs=2000)
 
 
 def mae_cifar10_patch4() -> RunConfig:
-    """`lcmae train mae-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor result measured yet."""
+    """`lcmae train mae-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor
+    result measured yet."""
     return _cifar10_long(MAE())
 
 
 def umae_cifar10_patch4() -> RunConfig:
-    """`lcmae train umae-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor result measured yet."""
+    """`lcmae train umae-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor
+    result measured yet."""
     return _cifar10_long(UMAE())
 
 
 def lcmae_cifar10_patch4() -> RunConfig:
-    """`lcmae train lcmae-cifar10-patch4`: two masks an image, so 500 epochs cost what MAE's 1,000 do; nothing measured yet."""
+    """`lcmae train lcmae-cifar10-patch4`: two masks an image, so 500 epochs cost what MAE's 1,000
+    do; nothing measured yet."""
     return _cifar10_long(LCMAE(), epochs=500)
 
 
 def simmim_cifar10_patch4() -> RunConfig:
-    """`lcmae train simmim-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor result measured yet."""
+    """`lcmae train simmim-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time
+    nor result measured yet."""
     return _cifar10_long(SimMIM())
 
 
 def usimmim_cifar10_patch4() -> RunConfig:
-    """`lcmae train usimmim-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time nor result measured yet."""
+    """`lcmae train usimmim-cifar10-patch4`: 1,000 epochs, meant for minutes on a GPU; neither time
+    nor result measured yet."""
     return _cifar10_long(USimMIM())
 
 
 def mae_hierarchy() -> RunConfig:
-    """`lcmae train mae-hierarchy`: about a minute; linear accuracy is in docs/results/hierarchy.md, by masking ratio."""
+    """`lcmae train mae-hierarchy`: about a minute; linear accuracy is in docs/results/hierarchy.md,
+    by masking ratio."""
     return mae_digits().model_copy(
         update={
             "data": "hierarchy:images=2048",
@@ -167,7 +184,8 @@ def _cifar10(objective: AnyObjective) -> RunConfig:
 
 
 def _cifar10_long(objective: AnyObjective, patch_size: int = 4, epochs: int = 1000) -> RunConfig:
-    """Many epochs of raw pixels in large batches, as fast as one GPU goes: bfloat16, compiled, replayed."""
+    """Many epochs of raw pixels in large batches, as fast as one GPU goes: bfloat16, compiled,
+    replayed."""
     base = _cifar10(objective)
     return base.model_copy(
         update={

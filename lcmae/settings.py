@@ -1,7 +1,7 @@
 """The one pattern of the house: a frozen, validated settings class that you call.
 
-Mask strategies, objectives, probes and run configs all derive from `Settings`, so the command line, the JSON in a run
-folder and the dashboard's forms are made from the same classes.
+Mask strategies, objectives, probes and run configs all derive from `Settings`, so the command line,
+the JSON in a run folder and the dashboard's forms are made from the same classes.
 """
 
 import types
@@ -13,7 +13,8 @@ from lcmae.errors import InputError
 
 
 class Settings(BaseModel):
-    """Frozen; unknown fields, NaN and values out of range are refused. A string under a field is its help text."""
+    """Frozen; unknown fields, NaN and values out of range are refused. A string under a field is
+    its help text."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -1,6 +1,8 @@
-"""The vocabulary of shapes: jaxtyping where it is installed, plain annotations where it is not (GPU images).
+"""The vocabulary of shapes: jaxtyping where it is installed, plain annotations where it is not (GPU
+images).
 
-b images, k masks, n patches, v visible, m hidden, t tokens, d width, p values per patch, c channels, h w pixels.
+b images, k masks, n patches, v visible, m hidden, t tokens, d width, p values per patch, c
+channels, h w pixels.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,9 @@
 """Model + images + rng -> xarray.Dataset: the contract of probes, and what they share.
 
-A probe is a settings class. `start` makes an accumulator, which sees batch after batch and never keeps them, so memory
-is flat and time linear in the number of images. `Batch` computes a forward pass when a probe first asks for it and keeps it
-for the batch's other probes: this is how many probes share one pass over the images (`run_probes`).
+A probe is a settings class. `start` makes an accumulator, which sees batch after batch and never
+keeps them, so memory is flat and time linear in the number of images. `Batch` computes a forward
+pass when a probe first asks for it and keeps it for the batch's other probes: this is how many
+probes share one pass over the images (`run_probes`).
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -29,14 +30,17 @@ from lcmae.shapes import Float
 Kept = TypeVar("Kept")
 
 MASK_BLOCK = 64
-"""Masks are drawn for this many images at a time, so that an image's masks do not depend on the batch it comes in."""
+"""Masks are drawn for this many images at a time, so that an image's masks do not depend on the
+batch it comes in."""
 
 
 @runtime_checkable
 class Images(Protocol):
-    """What a probe looks at: anything with a length whose slices are images in the model's input space, [b c h w].
+    """What a probe looks at: anything with a length whose slices are images in the model's input
+    space, [b c h w].
 
-    A tensor is one. `lcmae.data` sources become one through `lcmae.probes.watching.views.View`, which decodes as it goes.
+    A tensor is one. `lcmae.data` sources become one through `lcmae.probes.watching.views.View`,
+    which decodes as it goes.
     """
 
     def __len__(self) -> int: ...
@@ -64,7 +68,8 @@ class Batch:
     """Class of each image, int64, where it is known."""
 
     other_split: Callable[[int | None], Images] | None = None
-    """At most so many images of the split that these are not from, where there is one (`lcmae.probes.watching.views.View`)."""
+    """At most so many images of the split that these are not from, where there is one
+    (`lcmae.probes.watching.views.View`)."""
 
     made: Made | None = None
     """The latents that these images were made from, where they were made (`--data hierarchy`)."""
@@ -81,7 +86,8 @@ class Batch:
         return range(self.first, self.first + len(self))
 
     def masks(self, strategy: MaskStrategy, num_masks: int) -> Mask:
-        """`num_masks` masks an image, ordered image by image: a function of (seed, strategy, image), never of the batch."""
+        """`num_masks` masks an image, ordered image by image: a function of (seed, strategy,
+        image), never of the batch."""
         return self.once(("masks", _view(strategy, num_masks)), lambda: self._draw(strategy, num_masks))
 
     def _draw(self, strategy: MaskStrategy, num_masks: int) -> Mask:
@@ -97,7 +103,8 @@ class Batch:
         return stack_masks(rows)
 
     def masked(self, strategy: MaskStrategy, num_masks: int) -> tuple[Mask, MaskedOutput]:
-        """The model's output under `num_masks` masks an image, rows ordered image by image; no gradients."""
+        """The model's output under `num_masks` masks an image, rows ordered image by image; no
+        gradients."""
         return self._output(_view(strategy, num_masks), lambda: self.masks(strategy, num_masks))
 
     def unmasked(self) -> MaskedOutput:
@@ -105,7 +112,8 @@ class Batch:
         return self._output(_view(), self._no_masks)[1]
 
     def watch(self, key: Hashable, watcher: Watcher, strategy: MaskStrategy | None = None, num_masks: int = 1) -> None:
-        """Have a watcher around the pass over whole images, or over images under these masks, before it is made."""
+        """Have a watcher around the pass over whole images, or over images under these masks,
+        before it is made."""
         self._passes.watch(_view(strategy, num_masks), key, watcher)
 
     def watched(self, key: Hashable, strategy: MaskStrategy | None = None, num_masks: int = 1) -> Any:
@@ -117,7 +125,8 @@ class Batch:
         return self._passes.seen(_view(strategy, num_masks), key)
 
     def of(self, model: MaskedImageModel, most: int | None = None) -> "Batch":
-        """The same images, at most so many, as another model of the same input space sees them; its passes are shared, too."""
+        """The same images, at most so many, as another model of the same input space sees them; its
+        passes are shared, too."""
         if model is self.model and most is None:
             return self
         few = slice(0, len(self) if most is None else most)
@@ -159,7 +168,8 @@ class Accumulator(Protocol):
 
 @runtime_checkable
 class Concluding(Protocol):
-    """An accumulator whose last computation takes long enough to be told of: `num_steps` yields, then `result`."""
+    """An accumulator whose last computation takes long enough to be told of: `num_steps` yields,
+    then `result`."""
 
     num_steps: int
 
@@ -168,7 +178,8 @@ class Concluding(Protocol):
 
 @runtime_checkable
 class Watching(Protocol):
-    """An accumulator that looks inside passes over a batch, and names its watchers before anyone makes them."""
+    """An accumulator that looks inside passes over a batch, and names its watchers before anyone
+    makes them."""
 
     def watch(self, batch: Batch) -> None: ...
 
@@ -221,15 +232,18 @@ class Results:
     datasets: dict[str, xr.Dataset] = field(default_factory=dict)
     failures: dict[str, ProbeError] = field(default_factory=dict)
     batch_size: int = 1
-    """Images of one forward pass, the smallest that a probe asked for; the last bits of a result depend on it."""
+    """Images of one forward pass, the smallest that a probe asked for; the last bits of a result
+    depend on it."""
 
 
 def run_probes(
     probes: Sequence[Probe], model: MaskedImageModel, images: Images, seed: int, *, show_progress: bool = False
 ) -> Results:
-    """Many probes, one pass over the images. A probe that lacks what it needs is left out, and the others go on.
+    """Many probes, one pass over the images. A probe that lacks what it needs is left out, and the
+    others go on.
 
-    `InputError` for what no probe can work with: no image at all, weights or pixels that are NaN or infinite.
+    `InputError` for what no probe can work with: no image at all, weights or pixels that are NaN or
+    infinite.
     """
     results = Results()
     if len(images) == 0:
@@ -269,7 +283,8 @@ def look(
     results: Results,
     bar: "ProgressBar | _Silent",
 ) -> None:
-    """Show every batch to every probe; one that fails is left out from there on. No batch is kept."""
+    """Show every batch to every probe; one that fails is left out from there on. No batch is
+    kept."""
     for batch in every_batch:
         for _, accumulator in running.values():
             if isinstance(accumulator, Watching):
@@ -286,7 +301,8 @@ def look(
 
 
 def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int) -> Iterator[Batch]:
-    """Slices of the images on the model's device, in order; images that hold NaN or infinity are refused by index."""
+    """Slices of the images on the model's device, in order; images that hold NaN or infinity are
+    refused by index."""
     labels, other_split = getattr(images, "labels", None), getattr(images, "other_split", None)
     made: Made | None = getattr(images, "made", None)
     for first in range(0, len(images), batch_size):
@@ -302,7 +318,8 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
 
 
 class unchanged:
-    """Whatever happens inside, the model leaves as it came: evaluation or training mode, gradients, requires_grad."""
+    """Whatever happens inside, the model leaves as it came: evaluation or training mode, gradients,
+    requires_grad."""
 
     def __init__(self, model: MaskedImageModel) -> None:
         self.model = model
@@ -337,7 +354,8 @@ class _Silent:
 
 
 def stamp(result: xr.Dataset, probe: Probe, num_images: int, seed: int) -> xr.Dataset:
-    """Write into a result how it came about: probe, settings, number of images, seed, package versions."""
+    """Write into a result how it came about: probe, settings, number of images, seed, package
+    versions."""
     import timm
 
     import lcmae
@@ -354,14 +372,16 @@ def stamp(result: xr.Dataset, probe: Probe, num_images: int, seed: int) -> xr.Da
 
 
 def checked(result: xr.Dataset) -> xr.Dataset:
-    """Hold a result to the contract: every variable has `units` and `long_name`. A breach is a bug in the probe."""
+    """Hold a result to the contract: every variable has `units` and `long_name`. A breach is a bug
+    in the probe."""
     for name, variable in result.data_vars.items():
         assert {"units", "long_name"} <= variable.attrs.keys(), f"{name} has no units or long_name"
     return result
 
 
 def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: str = "1", **attrs: Any) -> xr.Variable:
-    """A labelled variable; tensors become float32 arrays on the CPU unless they are integers or booleans."""
+    """A labelled variable; tensors become float32 arrays on the CPU unless they are integers or
+    booleans."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = values.float().numpy() if values.is_floating_point() and values.ndim else values.numpy()
@@ -371,8 +391,9 @@ def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: st
 def with_sem(
     dims: tuple[str, ...] | str, running: RunningMean, name: str, long_name: str, units: str = "1", **attrs: Any
 ) -> Mapping[str, xr.Variable]:
-    """`name` and `name_sem`: a mean over images and its standard error; and, for a few numbers, `name_groups`, the means of
-    interleaved groups of the images, of which two models over the same images make a paired error (`lcmae.probes.results.differences`)."""
+    """`name` and `name_sem`: a mean over images and its standard error; and, for a few numbers,
+    `name_groups`, the means of interleaved groups of the images, of which two models over the same
+    images make a paired error (`lcmae.probes.results.differences`)."""
     result = {
         name: variable(dims, running.mean, long_name, units, **attrs),
         f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),
@@ -384,7 +405,8 @@ def with_sem(
 def by_groups(
     dims: tuple[str, ...] | str, means: Float[Tensor, "g ..."], count: int, name: str, long_name: str, units: str = "1"
 ) -> Mapping[str, xr.Variable]:
-    """`name_groups`: means over interleaved groups of `count` images (`RunningMean.group_means`)."""
+    """`name_groups`: means over interleaved groups of `count` images
+    (`RunningMean.group_means`)."""
     axes = ("group", *((dims,) if isinstance(dims, str) else dims))
     words = f"mean of every {NUM_GROUPS}th image: {long_name}"
     return {f"{name}_groups": variable(axes, means, words, units, num_images=count)}

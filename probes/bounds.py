@@ -1,23 +1,28 @@
-"""How does the loss of a checkpoint stand to the bounds of "How Mask Matters"? Over a run's checkpoints: `--every-step`.
+"""How does the loss of a checkpoint stand to the bounds of "How Mask Matters"? Over a run's
+checkpoints: `--every-step`.
 
-Source: Zhang, Wang and Wang, 2210.08344, with h = g o f (decoder after encoder), x1 visible and x2 hidden:
+Source: Zhang, Wang and Wang, 2210.08344, with h = g o f (decoder after encoder), x1 visible and x2
+hidden:
 
     theorem 3.4   L_MAE(h)   >= 1/2 L_align(h) - eps + const,   L_align(h) = - E h(x1)^T h(x1+)
     theorem 3.6   f constant  =>  L_MAE(h) >= Var(x2)
     theorem 4.2   L_U-MAE(h) >= 1/(4 L) sum over i > k of lambda_i^2 - eps + const
 
-The constants, and the decoder's Lipschitz constant L, are unknown, so nothing here proves or refutes a theorem: the sides are
-measured and followed. How each is measured is *lcmae's own*:
+The constants, and the decoder's Lipschitz constant L, are unknown, so nothing here proves or
+refutes a theorem: the sides are measured and followed. How each is measured is *lcmae's own*:
 
-* A positive pair shares a hidden part. We draw K masks and take x2 = the patches that both masks of a pair hide. For these an exact
-  identity holds, and it is told beside the theorem: with predictions p, p+ of the target t, and means over pairs,
-  1/2 (|p - t|^2 + |p+ - t|^2) = |(p + p+)/2 - t|^2 + 1/2 |p|^2 + 1/2 L_align, so the loss is at least half of the mean squared
-  length plus half of L_align, without eps (`pair_bound`).
-* Var(x2) about the mean hidden patch (global), about the mean at each place (what a decoder that knows places alone can reach, so
-  the level of a constant encoder), and about each image's own mean.
-* eps: the loss of reconstructing x2 from f(x2), masks swapped. The decoder was never trained to do so, hence an upper bound of what
-  its class could reach.
-* Eigenvalues of the graph: kernel form in pixels (`lcmae.probes.mask_graphs.kernel`), the same at every checkpoint, for several bandwidths.
+* A positive pair shares a hidden part. We draw K masks and take x2 = the patches that both masks of
+  a pair hide. For these an exact identity holds, and it is told beside the theorem: with
+  predictions p, p+ of the target t, and means over pairs, 1/2 (|p - t|^2 + |p+ - t|^2) = |(p +
+  p+)/2 - t|^2 + 1/2 |p|^2 + 1/2 L_align, so the loss is at least half of the mean squared length
+  plus half of L_align, without eps (`pair_bound`).
+* Var(x2) about the mean hidden patch (global), about the mean at each place (what a decoder that
+  knows places alone can reach, so the level of a constant encoder), and about each image's own
+  mean.
+* eps: the loss of reconstructing x2 from f(x2), masks swapped. The decoder was never trained to do
+  so, hence an upper bound of what its class could reach.
+* Eigenvalues of the graph: kernel form in pixels (`lcmae.probes.mask_graphs.kernel`), the same at
+  every checkpoint, for several bandwidths.
 """
 
 import math
@@ -49,13 +54,15 @@ CONSTANT = 1e-12
 """Variance below this share of the mean square is rounding."""
 
 ROUNDING = 1e-6
-"""Variance of normalised targets, 1 for a patch with any content, that is rounding: patches of one colour, divided by 1e-3."""
+"""Variance of normalised targets, 1 for a patch with any content, that is rounding: patches of one
+colour, divided by 1e-3."""
 
 
 class Bounds(Probe):
-    """Returns `loss`; `pair_loss`, `half_alignment` and `pair_bound` of pairs that share a hidden part, and their `alignment` (by
-    overlap of what is visible); `variance` of hidden patches by `level`, and `share_of_variance`; `uniformity` and
-    `umae_loss`; `autoencoding` (eps); `tail` of the augmentation graph by (bandwidth, rank), and `tail_at_width`."""
+    """Returns `loss`; `pair_loss`, `half_alignment` and `pair_bound` of pairs that share a hidden
+    part, and their `alignment` (by overlap of what is visible); `variance` of hidden patches by
+    `level`, and `share_of_variance`; `uniformity` and `umae_loss`; `autoencoding` (eps); `tail` of
+    the augmentation graph by (bandwidth, rank), and `tail_at_width`."""
 
     name: ClassVar[str] = "bounds"
     question: ClassVar[str] = (
@@ -70,16 +77,19 @@ class Bounds(Probe):
     """K: masks an image; all K (K - 1) / 2 pairs are compared."""
 
     num_bins: int = Field(default=10, ge=1)
-    """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and 1."""
+    """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and
+    1."""
 
     weight: float = Field(default=0.01, ge=0)
     """lambda of L_U-MAE = L_MAE + lambda L_unif (dimensionless)."""
 
     feature: Feature | None = None
-    """Which vector L_unif is of: the class token or the mean of the visible tokens; by default the model's own choice."""
+    """Which vector L_unif is of: the class token or the mean of the visible tokens; by default the
+    model's own choice."""
 
     rank: int | None = Field(default=None, ge=1)
-    """k of theorem 4.2, fewer than images; by default the encoder's width, or all but one where images are few."""
+    """k of theorem 4.2, fewer than images; by default the encoder's width, or all but one where
+    images are few."""
 
     num_sampled: int = Field(default=500, ge=2, le=DENSE)
     """Most images that the graph is made of: every pair of them is compared."""
@@ -88,10 +98,12 @@ class Bounds(Probe):
     """Masks that the graph's spectrum is the mean over."""
 
     bandwidths: tuple[float, ...] = (0.35, 0.5, 0.7)
-    """Kernel bandwidths, in units of the median distance between a whole image and the nearest other one."""
+    """Kernel bandwidths, in units of the median distance between a whole image and the nearest
+    other one."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
+    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    rounding."""
 
     _rise = field_validator("bandwidths")(rising)
 
@@ -147,7 +159,8 @@ class _Bounds:
         self.sample.add(batch, parts=False, whole=False)
 
     def _autoencoding(self, batch: Batch) -> Float[Tensor, " b"]:
-        """Mean squared error of x2 as reconstructed from f(x2): what the first mask hides is all that the encoder sees."""
+        """Mean squared error of x2 as reconstructed from f(x2): what the first mask hides is all
+        that the encoder sees."""
         mask = batch.masks(self.probe.mask, self.probe.num_masks)[:: self.probe.num_masks].to(batch.images.device)
         with torch.no_grad():
             pred = self.model(batch.images, mask.complement()).pred
@@ -159,7 +172,8 @@ class _Bounds:
         return self.probe.num_graph_masks
 
     def conclude(self) -> Iterator[None]:
-        """The graph's spectrum, a mask at a time: [mask bandwidth rank], and the sums of squares."""
+        """The graph's spectrum, a mask at a time: [mask bandwidth rank], and the sums of
+        squares."""
         size, found = len(self.sample), []
         distances = Distances(self.sample, "pixels", 1)
         equal = np.full(size, 1 / size)
@@ -251,7 +265,8 @@ class _Bounds:
 def masked_sums(
     pred: Float[Tensor, "b k n p"], target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b k n"]
 ) -> dict[str, Float[Tensor, "b ..."]]:
-    """Of each image: its loss, and what `variances` is made of (about 0; the targets are of order 1)."""
+    """Of each image: its loss, and what `variances` is made of (about 0; the targets are of order
+    1)."""
     pred, target = pred.double(), target.double()
     error = torch.where(hidden, (pred - target[:, None]).square().mean(-1), 0.0)
     count = hidden.sum(1).double()  # how many masks hide each patch
@@ -270,7 +285,8 @@ def masked_sums(
 def pair_sums(
     pred: Float[Tensor, "b k n p"], target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b k n"]
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Of each image, over pairs of masks and the patches that both hide: losses, products and lengths per value; and how many."""
+    """Of each image, over pairs of masks and the patches that both hide: losses, products and
+    lengths per value; and how many."""
     names = ("pairs", "pair_loss", "half_alignment", "half_length")
     total: dict[str, Tensor] = {name: torch.zeros(len(pred)).double() for name in names}
     pred, target = pred.double().cpu(), target.double().cpu()
@@ -288,7 +304,8 @@ def pair_sums(
 
 
 def variances(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
-    """Var(x2) per value about the mean hidden patch, the mean at each place, and each image's own mean."""
+    """Var(x2) per value about the mean hidden patch, the mean at each place, and each image's own
+    mean."""
     count, sums = total["count"], total["target"]
     values = count.sum() * sums.shape[-1]
     of_all = sums.sum(0).square().sum() / count.sum()
@@ -297,7 +314,8 @@ def variances(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
 
 
 def share_of_variance(total: dict[str, Tensor], least: float = 0.0) -> Float[Tensor, " 3"]:
-    """Loss / Var(x2) by level; NaN where hidden patches do not vary: at most by `least`, or by rounding."""
+    """Loss / Var(x2) by level; NaN where hidden patches do not vary: at most by `least`, or by
+    rounding."""
     spread = variances(total)
     square = total["square"] / (total["count"].sum() * total["target"].shape[-1])
     varies = (spread > CONSTANT * square) & (spread > least)
@@ -305,7 +323,8 @@ def share_of_variance(total: dict[str, Tensor], least: float = 0.0) -> Float[Ten
 
 
 def uniformity(total: dict[str, Tensor]) -> Float[Tensor, ""]:
-    """L_unif over pairs of different images, from the sum of z z^T (z of length 1): (|sum|_F^2 - N) / (N (N - 1))."""
+    """L_unif over pairs of different images, from the sum of z z^T (z of length 1): (|sum|_F^2 - N)
+    / (N (N - 1))."""
     count = total["images"]
     return (total["outer"].square().sum() - count) / (count * (count - 1))
 

@@ -1,9 +1,11 @@
-"""Where does the decoder look to fill in a hidden patch: at itself, at visible or hidden patches, and for the image's sake?
+"""Where does the decoder look to fill in a hidden patch: at itself, at visible or hidden patches,
+and for the image's sake?
 
-Asked for by Yue et al. (2310.01994), who look at MAE's decoder attention to call reconstruction local. The maps are the model's
-own (`lcmae.probes.watching.hooks`). Distance as in `encoder_attention`, in patches. The *positional share* is lcmae's own definition and stands
-at `lcmae.probes.measures.attention.PositionalShare`: how much of the maps is the same whenever the query stands at the same place, over images
-under fixed masks, and over masks of fixed images.
+Asked for by Yue et al. (2310.01994), who look at MAE's decoder attention to call reconstruction
+local. The maps are the model's own (`lcmae.probes.watching.hooks`). Distance as in
+`encoder_attention`, in patches. The *positional share* is lcmae's own definition and stands at
+`lcmae.probes.measures.attention.PositionalShare`: how much of the maps is the same whenever the
+query stands at the same place, over images under fixed masks, and over masks of fixed images.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,9 +35,10 @@ KEYS = ("self", "visible", "hidden", "class")
 
 
 class DecoderAttention(ComparedProbe):
-    """Returns, of queries at hidden patches and by (layer, head), `mass` on self, visible, hidden and class token (sums to 1),
-    `distance` and `entropy`, and as `mean_...` over layers and heads, each with a standard error and beside what uniform attention
-    scores; the positional shares and their rise from first to last layer; and whole maps of a few queries of some images."""
+    """Returns, of queries at hidden patches and by (layer, head), `mass` on self, visible, hidden
+    and class token (sums to 1), `distance` and `entropy`, and as `mean_...` over layers and heads,
+    each with a standard error and beside what uniform attention scores; the positional shares and
+    their rise from first to last layer; and whole maps of a few queries of some images."""
 
     name: ClassVar[str] = "decoder_attention"
     question: ClassVar[str] = (
@@ -50,19 +53,23 @@ class DecoderAttention(ComparedProbe):
     """Which patches are hidden."""
 
     num_masks: int = Field(default=4, ge=1)
-    """K: masks that all images have in common, for the positional shares. With one, the share over masks is NaN."""
+    """K: masks that all images have in common, for the positional shares. With one, the share over
+    masks is NaN."""
 
     num_places: int = Field(default=32, ge=2)
-    """At how many query positions (drawn at random) the positional shares are taken; memory grows with it."""
+    """At how many query positions (drawn at random) the positional shares are taken; memory grows
+    with it."""
 
     num_pictures: int = Field(default=4, ge=0)
     """How many of the first images get whole maps."""
 
     num_queries: int = Field(default=4, ge=1)
-    """How many hidden patches of each such image get whole maps: evenly spaced among the hidden ones in raster order."""
+    """How many hidden patches of each such image get whole maps: evenly spaced among the hidden
+    ones in raster order."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Images of one forward pass (each with K + 1 masks); has no influence on the result but for rounding."""
+    """Images of one forward pass (each with K + 1 masks); has no influence on the result but for
+    rounding."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":
         self.require(len(model.decoder_blocks) > 0, "a decoder of blocks, got a model that predicts without one")
@@ -74,7 +81,8 @@ class DecoderAttention(ComparedProbe):
 
 @dataclass
 class _Look:
-    """One batch under its own masks: what `_measure` says of each layer, and rows of the queries that get whole maps."""
+    """One batch under its own masks: what `_measure` says of each layer, and rows of the queries
+    that get whole maps."""
 
     queries: Int[Tensor, "b q"]
     layers: list[Float[Tensor, "b h 6"]] = field(default_factory=list)
@@ -151,7 +159,8 @@ class _DecoderAttention:
             yield look
 
     def _measure(self, maps: Float[Tensor, "b h n t"], mask: Mask) -> Float[Tensor, "b h 6"]:
-        """Masses (KEYS), distance and entropy of rows at hidden patches, means over those of an image."""
+        """Masses (KEYS), distance and entropy of rows at hidden patches, means over those of an
+        image."""
         to_patches = maps[..., self.model.num_decoder_prefix :]
         parts = [masses(maps, mask.is_hidden), mean_distance(to_patches, self.table[None])[..., None]]
         values = torch.cat([*(part.double() for part in parts), entropy(maps)[..., None]], dim=-1)
@@ -196,7 +205,8 @@ class _DecoderAttention:
         return xr.Dataset(result, coordinates, attributes)
 
     def _positional(self) -> dict[str, xr.Variable]:
-        """Both shares by layer and head, heads pooled, and their rise; standard errors by leaving out groups of images."""
+        """Both shares by layer and head, heads pooled, and their rise; standard errors by leaving
+        out groups of images."""
         result = {}
         sums = self.shares[0].sums
         for reading, what in (
@@ -229,7 +239,8 @@ _PICTURES = {
 
 
 def masses(maps: Float[Tensor, "b h n t"], is_hidden: Bool[Tensor, "b n"]) -> Float[Tensor, "b h n 4"]:
-    """Attention of each patch to itself, to the other visible ones, to the other hidden ones, to prefix tokens; sums to 1."""
+    """Attention of each patch to itself, to the other visible ones, to the other hidden ones, to
+    prefix tokens; sums to 1."""
     num_prefix = maps.shape[-1] - is_hidden.shape[1]
     to_patches = maps[..., num_prefix:]
     own = to_patches.diagonal(dim1=2, dim2=3)
@@ -241,7 +252,8 @@ def masses(maps: Float[Tensor, "b h n t"], is_hidden: Bool[Tensor, "b n"]) -> Fl
 
 
 def query_pairs(masks: Mask, num_places: int, rng: torch.Generator) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-    """(mask, position) for up to `num_places` positions that any mask hides and every mask that hides them."""
+    """(mask, position) for up to `num_places` positions that any mask hides and every mask that
+    hides them."""
     hidden_once = masks.is_hidden.any(0).nonzero()[:, 0]
     chosen = hidden_once[torch.randperm(len(hidden_once), generator=rng)[:num_places]].sort().values
     mask, place = masks.is_hidden[:, chosen].nonzero(as_tuple=True)

@@ -1,14 +1,17 @@
-"""Does the geometry of tokens match the geometry of the image's patches, within an image and across images?
+"""Does the geometry of tokens match the geometry of the image's patches, within an image and across
+images?
 
-Source: the claim of Yue et al., 2310.01994, that masked reconstruction keeps the distribution of embeddings consistent with
-the image's. That paper's measure was not at hand: these are standard ones. Debiased linear CKA (Nguyen et al., 2010.15327),
-representational similarity (Kriegeskorte et al., 2008), mutual k-nearest neighbours (Huh et al., 2405.07987); for
-reconstructions, sliced Wasserstein distance and the gap of Gram matrices (lcmae's own).
+Source: the claim of Yue et al., 2310.01994, that masked reconstruction keeps the distribution of
+embeddings consistent with the image's. That paper's measure was not at hand: these are standard
+ones. Debiased linear CKA (Nguyen et al., 2010.15327), representational similarity (Kriegeskorte et
+al., 2008), mutual k-nearest neighbours (Huh et al., 2405.07987); for reconstructions, sliced
+Wasserstein distance and the gap of Gram matrices (lcmae's own).
 
-Tokens are those of whole images, after each block (layer 0 is the embedding with its positions), against raw patches in input
-space. Points are the patches of one image (`within`: each image is a set) or one place in many images (`across`: each place is
-a set, so position explains nothing). CKA averages HSIC over these sets (minibatch CKA); the others average over sets.
-Everything is measured on a capped sample of images and places.
+Tokens are those of whole images, after each block (layer 0 is the embedding with its positions),
+against raw patches in input space. Points are the patches of one image (`within`: each image is a
+set) or one place in many images (`across`: each place is a set, so position explains nothing). CKA
+averages HSIC over these sets (minibatch CKA); the others average over sets. Everything is measured
+on a capped sample of images and places.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,9 +45,10 @@ MEASURES = ("cka", "rsa", "neighbours")
 
 
 class EmbeddingConsistency(ComparedProbe):
-    """Returns `consistency` of tokens and patches by `scope`, `layer` and `measure` with standard errors, beside `chance`
-    (shuffled patches) and `ceiling` (patches with themselves); `sliced_wasserstein` and `gram_gap` of reconstructed against
-    true patches (NaN without a prediction); and a table of points (`point`) with PCA, and UMAP where asked for."""
+    """Returns `consistency` of tokens and patches by `scope`, `layer` and `measure` with standard
+    errors, beside `chance` (shuffled patches) and `ceiling` (patches with themselves);
+    `sliced_wasserstein` and `gram_gap` of reconstructed against true patches (NaN without a
+    prediction); and a table of points (`point`) with PCA, and UMAP where asked for."""
 
     name: ClassVar[str] = "embedding_consistency"
     question: ClassVar[str] = (
@@ -74,7 +78,8 @@ class EmbeddingConsistency(ComparedProbe):
     """Most tokens, and most patches, in the table of points."""
 
     num_masks: int = Field(default=8, ge=0)
-    """Masks an image under which the points' errors and their parts are measured, as in local_contrast; 0 leaves them out."""
+    """Masks an image under which the points' errors and their parts are measured, as in
+    local_contrast; 0 leaves them out."""
 
     umap: bool = False
     """Also embed the points by UMAP (its first use on a machine compiles for about 40 s)."""
@@ -83,8 +88,8 @@ class EmbeddingConsistency(ComparedProbe):
     """Neighbours of UMAP."""
 
     baseline_images: int = Field(default=64, ge=0)
-    """How many of the first images the untrained network sees, too; 0 leaves it out. Neighbours across images depend on their
-    number: give `num_sampled` for a comparison of these."""
+    """How many of the first images the untrained network sees, too; 0 leaves it out. Neighbours
+    across images depend on their number: give `num_sampled` for a comparison of these."""
 
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
@@ -107,7 +112,8 @@ class EmbeddingConsistency(ComparedProbe):
 
 
 IMAGES_AT_ONCE = 16
-"""Sets of reconstructed patches whose distances are taken together: a ViT-Base's patches at 224 pixels are large in float64."""
+"""Sets of reconstructed patches whose distances are taken together: a ViT-Base's patches at 224
+pixels are large in float64."""
 
 
 @dataclass
@@ -168,7 +174,8 @@ class _EmbeddingConsistency:
             self.terms.append(self._terms(batch, rows, is_shared=is_shared))
 
     def _terms(self, batch: Batch, rows: Int[Tensor, " r"], *, is_shared: bool) -> dict[str, tuple[Tensor, Tensor]]:
-        """Loss, invariance and local consistency of each patch at the places, and of each image, over the masks."""
+        """Loss, invariance and local consistency of each patch at the places, and of each image,
+        over the masks."""
         count, images = self.probe.num_masks, batch.images[rows]
         of_rows = (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
         mask = batch.masks(self.probe.mask, count)[of_rows.cpu()].to(images.device)
@@ -188,7 +195,8 @@ class _EmbeddingConsistency:
         return found
 
     def _is_shared(self, batch: Batch) -> bool:
-        """Whether passes over the whole batch are used: where the sample is a small part of it, its own cost less."""
+        """Whether passes over the whole batch are used: where the sample is a small part of it, its
+        own cost less."""
         return 2 * len(self.sample.rows(batch)) >= len(batch)
 
     def result(self) -> xr.Dataset:
@@ -238,7 +246,8 @@ class _EmbeddingConsistency:
         return self.probe.umap_neighbours if self.probe.umap else None
 
     def _within(self, tokens: Float[Tensor, "b l s d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
-        """[reference layer measure] and its error: every image is a set, so leaving it out leaves out a row."""
+        """[reference layer measure] and its error: every image is a set, so leaving it out leaves
+        out a row."""
         shuffle = similarity.shuffles(len(patches), patches.shape[1], self._rng("within"))
         every_point = torch.ones(patches.shape[1], dtype=torch.bool)
         pairs = self._pairs(tokens, patches, shuffle, [every_point])[0]
@@ -247,7 +256,8 @@ class _EmbeddingConsistency:
         return found[0], standard_error(found[0], found[1:], _left_out(kept))
 
     def _across(self, tokens: Float[Tensor, "b l s d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
-        """The same where each of some places is a set of images, which are left out of every set."""
+        """The same where each of some places is a set of images, which are left out of every
+        set."""
         num_sets = min(self.probe.num_sets, patches.shape[1])
         spread = torch.arange(num_sets) * patches.shape[1] // num_sets
         tokens = rearrange(tokens[:, :, spread], "b l s d -> s l b d")
@@ -264,8 +274,8 @@ class _EmbeddingConsistency:
         shuffle: Int[Tensor, "g s"],
         kept: list[Bool[Tensor, " s"]],
     ) -> Float[Tensor, "k r l g 5"]:
-        """`similarity.compare` of tokens with patches, with shuffled patches, and of patches with themselves, by layer and by
-        which points are kept."""
+        """`similarity.compare` of tokens with patches, with shuffled patches, and of patches with
+        themselves, by layer and by which points are kept."""
 
         def traits(points: Tensor) -> list[similarity.Traits]:
             geometry = similarity.Geometry.of(points)
@@ -284,7 +294,8 @@ class _EmbeddingConsistency:
         return torch.stack(layers, dim=2)
 
     def _reconstructed(self) -> dict[str, xr.Variable]:
-        """Distances of reconstructed from true hidden patches: [scope reference], each image a set, and all together one."""
+        """Distances of reconstructed from true hidden patches: [scope reference], each image a set,
+        and all together one."""
         units = "root of the variance of a patch" if self.model.config.normalize_targets else "input units"
         value = torch.full((2, len(SCOPES), len(_RECONSTRUCTED)), torch.nan, dtype=torch.float64)
         sem = value.clone()
@@ -300,7 +311,8 @@ class _EmbeddingConsistency:
                     assert running.mean is not None
                     value[measure, 0, index], sem[measure, 0, index] = running.mean, running.sem
                     value[measure, 1, index], sem[measure, 1, index] = _pooled(distances, other, target)
-            # all patches together are the same distribution in any order: no reference, and no error
+            # all patches together are the same distribution in any order: no reference, and no
+            # error
             value[0, 1, _RECONSTRUCTED.index("shuffled")] = sem[0, 1, _RECONSTRUCTED.index("shuffled")] = torch.nan
         dims = ("scope", "reference")
         result = {}
@@ -318,8 +330,9 @@ _REFERENCES = {
     "ceiling": "the same of the patches with themselves",
 }
 _RECONSTRUCTED = ("model", "shuffled", "constant", "itself")
-"""What is held against the true hidden patches: predictions; true patches of random images and places (NaN for the
-distribution across images, which no shuffle changes); the mean patch; they themselves."""
+"""What is held against the true hidden patches: predictions; true patches of random images and
+places (NaN for the distribution across images, which no shuffle changes); the mean patch; they
+themselves."""
 _DISTANCES = {
     "sliced_wasserstein": ("sliced Wasserstein distance to true patches", ""),
     "gram_gap": ("relative gap to the true patches' Gram matrix", "1"),
@@ -354,7 +367,8 @@ def _left_out(kept: list[Bool[Tensor, " b"]]) -> Float[Tensor, " g"]:
 
 
 def tokens_by_layer(model: MaskedImageModel, found: Layers) -> Float[Tensor, "b l n d"]:
-    """Patch tokens of whole images: the embedding with its positions, then after each block; prefix tokens left out."""
+    """Patch tokens of whole images: the embedding with its positions, then after each block; prefix
+    tokens left out."""
     return torch.stack([layer[:, model.num_prefix :] for layer in (found.embedding, *found.encoder)], dim=1)
 
 

@@ -1,8 +1,10 @@
-"""How far, how widely and how differently do the encoder's heads look, on whole and on masked images?
+"""How far, how widely and how differently do the encoder's heads look, on whole and on masked
+images?
 
-Sources: attention distance (Dosovitskiy et al., 2010.11929; class token dropped and rows renormalised as in Park et al.,
-2305.00729), normalised mutual information of queries and keys (Park et al.), entropy and KL between heads (Xie et al., "Dark
-Secrets of Masked Image Modeling", 2205.13543). Distance is in patches, not pixels.
+Sources: attention distance (Dosovitskiy et al., 2010.11929; class token dropped and rows
+renormalised as in Park et al., 2305.00729), normalised mutual information of queries and keys (Park
+et al.), entropy and KL between heads (Xie et al., "Dark Secrets of Masked Image Modeling",
+2205.13543). Distance is in patches, not pixels.
 """
 
 import math
@@ -44,9 +46,9 @@ MEASURES = {
 
 
 class EncoderAttention(ComparedProbe):
-    """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by (view, layer, head), and as
-    `mean_...` over layers and heads, each with a standard error, views being whole and masked images; and what uniform
-    attention scores in the first two."""
+    """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by
+    (view, layer, head), and as `mean_...` over layers and heads, each with a standard error, views
+    being whole and masked images; and what uniform attention scores in the first two."""
 
     name: ClassVar[str] = "encoder_attention"
     question: ClassVar[str] = "How far, how widely and how differently do the encoder's heads look?"
@@ -70,7 +72,8 @@ class EncoderAttention(ComparedProbe):
 
 @dataclass
 class _Look:
-    """One view of a batch: every measure by layer, [b h 5] each, or what is wrong with its blocks."""
+    """One view of a batch: every measure by layer, [b h 5] each, or what is wrong with its
+    blocks."""
 
     distance: Float[Tensor, "b t t"]
     layers: list[Float[Tensor, "b h 5"]] = field(default_factory=list)
@@ -78,7 +81,8 @@ class _Look:
 
 
 def measures(maps: Float[Tensor, "b h q k"], distance: Float[Tensor, "b t t"]) -> Float[Tensor, "b h 5"]:
-    """`MEASURES` of one layer's maps, means over the queries of patches; `distance` between the patches at hand."""
+    """`MEASURES` of one layer's maps, means over the queries of patches; `distance` between the
+    patches at hand."""
     num_prefix = maps.shape[-1] - distance.shape[-1]
     rows = maps[:, :, num_prefix:]
     to_patches = rows[..., num_prefix:]
@@ -125,7 +129,8 @@ class _EncoderAttention:
 
     @contextmanager
     def _look(self, mask: Mask) -> Iterator["_Look"]:
-        """Measures of each layer while inside; the patches that have tokens are known before, because hooks fire during it."""
+        """Measures of each layer while inside; the patches that have tokens are known before,
+        because hooks fire during it."""
         num_prefix = self.model.num_prefix
         places = mask.visible
         if self.model.encodes_hidden:

@@ -1,13 +1,17 @@
-"""How close are reconstructed pictures to the images, in the eyes of low-level measures, with and without masking?
+"""How close are reconstructed pictures to the images, in the eyes of low-level measures, with and
+without masking?
 
-Source: the low-level evaluations of Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models",
-2306.04898: SSIM (Wang et al., 2004), PSNR and mean squared error of what the model makes of *unmasked* images. With a mask the
-picture is the usual one: visible patches pasted, hidden ones predicted.
+Source: the low-level evaluations of Kong et al., "Understanding Masked Autoencoders via
+Hierarchical Latent Variable Models", 2306.04898: SSIM (Wang et al., 2004), PSNR and mean squared
+error of what the model makes of *unmasked* images. With a mask the picture is the usual one:
+visible patches pasted, hidden ones predicted.
 
-All is measured on pixels in [0, 1], predictions clipped to it. A model with normalised targets needs a mean and deviation for
-each patch: `model` takes those of the nearest visible patch (on unmasked images: the patch's own, which the model saw), and
-`model, leaky` the true ones, which give the answer away under a mask. Baselines, ours: `nearest` copies the nearest other visible
-patch, `mean` paints the mean colour of all visible pixels, `untrained` is a network of the same shape with fresh weights.
+All is measured on pixels in [0, 1], predictions clipped to it. A model with normalised targets
+needs a mean and deviation for each patch: `model` takes those of the nearest visible patch (on
+unmasked images: the patch's own, which the model saw), and `model, leaky` the true ones, which give
+the answer away under a mask. Baselines, ours: `nearest` copies the nearest other visible patch,
+`mean` paints the mean colour of all visible pixels, `untrained` is a network of the same shape with
+fresh weights.
 """
 
 import math
@@ -32,7 +36,8 @@ from lcmae.probes.statistics.running import RunningMean
 from lcmae.shapes import Bool, Float, Int
 
 SSIM_WINDOW = 11
-"""Side of SSIM's Gaussian window in pixels (deviation 1.5), centred at every pixel; images are reflected at their edges."""
+"""Side of SSIM's Gaussian window in pixels (deviation 1.5), centred at every pixel; images are
+reflected at their edges."""
 
 MOST_PSNR = 100.0
 """What a perfect picture gets, in dB, so that means stay finite."""
@@ -45,9 +50,10 @@ MEASURES = {
 
 
 class Fidelity(Probe):
-    """Returns `ssim`, `psnr` and `mse` of whole pictures by (ratio, predictor), `mse_hidden` of hidden patches alone, and
-    `ssim_unmasked`, `psnr_unmasked`, `mse_unmasked` of full predictions from unmasked images by predictor; with standard
-    errors. SSIM is NaN for images of less than 6 pixels."""
+    """Returns `ssim`, `psnr` and `mse` of whole pictures by (ratio, predictor), `mse_hidden` of
+    hidden patches alone, and `ssim_unmasked`, `psnr_unmasked`, `mse_unmasked` of full predictions
+    from unmasked images by predictor; with standard errors. SSIM is NaN for images of less than 6
+    pixels."""
 
     name: ClassVar[str] = "fidelity"
     question: ClassVar[str] = "How close are reconstructed pictures to the images, masked and unmasked?"
@@ -60,7 +66,8 @@ class Fidelity(Probe):
     """Masking ratios, between 0 and 1, both excluded; unmasked images are always looked at."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights stands beside; doubles the forward passes."""
+    """Whether a network of the same shape with fresh weights stands beside; doubles the forward
+    passes."""
 
     @field_validator("ratios")
     @classmethod
@@ -124,7 +131,8 @@ class _Fidelity:
         pred: Float[Tensor, "b n p"],
         guess: Float[Tensor, "b n p"] | None,
     ) -> list[Float[Tensor, "b c h w"]]:
-        """Every predictor's picture, all patches predicted, pixels clipped to [0, 1]; `guess` is the untrained network's."""
+        """Every predictor's picture, all patches predicted, pixels clipped to [0, 1]; `guess` is
+        the untrained network's."""
         model = self.model
         patches = patchify(images, model.patch_size)
         neighbour = nearest_visible(mask, model.grid) if mask.hidden.shape[1] else None
@@ -138,7 +146,8 @@ class _Fidelity:
     def _denormalised(
         self, pred: Float[Tensor, "b n p"], patches: Float[Tensor, "b n p"], neighbour: Int[Tensor, "b n"] | None
     ) -> list[Float[Tensor, "b n p"]]:
-        """Predictions as patches of the input: with the nearest visible patch's statistics, then with the true ones."""
+        """Predictions as patches of the input: with the nearest visible patch's statistics, then
+        with the true ones."""
         if not self.model.config.normalize_targets:
             return [pred]
         mean, std = patch_statistics(patches)
@@ -181,10 +190,11 @@ def measures(picture: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"])
 
 
 def ssim(picture: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """Structural similarity of each picture (Wang et al., 2004, equation 13), mean over pixels and channels, float64.
+    """Structural similarity of each picture (Wang et al., 2004, equation 13), mean over pixels and
+    channels, float64.
 
-    The convention is torchmetrics' and a test holds the two equal; two small matrix products are many times faster than its
-    11 x 11 convolutions. NaN where an image is too small to reflect.
+    The convention is torchmetrics' and a test holds the two equal; two small matrix products are
+    many times faster than its 11 x 11 convolutions. NaN where an image is too small to reflect.
     """
     height, width = truth.shape[-2:]
     if min(height, width) <= SSIM_WINDOW // 2:
@@ -227,6 +237,7 @@ def mean_colour(patches: Float[Tensor, "b n p"], mask: Mask, channels: int) -> F
 
 
 def nearest_other(grid: Grid, device: torch.device) -> Int[Tensor, " n"]:
-    """For every patch the nearest other one (ties to the first in raster order; itself where it is the only one)."""
+    """For every patch the nearest other one (ties to the first in raster order; itself where it is
+    the only one)."""
     place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
     return torch.cdist(place, place).fill_diagonal_(math.inf).argmin(1).to(device)

@@ -1,13 +1,16 @@
 """Which spatial frequencies do tokens carry through the layers, and how alike are the layers?
 
-Sources: Fourier amplitudes by depth as in "What Do Self-Supervised Vision Transformers Learn?" (Park et al., 2305.00729): log(|F| +
-1e-6) of the grid of patch tokens, F the unnormalised 2-d discrete Fourier transform of each channel, averaged over channels and
-images; the curve is its diagonal (equal frequency in rows and columns) minus its value at frequency 0. We keep the Nyquist
-frequency, which their half-diagonal leaves out. Similarity of layers by linear CKA (Kornblith et al., 1905.00414) in its debiased
-minibatch form (Nguyen et al., 2010.15327, equation 2): a minibatch's Gram matrices, never pairs of all images.
+Sources: Fourier amplitudes by depth as in "What Do Self-Supervised Vision Transformers Learn?"
+(Park et al., 2305.00729): log(|F| + 1e-6) of the grid of patch tokens, F the unnormalised 2-d
+discrete Fourier transform of each channel, averaged over channels and images; the curve is its
+diagonal (equal frequency in rows and columns) minus its value at frequency 0. We keep the Nyquist
+frequency, which their half-diagonal leaves out. Similarity of layers by linear CKA (Kornblith et
+al., 1905.00414) in its debiased minibatch form (Nguyen et al., 2010.15327, equation 2): a
+minibatch's Gram matrices, never pairs of all images.
 
-Images are whole. Layers are blocks before any final norm, `input` being the patches of the image: the raw-pixel baseline. The
-decoder, too, gets unmasked images, which an MAE's never saw in training. The other baseline is a network with fresh weights.
+Images are whole. Layers are blocks before any final norm, `input` being the patches of the image:
+the raw-pixel baseline. The decoder, too, gets unmasked images, which an MAE's never saw in
+training. The other baseline is a network with fresh weights.
 """
 
 import math
@@ -41,9 +44,10 @@ _CKA = "debiased linear CKA of all patch tokens"
 
 
 class Frequency(Probe):
-    """Returns `log_amplitude` by (network, layer, frequency) relative to frequency 0, `amplitude_map` by (network, layer, row and
-    column frequency), both with standard errors, and `cka` by (network, layer, other_layer), NaN below 4 images; of the encoder's
-    last block alone, for tables, `last_high_frequency` and `last_cka_to_input`."""
+    """Returns `log_amplitude` by (network, layer, frequency) relative to frequency 0,
+    `amplitude_map` by (network, layer, row and column frequency), both with standard errors, and
+    `cka` by (network, layer, other_layer), NaN below 4 images; of the encoder's last block alone,
+    for tables, `last_high_frequency` and `last_cka_to_input`."""
 
     name: ClassVar[str] = "frequency"
     question: ClassVar[str] = (
@@ -51,14 +55,16 @@ class Frequency(Probe):
     )
 
     set_size: int = Field(default=32, ge=4)
-    """Most images of one minibatch of CKA; images are dealt evenly to as few minibatches as this allows. The
-    tokens of one minibatch, from all layers, are kept."""
+    """Most images of one minibatch of CKA; images are dealt evenly to as few minibatches as this
+    allows. The tokens of one minibatch, from all layers, are kept."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights stands beside; doubles the forward passes."""
+    """Whether a network of the same shape with fresh weights stands beside; doubles the forward
+    passes."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass, whose tokens of all layers are kept; has no influence on the result but for rounding."""
+    """Images of one forward pass, whose tokens of all layers are kept; has no influence on the
+    result but for rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Frequency":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
@@ -138,7 +144,8 @@ class _Frequency:
         )
 
     def _of_the_last_block(self, cka: Float[Tensor, "n l l"], sem: Float[Tensor, "n l l"]) -> dict[str, xr.Variable]:
-        """One number a network, for tables: of the encoder's last block, at the highest frequency and beside the pixels."""
+        """One number a network, for tables: of the encoder's last block, at the highest frequency
+        and beside the pixels."""
         last = len(self.model.blocks)  # the input comes first
         curve, error = self.curves.mean, self.curves.sem
         assert curve is not None
@@ -159,10 +166,12 @@ class _Frequency:
 def compare_layers(
     first: MaskedImageModel, second: MaskedImageModel, images: Images, *, set_size: int = 32, batch_size: int = 16
 ) -> xr.Dataset:
-    """CKA of every layer of one checkpoint with every layer of another: `cka` by (layer, other_layer), with standard errors.
+    """CKA of every layer of one checkpoint with every layer of another: `cka` by (layer,
+    other_layer), with standard errors.
 
-    Images are in the input space of `first`, and are brought to that of `second`. Same estimator as the probe `frequency`.
-    Raises `InputError` where the models do not take the same images, and below 4 images.
+    Images are in the input space of `first`, and are brought to that of `second`. Same estimator as
+    the probe `frequency`. Raises `InputError` where the models do not take the same images, and
+    below 4 images.
     """
     shapes = [(model.config.channels, *model.config.image_size) for model in (first, second)]
     if shapes[0] != shapes[1]:
@@ -200,7 +209,8 @@ def layer_names(model: MaskedImageModel) -> list[str]:
 
 
 def patch_tokens(model: MaskedImageModel, of_network: Layers, patches: Float[Tensor, "b n p"]) -> list[Tensor]:
-    """The patches themselves, and the patch tokens [b n d] after each block of encoder and decoder."""
+    """The patches themselves, and the patch tokens [b n d] after each block of encoder and
+    decoder."""
     encoder = [tokens[:, model.num_prefix :] for tokens in of_network.encoder]
     return [patches, *encoder, *(tokens[:, model.num_decoder_prefix :] for tokens in of_network.decoder)]
 
@@ -221,13 +231,15 @@ def relative_diagonal(amplitude: Float[Tensor, "... r c"]) -> Float[Tensor, "...
 
 
 def diagonal_frequencies(grid: Grid) -> Float[Tensor, " f"]:
-    """The frequencies, 0 to Nyquist, that rows and columns of the grid have in common, in cycles per patch."""
+    """The frequencies, 0 to Nyquist, that rows and columns of the grid have in common, in cycles
+    per patch."""
     steps = math.gcd(*grid)
     return torch.arange(steps // 2 + 1) / steps
 
 
 class Sets:
-    """Linear CKA of every pair of layers over minibatches: sums of l x l numbers, and the features of one open minibatch."""
+    """Linear CKA of every pair of layers over minibatches: sums of l x l numbers, and the features
+    of one open minibatch."""
 
     def __init__(self, num_images: int, set_size: int) -> None:
         self.count = math.ceil(num_images / set_size)
@@ -238,7 +250,8 @@ class Sets:
         self.closed = 0
 
     def add(self, features: list[Tensor]) -> None:
-        """Take in the features [b d] of each layer, of the next images; widths may differ between layers."""
+        """Take in the features [b d] of each layer, of the next images; widths may differ between
+        layers."""
         first = 0
         while first < len(features[0]):
             take = min(len(features[0]) - first, self.ends[self.closed] - self.seen)
@@ -258,7 +271,8 @@ class Sets:
 
 
 def centred_gram(features: Float[Tensor, "s d"]) -> Float[Tensor, "s s"]:
-    """Inner products of centred features, float64; zero for features that are constant up to rounding."""
+    """Inner products of centred features, float64; zero for features that are constant up to
+    rounding."""
     features = features.double()
     centred = features - features.mean(0)
     if float(centred.square().sum()) <= CONSTANT * float(features.square().sum()):
@@ -267,11 +281,13 @@ def centred_gram(features: Float[Tensor, "s d"]) -> Float[Tensor, "s s"]:
 
 
 def hsic(grams: Float[Tensor, "l s s"]) -> Float[Tensor, "l l"]:
-    """Unbiased HSIC of every pair of layers (Song et al., 2012, equation 5) by U-centring: one matrix product. NaN below 4."""
+    """Unbiased HSIC of every pair of layers (Song et al., 2012, equation 5) by U-centring: one
+    matrix product. NaN below 4."""
     count = grams.shape[-1]
     if count < 4:
         return grams.new_full((len(grams), len(grams)), math.nan)
-    # Szekely and Rizzo's U-centring (2014): the inner product of U-centred matrices is the same U-statistic
+    # Szekely and Rizzo's U-centring (2014): the inner product of U-centred matrices is the same
+    # U-statistic
     off = grams * (1 - torch.eye(count, dtype=grams.dtype, device=grams.device))
     row = off.sum(-1, keepdim=True) / (count - 2)
     mean = off.sum((-1, -2), keepdim=True) / ((count - 1) * (count - 2))

@@ -1,16 +1,21 @@
-"""Which of the latents that made the images can be read off frozen features, and which does theory say that the mask shares?
+"""Which of the latents that made the images can be read off frozen features, and which does theory
+say that the mask shares?
 
-Source: Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models" (CVPR 2023, 2306.04898): a mask
-decides which latents its visible and hidden parts share, and those are what a masked autoencoder identifies; very small and very
-large ratios share low levels only. The paper tests this on photographs, where latents are unknown. Here they are known
-(`--data hierarchy`), so both sides are numbers: the shared latents as a minimum cut (`lcmae.probes.latents.separator`, no training), and how
-well every level is decoded linearly. The decoding is lcmae's own experiment. "Identified up to a one-to-one map", as the theorem
-says, is less than "linearly decodable", as is measured: what is not decoded may be there all the same.
+Source: Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models"
+(CVPR 2023, 2306.04898): a mask decides which latents its visible and hidden parts share, and those
+are what a masked autoencoder identifies; very small and very large ratios share low levels only.
+The paper tests this on photographs, where latents are unknown. Here they are known (`--data
+hierarchy`), so both sides are numbers: the shared latents as a minimum cut
+(`lcmae.probes.latents.separator`, no training), and how well every level is decoded linearly. The
+decoding is lcmae's own experiment. "Identified up to a one-to-one map", as the theorem says, is
+less than "linearly decodable", as is measured: what is not decoded may be there all the same.
 
-Decoding is ridge regression, fitted on the data's other split, its strength chosen there (`lcmae.probes.measures.ridge`). A kind is the largest of
-its one-hot targets and scores by accuracy; attributes score by R2, 1 - squared error / variance over training images, averaged over
-a level's latents. Skill puts both on one scale: 0 is the best constant answer, 1 is always right. From a whole-image feature all
-latents of a level are asked for at once; from a patch token those above its own patch. Features are of unmasked images.
+Decoding is ridge regression, fitted on the data's other split, its strength chosen there
+(`lcmae.probes.measures.ridge`). A kind is the largest of its one-hot targets and scores by
+accuracy; attributes score by R2, 1 - squared error / variance over training images, averaged over a
+level's latents. Skill puts both on one scale: 0 is the best constant answer, 1 is always right.
+From a whole-image feature all latents of a level are asked for at once; from a patch token those
+above its own patch. Features are of unmasked images.
 """
 
 from contextlib import suppress
@@ -40,7 +45,8 @@ from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
 
 ENDS = ("highest", "lowest")
-"""Of all smallest sets of shared latents, the one that lies highest and the one that lies lowest."""
+"""Of all smallest sets of shared latents, the one that lies highest and the one that lies
+lowest."""
 
 CHUNK = 64
 """Training images of one forward pass."""
@@ -53,9 +59,10 @@ FRESH, BLOCK = "untrained ", "block "
 
 
 class Hierarchy(Probe):
-    """Returns `skill`, `score`, `chance` by (representation, level), `gain` over fresh weights by (feature, level) and
-    `layer_skill` by (network, layer, level), with standard errors; for `mask`, `own_level` and `own_top` by end and `own_share` by
-    (end, level); `predicted_level`, `predicted_top` by (end, unit, ratio), `predicted_share` also by level. Errors over masks."""
+    """Returns `skill`, `score`, `chance` by (representation, level), `gain` over fresh weights by
+    (feature, level) and `layer_skill` by (network, layer, level), with standard errors; for `mask`,
+    `own_level` and `own_top` by end and `own_share` by (end, level); `predicted_level`,
+    `predicted_top` by (end, unit, ratio), `predicted_share` also by level. Errors over masks."""
 
     name: ClassVar[str] = "hierarchy"
     question: ClassVar[str] = (
@@ -63,7 +70,8 @@ class Hierarchy(Probe):
     )
 
     mask: AnyMask = Random()
-    """Mask whose shared latents are told as `own_...` (`lcmae compare --own-masks`: the one of training)."""
+    """Mask whose shared latents are told as `own_...` (`lcmae compare --own-masks`: the one of
+    training)."""
 
     ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     """Masking ratios of the map of predicted levels."""
@@ -75,7 +83,8 @@ class Hierarchy(Probe):
     """Masks of each ratio and unit; a cut takes about a millisecond."""
 
     train_images: int = Field(default=2000, ge=20)
-    """Most images of the other split that decoders are fitted on. Their features are kept in memory."""
+    """Most images of the other split that decoders are fitted on. Their features are kept in
+    memory."""
 
     num_tokens: int = Field(default=8, ge=1)
     """Patch tokens of each image that are decoded (or all there are)."""
@@ -84,7 +93,8 @@ class Hierarchy(Probe):
     """Whether the mean token of every block is decoded too."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights is decoded too; doubles the forward passes."""
+    """Whether a network of the same shape with fresh weights is decoded too; doubles the forward
+    passes."""
 
     batch_size: int = Field(default=64, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
@@ -194,7 +204,8 @@ class _Hierarchy:
     def _features(
         self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"], places: Int[Tensor, "b t"]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Features of whole images [b d] and of single patches [(b t) d], by representation; on the CPU."""
+        """Features of whole images [b d] and of single patches [(b t) d], by representation; on the
+        CPU."""
         pixels = self.model.to_pixels(images)
         whole: dict[str, Tensor] = {}
         single: dict[str, Tensor] = {}
@@ -215,7 +226,8 @@ class _Hierarchy:
         return torch.stack([torch.randperm(self.model.num_patches, generator=rng)[:number] for rng in rngs])
 
     def _above(self, latents: Latents, places: Int[Tensor, "b t"]) -> Latents:
-        """For each picked patch, its one latent of every level whose blocks hold whole patches: [(b t) 1 ...]."""
+        """For each picked patch, its one latent of every level whose blocks hold whole patches: [(b
+        t) 1 ...]."""
         rows = torch.arange(len(places))[:, None]
         return {name: latents[name][rows, own[places]].flatten(0, 1)[:, None] for name, own in self.own.items()}
 
@@ -252,7 +264,8 @@ class _Hierarchy:
         return xr.Dataset(values, {**kept, "height": height}, attributes)
 
     def _decoded(self, shown: list[str]) -> dict[str, xr.Variable]:
-        """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked for."""
+        """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked
+        for."""
         mean, sem = self.scores.mean, self.scores.sem
         assert mean is not None
         rows = [self.names.index(name) for name in shown]
@@ -284,13 +297,15 @@ class _Hierarchy:
         return self.names.index(f"patch {CONSTANT}" if "patch" in name else CONSTANT)
 
     def _levels(self, mask: MaskStrategy) -> Levels:
-        """Where the shared latents lie under a mask; the masks depend on the seed and the mask alone."""
+        """Where the shared latents lie under a mask; the masks depend on the seed and the mask
+        alone."""
         rng = generator("hierarchy-masks", self.seed, mask.model_dump_json())
         size, tree = self.model.config.image_size, self.made.hierarchy.tree
         return expected_levels(tree, size, self.model.grid, mask, self.probe.num_masks, rng)
 
     def _map(self) -> tuple[list[int], dict[str, xr.Variable]]:
-        """Units that the grid can have, and levels by unit and ratio; NaN where the grid cannot have a ratio."""
+        """Units that the grid can have, and levels by unit and ratio; NaN where the grid cannot
+        have a ratio."""
         cells: dict[tuple[int, float], Levels] = {}
         for unit in self.probe.units:
             for ratio in self.probe.ratios:
@@ -314,12 +329,14 @@ def _skills(
 
 
 def _room(chance: Tensor) -> Tensor:
-    """How much better than the best constant answer one can be; NaN where that is always right: there is nothing to decode."""
+    """How much better than the best constant answer one can be; NaN where that is always right:
+    there is nothing to decode."""
     return torch.where(chance < 1, 1 - chance, torch.nan)
 
 
 def owners(tree: Tree, height: int, width: int, grid: Grid) -> dict[str, Int[Tensor, " n"]]:
-    """For each patch the one latent of a level that it lies in, for the levels whose blocks hold whole patches."""
+    """For each patch the one latent of a level that it lies in, for the levels whose blocks hold
+    whole patches."""
     patch = patch_of_pixels(height, width, grid).flatten()
     found = {}
     for place, name in enumerate(tree.levels):

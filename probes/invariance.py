@@ -1,9 +1,11 @@
-"""Do the features of a patch and of an image survive another mask, and does a prediction find its own target?
+"""Do the features of a patch and of an image survive another mask, and does a prediction find its
+own target?
 
-Sources: the alignment of masked views (Zhang et al., "How Mask Matters", 2210.08344, theorem 3.4: two masked views that share
-their hidden part are a positive pair); the claim of Yue et al., 2310.01994, that patch-level reconstruction hides a local
-contrast. Both measurements are *lcmae's own definition*: cosines by the overlap of the visible sets (`lcmae.probes.watching.paired_views`) and
-retrieval of a patch's target (`lcmae.probes.measures.retrieval`).
+Sources: the alignment of masked views (Zhang et al., "How Mask Matters", 2210.08344, theorem 3.4:
+two masked views that share their hidden part are a positive pair); the claim of Yue et al.,
+2310.01994, that patch-level reconstruction hides a local contrast. Both measurements are *lcmae's
+own definition*: cosines by the overlap of the visible sets (`lcmae.probes.watching.paired_views`)
+and retrieval of a patch's target (`lcmae.probes.measures.retrieval`).
 """
 
 from collections.abc import Mapping
@@ -32,9 +34,10 @@ SCOPES = ("image", "other_images")
 
 
 class Invariance(ComparedProbe):
-    """Returns `alignment` of tokens and pooled vectors under two masks, raw and centred, beside pairs of other images, overall
-    and by `overlap` of what was visible; and `retrieval` and `info_nce` of hidden patches, each with chance, a shuffled
-    baseline and a ceiling (NaN for a model without a prediction)."""
+    """Returns `alignment` of tokens and pooled vectors under two masks, raw and centred, beside
+    pairs of other images, overall and by `overlap` of what was visible; and `retrieval` and
+    `info_nce` of hidden patches, each with chance, a shuffled baseline and a ceiling (NaN for a
+    model without a prediction)."""
 
     name: ClassVar[str] = "invariance"
     question: ClassVar[str] = (
@@ -53,20 +56,24 @@ class Invariance(ComparedProbe):
     """K: masks an image; all K (K - 1) / 2 pairs are compared. Retrieval uses the first."""
 
     num_bins: int = Field(default=20, ge=1)
-    """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and 1."""
+    """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and
+    1."""
 
     temperature: float = Field(default=0.1, gt=0)
-    """Temperature of InfoNCE (dimensionless; scores are cosines, or squared distances of the same scale)."""
+    """Temperature of InfoNCE (dimensionless; scores are cosines, or squared distances of the same
+    scale)."""
 
     num_sampled: int = Field(default=128, ge=1)
-    """Most images whose patches at the same place are candidates for each other; chance is 1 / this."""
+    """Most images whose patches at the same place are candidates for each other; chance is 1 /
+    this."""
 
     baseline_images: int = Field(default=128, ge=0)
     """How many of the first images the baselines see, too, as many as
     the candidates at one place; 0 leaves them out."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
+    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    rounding."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":
         return _Invariance(self, model, num_images, seed)
@@ -175,7 +182,8 @@ class _Invariance:
         }
 
     def _across(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Among the patches at the same place of the sampled images; the error is over images, the candidates being given."""
+        """Among the patches at the same place of the sampled images; the error is over images, the
+        candidates being given."""
         if not len(self.sampled["pred"]) or len(self.sample) < 2:
             return dict.fromkeys(_KINDS, (_NOTHING, _NOTHING))
         pred, target, hidden = (self.sampled[name].every() for name in ("pred", "target", "hidden"))

@@ -1,9 +1,11 @@
-"""What is the masked loss made of: noise from the mask, structure within the image, differences between images?
+"""What is the masked loss made of: noise from the mask, structure within the image, differences
+between images?
 
-The four terms are *lcmae's own definition*, exact (`lcmae.contrast`), asked for by the claim of Yue et al., 2310.01994 ("From
-a Local Contrastive Perspective") that patch-level reconstruction hides a contrast; they are not that paper's formulas.
-Collapse levels: what the best constant prediction scores in each term (Theorem 3.6 of "How Mask Matters", 2210.08344).
-The same split is made of the encoder's tokens, whose variance has a share from the mask, from the patch and from the image.
+The four terms are *lcmae's own definition*, exact (`lcmae.contrast`), asked for by the claim of Yue
+et al., 2310.01994 ("From a Local Contrastive Perspective") that patch-level reconstruction hides a
+contrast; they are not that paper's formulas. Collapse levels: what the best constant prediction
+scores in each term (Theorem 3.6 of "How Mask Matters", 2210.08344). The same split is made of the
+encoder's tokens, whose variance has a share from the mask, from the patch and from the image.
 """
 
 import math
@@ -29,8 +31,9 @@ from lcmae.shapes import Bool, Float
 
 
 class LocalContrast(ComparedProbe):
-    """Returns `term` (four parts of `loss`, with standard errors) beside `collapse`; maps of the terms by place and for the
-    first images; `token_share` (mask, patch, image); and `position_share`, what place alone explains."""
+    """Returns `term` (four parts of `loss`, with standard errors) beside `collapse`; maps of the
+    terms by place and for the first images; `token_share` (mask, patch, image); and
+    `position_share`, what place alone explains."""
 
     name: ClassVar[str] = "local_contrast"
     question: ClassVar[str] = (
@@ -46,13 +49,15 @@ class LocalContrast(ComparedProbe):
     """Which patches are hidden."""
 
     num_masks: int = Field(default=8, ge=2)
-    """K: masks an image. Invariance is seen in full only with many masks; `invariance_unbiased` corrects for few."""
+    """K: masks an image. Invariance is seen in full only with many masks; `invariance_unbiased`
+    corrects for few."""
 
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images get maps of their own."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
+    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    rounding."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
         return _LocalContrast(self, model, num_images)
@@ -81,7 +86,8 @@ class _LocalContrast:
         tokens = rearrange(tokens, "(b k) n d -> b k n d", k=num_masks)
         shown = rearrange(shown, "(b k) n -> b k n", k=num_masks)
 
-        # the residual, the residual of a constant (any one: only the offset depends on which), and the tokens themselves
+        # the residual, the residual of a constant (any one: only the offset depends on which), and
+        # the tokens themselves
         parts = self.residual.add(pred, target, hidden)
         self.constant.add(torch.zeros_like(pred), target, hidden)
         self.tokens.add(tokens, torch.zeros_like(tokens[:, 0]), shown)
@@ -153,7 +159,8 @@ class _LocalContrast:
         return xr.Dataset(result, coordinates, {"definition": "lcmae's own (DESIGN.md), not the LC-MAE paper's"})
 
     def _groups(self, units: str) -> Mapping[str, xr.Variable]:
-        """Means by group, for paired differences: of the loss, and of the parts that are means over images."""
+        """Means by group, for paired differences: of the loss, and of the parts that are means over
+        images."""
         per_image = self.residual.per_image
         means = per_image.group_means
         assert means is not None
@@ -166,9 +173,11 @@ class _LocalContrast:
 
 
 class NestedVariance:
-    """The four terms of `lcmae.contrast` over any number of images: sums by image, merged; equal to one big `decompose`.
+    """The four terms of `lcmae.contrast` over any number of images: sums by image, merged; equal to
+    one big `decompose`.
 
-    Every image must have the same number of weighted values, which strategies' exact counts guarantee.
+    Every image must have the same number of weighted values, which strategies' exact counts
+    guarantee.
     """
 
     def __init__(self) -> None:
@@ -218,7 +227,8 @@ class NestedVariance:
         return dict(zip(TERMS, map(float, values), strict=True))
 
     def sems(self) -> dict[str, float]:
-        """Standard errors over images; those of the last two terms by the delta method from the means' covariance."""
+        """Standard errors over images; those of the last two terms by the delta method from the
+        means' covariance."""
         assert self.image_means.mean is not None
         count = self.image_means.count
         if count < 2:
@@ -233,20 +243,22 @@ class NestedVariance:
 
     @property
     def invariance_unbiased(self) -> float:
-        """Variance over masks with one degree of freedom taken off for each patch's own mean; NaN if each was seen once."""
+        """Variance over masks with one degree of freedom taken off for each patch's own mean; NaN
+        if each was seen once."""
         freedom = self.values - self.cells
         return self.terms()["invariance"] * self.values / freedom if freedom > 0 else math.nan
 
     def maps(self) -> dict[str, Float[Tensor, " n"]]:
-        """Loss, invariance and local consistency by place, means over the times the place was weighted."""
+        """Loss, invariance and local consistency by place, means over the times the place was
+        weighted."""
         assert self.by_place is not None
         loss, invariance, local, count = self.by_place
         return {"loss": loss / count, "invariance": invariance / count, "local_consistency": local / count}
 
 
 def picture_maps(parts: Decomposition) -> dict[str, Float[Tensor, "b n"]]:
-    """Loss, invariance and local consistency of each patch of each image: means over the masks that hide it, 0 where none
-    does."""
+    """Loss, invariance and local consistency of each patch of each image: means over the masks that
+    hide it, 0 where none does."""
     count = parts.count.clamp(min=1)
     maps = {
         "loss": parts.loss_map,

@@ -1,16 +1,21 @@
-"""Which images does masking join, and are they of one class? The mask-induced augmentation graph, against ratio and mask unit.
+"""Which images does masking join, and are they of one class? The mask-induced augmentation graph,
+against ratio and mask unit.
 
-Source: "How Mask Matters" (Zhang, Wang and Wang, 2210.08344): two masked images are a positive pair when they share a hidden part.
-Its theory asks for few edges between classes (label error alpha, theorem 4.1) and for a small tail of the graph's spectrum
-(sum over i > k of lambda_i^2, theorem 4.2). It defines these for a distribution; the estimators are *lcmae's own*:
+Source: "How Mask Matters" (Zhang, Wang and Wang, 2210.08344): two masked images are a positive pair
+when they share a hidden part. Its theory asks for few edges between classes (label error alpha,
+theorem 4.1) and for a small tail of the graph's spectrum (sum over i > k of lambda_i^2, theorem
+4.2). It defines these for a distribution; the estimators are *lcmae's own*:
 
-(a) exact: a toy world of palette images (`lcmae.probes.mask_graphs.palette_images`), by enumeration, as the reference curve;
-(b) kernel: on the images at hand, sharing made soft (`lcmae.probes.mask_graphs.kernel`), for several bandwidths, as the bandwidth decides;
-(c) model: canonical correlations of the checkpoint's features of visible and of hidden parts (`lcmae.probes.measures.canonical`), which bound the
+(a) exact: a toy world of palette images (`lcmae.probes.mask_graphs.palette_images`), by
+enumeration, as the reference curve; (b) kernel: on the images at hand, sharing made soft
+(`lcmae.probes.mask_graphs.kernel`), for several bandwidths, as the bandwidth decides; (c) model:
+canonical correlations of the checkpoint's features of visible and of hidden parts
+(`lcmae.probes.measures.canonical`), which bound the
     eigenvalues from below by what its encoder can tell.
 
-Few images inflate the eigenvalues of (b), whose content then never repeats, and shrink those of (c): `toy_error` tells by how
-much, on the toy. Cost: one pass over the sample for each mask and side, and dense algebra on sample x sample, which is capped.
+Few images inflate the eigenvalues of (b), whose content then never repeats, and shrink those of
+(c): `toy_error` tells by how much, on the toy. Cost: one pass over the sample for each mask and
+side, and dense algebra on sample x sample, which is capped.
 """
 
 from collections import deque
@@ -37,9 +42,10 @@ from lcmae.randomness import generator
 
 
 class MaskGraph(Probe):
-    """Returns, by (mask, ratio, bandwidth): `edges` by side and kind, `label_error`, `eigenvalue` and `tail` by rank, and
-    `components`, with bootstrapped errors; by (mask, ratio, rank) the model's `model_eigenvalue` and `model_tail`; the same of the
-    exact toy (`toy_...`), with the error of both estimators there (`toy_error`)."""
+    """Returns, by (mask, ratio, bandwidth): `edges` by side and kind, `label_error`, `eigenvalue`
+    and `tail` by rank, and `components`, with bootstrapped errors; by (mask, ratio, rank) the
+    model's `model_eigenvalue` and `model_tail`; the same of the exact toy (`toy_...`), with the
+    error of both estimators there (`toy_error`)."""
 
     name: ClassVar[str] = "mask_graph"
     question: ClassVar[str] = (
@@ -47,7 +53,8 @@ class MaskGraph(Probe):
     )
 
     mask: AnyMask = Random()
-    """How patches are hidden; its ratio is replaced by each of `ratios`. Random masks are swept over `units`, too."""
+    """How patches are hidden; its ratio is replaced by each of `ratios`. Random masks are swept
+    over `units`, too."""
 
     ratios: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9)
     """Masking ratios."""
@@ -56,13 +63,16 @@ class MaskGraph(Probe):
     """Sides of the mask unit, in patches: hidden patches come in squares of this side."""
 
     num_masks: int = Field(default=2, ge=1)
-    """Masks of each ratio and unit; every image gets the same ones, and numbers are means over them."""
+    """Masks of each ratio and unit; every image gets the same ones, and numbers are means over
+    them."""
 
     bandwidths: tuple[float, ...] = (0.35, 0.5, 0.7)
-    """Kernel bandwidths, in units of the median distance between a whole image and the nearest other one."""
+    """Kernel bandwidths, in units of the median distance between a whole image and the nearest
+    other one."""
 
     space: Literal["pixels", "pca", "features"] = "pixels"
-    """Where contents are compared: pixels, their principal components, or the checkpoint's pooled vectors of the parts."""
+    """Where contents are compared: pixels, their principal components, or the checkpoint's pooled
+    vectors of the parts."""
 
     num_components: int = Field(default=64, ge=1)
     """Most principal components, for `space` pca."""
@@ -71,7 +81,8 @@ class MaskGraph(Probe):
     """Most images that are used: every pair of them is compared."""
 
     num_eigenvalues: int | None = Field(default=None, ge=1)
-    """k: largest eigenvalues that are computed, fewer than images; by default 64, or all but one where images are few."""
+    """k: largest eigenvalues that are computed, fewer than images; by default 64, or all but one
+    where images are few."""
 
     num_bootstrap: int = Field(default=8, ge=2)
     """Samples drawn with repetition, for the standard errors of the kernel form."""
@@ -171,7 +182,8 @@ class _MaskGraph:
         return found
 
     def _of_model(self, masks: range) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues and tail [2 k] by canonical correlations, means over masks, and their errors over images."""
+        """Eigenvalues and tail [2 k] by canonical correlations, means over masks, and their errors
+        over images."""
         size = len(self.sample)
         half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
         group = np.arange(size) % NUM_GROUPS
@@ -254,7 +266,8 @@ class _MaskGraph:
 
 
 def _numbers(graph: GraphNumbers, count: int) -> np.ndarray:
-    """Edges (6), label error, components, eigenvalues and tail (`count` each, 0 beyond what there are)."""
+    """Edges (6), label error, components, eigenvalues and tail (`count` each, 0 beyond what there
+    are)."""
     values, tail = np.zeros(count), np.zeros(count)
     values[: len(graph.eigenvalues)], tail[: len(graph.eigenvalues)] = graph.eigenvalues, graph.tail
     return np.concatenate([graph.edges.ravel(), [graph.label_error, graph.components], values, tail])

@@ -1,14 +1,18 @@
-"""How much of the image does one token, and one reconstructed patch, depend on, and what does masking do to that?
+"""How much of the image does one token, and one reconstructed patch, depend on, and what does
+masking do to that?
 
-The effective receptive field (Luo et al., 1701.04128): the gradient of one output with respect to every pixel, averaged over
-images. Two forms of it: `raw`, the mean over images of the channels' sum of |gradient|, and `log`, the published form of RepLKNet
-(Ding et al., 2203.06717), log10(g + 1) / max with g the mean of the positive part. The logarithm flattens peaks and so enlarges
-the areas: read it beside the raw form. Area ratio: pixels of the smallest centred square that holds a share t of the mass, over
-all pixels, as in RepLKNet. Radius: that of the smallest disc that does; it is ours.
+The effective receptive field (Luo et al., 1701.04128): the gradient of one output with respect to
+every pixel, averaged over images. Two forms of it: `raw`, the mean over images of the channels' sum
+of |gradient|, and `log`, the published form of RepLKNet (Ding et al., 2203.06717), log10(g + 1) /
+max with g the mean of the positive part. The logarithm flattens peaks and so enlarges the areas:
+read it beside the raw form. Area ratio: pixels of the smallest centred square that holds a share t
+of the mass, over all pixels, as in RepLKNet. Radius: that of the smallest disc that does; it is
+ours.
 
-The output is the patch at the centre of the grid: its token after a block and *before* the final norm (after it, the sum over
-channels is constant and its gradient zero), or its prediction. So that every mask has it, one patch of a mask may change places
-with the centre: for a random mask that is exactly the random mask given that the centre is visible (token) or hidden (prediction).
+The output is the patch at the centre of the grid: its token after a block and *before* the final
+norm (after it, the sum over channels is constant and its gradient zero), or its prediction. So that
+every mask has it, one patch of a mask may change places with the centre: for a random mask that is
+exactly the random mask given that the centre is visible (token) or hidden (prediction).
 """
 
 import math
@@ -46,10 +50,11 @@ TARGETS = ("token", "prediction")
 
 
 class ReceptiveField(ComparedProbe):
-    """Returns `field` (maps), `area_ratio` and `radius` by (target, view, form, mass), views being the full image and every mask
-    at every ratio; `depth_field`, `depth_area_ratio` and `depth_radius` of tokens by layer (some of them) on full images; and
-    `image_radius`, the mean over images of each one's own raw radius (`half_radius`: for half of the mass), with standard errors.
-    Predictions of full images are NaN."""
+    """Returns `field` (maps), `area_ratio` and `radius` by (target, view, form, mass), views being
+    the full image and every mask at every ratio; `depth_field`, `depth_area_ratio` and
+    `depth_radius` of tokens by layer (some of them) on full images; and `image_radius`, the mean
+    over images of each one's own raw radius (`half_radius`: for half of the mass), with standard
+    errors. Predictions of full images are NaN."""
 
     name: ClassVar[str] = "receptive_field"
     question: ClassVar[str] = (
@@ -66,21 +71,25 @@ class ReceptiveField(ComparedProbe):
     """Masking ratios, between 0 and 1, both excluded."""
 
     masses: tuple[float, ...] = (0.2, 0.5, 0.99)
-    """Shares of the gradient's mass for which area ratio and radius are told, above 0 and at most 1."""
+    """Shares of the gradient's mass for which area ratio and radius are told, above 0 and at most
+    1."""
 
     num_layers: int = Field(default=6, ge=1)
-    """How many blocks are looked at for the field by depth: evenly spaced, the first and the last among them (one: the last)."""
+    """How many blocks are looked at for the field by depth: evenly spaced, the first and the last
+    among them (one: the last)."""
 
     cotangent: Literal["random", "positive"] = "random"
-    """Which scalar of the output is differentiated: its product with random signs, one draw for all images, or the sum of
-    its positive values (RepLKNet's; it is zero where a whole prediction is negative)."""
+    """Which scalar of the output is differentiated: its product with random signs, one draw for all
+    images, or the sum of its positive values (RepLKNet's; it is zero where a whole prediction is
+    negative)."""
 
     num_images: int = Field(default=20, ge=1)
-    """How many of the first images are looked at. RepLKNet takes 50; 20 take a ViT-Base at 224 pixels minutes on two cores."""
+    """How many of the first images are looked at. RepLKNet takes 50; 20 take a ViT-Base at 224
+    pixels minutes on two cores."""
 
     engine: Literal["autograd", "captum"] = "autograd"
-    """Who takes the gradients: torch itself, or captum's NeuronGradient and Saliency. Same result; captum runs a forward
-    pass for every layer."""
+    """Who takes the gradients: torch itself, or captum's NeuronGradient and Saliency. Same result;
+    captum runs a forward pass for every layer."""
 
     baseline_images: int = Field(default=8, ge=0)
     """How many of the first images the baselines see, too, few, as gradients cost
@@ -154,7 +163,8 @@ class _ReceptiveField:
         for layer, gradient in zip(self.layers, self._token_gradients(images, whole, self.layers), strict=True):
             self._add("token", layer, gradient)
 
-        # masking: the last block's token and the prediction; masks that hide equally many patches go together
+        # masking: the last block's token and the prediction; masks that hide equally many patches
+        # go together
         drawn = {view: batch.masks(strategy, 1)[slice(0, len(images))] for view, strategy in self.strategies.items()}
         for num_hidden in dict.fromkeys(mask.hidden.shape[1] for mask in drawn.values()):
             masks = {view: mask for view, mask in drawn.items() if mask.hidden.shape[1] == num_hidden}
@@ -168,7 +178,8 @@ class _ReceptiveField:
                     self._add("prediction", view, gradient)
 
     def _with_centre(self, masks: dict[str, Mask], batch: Batch, *, hidden: bool) -> Mask:
-        """The masks one after the other, the centre hidden in all of them or visible in all of them."""
+        """The masks one after the other, the centre hidden in all of them or visible in all of
+        them."""
         changed = []
         for view, mask in masks.items():
             rngs = [generator("centre", self.seed, view, index) for index in batch.indices[: len(mask)]]
@@ -319,14 +330,16 @@ class GradientField:
 def pixel_distances(
     size: tuple[int, int], centre: Float[Tensor, "2"], shape: Literal["square", "disc"]
 ) -> Float[Tensor, "h w"]:
-    """Distance of each pixel's middle from a point, in pixels: the larger of the two axes, or Euclidean."""
+    """Distance of each pixel's middle from a point, in pixels: the larger of the two axes, or
+    Euclidean."""
     y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) + 0.5 for side in size), indexing="ij")
     away = torch.stack([y - centre[0], x - centre[1]]).abs()
     return away.amax(0) if shape == "square" else away.norm(dim=0)
 
 
 def reach_of_mass(maps: Float[Tensor, "m h w"], distance: Float[Tensor, "h w"], mass: float) -> Float[Tensor, " m"]:
-    """The smallest distance within which a share `mass` of each map lies; NaN for a map that is zero."""
+    """The smallest distance within which a share `mass` of each map lies; NaN for a map that is
+    zero."""
     levels, level = distance.flatten().unique(return_inverse=True)
     within = torch.zeros(len(maps), len(levels), dtype=torch.float64).index_add_(1, level, maps.flatten(1).double())
     within = within.cumsum(1)
@@ -337,14 +350,16 @@ def reach_of_mass(maps: Float[Tensor, "m h w"], distance: Float[Tensor, "h w"], 
 
 
 def spaced_layers(depth: int, num_layers: int) -> list[int]:
-    """Indices of blocks, evenly spaced from the first to the last; all where there are no more, the last where one is wanted."""
+    """Indices of blocks, evenly spaced from the first to the last; all where there are no more, the
+    last where one is wanted."""
     if num_layers == 1:
         return [depth - 1]
     return torch.linspace(0, depth - 1, min(num_layers, depth), dtype=torch.float64).round().long().tolist()
 
 
 def with_patch(mask: Mask, patch: int, *, hidden: bool, rngs: list[torch.Generator]) -> Mask:
-    """The mask with one patch hidden, or visible: where it is not, it changes places with a random one that is."""
+    """The mask with one patch hidden, or visible: where it is not, it changes places with a random
+    one that is."""
     is_hidden = mask.is_hidden.cpu().clone()
     for row, rng in zip(is_hidden, rngs, strict=True):
         if bool(row[patch]) != hidden:

@@ -1,10 +1,12 @@
 """How well, and where, are hidden patches filled in?
 
-Source: the reconstruction error of MAE (He et al., 2111.06377). Baselines are ours: the best constant patch (the level of
-full collapse, Theorem 3.6 of "How Mask Matters", 2210.08344) and a copy of the nearest visible patch.
+Source: the reconstruction error of MAE (He et al., 2111.06377). Baselines are ours: the best
+constant patch (the level of full collapse, Theorem 3.6 of "How Mask Matters", 2210.08344) and a
+copy of the nearest visible patch.
 
-Pictures of models with normalised targets need a mean and deviation for each hidden patch. With the *true* ones the answer
-leaks into the picture: such pictures are kept apart, and labelled, from those that use the nearest visible patch's.
+Pictures of models with normalised targets need a mean and deviation for each hidden patch. With the
+*true* ones the answer leaks into the picture: such pictures are kept apart, and labelled, from
+those that use the nearest visible patch's.
 """
 
 from collections.abc import Mapping
@@ -28,8 +30,9 @@ from lcmae.shapes import Float
 
 
 class Reconstruction(ComparedProbe):
-    """Returns errors over hidden patches in target space, `error` (model), `error_constant`, `error_nearest`, each with a
-    standard error; `error_map` by place; and pictures of the first images."""
+    """Returns errors over hidden patches in target space, `error` (model), `error_constant`,
+    `error_nearest`, each with a standard error; `error_map` by place; and pictures of the first
+    images."""
 
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
@@ -129,7 +132,8 @@ def labelled(pictures: dict[str, Tensor], units: str) -> dict[str, xr.Variable]:
 def draw(
     model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, pred: Float[Tensor, "b n p"]
 ) -> dict[str, Tensor]:
-    """Pictures as uint8 [b h w c]: the image, its reconstruction with visible patches pasted, and error and mask maps."""
+    """Pictures as uint8 [b h w c]: the image, its reconstruction with visible patches pasted, and
+    error and mask maps."""
     patches = patchify(images, model.patch_size)
     target = model.targets(images)
     hidden = mask.is_hidden[..., None]

@@ -1,12 +1,14 @@
 """How many directions do the features use: has the model collapsed in some dimensions?
 
-Sources: U-MAE's uniformity (Zhang et al., "How Mask Matters", 2210.08344), whose inverse is a participation ratio; effective
-rank (Roy and Vetterli, 2007); RankMe (Garrido et al., 2210.02885); alpha-ReQ (Agrawal et al., NeurIPS 2022); LiDAR (Thilak et
-al., 2312.04000), with masks of an image as its views, which is our choice; uniformity of Wang and Isola (2005.10242);
-intrinsic dimension by TwoNN (Facco et al., 1803.06992).
+Sources: U-MAE's uniformity (Zhang et al., "How Mask Matters", 2210.08344), whose inverse is a
+participation ratio; effective rank (Roy and Vetterli, 2007); RankMe (Garrido et al., 2210.02885);
+alpha-ReQ (Agrawal et al., NeurIPS 2022); LiDAR (Thilak et al., 2312.04000), with masks of an image
+as its views, which is our choice; uniformity of Wang and Isola (2005.10242); intrinsic dimension by
+TwoNN (Facco et al., 1803.06992).
 
-Everything but the last two comes from d x d moments, in float64 and exact. Standard errors are jackknifed over groups of
-images. Others publish other numbers under the same names: conventions stand in each variable's `convention`.
+Everything but the last two comes from d x d moments, in float64 and exact. Standard errors are
+jackknifed over groups of images. Others publish other numbers under the same names: conventions
+stand in each variable's `convention`.
 """
 
 from collections.abc import Mapping
@@ -47,8 +49,9 @@ VIEWS = ("full", "masked")
 
 
 class Spectrum(ComparedProbe):
-    """Returns rank-like numbers by `feature` (cls, mean, token) and `view` (full image, masked), each with a standard error,
-    the spectra they come from (`singular_value`, `variance_share` by `rank`), and `lidar` of pooled vectors."""
+    """Returns rank-like numbers by `feature` (cls, mean, token) and `view` (full image, masked),
+    each with a standard error, the spectra they come from (`singular_value`, `variance_share` by
+    `rank`), and `lidar` of pooled vectors."""
 
     name: ClassVar[str] = "spectrum"
     question: ClassVar[str] = "How many directions do the features use: has the model collapsed in some dimensions?"
@@ -79,14 +82,16 @@ class Spectrum(ComparedProbe):
     """What LiDAR adds to the diagonal of the scatter within images, in squared feature units."""
 
     num_sampled: int = Field(default=1024, ge=1)
-    """Most images for the two numbers that need pairs (Wang-Isola, intrinsic dimension); their cost is its square."""
+    """Most images for the two numbers that need pairs (Wang-Isola, intrinsic dimension); their cost
+    is its square."""
 
     baseline_images: int = Field(default=1024, ge=0)
     """How many of the first images the baselines see, too, ranks of more images are
     larger, so more are taken than elsewhere; 0 leaves them out."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for rounding."""
+    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    rounding."""
 
     @model_validator(mode="after")
     def _a_line_needs_points(self) -> "Spectrum":
@@ -141,7 +146,8 @@ class _Spectrum:
             self.within[name].add(views - centre, group)
 
     def _places(self, batch: Batch, rows: Int[Tensor, " r"], num_tokens: int) -> Int[Tensor, " r"]:
-        """One token of each sampled image, drawn: tokens of one image are too alike to count as neighbours."""
+        """One token of each sampled image, drawn: tokens of one image are too alike to count as
+        neighbours."""
         places = [
             int(torch.randint(num_tokens, (), generator=generator("spectrum-token", self.seed, batch.first + row)))
             for row in rows.tolist()
@@ -262,7 +268,8 @@ _SPECTRA = {
 
 
 def _vectors(out: MaskedOutput, name: str, every: int) -> Float[Tensor, "b t d"]:
-    """Vectors of each image under the first of its `every` masks; tokens are those of visible patches."""
+    """Vectors of each image under the first of its `every` masks; tokens are those of visible
+    patches."""
     if name == "token":
         tokens = out.tokens if out.tokens.shape[1] == out.visible.shape[1] else take(out.tokens, out.visible)
         return tokens[::every]

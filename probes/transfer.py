@@ -1,14 +1,19 @@
-"""What classes can be read off the frozen features of each layer, and does that survive spoiled images?
+"""What classes can be read off the frozen features of each layer, and does that survive spoiled
+images?
 
-Sources: weighted kNN (Wu et al., 1805.01978; k 20, temperature 0.07) and the linear probe of MAE (He et al., 2111.06377), whose
-protocol is fixed in `lcmae.probes.measures.linear_probe`; corruptions in the style of Hendrycks and Dietterich, 1903.12261, with our own
-parameters (`lcmae.probes.measures.corruptions`); fine-tuning, where asked for, as in `lcmae.probes.watching.finetuning`. Always on *unmasked* images: U-MAE's own
-online accuracy is measured on masked ones, and is another number. Which feature is judged decides much, so the class token and the
-mean of the patch tokens are both told, after the last norm and after every block (before any final norm).
+Sources: weighted kNN (Wu et al., 1805.01978; k 20, temperature 0.07) and the linear probe of MAE
+(He et al., 2111.06377), whose protocol is fixed in `lcmae.probes.measures.linear_probe`;
+corruptions in the style of Hendrycks and Dietterich, 1903.12261, with our own parameters
+(`lcmae.probes.measures.corruptions`); fine-tuning, where asked for, as in
+`lcmae.probes.watching.finetuning`. Always on *unmasked* images: U-MAE's own online accuracy is
+measured on masked ones, and is another number. Which feature is judged decides much, so the class
+token and the mean of the patch tokens are both told, after the last norm and after every block
+(before any final norm).
 
-Training images are those of the same data's other split, which the images under test are not from. Memory: the features of the
-training images are kept (float32, images x layers x 2 x width, up to `train_images`); images under test are judged batch by batch.
-Baselines: a network with fresh weights, raw pixels (averaged to at most 32 x 32), and the commonest class of the training images.
+Training images are those of the same data's other split, which the images under test are not from.
+Memory: the features of the training images are kept (float32, images x layers x 2 x width, up to
+`train_images`); images under test are judged batch by batch. Baselines: a network with fresh
+weights, raw pixels (averaged to at most 32 x 32), and the commonest class of the training images.
 """
 
 from collections.abc import Mapping
@@ -45,9 +50,10 @@ CHUNK = 32
 
 
 class Transfer(Probe):
-    """Returns `accuracy` by (judge, representation), `layer_accuracy` by (judge, network, feature, layer), `corruption_accuracy`
-    by (judge, tested, corruption, severity) beside `clean_accuracy` of the same images, each with a standard error and a 95 %
-    interval; `corrupted_accuracy`, its mean; `confusion` by (judge, tested, true, predicted); on demand `finetuned_accuracy`."""
+    """Returns `accuracy` by (judge, representation), `layer_accuracy` by (judge, network, feature,
+    layer), `corruption_accuracy` by (judge, tested, corruption, severity) beside `clean_accuracy`
+    of the same images, each with a standard error and a 95 % interval; `corrupted_accuracy`, its
+    mean; `confusion` by (judge, tested, true, predicted); on demand `finetuned_accuracy`."""
 
     name: ClassVar[str] = "transfer"
     question: ClassVar[str] = (
@@ -55,7 +61,8 @@ class Transfer(Probe):
     )
 
     train_images: int = Field(default=2000, ge=10)
-    """Most training images: a fixed, class-balanced choice of the other split. Their features are kept in memory."""
+    """Most training images: a fixed, class-balanced choice of the other split. Their features are
+    kept in memory."""
 
     neighbours: int = Field(default=20, ge=1)
     """k of kNN."""
@@ -64,20 +71,22 @@ class Transfer(Probe):
     """Temperature of kNN's weights, exp(cosine / temperature)."""
 
     rates: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
-    """Learning rates that the linear probe chooses from, per 256 images of a batch; `rate_at_edge` tells where the first or last is
-    best."""
+    """Learning rates that the linear probe chooses from, per 256 images of a batch; `rate_at_edge`
+    tells where the first or last is best."""
 
     epochs: int = Field(default=90, ge=1)
     """Epochs of the linear probe."""
 
     seeds: int = Field(default=3, ge=1)
-    """Heads trained from different weights and orders; accuracies are their means. Blocks and baselines get one."""
+    """Heads trained from different weights and orders; accuracies are their means. Blocks and
+    baselines get one."""
 
     each_layer: bool = True
     """Whether every block is judged, or the output alone."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights is judged too; doubles the forward passes."""
+    """Whether a network of the same shape with fresh weights is judged too; doubles the forward
+    passes."""
 
     corruptions: tuple[str, ...] = tuple(PARAMETERS)
     """Kinds of corruption; none switches robustness off."""
@@ -89,8 +98,8 @@ class Transfer(Probe):
     """Most images that are spoiled; each costs a forward pass for each kind and severity."""
 
     finetune_epochs: int = Field(default=0, ge=0)
-    """Epochs of fine-tuning, from the checkpoint and from fresh weights; 0 leaves it out. Expensive: hours for a large model. The
-    training images themselves are then kept in memory."""
+    """Epochs of fine-tuning, from the checkpoint and from fresh weights; 0 leaves it out.
+    Expensive: hours for a large model. The training images themselves are then kept in memory."""
 
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
@@ -128,7 +137,8 @@ class _Transfer:
     num_images: int
     seed: int
     right: dict[str, RunningMean] = field(default_factory=dict)
-    """Share of right judges, [b judge feature], by network (or pixels); [b] for the majority and fine-tuned classifiers."""
+    """Share of right judges, [b judge feature], by network (or pixels); [b] for the majority and
+    fine-tuned classifiers."""
 
     confusion: dict[str, Tensor] = field(default_factory=dict)
     by_seed: RunningMean = field(default_factory=RunningMean)
@@ -217,7 +227,8 @@ class _Transfer:
         return images, labels
 
     def _features(self, seen: dict[str, Layers], pixels: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "f b d"]]:
-        """What is judged, on the CPU: each network's outputs, its blocks where asked for, and the pixels."""
+        """What is judged, on the CPU: each network's outputs, its blocks where asked for, and the
+        pixels."""
         found = {}
         for name, of_network in seen.items():
             found[name] = torch.stack([of_network.feature(feature) for feature in self.features]).cpu()
@@ -253,7 +264,8 @@ class _Transfer:
         self.right.setdefault(name, RunningMean()).add(right)
 
     def _spoil(self, batch: Batch, labels: Int[Tensor, " b"], rows: Int[Tensor, " r"]) -> None:
-        """Count what the judges get right on some of the images, spoiled in every way, and as they are."""
+        """Count what the judges get right on some of the images, spoiled in every way, and as they
+        are."""
         pixels, labels = self.model.to_pixels(batch.images[rows]).clamp(0, 1), labels[rows.cpu()]
         indices = [batch.first + row for row in rows.tolist()]
         found = []
@@ -364,7 +376,8 @@ class _Transfer:
 
 
 def at_edge(rate: Float[Tensor, " f"], rates: tuple[float, ...]) -> Bool[Tensor, " f"]:
-    """Whether a better rate may lie beyond the ones that were tried; of a single one nothing is known."""
+    """Whether a better rate may lie beyond the ones that were tried; of a single one nothing is
+    known."""
     return torch.isin(rate, torch.tensor([rates[0], rates[-1]] if len(rates) > 1 else []))
 
 

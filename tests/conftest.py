@@ -1,4 +1,5 @@
-"""Strict at the root: warnings are errors (pyproject.toml), seeds are arguments, no test reads another's randomness.
+"""Strict at the root: warnings are errors (pyproject.toml), seeds are arguments, no test reads
+another's randomness.
 
 `LCMAE_HYPOTHESIS=thorough` draws many more examples than the default.
 """
@@ -36,7 +37,8 @@ settings.load_profile(os.environ.get("LCMAE_HYPOTHESIS", "fast"))
 
 @pytest.fixture(autouse=True)
 def _no_global_seed() -> None:
-    """Weights are initialised from torch's global generator; each test starts it at the same place."""
+    """Weights are initialised from torch's global generator; each test starts it at the same
+    place."""
     torch.manual_seed(0)
 
 
@@ -48,7 +50,8 @@ def rng() -> torch.Generator:
 
 @pytest.fixture
 def as_installed() -> Iterator[None]:
-    """Without the check of shapes, which tests have and users have not: what a user is told of a wrong shape."""
+    """Without the check of shapes, which tests have and users have not: what a user is told of a
+    wrong shape."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -56,7 +59,8 @@ def as_installed() -> Iterator[None]:
 
 @pytest.fixture
 def mae() -> MAE:
-    """A MAE of 4 x 6 patches of 2 pixels, 3 channels, small enough to be tried hundreds of times."""
+    """A MAE of 4 x 6 patches of 2 pixels, 3 channels, small enough to be tried hundreds of
+    times."""
     return tiny_mae()
 
 

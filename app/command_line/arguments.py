@@ -1,4 +1,5 @@
-"""Command lines out of settings classes, by tyro; what it refuses becomes an `InputError` of one line."""
+"""Command lines out of settings classes, by tyro; what it refuses becomes an `InputError` of one
+line."""
 
 import contextlib
 import io
@@ -26,7 +27,8 @@ def parse_arguments(
     default: Kind | None = None,
     description: str | None = None,
 ) -> Kind:
-    """Settings of `cls` from command line arguments. `--help` prints and leaves with 0, as `SystemExit`."""
+    """Settings of `cls` from command line arguments. `--help` prints and leaves with 0, as
+    `SystemExit`."""
     errors = io.StringIO()
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     try:
@@ -44,7 +46,8 @@ def parse_arguments(
 
 
 def one_line(box: str) -> str:
-    """The message inside tyro's box (drawn with lines, or with dashes where the terminal has no lines), and its first hint."""
+    """The message inside tyro's box (drawn with lines, or with dashes where the terminal has no
+    lines), and its first hint."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     if not box.startswith("╭") and len(lines) > 1 and _is_rule(lines[1]):
         lines = lines[2:]  # a box of dashes holds its title, one of lines wears it on its border

@@ -1,4 +1,5 @@
-"""What a person may say about a checkpoint whose file does not say it: options shared by inspect, import and export."""
+"""What a person may say about a checkpoint whose file does not say it: options shared by inspect,
+import and export."""
 
 from typing import Any, Literal
 

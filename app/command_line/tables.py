@@ -1,4 +1,5 @@
-"""Tables in the terminal, by rich: as wide as they need where output goes to a file, fitted where it is a screen."""
+"""Tables in the terminal, by rich: as wide as they need where output goes to a file, fitted where
+it is a screen."""
 
 import math
 import sys

@@ -1,7 +1,9 @@
-"""`--objective.mask.kind block`: settings of another kind, before the command line's other words are read.
+"""`--objective.mask.kind block`: settings of another kind, before the command line's other words
+are read.
 
-Fields of a settings class can hold one of several kinds (mask strategies, objectives, models). The options of a command
-line are those of the kinds at hand, so the kinds are changed first; fields that both kinds have keep their values.
+Fields of a settings class can hold one of several kinds (mask strategies, objectives, models). The
+options of a command line are those of the kinds at hand, so the kinds are changed first; fields
+that both kinds have keep their values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,8 @@ Kind = TypeVar("Kind", bound=Settings)
 
 
 def of_kinds(settings: Kind, arguments: Sequence[str]) -> Kind:
-    """`settings` with every `--path.kind NAME` of the command line applied. `InputError` for a kind that is not there."""
+    """`settings` with every `--path.kind NAME` of the command line applied. `InputError` for a kind
+    that is not there."""
     words = [part for word in arguments for part in word.split("=", 1)]
     given = {
         word.replace("-", "_").lstrip("_"): value for word, value in pairwise(words) if word.startswith("--")
@@ -29,9 +32,11 @@ def of_kinds(settings: Kind, arguments: Sequence[str]) -> Kind:
 
 
 def as_kind(settings: Settings, options: Any, kind: str, beside: Mapping[str, str] | None = None) -> Any:
-    """Settings of another kind out of a union, keeping the values of fields that both have and that were changed.
+    """Settings of another kind out of a union, keeping the values of fields that both have and that
+    were changed.
 
-    `beside`: options of the new kind by field; those that it cannot do without are taken from there.
+    `beside`: options of the new kind by field; those that it cannot do without are taken from
+    there.
     """
     kinds = {cls.model_fields["kind"].default: cls for cls in members(options) if "kind" in cls.model_fields}
     if kind not in kinds:

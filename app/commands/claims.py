@@ -1,4 +1,5 @@
-"""`lcmae claims`: published claims in a small form, rerun at a stated cost; a table of verdicts, a Markdown page, claims.json."""
+"""`lcmae claims`: published claims in a small form, rerun at a stated cost; a table of verdicts, a
+Markdown page, claims.json."""
 
 import os
 import platform
@@ -35,8 +36,9 @@ DOC = Path("docs/results/claims.md")
 
 
 class ClaimsArguments(Engine):
-    """Hold the claims of the papers on masked autoencoders against small runs: train and probe what is missing, and decide by
-    each claim's own rule. What is done already is not done again, and what was interrupted goes on."""
+    """Hold the claims of the papers on masked autoencoders against small runs: train and probe what
+    is missing, and decide by each claim's own rule. What is done already is not done again, and
+    what was interrupted goes on."""
 
     claims: tuple[str, ...] = ()
     """Claims by their id (see --list); all of them by default."""
@@ -51,10 +53,12 @@ class ClaimsArguments(Engine):
     """Folder for the runs and the record (claims.json)."""
 
     doc: Path | None = None
-    """Markdown page; by default docs/results/claims.md where all claims are in, and claims.md in the folder of the runs before."""
+    """Markdown page; by default docs/results/claims.md where all claims are in, and claims.md in
+    the folder of the runs before."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs of each run in place of what the claims were declared for. With fewer ones nothing is decided: a try-out."""
+    """Epochs of each run in place of what the claims were declared for. With fewer ones nothing is
+    decided: a try-out."""
 
     images: int = Field(default=IMAGES, ge=20)
     """Test images that the probes look at."""
@@ -64,7 +68,8 @@ class ClaimsArguments(Engine):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Rerun; exit code 1 where a run failed (its claims are undecided), 128 + signal where one ended it early."""
+    """Rerun; exit code 1 where a run failed (its claims are undecided), 128 + signal where one
+    ended it early."""
     options = parse_arguments(ClaimsArguments, split_lists(arguments, ("claims",)), command="claims")
     claims = chosen(options.claims)
     if options.list:

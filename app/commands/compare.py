@@ -1,4 +1,5 @@
-"""`lcmae compare`: a grid of runs at equal compute -> table.parquet, and a printed summary with intervals."""
+"""`lcmae compare`: a grid of runs at equal compute -> table.parquet, and a printed summary with
+intervals."""
 
 import math
 import os
@@ -45,28 +46,29 @@ NOTES = {
 
 
 def processes() -> int:
-    """How many runs at a time: small models on a CPU gain more from processes of one thread than from one of many; a GPU
-    is for one process."""
+    """How many runs at a time: small models on a CPU gain more from processes of one thread than
+    from one of many; a GPU is for one process."""
     return 1 if Path("/dev/nvidiactl").exists() else min(os.cpu_count() or 1, 8)
 
 
 class CompareArguments(Comparison, Engine):
-    """Compare masks, ratios, mask units and objectives at equal image-mask pairs: one table, a row a run. What is done
-    already is not done again, and what was interrupted goes on."""
+    """Compare masks, ratios, mask units and objectives at equal image-mask pairs: one table, a row
+    a run. What is done already is not done again, and what was interrupted goes on."""
 
     out: Path = Path("runs/compare")
     """Folder for the runs, the table (table.parquet) and the settings (comparison.json)."""
 
     workers: int = Field(default_factory=processes, ge=1)
-    """Local processes at a time, by default one a core (at most 8), or 1 where there is a GPU; 1 runs the jobs here, one after
-    the other. At most this many Slurm jobs at a time."""
+    """Local processes at a time, by default one a core (at most 8), or 1 where there is a GPU; 1
+    runs the jobs here, one after the other. At most this many Slurm jobs at a time."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where the worker has one."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where one ended it early."""
+    """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where
+    one ended it early."""
     options = parse_arguments(CompareArguments, split_lists(arguments), command="compare")
     comparison = Comparison.model_validate({name: getattr(options, name) for name in Comparison.model_fields})
     engine = Engine.model_validate({name: getattr(options, name) for name in Engine.model_fields})
@@ -100,7 +102,8 @@ def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> N
 
 
 def summary(table: Any, num_seeds: int) -> None:
-    """Means with the spread from seed to seed, and differences to the first cell with 95 % intervals."""
+    """Means with the spread from seed to seed, and differences to the first cell with 95 %
+    intervals."""
     from lcmae.probes.grids.table import by_cell, describe, measures, paired, summarise
 
     known = measures(table)

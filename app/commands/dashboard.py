@@ -29,7 +29,8 @@ class DashboardArguments(Settings):
     """Port; the first free one from 8501 by default."""
 
     hosts: tuple[str, ...] = ()
-    """Further host names under which a browser may ask: the public name of a reverse proxy (docs/dashboard.md)."""
+    """Further host names under which a browser may ask: the public name of a reverse proxy
+    (docs/dashboard.md)."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -39,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
-    """Serve the dashboard over the runs below a folder until it is stopped; a browser is opened where there is a screen."""
+    """Serve the dashboard over the runs below a folder until it is stopped; a browser is opened
+    where there is a screen."""
     if not runs.is_dir():
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)

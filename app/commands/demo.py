@@ -1,4 +1,5 @@
-"""`lcmae demo`: built-in images -> MAE, U-MAE and LC-MAE trained -> the probes -> one table -> the dashboard."""
+"""`lcmae demo`: built-in images -> MAE, U-MAE and LC-MAE trained -> the probes -> one table -> the
+dashboard."""
 
 import math
 import signal
@@ -19,12 +20,14 @@ RECIPES = ("mae-digits", "umae-digits", "lcmae-digits")
 """What the demo trains."""
 
 LEFT_OUT = ("hierarchy", "mask_graph")
-"""Probes that the demo does without: one asks about images of known latents, the other takes half a minute a run."""
+"""Probes that the demo does without: one asks about images of known latents, the other takes half a
+minute a run."""
 
 
 class DemoArguments(Settings):
-    """Train MAE, U-MAE and LC-MAE on scikit-learn's handwritten digits, run the probes on them, print what came of it, and
-    open the dashboard. Runs that are there already are not trained again."""
+    """Train MAE, U-MAE and LC-MAE on scikit-learn's handwritten digits, run the probes on them,
+    print what came of it, and open the dashboard. Runs that are there already are not trained
+    again."""
 
     dashboard: bool = True
     """Open the dashboard at the end."""
@@ -70,7 +73,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> tuple[Path, signal.Signals | None]:
-    """Where a run of this recipe lies, trained or stopped by a signal (then it is published and will be continued)."""
+    """Where a run of this recipe lies, trained or stopped by a signal (then it is published and
+    will be continued)."""
     from lcmae.config import RunConfig
     from lcmae.recipes import recipe
     from lcmae.runs.run import Run, is_run
@@ -131,7 +135,8 @@ def _title(recipe_name: str) -> str:
 
 
 def _numbers(path: Path) -> list[float]:
-    """The table's row of one run: from its newest local_contrast result and its last look at accuracy."""
+    """The table's row of one run: from its newest local_contrast result and its last look at
+    accuracy."""
     from lcmae.probes.results.store import load_result
     from lcmae.runs.run import Run
 

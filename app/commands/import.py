@@ -12,7 +12,8 @@ from lcmae.app.command_line.checkpoint_options import Overrides
 
 
 class ImportArguments(Overrides):
-    """Make a run of a foreign checkpoint; what was assumed is printed, recorded in the run, and can be overridden."""
+    """Make a run of a foreign checkpoint; what was assumed is printed, recorded in the run, and can
+    be overridden."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """A checkpoint file, or a Hugging Face folder."""

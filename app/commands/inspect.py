@@ -1,4 +1,5 @@
-"""`lcmae inspect FILE`: what a checkpoint is, what was read from it and what was assumed; weights stay on the disk."""
+"""`lcmae inspect FILE`: what a checkpoint is, what was read from it and what was assumed; weights
+stay on the disk."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class InspectArguments(Overrides):
-    """Say what a checkpoint is: format, architecture, what was read and what had to be assumed (and how to override it)."""
+    """Say what a checkpoint is: format, architecture, what was read and what had to be assumed (and
+    how to override it)."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """A run, one of its steps, or a foreign checkpoint."""

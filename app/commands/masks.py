@@ -1,4 +1,5 @@
-"""`lcmae masks`: what every mask strategy is like, before any model; a table, samples in the terminal, and one picture."""
+"""`lcmae masks`: what every mask strategy is like, before any model; a table, samples in the
+terminal, and one picture."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,8 @@ WIDEST = 40
 
 
 class MasksArguments(Settings):
-    """Draw every mask strategy that needs no checkpoint and measure its masks: a table, samples, one picture."""
+    """Draw every mask strategy that needs no checkpoint and measure its masks: a table, samples,
+    one picture."""
 
     ratio: float = Field(default=0.75, gt=0, lt=1)
     """Masking ratio; strategies of a fixed ratio keep their own."""
@@ -89,8 +91,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def strategies(ratio: float, grid: tuple[int, int]) -> "tuple[dict[str, MaskStrategy], dict[str, str]]":
-    """Every strategy that needs no checkpoint, at this ratio (or at its own, where it has but one); and why not, for those
-    that cannot draw on this grid."""
+    """Every strategy that needs no checkpoint, at this ratio (or at its own, where it has but one);
+    and why not, for those that cannot draw on this grid."""
     from lcmae.masking import STRATEGIES, at_ratio
 
     usable: dict[str, Any] = {}
@@ -114,7 +116,8 @@ def strategies(ratio: float, grid: tuple[int, int]) -> "tuple[dict[str, MaskStra
 def draw(
     usable: "Mapping[str, MaskStrategy]", grid: tuple[int, int], number: int, seed: int
 ) -> "dict[str, np.ndarray]":
-    """`number` masks of each strategy, [mask rows columns], true where hidden; each from a generator of the same seed."""
+    """`number` masks of each strategy, [mask rows columns], true where hidden; each from a
+    generator of the same seed."""
     import torch
     from einops import rearrange
 
@@ -129,7 +132,8 @@ def draw(
 
 
 def print_gallery(samples: "Mapping[str, np.ndarray]") -> None:
-    """Two samples of each strategy; a character is two patches, one above the other, and what is hidden is filled."""
+    """Two samples of each strategy; a character is two patches, one above the other, and what is
+    hidden is filled."""
     width = None if sys.stdout.isatty() else 120
     drawn = [Text(f"{name}\n{side_by_side(masks[:2])}\n") for name, masks in samples.items()]
     Console(width=width).print(Columns(drawn, padding=(0, 3)))

@@ -27,7 +27,8 @@ class ProbeArguments(Settings):
     """Run folders (their newest step), steps (RUN/checkpoints/000500), or foreign files."""
 
     data: str | None = None
-    """Images: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ...; by default what the run was trained on."""
+    """Images: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ...; by default what the run
+    was trained on."""
 
     split: str = "test"
     """train or test."""
@@ -36,7 +37,8 @@ class ProbeArguments(Settings):
     """How many images (a fixed, class-balanced choice), or "all"."""
 
     mask: str | None = None
-    """Another mask strategy, with its defaults, for every probe that takes one: random, block, grid, ... (`lcmae masks`)."""
+    """Another mask strategy, with its defaults, for every probe that takes one: random, block,
+    grid, ... (`lcmae masks`)."""
 
     ratio: float | None = Field(default=None, gt=0, lt=1)
     """Masking ratio for every probe that takes a mask."""
@@ -73,7 +75,8 @@ class ProbeArguments(Settings):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are there all the same."""
+    """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are
+    there all the same."""
     import torch
 
     from lcmae.probes.jobs.batch import Job, JobResult, probe_settings, run_jobs
@@ -162,7 +165,8 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 
 def _parse(arguments: Sequence[str], names: list[str]) -> tuple[ProbeArguments, list[Any]]:
-    """Options, and one settings object a probe: their fields are options too, as --local-contrast.num-masks 16."""
+    """Options, and one settings object a probe: their fields are options too, as
+    --local-contrast.num-masks 16."""
     from lcmae.probes.registry import probe_class
 
     usual: Any = {name: (probe_class(name), probe_class(name)()) for name in names}
@@ -212,7 +216,8 @@ def _steps(path: Path) -> list[Path]:
 
 
 def _outs(out: Path | None, checkpoints: list[Path]) -> list[str | None]:
-    """One folder a checkpoint: `out` itself for a single one, a folder below it for each of several."""
+    """One folder a checkpoint: `out` itself for a single one, a folder below it for each of
+    several."""
     if out is None or len(checkpoints) == 1:
         return [None if out is None else str(out)] * len(checkpoints)
     return [str(out / f"{place:03d}-{path.stem}") for place, path in enumerate(checkpoints)]

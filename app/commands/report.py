@@ -1,4 +1,5 @@
-"""`lcmae report RUN... --out report.html`: figures, tables and provenance in one self-contained file."""
+"""`lcmae report RUN... --out report.html`: figures, tables and provenance in one self-contained
+file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from lcmae.settings import Settings
 
 
 class ReportArguments(Settings):
-    """Write the dashboard's figures, with captions and provenance, as one HTML file that needs no network."""
+    """Write the dashboard's figures, with captions and provenance, as one HTML file that needs no
+    network."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders."""

@@ -1,4 +1,5 @@
-"""`lcmae train RECIPE [--field value ...]`, `lcmae train --resume RUN`: prints the run folder last."""
+"""`lcmae train RECIPE [--field value ...]`, `lcmae train --resume RUN`: prints the run folder
+last."""
 
 import argparse
 import contextlib

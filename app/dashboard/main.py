@@ -1,4 +1,5 @@
-"""The dashboard's frame: side bar with the pick of runs and step, menu of pages. Started by `lcmae dashboard`.
+"""The dashboard's frame: side bar with the pick of runs and step, menu of pages. Started by `lcmae
+dashboard`.
 
 No page that shows stored results imports torch, which takes 20 s on a small machine.
 """
@@ -14,12 +15,14 @@ from lcmae.app.dashboard.components import compute_button, picks, probe_page
 from lcmae.app.dashboard.pages import PAGES, Page
 from lcmae.app.figures import style
 
-# patches of the 8 x 8 in the tab's picture (a comment, since Streamlit shows a string that stands alone in its main file)
+# patches of the 8 x 8 in the tab's picture (a comment, since Streamlit shows a string that stands
+# alone in its main file)
 HIDDEN = (0, 2, 7, 9, 13, 18, 20, 27, 36, 38, 41, 47, 50, 54, 60, 63)
 
 
 def main() -> None:
-    """Build the menu out of `lcmae.app.dashboard.pages.PAGES`, ask what to look at, run the page."""
+    """Build the menu out of `lcmae.app.dashboard.pages.PAGES`, ask what to look at, run the
+    page."""
     st.set_page_config(page_title="lcmae", page_icon=icon(), layout="wide")
     chosen: dict[str, picks.Picks] = {}
     sections: dict[str, list] = {}
@@ -33,7 +36,8 @@ def main() -> None:
         )
         sections.setdefault(page.section, []).append(entry)
     current = st.navigation(sections, expanded=True)
-    # asked in the frame, not in the page: widgets of the frame keep their values when the page changes
+    # asked in the frame, not in the page: widgets of the frame keep their values when the page
+    # changes
     chosen["picks"] = picks.ask()
     compute_button.running()
     current.run()
@@ -41,8 +45,9 @@ def main() -> None:
 
 @cache
 def icon() -> str:
-    """The tab's picture: a grid with hidden patches, as PNG, which stands in the page itself. (The browser would fetch a picture
-    again at every change of the address, a Material symbol or an emoji from another host, and reads an SVG anew each time.)"""
+    """The tab's picture: a grid with hidden patches, as PNG, which stands in the page itself. (The
+    browser would fetch a picture again at every change of the address, a Material symbol or an
+    emoji from another host, and reads an SVG anew each time.)"""
     pixels = np.full((8, 8, 3), (0x00, 0x72, 0xB2), np.uint8)
     pixels.reshape(-1, 3)[list(HIDDEN)] = (0xE6, 0x9F, 0x00)
     return style.png(pixels.repeat(4, axis=0).repeat(4, axis=1))

@@ -1,4 +1,5 @@
-"""What a probe's page is made of, without any streamlit: the dashboard shows it, the report prints it."""
+"""What a probe's page is made of, without any streamlit: the dashboard shows it, the report prints
+it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,13 +35,15 @@ class ProbePage:
     """Two sentences: what the pictures say, and whose definition it is."""
 
     shown: Callable[[Results, Choose], Iterator[Shown]]
-    """The figures, in order. Quantities of different units never share an axis (`style.by_units`)."""
+    """The figures, in order. Quantities of different units never share an axis
+    (`style.by_units`)."""
 
     terms: tuple[str, ...] = ()
     """Words of app/dashboard/glossary.py that the page explains."""
 
     every_step: bool = False
-    """Whether results come with a dimension `step`, all stored steps of a run joined (`lcmae.app.dashboard.stored.trends`)."""
+    """Whether results come with a dimension `step`, all stored steps of a run joined
+    (`lcmae.app.dashboard.stored.trends`)."""
 
 
 def take_first(question: str, options: Sequence[Any]) -> Any:

@@ -1,4 +1,5 @@
-"""What the figures of both attention probes share: a measure by layer, mean over heads as a line and each head as a dot."""
+"""What the figures of both attention probes share: a measure by layer, mean over heads as a line
+and each head as a dot."""
 
 from collections.abc import Mapping
 
@@ -10,7 +11,8 @@ from lcmae.app.figures.baselines import LABELS, companions, lines
 
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | None = None) -> go.Figure:
-    """`variable` (layer, head) of each run: a line through the mean over heads, a faint dot for every head.
+    """`variable` (layer, head) of each run: a line through the mean over heads, a faint dot for
+    every head.
 
     `baseline` names a scalar that is drawn across in grey, one for each value that runs differ in.
     """

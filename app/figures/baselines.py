@@ -1,7 +1,9 @@
-"""Baselines beside a run's numbers, dashed and standing back: the same numbers of an untrained network, and of raw pixels.
+"""Baselines beside a run's numbers, dashed and standing back: the same numbers of an untrained
+network, and of raw pixels.
 
-A result holds them as `NAME_untrained` and `NAME_pixels` (`lcmae.probes.baselines.compared`). Runs of one shape on the same images have the same
-ones, which are then drawn once and grey; where they differ, each has the colour of its run. Results without them have no line.
+A result holds them as `NAME_untrained` and `NAME_pixels` (`lcmae.probes.baselines.compared`). Runs
+of one shape on the same images have the same ones, which are then drawn once and grey; where they
+differ, each has the colour of its run. Results without them have no line.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +55,8 @@ class Companion:
 
 
 def companions(results: Mapping[str, xr.Dataset], variable: str) -> list[Companion]:
-    """The baselines of `variable`, equal ones once: grey where all runs have the same, else in the colours of the runs."""
+    """The baselines of `variable`, equal ones once: grey where all runs have the same, else in the
+    colours of the runs."""
     colours, found = style.colours(results), []
     for kind in LABELS:
         name = f"{variable}_{kind}"
@@ -70,7 +73,8 @@ def companions(results: Mapping[str, xr.Dataset], variable: str) -> list[Compani
 
 
 def says(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> str:
-    """For the end of a caption: what the lines are, or what has another `look`; nothing where there are none."""
+    """For the end of a caption: what the lines are, or what has another `look`; nothing where there
+    are none."""
     having = {kind: [one for one in results.values() if f"{variable}_{kind}" in one] for kind in LABELS}
     kinds = [kind for kind, some in having.items() if some]
     if not kinds:
@@ -86,7 +90,8 @@ def legend(kinds: Sequence[str], look: str = "") -> str:
 
 
 def told_apart(result: xr.Dataset) -> dict[str, tuple[str, str]]:
-    """Long name of every baseline's variable -> long name of the run's own variable, and which baseline."""
+    """Long name of every baseline's variable -> long name of the run's own variable, and which
+    baseline."""
     return {
         str(result[f"{name}_{kind}"].attrs["long_name"]): (str(values.attrs["long_name"]), kind)
         for name, values in result.data_vars.items()
@@ -104,8 +109,8 @@ def lines(
     dash: str | None = None,
     is_flat: bool = False,
 ) -> go.Figure:
-    """A curve for each, which has one dimension, against its coordinate `x`; it runs across what is NaN. Of one that `is_flat` the
-    pointer is told no `x`."""
+    """A curve for each, which has one dimension, against its coordinate `x`; it runs across what is
+    NaN. Of one that `is_flat` the pointer is told no `x`."""
     for one in found:
         there = np.isfinite(one.values.values)
         at, values, half = one.values[x].values[there], one.values.values[there], one.half.values[there]
@@ -126,9 +131,11 @@ def segments(
     dash: str | None = None,
     upright: bool = False,
 ) -> go.Figure:
-    """A short line across each category, which are numbered from `first` along the axis, at the number with the category's labels.
+    """A short line across each category, which are numbered from `first` along the axis, at the
+    number with the category's labels.
 
-    Where runs differ it stands where the run of `names` stands among its neighbours. Categories that a baseline lacks are left out.
+    Where runs differ it stands where the run of `names` stands among its neighbours. Categories
+    that a baseline lacks are left out.
     """
     for one in found:
         along: list[float | None] = []
@@ -149,7 +156,8 @@ def segments(
 
 
 def shift(names: Sequence[str], run: str) -> float:
-    """Where a run stands within its category: runs stand side by side, so that intervals do not cover each other."""
+    """Where a run stands within its category: runs stand side by side, so that intervals do not
+    cover each other."""
     return (list(names).index(run) - (len(names) - 1) / 2) * 0.6 / max(len(names), 1)
 
 

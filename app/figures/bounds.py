@@ -1,4 +1,5 @@
-"""Pictures of the bounds probe: both sides of each theorem against the step, a colour a run; and alignment by overlap.
+"""Pictures of the bounds probe: both sides of each theorem against the step, a colour a run; and
+alignment by overlap.
 
 Results have a dimension `step` (`lcmae.app.dashboard.stored.trends`), or are of one step.
 """
@@ -36,7 +37,8 @@ def pair_bound(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Each checkpoint as a point: half of L_align across, loss upwards; the line goes along the steps."""
+    """Each checkpoint as a point: half of L_align across, loss upwards; the line goes along the
+    steps."""
     shown = style.figure(height=420)
     for place, (name, result) in enumerate(results.items()):
         result, colour = along_steps(result), style.colours(results)[name]
@@ -83,7 +85,8 @@ def umae(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Theorem 4.2's right side: the tail by rank k of each run's images and masks, a band over bandwidths."""
+    """Theorem 4.2's right side: the tail by rank k of each run's images and masks, a band over
+    bandwidths."""
     shown = style.figure(height=400)
     for name, colour in style.colours(results).items():
         values = along_steps(results[name])["tail"].isel(step=-1)
@@ -149,7 +152,8 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
 def _trends(
     results: Mapping[str, xr.Dataset], parts: Sequence[tuple[str, dict[str, str], str, str]], title: str
 ) -> go.Figure:
-    """Lines of (variable, labels, words, dash) against the step for each run, with 95 % intervals."""
+    """Lines of (variable, labels, words, dash) against the step for each run, with 95 %
+    intervals."""
     shown = style.figure(height=400)
     for name, colour in style.colours(results).items():
         result = along_steps(results[name])

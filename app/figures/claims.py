@@ -1,4 +1,5 @@
-"""Forest plot: each claim's effect with its 95 % interval beside the level that decides. Units never share an axis."""
+"""Forest plot: each claim's effect with its 95 % interval beside the level that decides. Units
+never share an axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,7 +16,8 @@ ROW, AXIS, TOP = 26, 62, 34
 
 
 class Outcome(Protocol):
-    """What of a claim's outcome is drawn: its effect with its interval, and the level that decides."""
+    """What of a claim's outcome is drawn: its effect with its interval, and the level that
+    decides."""
 
     @property
     def id(self) -> str: ...
@@ -40,9 +42,11 @@ class Outcome(Protocol):
 
 
 def forest(outcomes: Sequence[Outcome], symbols: Mapping[Any, str], in_words: Callable[[Any], str]) -> go.Figure:
-    """A row a claim that has a number, a panel a unit; verdicts differ by colour and by marker, the deciding level is a bar.
+    """A row a claim that has a number, a panel a unit; verdicts differ by colour and by marker, the
+    deciding level is a bar.
 
-    `symbols`: a sign for each verdict; `in_words`: an outcome's effect with its interval, for the hover.
+    `symbols`: a sign for each verdict; `in_words`: an outcome's effect with its interval, for the
+    hover.
     """
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:

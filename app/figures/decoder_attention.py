@@ -1,4 +1,5 @@
-"""Pictures of the decoder_attention probe: masses by layer, positional shares, whole maps of a few queries."""
+"""Pictures of the decoder_attention probe: masses by layer, positional shares, whole maps of a few
+queries."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,8 @@ READINGS = {"positional_share_over_images": "images varied", "positional_share_o
 
 
 def masses(result: xr.Dataset) -> go.Figure:
-    """Of one run: where hidden patches look, a stack a layer (mean over heads), beside uniform attention."""
+    """Of one run: where hidden patches look, a stack a layer (mean over heads), beside uniform
+    attention."""
     layers = [f"layer {layer}" for layer in result["layer"].values]
     by_layer = result["mass"].mean("head")
     beside = {"uniform attention": result["mass_uniform"]}
@@ -41,7 +43,8 @@ def masses(result: xr.Dataset) -> go.Figure:
 
 
 def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """By layer, heads pooled: solid where images vary under fixed masks, dashed where masks vary of fixed images."""
+    """By layer, heads pooled: solid where images vary under fixed masks, dashed where masks vary of
+    fixed images."""
     names = list(results)
     colour = style.colours(names)
     # a legend of many runs stands above the plot, not on it
@@ -68,7 +71,8 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def maps(result: xr.Dataset, picture: int, layer: int) -> go.Figure:
-    """A row for every query (orange in the masked image), a column for every head, on one colour scale."""
+    """A row for every query (orange in the masked image), a column for every head, on one colour
+    scale."""
     one = result.isel(picture=picture).sel(layer=layer)
     queries = range(one.sizes["query"])
     columns: list[tuple[str, Sequence[np.ndarray | xr.DataArray]]] = [

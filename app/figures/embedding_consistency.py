@@ -1,4 +1,5 @@
-"""Pictures of the embedding_consistency probe: geometry by layer, distances of reconstructions, points in a plane."""
+"""Pictures of the embedding_consistency probe: geometry by layer, distances of reconstructions,
+points in a plane."""
 
 from collections.abc import Mapping
 
@@ -52,7 +53,8 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
 
 
 def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
-    """`sliced_wasserstein` or `gram_gap` of reconstructions from true patches, over their references (grey)."""
+    """`sliced_wasserstein` or `gram_gap` of reconstructions from true patches, over their
+    references (grey)."""
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=340)
@@ -99,7 +101,8 @@ def planes(result: xr.Dataset) -> list[str]:
 
 
 def points(result: xr.Dataset, plane: str, colour_by: str) -> go.Figure:
-    """Tokens (left) and patches (right), each in its own plane, coloured by `label`, `position` or `image`."""
+    """Tokens (left) and patches (right), each in its own plane, coloured by `label`, `position` or
+    `image`."""
     shown = style.figure(height=440, showlegend=False)
     for side, kind in enumerate(("token", "patch")):
         one = result.isel(point=result["kind"].values == kind)

@@ -1,4 +1,5 @@
-"""Maps of stored points: the model's vectors beside raw pixels, and pictures of the points that were selected."""
+"""Maps of stored points: the model's vectors beside raw pixels, and pictures of the points that
+were selected."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,14 +29,16 @@ SIDE = 96
 
 
 def things(result: xr.Dataset) -> list[str]:
-    """Which maps there are; none in results of older versions, which have no pictures of their points."""
+    """Which maps there are; none in results of older versions, which have no pictures of their
+    points."""
     if "patch_thumbnail" not in result:
         return []
     return [what for what, kinds in SIDES.items() if set(kinds) <= set(result["kind"].values.tolist())]
 
 
 def colours(result: xr.Dataset, what: str) -> list[str]:
-    """By what points can be coloured: no rows of whole images, no unknown classes, no terms that are not stored."""
+    """By what points can be coloured: no rows of whole images, no unknown classes, no terms that
+    are not stored."""
     known = [name for name in COLOURS if name in result and (what == "patches" or name not in ("row", "column"))]
     return [name for name in known if name != "label" or bool((result["label"] >= 0).any())]
 
@@ -48,12 +51,14 @@ def planes(result: xr.Dataset, what: str) -> list[str]:
 
 
 def side(result: xr.Dataset, kind: str) -> xr.Dataset:
-    """Points of one kind, in their order: the same number is the same patch (or image) on both sides."""
+    """Points of one kind, in their order: the same number is the same patch (or image) on both
+    sides."""
     return result.isel(point=result["kind"].values == kind)
 
 
 def maps(result: xr.Dataset, what: str, plane: str, colour_by: str, selected: Sequence[int] = ()) -> go.Figure:
-    """Both sides in the same colours, each in a plane of its own; `selected` points stand out on both."""
+    """Both sides in the same colours, each in a plane of its own; `selected` points stand out on
+    both."""
     shown = style.figure(height=520, dragmode="lasso", margin={"l": 30, "r": 20, "t": 64, "b": 40})
     for place, kind in enumerate(SIDES[what]):
         points = side(result, kind)
@@ -100,7 +105,8 @@ def _is_class(points: xr.Dataset, colour_by: str) -> bool:
 
 
 def _groups(points: xr.Dataset, colour_by: str) -> list[tuple[np.ndarray, str, Mapping[str, object]]]:
-    """(rows, name, marker) of each trace: one a class, else one on a colour scale with what is unknown in grey below it."""
+    """(rows, name, marker) of each trace: one a class, else one on a colour scale with what is
+    unknown in grey below it."""
     values = points[colour_by].values
     if _is_class(points, colour_by):
         found = []
@@ -124,14 +130,16 @@ def _about(points: xr.Dataset, rows: np.ndarray) -> list[list[int]]:
 
 
 def numbers_of(selection: Mapping[str, object]) -> list[int]:
-    """Numbers of the points that streamlit says are selected, ascending; a click, a box and a lasso alike."""
+    """Numbers of the points that streamlit says are selected, ascending; a click, a box and a lasso
+    alike."""
     points = selection.get("points", [])
     assert isinstance(points, list)
     return sorted({int(point["customdata"][0]) for point in points if point.get("customdata")})
 
 
 def pictures(result: xr.Dataset, what: str, numbers: Sequence[int]) -> list[tuple[np.ndarray, str]]:
-    """A picture uint8 [y x 3] and its words for each selected point; a patch beside its image, in which it is framed."""
+    """A picture uint8 [y x 3] and its words for each selected point; a patch beside its image, in
+    which it is framed."""
     points = side(result, SIDES[what][0])
     images = side(result, "pooled")["image"].values.tolist()
     rows, columns = (int(part) for part in str(result.attrs["grid"]).split(" x "))

@@ -1,4 +1,5 @@
-"""Pictures of the encoder_attention probe: five measures by layer and head, on whole or on masked images."""
+"""Pictures of the encoder_attention probe: five measures by layer and head, on whole or on masked
+images."""
 
 from collections.abc import Mapping
 
@@ -11,7 +12,8 @@ BASELINES = {"distance": "distance_uniform", "entropy": "entropy_uniform"}
 
 
 def measure(results: Mapping[str, xr.Dataset], variable: str, view: str) -> go.Figure:
-    """One measure by layer of every run; distance and entropy beside what uniform attention scores."""
+    """One measure by layer of every run; distance and entropy beside what uniform attention
+    scores."""
     return by_layer(
         {name: result.sel(view=view) for name, result in results.items()}, variable, BASELINES.get(variable)
     )

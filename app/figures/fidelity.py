@@ -1,4 +1,5 @@
-"""Pictures of the fidelity probe: SSIM, PSNR and squared error of predictors, on unmasked images and by masking ratio."""
+"""Pictures of the fidelity probe: SSIM, PSNR and squared error of predictors, on unmasked images
+and by masking ratio."""
 
 from collections.abc import Mapping
 
@@ -17,7 +18,8 @@ NETWORKS = {"model": "solid", "model, leaky": "dashdot", "untrained": "dot"}
 
 
 def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
-    """One measure of what each predictor makes of whole images, with 95 % intervals; a colour and symbol a run."""
+    """One measure of what each predictor makes of whole images, with 95 % intervals; a colour and
+    symbol a run."""
     variable = f"{measure}_unmasked"
     colour = style.colours(results)
     rows = []
@@ -32,7 +34,8 @@ def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
 
 
 def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
-    """One measure against the masking ratio: networks in the colour of their run, baselines grey."""
+    """One measure against the masking ratio: networks in the colour of their run, baselines
+    grey."""
     colour = style.colours(results)
     rows, drawn = [], []
     for name, result in results.items():

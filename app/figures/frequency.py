@@ -12,7 +12,8 @@ from lcmae.probes.statistics import intervals
 
 
 def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
-    """Amplitude over that of frequency 0, a line a layer, from dark (first) to light (last); the input is grey."""
+    """Amplitude over that of frequency 0, a line a layer, from dark (first) to light (last); the
+    input is grey."""
     values = result["log_amplitude"].sel(network=network)
     layers = values["layer"].values.tolist()
     shades = sample_colorscale(
@@ -37,7 +38,8 @@ def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
 
 
 def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Amplitude of the highest frequency over that of frequency 0, through the layers; dotted: fresh weights."""
+    """Amplitude of the highest frequency over that of frequency 0, through the layers; dotted:
+    fresh weights."""
     colour = style.colours(results)
     rows = []
     for place, (name, result) in enumerate(results.items()):

@@ -1,6 +1,8 @@
-"""Pictures of a comparison: a measure against the ratio, ratio x mask unit as a heat map, any column against any other.
+"""Pictures of a comparison: a measure against the ratio, ratio x mask unit as a heat map, any
+column against any other.
 
-Tables come as `xr.Dataset` along `row`, a variable a column with its long name and unit; only rows that are done are drawn.
+Tables come as `xr.Dataset` along `row`, a variable a column with its long name and unit; only rows
+that are done are drawn.
 """
 
 import math
@@ -15,7 +17,8 @@ import xarray as xr
 from lcmae.app.figures import style
 
 Interval = Callable[[Sequence[float]], tuple[float, float]]
-"""(mean, half of its 95 % interval) of a cell's values over seeds; NaN for the second where there is one seed."""
+"""(mean, half of its 95 % interval) of a cell's values over seeds; NaN for the second where there
+is one seed."""
 
 
 def done(table: xr.Dataset) -> xr.Dataset:
@@ -24,14 +27,15 @@ def done(table: xr.Dataset) -> xr.Dataset:
 
 
 def series(table: xr.Dataset, *, leave_out: str = "") -> list[str]:
-    """For each row, its cell in words without the ratio (and without `leave_out`): settings that never change are left out."""
+    """For each row, its cell in words without the ratio (and without `leave_out`): settings that
+    never change are left out."""
     names = [name for name in ("objective", "mask", "unit") if name != leave_out and len(_known(table, name)) > 1]
     return [", ".join(_word(name, table[name].values[row]) for name in names) or "all" for row in range(_rows(table))]
 
 
 def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Figure:
-    """Means over seeds with 95 % intervals, a line for each objective, mask and unit; single runs as open circles, which
-    decide the vertical axis: long bars leave the picture."""
+    """Means over seeds with 95 % intervals, a line for each objective, mask and unit; single runs
+    as open circles, which decide the vertical axis: long bars leave the picture."""
     table = done(table)
     labels = series(table)
     names = list(dict.fromkeys(labels))
@@ -81,15 +85,17 @@ def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Fig
 
 
 def around(values: np.ndarray) -> list[float] | None:
-    """An axis that holds all values, and half of their spread beyond them: intervals of two seeds (Student's t is 12.7) would
-    flatten what was measured. None, for plotly to choose, where they do not spread."""
+    """An axis that holds all values, and half of their spread beyond them: intervals of two seeds
+    (Student's t is 12.7) would flatten what was measured. None, for plotly to choose, where they do
+    not spread."""
     finite = values[np.isfinite(values)]
     room = np.ptp(finite) / 2 if len(finite) else 0.0
     return [float(finite.min() - room), float(finite.max() + room)] if room > 0 else None
 
 
 def ratio_by_unit(table: xr.Dataset, measure: str) -> go.Figure:
-    """Means over seeds by ratio and mask unit, of the runs that have a unit; the numbers stand in the cells."""
+    """Means over seeds by ratio and mask unit, of the runs that have a unit; the numbers stand in
+    the cells."""
     table = done(table)
     table = table.isel(row=np.flatnonzero(np.isfinite(table["unit"].values)))
     ratios, units = sorted(_known(table, "ratio")), sorted(_known(table, "unit"))
@@ -122,7 +128,8 @@ def ratio_by_unit(table: xr.Dataset, measure: str) -> go.Figure:
 
 
 def scatter(table: xr.Dataset, x: str, y: str) -> go.Figure:
-    """A dot for each run, one column against another; `customdata` of a dot is the name of its run."""
+    """A dot for each run, one column against another; `customdata` of a dot is the name of its
+    run."""
     table = done(table)
     labels = series(table, leave_out="")
     names = list(dict.fromkeys(labels))

@@ -1,4 +1,5 @@
-"""Pictures of the hierarchy probe: what is read off features by level, and which latents theory says a mask shares."""
+"""Pictures of the hierarchy probe: what is read off features by level, and which latents theory
+says a mask shares."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,8 @@ ENDS_SAY = {"highest": "solid", "lowest": "dot"}
 
 
 def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
-    """Decodability of every level from one feature of each run, from that of fresh weights, and from pixels."""
+    """Decodability of every level from one feature of each run, from that of fresh weights, and
+    from pixels."""
     colour = style.colours(results)
     pixels = "patch pixels" if feature == "patch" else "pixels"
     levels, rows = _levels(results), []
@@ -37,7 +39,8 @@ def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
 
 
 def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
-    """Decodability of one level from the mean token after each block; dotted: the same network with fresh weights."""
+    """Decodability of one level from the mean token after each block; dotted: the same network with
+    fresh weights."""
     colour, rows = style.colours(results), []
     for place, (name, result) in enumerate(results.items()):
         if "layer_skill" not in result or level not in result["level"].values:
@@ -54,7 +57,8 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
 
 
 def predicted(result: xr.Dataset, end: str) -> go.Figure:
-    """Mean level of the shared latents by masking ratio and mask unit, with the numbers in the cells."""
+    """Mean level of the shared latents by masking ratio and mask unit, with the numbers in the
+    cells."""
     values = result["predicted_level"].sel(end=end)
     error = result["predicted_level_sem"].sel(end=end)
     shown = style.figure(height=170 + 60 * values.sizes["unit"])
@@ -80,7 +84,8 @@ def predicted(result: xr.Dataset, end: str) -> go.Figure:
 
 
 def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) -> go.Figure:
-    """Above: share of each level's latents that the mask shares, predicted. Below: what is decoded, a dot for each run.
+    """Above: share of each level's latents that the mask shares, predicted. Below: what is decoded,
+    a dot for each run.
 
     A column for each mask unit of the runs; see `random_runs` for those that are left out.
     """
@@ -131,7 +136,8 @@ def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) 
 
 
 def random_runs(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """The results whose own mask is random, in units of any size, and whose images came from the same tree as the first of them."""
+    """The results whose own mask is random, in units of any size, and whose images came from the
+    same tree as the first of them."""
     random = {
         name: result for name, result in results.items() if result.attrs["mask_kind"] in ("random", "coarse_random")
     }

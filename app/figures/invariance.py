@@ -1,4 +1,5 @@
-"""Pictures of the invariance probe: alignment under two masks, by overlap of what was visible, and retrieval."""
+"""Pictures of the invariance probe: alignment under two masks, by overlap of what was visible, and
+retrieval."""
 
 from collections.abc import Mapping
 
@@ -19,7 +20,8 @@ REFERENCES = {"shuffled": "line-ew-open", "ceiling": "triangle-down-open"}
 
 
 def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
-    """Tokens and pooled vectors under two masks (filled), and of another image (open), with 95 % intervals."""
+    """Tokens and pooled vectors under two masks (filled), and of another image (open), with 95 %
+    intervals."""
     names = list(results)
     quantities = [q for q in ("token", "cls", "mean") if any(q in r["quantity"].values for r in results.values())]
     colour = style.colours(names)
@@ -55,7 +57,8 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
 
 
 def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) -> go.Figure:
-    """The same against the overlap of the visible sets; bins without a pair are left out. Dotted: another image."""
+    """The same against the overlap of the visible sets; bins without a pair are left out. Dotted:
+    another image."""
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=380)
@@ -86,7 +89,8 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
 
 
 def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> go.Figure:
-    """`retrieval` or `info_nce` by similarity, with 95 % intervals, over chance, shuffled images and the ceiling (grey)."""
+    """`retrieval` or `info_nce` by similarity, with 95 % intervals, over chance, shuffled images
+    and the ceiling (grey)."""
     names = list(results)
     colour = style.colours(names)
     similarities = [str(value) for value in next(iter(results.values()))["similarity"].values]

@@ -1,7 +1,8 @@
-"""Ranges of axes and colour scales that several figures share, so that going from one to the next does not jump.
+"""Ranges of axes and colour scales that several figures share, so that going from one to the next
+does not jump.
 
-`ranges` reads them off a figure, `union` joins those of several, `hold` sets them: an axis of its own range stays, a colour scale
-of its own ends is widened.
+`ranges` reads them off a figure, `union` joins those of several, `hold` sets them: an axis of its
+own range stays, a colour scale of its own ends is widened.
 """
 
 from collections import defaultdict
@@ -12,7 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 Ranges = Mapping[str, tuple[float, float]]
-"""Name in the layout (xaxis2, coloraxis) -> smallest and largest value that is drawn; of logarithmic axes, above 0."""
+"""Name in the layout (xaxis2, coloraxis) -> smallest and largest value that is drawn; of
+logarithmic axes, above 0."""
 
 Figure = Any
 """plotly's figure; its own types do not know what a trace or an axis has."""
@@ -22,7 +24,8 @@ MARGIN = 0.05
 
 
 def ranges(figure: Figure) -> Ranges:
-    """The extent of all numbers in a figure, by axis: values with their error bars, bars as they stack, heat maps."""
+    """The extent of all numbers in a figure, by axis: values with their error bars, bars as they
+    stack, heat maps."""
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for trace in figure.data:
         kind, parts = type(trace).__name__, trace.to_plotly_json()
@@ -56,8 +59,8 @@ def union(many: Iterable[Ranges]) -> Ranges:
 
 
 def hold(figure: Figure, shared: Ranges) -> go.Figure:
-    """Set the shared ranges on axes that have none of their own, and have colour scales reach as far, from and to their own ends
-    at least; axes of categories stay as they are."""
+    """Set the shared ranges on axes that have none of their own, and have colour scales reach as
+    far, from and to their own ends at least; axes of categories stay as they are."""
     figure.update_layout({name: {} for name in shared})
     for name, (low, high) in shared.items():
         if name.startswith("coloraxis"):

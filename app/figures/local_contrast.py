@@ -1,4 +1,5 @@
-"""Pictures of the local_contrast probe: the loss in four parts against collapse, where the parts lie, variance of tokens."""
+"""Pictures of the local_contrast probe: the loss in four parts against collapse, where the parts
+lie, variance of tokens."""
 
 from collections.abc import Mapping
 
@@ -21,7 +22,8 @@ COLLAPSE = "collapse"
 
 
 def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """The masked loss of each run as a stack of its four parts, over the same stack of the best constant prediction."""
+    """The masked loss of each run as a stack of its four parts, over the same stack of the best
+    constant prediction."""
     stacks = {
         "term": {name: result["term"] for name, result in results.items()} | dict(rows(results, "term")),
         COLLAPSE: {name: result[COLLAPSE] for name, result in results.items()},
@@ -56,8 +58,8 @@ def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def _end(shown: go.Figure, level: float, baselines: Mapping[str | float, float]) -> go.Figure:
-    """The axis ends at twice the level of runs and collapse: baselines that lie beyond must not press the runs together. What
-    goes beyond is told in numbers, at its height."""
+    """The axis ends at twice the level of runs and collapse: baselines that lie beyond must not
+    press the runs together. What goes beyond is told in numbers, at its height."""
     if max(baselines.values(), default=0.0) > 2 * level:
         # no fixed range: along the steps of a run all figures share one (lcmae.app.figures.limits)
         shown.update_xaxes(autorangeoptions={"maxallowed": 2 * level})
@@ -68,7 +70,8 @@ def _end(shown: go.Figure, level: float, baselines: Mapping[str | float, float])
 
 
 def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Each part with its 95 % interval over images, beside the part's collapse level (a grey bar across)."""
+    """Each part with its 95 % interval over images, beside the part's collapse level (a grey bar
+    across)."""
     names = list(results)
     shown = style.figure(height=150 + 4 * (26 + 16 * len(names)))
     colour = style.colours(names)
@@ -134,7 +137,8 @@ def picture_maps(result: xr.Dataset, first: int = 0, count: int = 4) -> go.Figur
 
 
 def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the image."""
+    """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the
+    image."""
     sources = {"mask": style.ORANGE, "patch": style.BLUE, "image": style.GREEN}
     shares = {name: result["token_share"] for name, result in results.items()} | dict(rows(results, "token_share"))
     shown = style.figure(height=130 + 40 * len(shares), barmode="stack", bargap=0.35)
@@ -155,7 +159,8 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """How much of the variance of targets, predictions and tokens the place on the grid explains alone."""
+    """How much of the variance of targets, predictions and tokens the place on the grid explains
+    alone."""
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=300, barmode="group")

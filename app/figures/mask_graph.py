@@ -1,4 +1,5 @@
-"""Pictures of the mask_graph probe: where edges lead, label error, tail and spectrum, each with its band over bandwidths."""
+"""Pictures of the mask_graph probe: where edges lead, label error, tail and spectrum, each with its
+band over bandwidths."""
 
 from collections.abc import Mapping
 
@@ -16,7 +17,8 @@ LEAST_TAIL = 1e-3
 
 
 def edges(result: xr.Dataset, mask: str, side: str) -> go.Figure:
-    """Share of edge weight by where edges lead, over the ratio; dotted, the exact toy under the same mask unit."""
+    """Share of edge weight by where edges lead, over the ratio; dotted, the exact toy under the
+    same mask unit."""
     shown = style.figure(height=420)
     here = result["edges"].sel(mask=mask, side=side)
     sem = result["edges_sem"].sel(mask=mask, side=side)
@@ -32,7 +34,8 @@ def edges(result: xr.Dataset, mask: str, side: str) -> go.Figure:
 
 
 def label_error(result: xr.Dataset) -> go.Figure:
-    """alpha over the ratio for each mask unit; dashed, the error of naming the commonest class; dotted, the toy."""
+    """alpha over the ratio for each mask unit; dashed, the error of naming the commonest class;
+    dotted, the toy."""
     shown = style.figure(height=400)
     names = result["mask"].values.tolist()
     for name, colour in style.colours(names).items():
@@ -50,9 +53,11 @@ def label_error(result: xr.Dataset) -> go.Figure:
 
 
 def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:
-    """Tail of the spectrum beyond `rank` over the ratio: a run's features as lines, the pixels of the first as a band.
+    """Tail of the spectrum beyond `rank` over the ratio: a run's features as lines, the pixels of
+    the first as a band.
 
-    The axis is logarithmic from `LEAST_TAIL` up; what is less is drawn at half of that, below the frame.
+    The axis is logarithmic from `LEAST_TAIL` up; what is less is drawn at half of that, below the
+    frame.
     """
     shown = _spectral(results, "tail", mask, rank)
     having = [row for row in results.values() if mask in row["mask"].values and rank in row["rank"].values]
@@ -62,12 +67,14 @@ def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:
 
 
 def connectivity(results: Mapping[str, xr.Dataset], mask: str) -> go.Figure:
-    """The second eigenvalue over the ratio: 1 where the graph falls apart, 0 where every image leads to all alike."""
+    """The second eigenvalue over the ratio: 1 where the graph falls apart, 0 where every image
+    leads to all alike."""
     return _spectral(results, "eigenvalue", mask, 2).update_yaxes(title="second eigenvalue", range=[-0.02, 1.02])
 
 
 def spectra(results: Mapping[str, xr.Dataset], mask: str, ratio: float) -> go.Figure:
-    """Eigenvalues by rank at one ratio: a run's features as lines, the pixels of the first as a band."""
+    """Eigenvalues by rank at one ratio: a run's features as lines, the pixels of the first as a
+    band."""
     shown = style.figure(height=400)
     first = next(iter(results.values()))
     values = first["eigenvalue"].sel(mask=mask, ratio=ratio)
@@ -128,7 +135,8 @@ def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank:
 def _band(
     shown: go.Figure, values: xr.DataArray, sem: xr.DataArray, name: str, colour: str, *, over: str = "ratio"
 ) -> None:
-    """The middle bandwidth with 95 % intervals, and a band from the least to the largest value over bandwidths."""
+    """The middle bandwidth with 95 % intervals, and a band from the least to the largest value over
+    bandwidths."""
     x, low, high = values[over].values, values.min("bandwidth").values, values.max("bandwidth").values
     shown.add_trace(
         go.Scatter(

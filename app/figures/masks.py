@@ -1,6 +1,8 @@
-"""Pictures of mask strategies: samples of every strategy in one, and each patch's chance to be hidden.
+"""Pictures of mask strategies: samples of every strategy in one, and each patch's chance to be
+hidden.
 
-Arrays come with the last two axes (rows, columns) of the patch grid, in raster order; the first row is drawn on top.
+Arrays come with the last two axes (rows, columns) of the patch grid, in raster order; the first row
+is drawn on top.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,8 @@ TITLE = 34  # room for a panel's title, in pixels
 
 
 def gallery(samples: Mapping[str, np.ndarray], num_columns: int = 2) -> go.Figure:
-    """Samples of every strategy, one strip each: `samples[name]` is [mask rows columns], true where hidden."""
+    """Samples of every strategy, one strip each: `samples[name]` is [mask rows columns], true where
+    hidden."""
     names = list(samples)
     rows, columns = _largest_grid(samples)
     num_samples = max((len(value) for value in samples.values()), default=1)
@@ -53,7 +56,8 @@ def gallery(samples: Mapping[str, np.ndarray], num_columns: int = 2) -> go.Figur
 
 
 def coverage(maps: Mapping[str, np.ndarray], num_columns: int = 4) -> go.Figure:
-    """Each patch's chance to be hidden, one heat map a strategy on one scale: `maps[name]` is [rows columns] in [0, 1]."""
+    """Each patch's chance to be hidden, one heat map a strategy on one scale: `maps[name]` is [rows
+    columns] in [0, 1]."""
     names = list(maps)
     rows, columns = _largest_grid(maps)
     figure, places = _panels(names, num_columns, 2 * columns * PATCH, 2 * rows * PATCH, right=110)
@@ -77,7 +81,8 @@ def coverage(maps: Mapping[str, np.ndarray], num_columns: int = 4) -> go.Figure:
 
 
 def side_by_side(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[mask rows columns] as one strip with an empty column between masks, and each place's (mask, column)."""
+    """[mask rows columns] as one strip with an empty column between masks, and each place's (mask,
+    column)."""
     num_masks, rows, columns = masks.shape
     padded = np.full((num_masks, rows, columns + 1), np.nan)
     padded[:, :, :columns] = masks
@@ -90,7 +95,8 @@ def side_by_side(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _panels(
     names: list[str], num_columns: int, width: int, height: int, right: int = 20
 ) -> tuple[go.Figure, list[tuple[int, int]]]:
-    """Empty panels of this size in pixels, and the (row, column) of each: square patches, the first row on top, no axes."""
+    """Empty panels of this size in pixels, and the (row, column) of each: square patches, the first
+    row on top, no axes."""
     if not names:
         raise ValueError("expected at least one mask strategy to draw, got none")
     num_columns = min(num_columns, len(names))

@@ -1,4 +1,5 @@
-"""Pictures of the microscope: one image in four pictures, and what belongs to one patch of it, marked in every map."""
+"""Pictures of the microscope: one image in four pictures, and what belongs to one patch of it,
+marked in every map."""
 
 from collections.abc import Mapping, Sequence
 
@@ -41,7 +42,8 @@ def pictures(shown: xr.Dataset, patch: int) -> go.Figure:
 
 
 def attention(rows: xr.DataArray, patch: int, head: int | None) -> Maps:
-    """Attention from the patch, rows [head row column]: mean of heads, then one head, or each of the first eight."""
+    """Attention from the patch, rows [head row column]: mean of heads, then one head, or each of
+    the first eight."""
     axis = str(rows.dims[0])
     heads = [head - 1] if head is not None else range(min(rows.sizes[axis], 8))
     panels = {"mean of heads": rows.mean(axis, keep_attrs=True)}
@@ -52,8 +54,8 @@ def attention(rows: xr.DataArray, patch: int, head: int | None) -> Maps:
 
 
 def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> Maps | None:
-    """Gradient maps, each as a share of its largest value, with the disc around the patch that holds half of the gradient; None
-    where every gradient is 0."""
+    """Gradient maps, each as a share of its largest value, with the disc around the patch that
+    holds half of the gradient; None where every gradient is 0."""
     panels: dict[str, xr.DataArray] = {}
     radii: dict[str, float] = {}
     for target in map(str, found["target"].values):

@@ -1,4 +1,5 @@
-"""Two checkpoints side by side: maps of A and B on one scale with B - A beside them, and numbers of any number of runs.
+"""Two checkpoints side by side: maps of A and B on one scale with B - A beside them, and numbers of
+any number of runs.
 
 (Grids of runs over masks and ratios, from `lcmae compare`, are drawn in `comparison.py`.)
 """
@@ -22,7 +23,8 @@ HIGH = 190
 
 
 def pictures(a: xr.Dataset, b: xr.Dataset, names: tuple[str, str]) -> go.Figure:
-    """Image and mask once, both reconstructions, and their signed difference (mean over channels, from -1 to 1)."""
+    """Image and mask once, both reconstructions, and their signed difference (mean over channels,
+    from -1 to 1)."""
     columns: list[tuple[str, np.ndarray | xr.DataArray]] = [("image", a["original"].values), ("masked", masked(a))]
     columns += [
         (f"{name}<br>reconstruction", one["reconstruction"].values) for name, one in zip(names, (a, b), strict=True)
@@ -35,7 +37,8 @@ def pictures(a: xr.Dataset, b: xr.Dataset, names: tuple[str, str]) -> go.Figure:
 
 def maps(a: xr.DataArray, b: xr.DataArray, names: tuple[str, str], title: str, *, grid: tuple[int, int] | None = None,
          patch: int | None = None) -> go.Figure:  # fmt: skip
-    """A map [row column] of each on one scale from 0, and B - A where both have the same places; the patch is outlined."""
+    """A map [row column] of each on one scale from 0, and B - A where both have the same places;
+    the patch is outlined."""
     columns: list[tuple[str, xr.DataArray]] = [(names[0], a), (names[1], b)]
     scales = {"coloraxis": title}
     if a.shape == b.shape:
@@ -51,7 +54,8 @@ def maps(a: xr.DataArray, b: xr.DataArray, names: tuple[str, str], title: str, *
 
 
 def row(columns: Sequence[tuple[str, np.ndarray | xr.DataArray]], scales: Mapping[str, str]) -> go.Figure:
-    """Pictures uint8 and maps of one height in a row; maps called B - A have the scale with a sign, `coloraxis2`."""
+    """Pictures uint8 and maps of one height in a row; maps called B - A have the scale with a sign,
+    `coloraxis2`."""
     first = columns[0][1]
     aspect = first.shape[1] / first.shape[0]
     shown = style.figure(height=HIGH + 110, margin={"l": 10, "r": 10, "t": 10, "b": 60})
@@ -69,7 +73,8 @@ def row(columns: Sequence[tuple[str, np.ndarray | xr.DataArray]], scales: Mappin
 
 
 def _scales(shown: go.Figure, scales: Mapping[str, str]) -> go.Figure:
-    """One colour bar from 0 up for the values, and one about 0 for the difference, side by side below."""
+    """One colour bar from 0 up for the values, and one about 0 for the difference, side by side
+    below."""
     extent = limits.ranges(shown)
     for name, title in scales.items():
         is_difference = name == "coloraxis2"
@@ -91,13 +96,15 @@ def _scales(shown: go.Figure, scales: Mapping[str, str]) -> go.Figure:
 
 
 def shares(field: xr.DataArray) -> xr.DataArray:
-    """A gradient map as shares that add to 1, in thousandths: its size says nothing between two models."""
+    """A gradient map as shares that add to 1, in thousandths: its size says nothing between two
+    models."""
     total = float(field.sum())
     return 1000 * field / total if total > 0 else field
 
 
 def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
-    """B - A with its interval for each number of these quantities, one panel a unit; filled where the interval leaves out 0."""
+    """B - A with its interval for each number of these quantities, one panel a unit; filled where
+    the interval leaves out 0."""
     is_drawn = frame["low"].notna() & (frame["says"] != "equal")  # equal: baselines of the data
     chosen = frame.loc[frame["quantity"].isin(list(quantities)) & is_drawn]
     units = list(dict.fromkeys(chosen["unit"]))

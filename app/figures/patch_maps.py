@@ -1,4 +1,5 @@
-"""Small maps of one image, in which the same patch is marked: as pictures for a page, as a figure to take away."""
+"""Small maps of one image, in which the same patch is marked: as pictures for a page, as a figure
+to take away."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ HEADING = 0.2
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps [row column] of one image by their headings, on one colour scale from 0 up; all have one shape."""
+    """Maps [row column] of one image by their headings, on one colour scale from 0 up; all have one
+    shape."""
 
     panels: Mapping[str, xr.DataArray]
     unit: str
@@ -64,7 +66,8 @@ class Maps:
         return ["nothing" if np.isnan(value) else f"{value:.3g}" for value in cells.mean((1, 3)).reshape(-1)]
 
     def figure(self) -> go.Figure:
-        """In rows of three, everything at once: a figure is checked whenever it is changed, which costs more than drawing it."""
+        """In rows of three, everything at once: a figure is checked whenever it is changed, which
+        costs more than drawing it."""
         rows, columns = next(iter(self.panels.values())).shape
         lines = -(-len(self.panels) // PER_ROW)
         width = min(len(self.panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
@@ -114,8 +117,8 @@ class Maps:
 
 
 def coloured(values: xr.DataArray, limit: float | None = None) -> np.ndarray:
-    """A map [row column] as a picture uint8 [row column 4] on the house's colour scale from 0 to `limit` (by default its largest
-    value), in 256 steps; NaN is transparent."""
+    """A map [row column] as a picture uint8 [row column 4] on the house's colour scale from 0 to
+    `limit` (by default its largest value), in 256 steps; NaN is transparent."""
     limit = limit or largest(values) or 1.0
     known = values.notnull().values
     steps = (np.where(known, values.values / limit, 0.0).clip(0, 1) * 255).round().astype(int)

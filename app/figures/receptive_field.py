@@ -1,4 +1,5 @@
-"""Pictures of the receptive_field probe: radius against masking ratio and depth, area ratios, the fields themselves."""
+"""Pictures of the receptive_field probe: radius against masking ratio and depth, area ratios, the
+fields themselves."""
 
 from collections.abc import Mapping
 
@@ -15,7 +16,8 @@ UNTRAINED = (DASHED, DASH_DOTTED, DOTTED)
 
 
 def radius_by_ratio(results: Mapping[str, xr.Dataset], target: str, mass: float) -> go.Figure:
-    """Mean radius over images with 95 % intervals against the masking ratio; a colour a run, a dash a strategy."""
+    """Mean radius over images with 95 % intervals against the masking ratio; a colour a run, a dash
+    a strategy."""
     return _by_ratio(results, "image_radius", target, mass)
 
 
@@ -92,7 +94,8 @@ def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure
 
 
 def fields(result: xr.Dataset, target: str, strategy: str, form: str) -> go.Figure:
-    """Maps of one run, each scaled to its own maximum: the full image (tokens only), then the strategy's ratios."""
+    """Maps of one run, each scaled to its own maximum: the full image (tokens only), then the
+    strategy's ratios."""
     here = result.sel(target=target, form=form)
     here = here.isel(view=np.isin(here["strategy"].values, ["none", strategy]))
     panels = {}
@@ -104,7 +107,8 @@ def fields(result: xr.Dataset, target: str, strategy: str, form: str) -> go.Figu
 
 
 def depth_fields(result: xr.Dataset, form: str, most: int = 6) -> go.Figure:
-    """Maps of one run by depth, each scaled to its own maximum: up to `most` layers, first and last among them."""
+    """Maps of one run by depth, each scaled to its own maximum: up to `most` layers, first and last
+    among them."""
     layers = result["layer"].values
     chosen = sorted({int(place) for place in np.linspace(0, len(layers) - 1, min(most, len(layers))).round()})
     panels = {}

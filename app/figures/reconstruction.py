@@ -1,4 +1,5 @@
-"""Pictures of the reconstruction probe: images filled in, errors against baselines, errors by place."""
+"""Pictures of the reconstruction probe: images filled in, errors against baselines, errors by
+place."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,10 +21,12 @@ ERRORS = {
 
 
 def pictures(results: Mapping[str, xr.Dataset], first: int = 0, count: int = 4) -> go.Figure:
-    """Rows are images; columns are the original, the masked image, and each run's reconstruction and error map.
+    """Rows are images; columns are the original, the masked image, and each run's reconstruction
+    and error map.
 
-    Original and mask are drawn once where all runs have the same. Pictures that use the hidden patches' true statistics
-    stand in a column of their own whose heading says so. All runs must have errors of one unit: they share a scale.
+    Original and mask are drawn once where all runs have the same. Pictures that use the hidden
+    patches' true statistics stand in a column of their own whose heading says so. All runs must
+    have errors of one unit: they share a scale.
     """
     chosen = slice(first, first + count)
     columns: list[tuple[str, Sequence[np.ndarray | xr.DataArray]]] = []
@@ -52,13 +55,15 @@ def masked(result: xr.Dataset) -> np.ndarray:
 
 
 def errors_where_hidden(result: xr.Dataset, picture: int) -> xr.DataArray:
-    """The error map of one picture; visible patches, which no model is asked for, are left blank."""
+    """The error map of one picture; visible patches, which no model is asked for, are left
+    blank."""
     one = result["picture_error"].isel(picture=picture)
     return one.where(result["hidden"].isel(picture=picture) > 0)
 
 
 def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Mean error over hidden patches with its 95 % interval, beside two predictions that need no learning."""
+    """Mean error over hidden patches with its 95 % interval, beside two predictions that need no
+    learning."""
     names = list(results)
     shown = style.figure(height=140 + 54 * len(names))
     for place, (name, result) in enumerate(results.items()):

@@ -1,4 +1,5 @@
-"""Dots over categories and curves over numbers, with 95 % intervals: what the figures of several probes are made of."""
+"""Dots over categories and curves over numbers, with 95 % intervals: what the figures of several
+probes are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def curves(rows: Sequence[Series], x_title: str, y_title: str) -> go.Figure:
 
 
 def table_map(values: xr.DataArray, *, x_title: str, y_title: str, colour_title: str, top: float | None) -> go.Figure:
-    """A labelled matrix [row column] as colours from 0 (or its least value) to `top`; the first row on top."""
+    """A labelled matrix [row column] as colours from 0 (or its least value) to `top`; the first row
+    on top."""
     rows, columns = (values[dim].values.astype(str).tolist() for dim in values.dims)
     shown = style.figure(height=max(300, min(720, 130 + 26 * len(rows))))
     shown.add_trace(

@@ -1,4 +1,5 @@
-"""Pictures of the spectrum probe: rank-like numbers by feature and view, and the spectra that they come from."""
+"""Pictures of the spectrum probe: rank-like numbers by feature and view, and the spectra that they
+come from."""
 
 from collections.abc import Mapping
 
@@ -43,7 +44,8 @@ def lidar(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def spectra(results: Mapping[str, xr.Dataset], variable: str, feature: str, view: str) -> go.Figure:
-    """Singular values, or shares of the variance, by rank; both axes logarithmic, so zeros are left out."""
+    """Singular values, or shares of the variance, by rank; both axes logarithmic, so zeros are left
+    out."""
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=400)

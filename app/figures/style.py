@@ -1,8 +1,9 @@
-"""What every figure shares: one palette, one template, axis titles out of the data, maps and pictures side by side.
+"""What every figure shares: one palette, one template, axis titles out of the data, maps and
+pictures side by side.
 
-Colours are Okabe and Ito's (2008), told apart with any colour vision and on white and near-black; dashes and symbols
-repeat the distinction. Text and grid lines take no colour here: the dashboard's theme gives them one, and `TEMPLATE`
-does in exported files.
+Colours are Okabe and Ito's (2008), told apart with any colour vision and on white and near-black;
+dashes and symbols repeat the distinction. Text and grid lines take no colour here: the dashboard's
+theme gives them one, and `TEMPLATE` does in exported files.
 """
 
 import base64
@@ -21,7 +22,8 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 HATCHES = ("", "/", "x", ".", "-", "+")
 SEQUENTIAL = "Cividis"
-"""Colour scale of what has a zero: errors, shares, attention. Made for colour-blind readers (Nunez et al., 2018)."""
+"""Colour scale of what has a zero: errors, shares, attention. Made for colour-blind readers (Nunez
+et al., 2018)."""
 DIVERGING = "RdBu_r"
 """Colour scale of what has a sign; give it `zmid=0`."""
 
@@ -46,20 +48,23 @@ GAP = 0.12  # between panels, as a share of a panel
 
 
 def figure(*, height: int, **layout: object) -> go.Figure:
-    """An empty figure of the house: its template, a legend above the plot, no dragging by accident."""
+    """An empty figure of the house: its template, a legend above the plot, no dragging by
+    accident."""
     legend = {"orientation": "h", "y": 1.0, "yref": "container", "yanchor": "top", "x": 0, "traceorder": "normal"}
     base = {"template": TEMPLATE, "height": height, "legend": legend, "dragmode": False}
     return go.Figure(layout={**base, "margin": {"l": 60, "r": 20, "t": 44, "b": 50}, **layout})
 
 
 def axis_title(data: xr.DataArray) -> str:
-    """Name and unit from the data: "masked loss (squared error) [squared input units]"; a pure number has no unit."""
+    """Name and unit from the data: "masked loss (squared error) [squared input units]"; a pure
+    number has no unit."""
     name, units = str(data.attrs["long_name"]), str(data.attrs["units"])
     return name if units in ("1", "") else f"{name} [{units}]"
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, by its place; the seventh name starts again (and differs by dash or symbol)."""
+    """A colour for each name, by its place; the seventh name starts again (and differs by dash or
+    symbol)."""
     return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
 
 
@@ -69,9 +74,11 @@ def dashes(names: Iterable[str]) -> dict[str, str]:
 
 
 def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str, dict[str, xr.Dataset]]]:
-    """Results apart by the unit of a variable: raw and normalised targets share no axis. Results without it are left out.
+    """Results apart by the unit of a variable: raw and normalised targets share no axis. Results
+    without it are left out.
 
-    With each group comes what to append to its title: ", in <unit>", or nothing where there is one group only.
+    With each group comes what to append to its title: ", in <unit>", or nothing where there is one
+    group only.
     """
     groups: dict[str, dict[str, xr.Dataset]] = {}
     for name, result in results.items():
@@ -83,7 +90,8 @@ def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str
 def maps(
     panels: Mapping[str, xr.DataArray], *, height: int = 260, colorscale: str = SEQUENTIAL, title: str | None = None
 ) -> go.Figure:
-    """Maps [row column] side by side, on one colour scale, first row on top. All must have the same unit."""
+    """Maps [row column] side by side, on one colour scale, first row on top. All must have the same
+    unit."""
     if not panels:
         raise ValueError("expected at least one map to draw, got none")
     shown = figure(height=height, margin={"l": 10, "r": 10, "t": 10, "b": 10})
@@ -100,7 +108,8 @@ def maps(
 
 
 def heatmap(values: xr.DataArray, name: str, *, x0: float, y0: float, dx: float, dy: float) -> go.Heatmap:
-    """A map [row column] whose first cell has its outer corner at (x0, y0), coloured by the figure's colour axis."""
+    """A map [row column] whose first cell has its outer corner at (x0, y0), coloured by the
+    figure's colour axis."""
     rows, columns = values.shape
     place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
     return go.Heatmap(
@@ -144,7 +153,8 @@ def picture(pixels: np.ndarray, *, x0: float, y0: float, width: float, height: f
 
 
 def png(pixels: np.ndarray) -> str:
-    """A data address of a picture uint8 [y x channel]; a list of numbers would be thirty times as long."""
+    """A data address of a picture uint8 [y x channel]; a list of numbers would be thirty times as
+    long."""
     pixels = np.asarray(pixels, dtype=np.uint8)
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
@@ -156,7 +166,8 @@ def png(pixels: np.ndarray) -> str:
 
 
 def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *, colour_title: str = "") -> go.Figure:
-    """Columns of pictures (uint8 [y x channel]) and maps ([row column]) under their headings, all cells of one size.
+    """Columns of pictures (uint8 [y x channel]) and maps ([row column]) under their headings, all
+    cells of one size.
 
     All maps share one colour scale from 0 up.
     """

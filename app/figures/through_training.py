@@ -1,4 +1,5 @@
-"""Numbers of stored results against the step: a panel a number, a line a run, with 95 % intervals."""
+"""Numbers of stored results against the step: a panel a number, a line a run, with 95 %
+intervals."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
@@ -19,9 +20,11 @@ MOST_PANELS = 60
 
 
 def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
-    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is left out.
+    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is
+    left out.
 
-    Numbers of baselines stand under the quantity that they are beside, and have the baseline in the column `beside`.
+    Numbers of baselines stand under the quantity that they are beside, and have the baseline in the
+    column `beside`.
     """
     frames = []
     for (run, step), result in results.items():
@@ -36,7 +39,8 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
 
 
 def usual(frame: pd.DataFrame, most: int = 9) -> list[str]:
-    """Quantities that are shown unasked, in their order: those that come with an error and in few parts."""
+    """Quantities that are shown unasked, in their order: those that come with an error and in few
+    parts."""
     chosen, panels = [], 0
     group: Any
     for quantity, group in frame.groupby("quantity", sort=False):
@@ -60,7 +64,8 @@ def panels(frame: pd.DataFrame, quantities: Sequence[str]) -> list[tuple[str, st
 def against_steps(
     frame: pd.DataFrame, quantities: Sequence[str], *, runs: Sequence[str], at: int | None = None, across: int = 3
 ) -> go.Figure:
-    """Small multiples; `at` marks a step in all of them. `runs` fixes colours, whichever of them have numbers."""
+    """Small multiples; `at` marks a step in all of them. `runs` fixes colours, whichever of them
+    have numbers."""
     wanted = panels(frame, quantities)[:MOST_PANELS]
     if not wanted:
         raise ValueError("expected at least one quantity with numbers to draw, got none")
@@ -98,7 +103,8 @@ def against_steps(
 
 
 def _beside(here: pd.DataFrame, runs: Sequence[str], room: Sequence[float]) -> list[Any]:
-    """Baselines of one panel. What is the same at all steps is one line across, also where there is one step."""
+    """Baselines of one panel. What is the same at all steps is one line across, also where there is
+    one step."""
     traces: list[Any] = []
     for kind in LABELS:
         found = {run: xr.Dataset() for run in runs}

@@ -1,4 +1,5 @@
-"""Curves of training: a run's metric lines as a labelled dataset over steps, and the pictures of several runs."""
+"""Curves of training: a run's metric lines as a labelled dataset over steps, and the pictures of
+several runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,13 +30,15 @@ LABELS = {
     "mean_linear": ("linear accuracy, mean token", "share of test images"),
     "mean_effective_rank": ("effective rank, mean token", "dimensions"),
 }
-"""Name of a metric -> its long name and unit. Anything else in the lines is a term of the objective."""
+"""Name of a metric -> its long name and unit. Anything else in the lines is a term of the
+objective."""
 
 MONITORS = ("knn", "linear", "effective_rank")
 
 
 def dataset(lines: Iterable[Mapping[str, Any]], target_units: str) -> xr.Dataset:
-    """Metric lines as variables along `step`, each with `long_name` and `units`; NaN at steps that did not log it.
+    """Metric lines as variables along `step`, each with `long_name` and `units`; NaN at steps that
+    did not log it.
 
     `target_units` is the unit of a squared error in the space of the run's targets.
     """
@@ -61,7 +64,8 @@ def term_names(runs: Mapping[str, xr.Dataset]) -> list[str]:
 
 
 def loss(runs: Mapping[str, xr.Dataset]) -> go.Figure:
-    """The training loss of each run; in grey, the collapse level of the same hidden patches. Logarithmic where it can be."""
+    """The training loss of each run; in grey, the collapse level of the same hidden patches.
+    Logarithmic where it can be."""
     shown = curves(runs, ["loss"], height=380)
     for place, (name, run) in enumerate(runs.items()):
         if "collapse" in run:
@@ -78,7 +82,8 @@ def loss(runs: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def curves(runs: Mapping[str, xr.Dataset], names: Sequence[str], *, height: int = 260, across: int = 2) -> go.Figure:
-    """One panel a metric, one line a run; a run that did not log a metric is absent from its panel."""
+    """One panel a metric, one line a run; a run that did not log a metric is absent from its
+    panel."""
     names = [name for name in names if any(name in run for run in runs.values())]
     if not names:
         raise ValueError("expected at least one metric that a run has logged, got none")
@@ -135,5 +140,6 @@ def _line(run: xr.Dataset, metric: str, name: str, *, colour: str, dash: str, wi
 
 
 def _logged(run: xr.Dataset) -> xr.DataArray:
-    # a loss that is NaN was logged with a learning rate: it stays, as the gap in the line that it is
+    # a loss that is NaN was logged with a learning rate: it stays, as the gap in the line that it
+    # is
     return run["lr"].notnull() if "lr" in run else run["loss"].notnull()

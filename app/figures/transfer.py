@@ -1,4 +1,5 @@
-"""Pictures of the transfer probe: accuracies of frozen features, by layer, on spoiled images, and what is taken for what."""
+"""Pictures of the transfer probe: accuracies of frozen features, by layer, on spoiled images, and
+what is taken for what."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,8 @@ from lcmae.probes.statistics import intervals
 
 
 def accuracies(results: Mapping[str, xr.Dataset], judge: str) -> go.Figure:
-    """Accuracy of the output's features beside untrained ones, pixels and the commonest class; 95 % intervals."""
+    """Accuracy of the output's features beside untrained ones, pixels and the commonest class; 95 %
+    intervals."""
     colour = style.colours(results)
     rows, categories = [], []
     for place, (name, result) in enumerate(results.items()):
@@ -46,7 +48,8 @@ def by_layer(results: Mapping[str, xr.Dataset], judge: str, feature: str) -> go.
 
 
 def robustness(results: Mapping[str, xr.Dataset], judge: str, tested: str, severity: int) -> go.Figure:
-    """Accuracy on the same images clean and under each corruption at one severity; 95 % intervals."""
+    """Accuracy on the same images clean and under each corruption at one severity; 95 %
+    intervals."""
     colour = style.colours(results)
     rows, categories = [], ["clean"]
     for place, (name, result) in enumerate(results.items()):
@@ -64,7 +67,8 @@ def robustness(results: Mapping[str, xr.Dataset], judge: str, tested: str, sever
 
 
 def confusion(result: xr.Dataset, judge: str, tested: str) -> go.Figure:
-    """Rows are true classes, columns predicted ones; each row adds to 1, and is blank where no image has the class."""
+    """Rows are true classes, columns predicted ones; each row adds to 1, and is blank where no
+    image has the class."""
     counts = result["confusion"].sel(judge=judge, tested=tested)
     total = counts.sum("predicted")
     return series.table_map(
@@ -77,7 +81,8 @@ def confusion(result: xr.Dataset, judge: str, tested: str) -> go.Figure:
 
 
 def at_edge(results: Mapping[str, xr.Dataset]) -> str:
-    """For the end of a caption: whose linear probe is best at the edge of the rates tried; nothing where none is, or none knows."""
+    """For the end of a caption: whose linear probe is best at the edge of the rates tried; nothing
+    where none is, or none knows."""
     found = []
     for name, result in results.items():
         if "rate_at_edge" in result and bool(result["rate_at_edge"].any()):

@@ -1,10 +1,12 @@
-"""Random resized crop and flip, batched, on the images' device, as a function of (seed, epoch, index).
+"""Random resized crop and flip, batched, on the images' device, as a function of (seed, epoch,
+index).
 
-The crop is the one that MAE trains with (He et al. 2021, arXiv 2111.06377, appendix A.1): a share of the area drawn
-evenly, an aspect ratio drawn evenly on a log scale, ten tries to fit, else the largest central box of an allowed
-aspect. Ours has box edges between pixels. It is cut from the stored image, which already has the model's size, so it
-is always enlarged: antialiasing has nothing to do, and detail that an original file may hold beyond that size is not
-used. PIL's bicubic kernel (a = -0.5) differs from torch's (a = -0.75).
+The crop is the one that MAE trains with (He et al. 2021, arXiv 2111.06377, appendix A.1): a share
+of the area drawn evenly, an aspect ratio drawn evenly on a log scale, ten tries to fit, else the
+largest central box of an allowed aspect. Ours has box edges between pixels. It is cut from the
+stored image, which already has the model's size, so it is always enlarged: antialiasing has nothing
+to do, and detail that an original file may hold beyond that size is not used. PIL's bicubic kernel
+(a = -0.5) differs from torch's (a = -0.75).
 """
 
 import math
@@ -54,7 +56,8 @@ def augment(
     epoch: int,
     settings: Augmentation | None,
 ) -> Float[Tensor, "b c h w"]:
-    """Float32 images in [0, 1]; `indices` say which images of the source these are. None only changes the type."""
+    """Float32 images in [0, 1]; `indices` say which images of the source these are. None only
+    changes the type."""
     pixels = images.float() / 255
     if settings is None:
         return pixels
@@ -68,7 +71,8 @@ def augment(
 def draw_crops(
     indices: Int[Tensor, " b"], shape: float, *, seed: int, epoch: int, settings: Augmentation
 ) -> tuple[Float[Tensor, "b 4"], Bool[Tensor, " b"]]:
-    """Boxes (left, top, width, height) as shares of the image's sides, and whether each is mirrored.
+    """Boxes (left, top, width, height) as shares of the image's sides, and whether each is
+    mirrored.
 
     `shape` is the image's height over its width.
     """
@@ -82,7 +86,8 @@ def draw_crops(
     aspect = (low + (high - low) * draw(_ASPECT)).exp()
     width, height = (area * aspect).sqrt(), (area / aspect).sqrt()
 
-    # the first try that fits into the image; a hair of rounding is allowed, so that the whole image fits into itself
+    # the first try that fits into the image; a hair of rounding is allowed, so that the whole image
+    # fits into itself
     fits = (width < 1 + 1e-9) & (height < 1 + 1e-9)
     first = fits.to(torch.uint8).argmax(1, keepdim=True)
     width, height = width.gather(1, first).clamp(max=1), height.gather(1, first).clamp(max=1)
@@ -107,9 +112,11 @@ def draw_crops(
 def crop_grid(
     boxes: Float[Tensor, "b 4"], flips: Bool[Tensor, " b"], height: int, width: int
 ) -> Float[Tensor, "b h w 2"]:
-    """Where each pixel of the crop lies in the image, in `grid_sample`'s coordinates (-1 and 1 are the outer edges).
+    """Where each pixel of the crop lies in the image, in `grid_sample`'s coordinates (-1 and 1 are
+    the outer edges).
 
-    Written out because `affine_grid` multiplies matrices, which a GPU may do in TF32: off by a tenth of a pixel.
+    Written out because `affine_grid` multiplies matrices, which a GPU may do in TF32: off by a
+    tenth of a pixel.
     """
     left, top, wide, tall = rearrange(boxes, "b side -> side b 1")
     along = (torch.arange(width, device=boxes.device) + 0.5) / width

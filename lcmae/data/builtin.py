@@ -1,4 +1,5 @@
-"""Data sets by name: scikit-learn's digits, which need no download, and torchvision's CIFAR and STL-10."""
+"""Data sets by name: scikit-learn's digits, which need no download, and torchvision's CIFAR and
+STL-10."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class ArrayImages:
 
 
 class DigitImages(ArrayImages):
-    """8x8 grey images, enlarged bilinearly to 32x32: so small a picture has no edges for a bicubic kernel to keep."""
+    """8x8 grey images, enlarged bilinearly to 32x32: so small a picture has no edges for a bicubic
+    kernel to keep."""
 
     def __call__(self, row: int) -> Any:
         from PIL import Image
@@ -32,7 +34,8 @@ class DigitImages(ArrayImages):
 
 
 def digits(split: str) -> Collection:
-    """1,797 handwritten digits (UCI Optdigits test set, in scikit-learn): fixed split, 1,437 train and 360 test."""
+    """1,797 handwritten digits (UCI Optdigits test set, in scikit-learn): fixed split, 1,437 train
+    and 360 test."""
     from sklearn.datasets import load_digits
 
     data: Any = load_digits()

@@ -1,4 +1,5 @@
-"""What a look at every image found, remembered between runs: a big data set is decoded for it only once."""
+"""What a look at every image found, remembered between runs: a big data set is decoded for it only
+once."""
 
 import json
 import warnings
@@ -9,7 +10,8 @@ from lcmae.runs.durable import write_atomically
 
 
 class CheckedImages:
-    """`recall()` -> {position: reason} of the unreadable images of an earlier look, or None; `remember` stores it."""
+    """`recall()` -> {position: reason} of the unreadable images of an earlier look, or None;
+    `remember` stores it."""
 
     def __init__(self, root: Path, fingerprint: str) -> None:
         self.file = root / "checked" / f"{fingerprint}.json"

@@ -1,4 +1,5 @@
-"""The images of one split before decoding: their names and labels, and how to get at each one's file."""
+"""The images of one split before decoding: their names and labels, and how to get at each one's
+file."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Collection:
-    """Images of one split, in a fixed order. What reads them must survive pickling, for worker processes."""
+    """Images of one split, in a fixed order. What reads them must survive pickling, for worker
+    processes."""
 
     paths: list[str]
     """What each image is: a file, or a file and a row of it."""
@@ -40,7 +42,8 @@ class Collection:
     """The files that hold the images; empty where they cannot be corrupt."""
 
     made: "Hierarchy | None" = None
-    """What computes these images, whole batches at a time and at the asked size, where they are not read."""
+    """What computes these images, whole batches at a time and at the asked size, where they are not
+    read."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +55,8 @@ class Collection:
         return replace(self, paths=paths, labels=labels, rows=self.rows[positions])
 
     def split(self, split: str) -> "Collection":
-        """The training part, or the fifth held out for tests, where the data set itself draws no line."""
+        """The training part, or the fifth held out for tests, where the data set itself draws no
+        line."""
         if len(self) < 2:
             raise InputError(f"expected at least 2 images to hold out one in {HELD_OUT} for tests, got {len(self)}")
         is_held_out = held_out(self.labels, len(self))

@@ -1,7 +1,9 @@
-"""Counter-based random numbers: what is drawn is a function of what it is for, never of what was drawn before.
+"""Counter-based random numbers: what is drawn is a function of what it is for, never of what was
+drawn before.
 
-The finaliser is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014),
-on int64 tensors, whose products wrap. The same counts give the same bits on any device and in any batch.
+The finaliser is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014), on int64 tensors, whose products wrap. The same counts give the same bits
+on any device and in any batch.
 """
 
 import torch
@@ -14,13 +16,15 @@ _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133
 
 
 def hash64(*counts: int | Tensor) -> Int[Tensor, "..."]:
-    """64 mixed bits for each combination of `counts`: integers, or int64 tensors that broadcast; the order matters.
+    """64 mixed bits for each combination of `counts`: integers, or int64 tensors that broadcast;
+    the order matters.
 
     Leading integers are mixed here and not on a device, which would wait for them.
     """
     state: int | Tensor = 0
     for count in counts:
-        # different counts never meet here: an odd factor and the finaliser are both one-to-one on 64 bits
+        # different counts never meet here: an odd factor and the finaliser are both one-to-one on
+        # 64 bits
         if isinstance(count, Tensor):
             state = _finalise(_signed(_GOLDEN) * (count + 1) + (state if isinstance(state, Tensor) else _signed(state)))
         elif isinstance(state, Tensor):

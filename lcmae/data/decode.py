@@ -1,11 +1,15 @@
 """One image file -> uint8 pixels of the asked size and channels, or the reason why not.
 
 What is done with the unusual, in this order:
-- EXIF rotation is applied; of an animation the first frame is taken; colour profiles (ICC) are ignored.
-- 16-bit values are scaled to 8 bits (65535 -> 255), not clipped. Float images must lie in 0..1 (1 -> 255).
+- EXIF rotation is applied; of an animation the first frame is taken; colour profiles (ICC) are
+  ignored.
+- 16-bit values are scaled to 8 bits (65535 -> 255), not clipped. Float images must lie in 0..1 (1
+  -> 255).
 - Transparency is laid over white, unless an alpha channel is asked for (2 or 4 channels).
-- CMYK, palette, YCbCr and bilevel become RGB; colour becomes grey by ITU-R 601 luma, grey becomes three equal channels.
-- The shorter side is resized (bicubic, antialiased) and the centre cut out; an image of the asked size is untouched.
+- CMYK, palette, YCbCr and bilevel become RGB; colour becomes grey by ITU-R 601 luma, grey becomes
+  three equal channels.
+- The shorter side is resized (bicubic, antialiased) and the centre cut out; an image of the asked
+  size is untouched.
 """
 
 from dataclasses import dataclass
@@ -20,12 +24,14 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class Unreadable(Exception):
-    """This one image cannot be used; the message is the reason. Sources skip it, count it and name it."""
+    """This one image cannot be used; the message is the reason. Sources skip it, count it and name
+    it."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """`decoder(file)` -> uint8 array [c h w]; the file is a path, the bytes of one, or a PIL image."""
+    """`decoder(file)` -> uint8 array [c h w]; the file is a path, the bytes of one, or a PIL
+    image."""
 
     height: int
     width: int

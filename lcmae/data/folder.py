@@ -1,7 +1,9 @@
-"""Image files in folders: one folder a class (ImageFolder's layout), or a flat folder without labels.
+"""Image files in folders: one folder a class (ImageFolder's layout), or a flat folder without
+labels.
 
-Subfolders named train and test (or validation, val, valid) are the splits, if no other subfolder holds images; else
-one image in five is held out for tests. Classes are the names of the folders, numbered over both splits together.
+Subfolders named train and test (or validation, val, valid) are the splits, if no other subfolder
+holds images; else one image in five is held out for tests. Classes are the names of the folders,
+numbered over both splits together.
 """
 
 import os
@@ -71,7 +73,8 @@ def _collection(folder: Path, files: list[Path], names: tuple[str, ...] | None, 
 
 
 def _classes(folder: Path, files: list[Path]) -> tuple[str, ...] | None:
-    """The class folders that hold `files` (relative to `folder`), or None where the images lie in it directly."""
+    """The class folders that hold `files` (relative to `folder`), or None where the images lie in
+    it directly."""
     names = {file.parts[0] for file in files if len(file.parts) > 1}
     loose = sum(len(file.parts) == 1 for file in files)
     if names and loose:
@@ -84,7 +87,8 @@ def _below(files: list[Path]) -> list[Path]:
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
-    """Relative paths of images, through links to folders too, each real folder once; hidden names are passed over."""
+    """Relative paths of images, through links to folders too, each real folder once; hidden names
+    are passed over."""
     seen: set[str] = set()
     for place, subfolders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)

@@ -1,16 +1,21 @@
-"""Images made from a tree of known latents: class -> layouts -> parts -> textures -> pixels. `--data hierarchy`.
+"""Images made from a tree of known latents: class -> layouts -> parts -> textures -> pixels.
+`--data hierarchy`.
 
-Every latent owns a square block of the image, and its children own the blocks that its own is split into:
+Every latent owns a square block of the image, and its children own the blocks that its own is split
+into:
 
     class        one of `classes`, the whole image; classes take turns
-    layout       one of `layouts`, a block of the image: drawn from the `variants` that a table has for its parent and place
-    part         attributes: brightness and orientation as a table has them for its layout and place, and jitter; any phase
+    layout       one of `layouts`, a block of the image: drawn from the `variants` that a table has
+                 for its parent and place
+    part         attributes: brightness and orientation as a table has them for its layout and
+                 place, and jitter; any phase
     texture      the same attributes once more: its part's, and jitter
     pixels       brightness plus a wave of that orientation and phase, and noise
 
-So each variable depends on its parent alone (a hierarchical latent variable model in the sense of Kong et al., CVPR 2023,
-2306.04898; the model itself is lcmae's own), and a texture is a smooth one-to-one function of its attributes. Everything is a
-function of (settings, split, row): nothing is stored, and there are as many images as are asked for.
+So each variable depends on its parent alone (a hierarchical latent variable model in the sense of
+Kong et al., CVPR 2023, 2306.04898; the model itself is lcmae's own), and a texture is a smooth
+one-to-one function of its attributes. Everything is a function of (settings, split, row): nothing
+is stored, and there are as many images as are asked for.
 """
 
 import math
@@ -29,7 +34,8 @@ from lcmae.settings import Settings, parse
 from lcmae.shapes import Float, Int, UInt8
 
 Latents = dict[str, Tensor]
-"""By level, from the class down: int64 [b nodes] where a latent is a kind, float64 [b nodes attributes] else."""
+"""By level, from the class down: int64 [b nodes] where a latent is a kind, float64 [b nodes
+attributes] else."""
 
 ATTRIBUTES = ("brightness", "orientation", "phase")
 """Of parts and textures; each has mean 0 and variance 1 over random tables."""
@@ -60,7 +66,8 @@ class HierarchySettings(Settings):
     """Kinds of layout."""
 
     variants: int = Field(default=3, ge=1)
-    """Layouts that a parent allows at a place, one of which is drawn: what looks different may mean the same."""
+    """Layouts that a parent allows at a place, one of which is drawn: what looks different may mean
+    the same."""
 
     jitter: float = Field(default=0.2, ge=0, le=1)
     """Standard deviation of an attribute given its parent; the attribute's own is 1."""
@@ -77,7 +84,8 @@ class HierarchySettings(Settings):
 
 @dataclass(frozen=True)
 class Tree:
-    """Latents and who depends on whom. Node 0 is the class; levels follow one another, each in raster order."""
+    """Latents and who depends on whom. Node 0 is the class; levels follow one another, each in
+    raster order."""
 
     levels: tuple[str, ...]
     """Names of the levels, from the class down."""
@@ -113,7 +121,8 @@ class Tree:
         return torch.arange(len(self.levels)).repeat_interleave(counts)
 
     def ancestor(self, level: int, above: int) -> Int[Tensor, " nodes"]:
-        """For each latent of a level, the place of its ancestor within a level above (or that same level)."""
+        """For each latent of a level, the place of its ancestor within a level above (or that same
+        level)."""
         side, step = self.side(level), self.split ** (level - above)
         row, column = torch.meshgrid(torch.arange(side) // step, torch.arange(side) // step, indexing="ij")
         return (row * self.side(above) + column).flatten()
@@ -196,7 +205,8 @@ class Hierarchy:
         return torch.stack([0.5 + _BRIGHTNESS_STEP * brightness, angle, _between(phase, *_PHASES) * math.pi], dim=-1)
 
     def _coordinates(self) -> tuple[Float[Tensor, "h 1"], Float[Tensor, " w"], float]:
-        """Rows and columns of pixels, counted from the centre of the part that they lie in, and the wavelength: a part."""
+        """Rows and columns of pixels, counted from the centre of the part that they lie in, and the
+        wavelength: a part."""
         side = self.tree.side(self.settings.depth - 2)
         tall, wide = self.height // side, self.width // side
         down = torch.arange(self.height) % tall - (tall - 1) / 2
@@ -236,7 +246,8 @@ class Hierarchy:
 
 @dataclass(frozen=True)
 class Made:
-    """Some rows of a hierarchy: what images were made from. A slice of it is the same for a slice of the images."""
+    """Some rows of a hierarchy: what images were made from. A slice of it is the same for a slice
+    of the images."""
 
     hierarchy: Hierarchy
     rows: Int[Tensor, " b"]
@@ -250,7 +261,8 @@ class Made:
 
 
 def hierarchy_images(text: str, split: str, height: int, width: int, channels: int) -> Collection:
-    """The images of one split, from the settings behind `hierarchy:`. `InputError` where the blocks do not fit the image."""
+    """The images of one split, from the settings behind `hierarchy:`. `InputError` where the blocks
+    do not fit the image."""
     settings = read_settings(text)
     blocks = settings.split ** (settings.depth - 1)
     if height % blocks or width % blocks or min(height, width) < 2 * blocks:

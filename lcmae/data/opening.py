@@ -34,7 +34,8 @@ RESIDENT_LIMIT = 4 << 30
 """Bytes of pixels that are kept in memory; a source of more streams."""
 
 _CHUNK = 64  # images a thread takes at a time
-# seconds an image takes, from which threads help: below (32x32 JPEG: 63 us) they fight over Python's lock and are slower
+# seconds an image takes, from which threads help: below (32x32 JPEG: 63 us) they fight over
+# Python's lock and are slower
 _WORTH_A_THREAD = 150e-6
 _PATIENCE = 2.0  # seconds before a progress bar appears
 
@@ -52,11 +53,12 @@ def open_source(
 ) -> ImageSource:
     """The images of one split, cut to `image_size` (side, or height and width, in pixels).
 
-    `channels`: 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha. `limit`: the first so many of a fixed shuffle
-    in which classes alternate. `root`: where data sets lie and are downloaded to (default: the environment's
-    LCMAE_DATA, else ~/.cache/lcmae). `download`: fetch cifar10, cifar100 or stl10 where it is missing.
-    Corrupt images are listed in `.skipped`; a source that streams is checked for them too, once.
-    Raises `InputError` for what cannot be opened, and where no image is readable.
+    `channels`: 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha. `limit`: the first so many
+    of a fixed shuffle in which classes alternate. `root`: where data sets lie and are downloaded to
+    (default: the environment's LCMAE_DATA, else ~/.cache/lcmae). `download`: fetch cifar10,
+    cifar100 or stl10 where it is missing. Corrupt images are listed in `.skipped`; a source that
+    streams is checked for them too, once. Raises `InputError` for what cannot be opened, and where
+    no image is readable.
     """
     decoder = _decoder(image_size, channels)
     if split not in ("train", "test"):
@@ -125,7 +127,8 @@ def _find(name: str, split: str, decoder: Decoder, home: Path, *, own_root: bool
 def _look(
     name: str, images: Collection, decoder: Decoder, home: Path, *, keep: bool
 ) -> tuple[torch.Tensor | None, dict[int, str]]:
-    """Decode every image: pixels [b c h w] if they are to be kept, and {position: why it is unreadable}."""
+    """Decode every image: pixels [b c h w] if they are to be kept, and {position: why it is
+    unreadable}."""
     if keep:
         pixels = np.zeros((len(images), decoder.channels, decoder.height, decoder.width), np.uint8)
         return torch.from_numpy(pixels), _decode_all(f"decoding {name}", images, decoder, pixels)
@@ -140,7 +143,8 @@ def _look(
 
 
 def _decode_all(label: str, images: Collection, decoder: Decoder, pixels: np.ndarray | None) -> dict[int, str]:
-    """Decode, in threads where that helps, with a progress bar where it takes long; {position: why unreadable}."""
+    """Decode, in threads where that helps, with a progress bar where it takes long; {position: why
+    unreadable}."""
     from lcmae.progress import ProgressBar
 
     rows = images.rows.tolist()

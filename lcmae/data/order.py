@@ -1,4 +1,5 @@
-"""Orders of images: shuffles, class-balanced choices and held-out splits, each a function of its arguments alone."""
+"""Orders of images: shuffles, class-balanced choices and held-out splits, each a function of its
+arguments alone."""
 
 import math
 
@@ -30,10 +31,12 @@ def balanced_order(labels: Int[Tensor, " b"] | None, num_images: int) -> Int[Ten
 
 
 def held_out(labels: Int[Tensor, " b"] | None, num_images: int) -> Bool[Tensor, " b"]:
-    """True for the fixed fifth of the images (rounded up) that is the test split: classes keep their shares."""
+    """True for the fixed fifth of the images (rounded up) that is the test split: classes keep
+    their shares."""
     order = _shuffle(num_images, _HELD_OUT)
     rank, count = _rank_in_class(torch.zeros(num_images, dtype=torch.int64) if labels is None else labels, order)
-    # an image's place within its class, from 0 to 1: the images below a fifth are a fifth of each class
+    # an image's place within its class, from 0 to 1: the images below a fifth are a fifth of each
+    # class
     place = (rank + 0.5) / count
     chosen = order[place[order].argsort(stable=True)][: math.ceil(num_images / HELD_OUT)]
     is_held_out = torch.zeros(num_images, dtype=torch.bool)
@@ -46,7 +49,8 @@ def _shuffle(num_images: int, *purpose: int) -> Int[Tensor, " b"]:
 
 
 def _rank_in_class(labels: Int[Tensor, " b"], order: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
-    """For each image, how many of its class come before it in `order`, and how many its class has."""
+    """For each image, how many of its class come before it in `order`, and how many its class
+    has."""
     _, classes, counts = labels.unique(return_inverse=True, return_counts=True)
     by_class = order[classes[order].argsort(stable=True)]  # class after class, each in the order given
     first = counts.cumsum(0) - counts

@@ -1,7 +1,8 @@
 """Parquet files in Hugging Face's layout: a column `image` of {bytes, path}, and a column `label`.
 
-A folder's files are sorted into splits by the word train, or test (validation, val, valid), in their names; where only
-one split is there, and for a single file whatever its name, one image in five is held out for tests.
+A folder's files are sorted into splits by the word train, or test (validation, val, valid), in
+their names; where only one split is there, and for a single file whatever its name, one image in
+five is held out for tests.
 """
 
 import json
@@ -105,7 +106,8 @@ def _words(path: Path) -> list[str]:
 
 
 def _collection(files: list[Path], both: list[Path], root: Path) -> Collection:
-    """The rows of `files`. `both` are the files of both splits, over which classes are numbered if they are names."""
+    """The rows of `files`. `both` are the files of both splits, over which classes are numbered if
+    they are names."""
     schema = _schema(both)
     image, label = _columns(both[0], schema)
     groups, paths, labels = [], [], []
@@ -185,7 +187,8 @@ def _label_column(file: Path, label: str) -> list[Any]:
 
 
 def _numbers(file: Path, labels: list[int], names: tuple[str, ...] | None) -> Tensor | None:
-    """Labels as int64, checked against their names; None where Hugging Face marks every image as unlabelled (-1)."""
+    """Labels as int64, checked against their names; None where Hugging Face marks every image as
+    unlabelled (-1)."""
     if not labels or set(labels) == {-1}:
         return None
     most = max(labels) if names is None else len(names) - 1
@@ -195,7 +198,8 @@ def _numbers(file: Path, labels: list[int], names: tuple[str, ...] | None) -> Te
 
 
 def _names(schema: Any, label: str | None) -> tuple[str, ...] | None:
-    """Class names from the file's metadata: Hugging Face's description of the columns, or a plain JSON list."""
+    """Class names from the file's metadata: Hugging Face's description of the columns, or a plain
+    JSON list."""
     metadata = schema.metadata or {}
     if label is None:
         return None

@@ -1,4 +1,5 @@
-"""ImageSource: the decoded images of one split, all in memory where they fit, else decoded when asked for."""
+"""ImageSource: the decoded images of one split, all in memory where they fit, else decoded when
+asked for."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from lcmae.shapes import Int, UInt8
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Images [c h w] of one size in a fixed order, with their names and labels. Made by `open_source`."""
+    """Images [c h w] of one size in a fixed order, with their names and labels. Made by
+    `open_source`."""
 
     name: str
     """As it was asked for: digits, cifar10, parquet:PATH, ..."""
@@ -79,16 +81,18 @@ class ImageSource:
         return self._decode(positions).to(self.device)
 
     def to(self, device: torch.device | str) -> "ImageSource":
-        """The same source, whose pixels lie (resident) or arrive (streaming) on `device`; labels stay on the CPU."""
+        """The same source, whose pixels lie (resident) or arrive (streaming) on `device`; labels
+        stay on the CPU."""
         device = torch.device(device)
         stored = None if self.stored is None else self.stored.to(device)
         return replace(self, stored=stored, device=device)
 
     def batches(self, order: Int[Tensor, " k"], batch_size: int, workers: int = 0) -> Iterator[Batch]:
-        """Positions and pixels, batch after batch in `order`, without the last batch if it is not full.
+        """Positions and pixels, batch after batch in `order`, without the last batch if it is not
+        full.
 
-        `workers` processes decode a streaming source; it draws nothing from torch's global generator.
-        Raises `InputError` where not even one batch is full.
+        `workers` processes decode a streaming source; it draws nothing from torch's global
+        generator. Raises `InputError` where not even one batch is full.
         """
         if not 1 <= batch_size <= len(order):
             raise InputError(f"{self.name}: expected a batch of 1 to {len(order)} images, got {batch_size}")
@@ -97,7 +101,8 @@ class ImageSource:
         return self.stream(full, workers)
 
     def stream(self, batches: Iterable[Int[Tensor, " b"]], workers: int = 0) -> Iterator[Batch]:
-        """Pixels of each of `batches`, which are positions on the CPU, asked for as they are needed; see `streamed`."""
+        """Pixels of each of `batches`, which are positions on the CPU, asked for as they are
+        needed; see `streamed`."""
         if self.stored is None:
             return streamed(replace(self, device=torch.device("cpu")).__getitem__, batches, self.device, workers)
         carried = (carry(positions, self.device) for positions in batches)

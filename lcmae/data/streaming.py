@@ -1,4 +1,5 @@
-"""Batches that workers decode ahead, and that travel to a GPU while it computes on the one before."""
+"""Batches that workers decode ahead, and that travel to a GPU while it computes on the one
+before."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from lcmae.shapes import Int, UInt8
 
 Batch = tuple[Tensor, Tensor]
-"""Positions in the source, int64 [b], and their pixels, uint8 [b c h w], both on the source's device."""
+"""Positions in the source, int64 [b], and their pixels, uint8 [b c h w], both on the source's
+device."""
 
 Decode = Callable[[Int[Tensor, " b"]], UInt8[Tensor, "b c h w"]]
 
@@ -20,7 +22,8 @@ AHEAD = 4
 def streamed(
     decode: Decode, batches: Iterable[Int[Tensor, " b"]], device: torch.device, workers: int
 ) -> Iterator[Batch]:
-    """Pixels of each of `batches`, in their order; `workers` processes decode (none: this one) and live to the last batch."""
+    """Pixels of each of `batches`, in their order; `workers` processes decode (none: this one) and
+    live to the last batch."""
     loader = DataLoader(
         _Decoded(decode),
         sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable will do, and it is only asked as it is needed
@@ -55,7 +58,8 @@ def _one_by_one(batches: Iterable[Batch], device: torch.device) -> Iterator[Batc
 
 
 def _one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Pinned batches, each copied on a stream of its own while the GPU computes on the one before."""
+    """Pinned batches, each copied on a stream of its own while the GPU computes on the one
+    before."""
     copies, ready = torch.cuda.Stream(device), None
     for positions, pixels in batches:
         with torch.cuda.stream(copies):

@@ -1,7 +1,9 @@
-"""Checkpoints -> models: our own run folders and steps, and the files of other libraries, one file of code per format.
+"""Checkpoints -> models: our own run folders and steps, and the files of other libraries, one file
+of code per format.
 
-`load` never runs code from a file (see `safety` and `pickles`), never guesses silently (see `Provenance.assumed`), and
-never loads with keys left over: what does not fit is refused in one line. docs/formats.md lists what is understood.
+`load` never runs code from a file (see `safety` and `pickles`), never guesses silently (see
+`Provenance.assumed`), and never loads with keys left over: what does not fit is refused in one
+line. docs/formats.md lists what is understood.
 """
 
 from pathlib import Path
@@ -30,10 +32,12 @@ __all__ = [
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu", **overrides: Any) -> MaskedImageModel:
-    """A model in eval mode with `model.source`, from a run folder, one of its steps, or a foreign checkpoint.
+    """A model in eval mode with `model.source`, from a run folder, one of its steps, or a foreign
+    checkpoint.
 
-    `overrides` are settings of the model (heads=6, normalize_targets=True, image_size=96, ...): they replace what was
-    assumed or read, and another grid resamples the positions. Raises `CheckpointError` for a file that cannot be
-    trusted or understood, `InputError` for an override that does not fit.
+    `overrides` are settings of the model (heads=6, normalize_targets=True, image_size=96, ...):
+    they replace what was assumed or read, and another grid resamples the positions. Raises
+    `CheckpointError` for a file that cannot be trusted or understood, `InputError` for an override
+    that does not fit.
     """
     return build(read_any(path, overrides), device)

@@ -1,4 +1,5 @@
-"""SimMIM's own ViT (Xie et al., 2111.09886): BEiT blocks with relative positions, as timm's Beit builds them."""
+"""SimMIM's own ViT (Xie et al., 2111.09886): BEiT blocks with relative positions, as timm's Beit
+builds them."""
 
 from functools import partial
 from typing import Any, Literal
@@ -42,7 +43,8 @@ class SimMIMBeitConfig(ModelConfig):
 
 
 class SimMIMBeit(MaskedImageModel):
-    """The encoder sees mask tokens in place of hidden patches; one linear layer predicts every patch.
+    """The encoder sees mask tokens in place of hidden patches; one linear layer predicts every
+    patch.
 
     State dict: timm's Beit, with `mask_token` and `head`, whose outputs are in our patch order.
     """
@@ -106,7 +108,8 @@ class SimMIMBeit(MaskedImageModel):
 
     def fill_buffers(self) -> None:
         super().fill_buffers()
-        # timm's indices into tables of relative positions, and its zero biases of keys, are in no state dict
+        # timm's indices into tables of relative positions, and its zero biases of keys, are in no
+        # state dict
         for module in self.modules():
             if module is not self and hasattr(module, "init_non_persistent_buffers"):
                 module.init_non_persistent_buffers()  # pyright: ignore[reportCallIssue]

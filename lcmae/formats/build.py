@@ -1,4 +1,5 @@
-"""A file that was understood (`Reading`) -> a model, with every key and every shape accounted for."""
+"""A file that was understood (`Reading`) -> a model, with every key and every shape accounted
+for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from lcmae.patches import Grid
 from lcmae.settings import parse
 
 StoredModelConfig = Annotated[MAEConfig | SimMIMConfig | ViTConfig | SimMIMBeitConfig, Field(discriminator="kind")]
-"""Every model that can lie in a run folder: what we train, and what only foreign checkpoints bring."""
+"""Every model that can lie in a run folder: what we train, and what only foreign checkpoints
+bring."""
 
 SHOWN_KEYS = 3
 MAX_COMPUTED = 2**29
@@ -64,7 +66,8 @@ def configure(reading: Reading) -> ModelConfig:
 
 
 def build(reading: Reading, device: torch.device | str = "cpu") -> MaskedImageModel:
-    """The model with its weights, in eval mode. Raises `CheckpointError` where keys, shapes, types or values are wrong."""
+    """The model with its weights, in eval mode. Raises `CheckpointError` where keys, shapes, types
+    or values are wrong."""
     model, tensors = _assemble(reading)
     own: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -92,7 +95,8 @@ def outline(reading: Reading) -> MaskedImageModel:
 def _assemble(reading: Reading) -> tuple[MaskedImageModel, dict[str, Tensor]]:
     """A model without memory and the tensors that fit it.
 
-    Every key and shape is compared before any weight is allocated, so a file cannot ask for more memory than it has.
+    Every key and shape is compared before any weight is allocated, so a file cannot ask for more
+    memory than it has.
     """
     config = configure(reading)
     depth = max(config.depth, getattr(config, "decoder_depth", 0))
@@ -104,7 +108,8 @@ def _assemble(reading: Reading) -> tuple[MaskedImageModel, dict[str, Tensor]]:
     saved = model.state_dict()
     computed = sum(buffer.nbytes for name, buffer in model.named_buffers() if name not in saved)
     if computed > MAX_COMPUTED:
-        # tables of relative positions have a row a distance, and their index a place for every pair of patches
+        # tables of relative positions have a row a distance, and their index a place for every pair
+        # of patches
         raise CheckpointError(
             f"expected a model whose tables take at most {MAX_COMPUTED} bytes in {reading.path}, got {computed} for a "
             f"grid of {config.grid[0]}x{config.grid[1]}"
@@ -142,7 +147,8 @@ def provenance(reading: Reading) -> Provenance:
 
 
 def _fitted(reading: Reading, config: ModelConfig, model: MaskedImageModel) -> dict[str, Tensor]:
-    """The tensors in float32 and on the model's grid; exactly the keys and shapes of its state dict, or an error."""
+    """The tensors in float32 and on the model's grid; exactly the keys and shapes of its state
+    dict, or an error."""
     tensors = _in_float32(reading)
     if reading.grid != config.grid:
         reading.facts.notes.append(

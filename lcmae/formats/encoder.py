@@ -52,7 +52,8 @@ def read_shapes(facts: Facts, encoder: Mapping[str, Tensor], where: str) -> None
 
 
 def read_grid(facts: Facts, num_patches: int, where: str, said: Any = None) -> Grid:
-    """The grid of the positions in the file, and the image size: what you want, what was said, or a square."""
+    """The grid of the positions in the file, and the image size: what you want, what was said, or a
+    square."""
     patch = facts["patch_size"]
     wanted = _as_size(facts.wanted("image_size"))
     told = _as_size(said)

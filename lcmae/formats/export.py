@@ -1,7 +1,8 @@
-"""Our models as files that other libraries load: the official MAE layout, timm, Hugging Face ViTMAE.
+"""Our models as files that other libraries load: the official MAE layout, timm, Hugging Face
+ViTMAE.
 
-Each file also carries the settings that its layout leaves out (heads, eps, statistics of pixels), so that reading it back
-gives the same model; other libraries ignore them.
+Each file also carries the settings that its layout leaves out (heads, eps, statistics of pixels),
+so that reading it back gives the same model; other libraries ignore them.
 """
 
 import argparse
@@ -26,11 +27,13 @@ Layout = Literal["official", "timm", "huggingface"]
 
 
 def export(path: Path | str, to: Layout, out: Path | str) -> Path:
-    """Write the model at `path` (a run, a step, or anything `load` takes) in another library's layout; returns `out`.
+    """Write the model at `path` (a run, a step, or anything `load` takes) in another library's
+    layout; returns `out`.
 
-    official: a .pth for facebookresearch/mae, with decoder. timm: a .safetensors of the encoder, for
-    timm.create_model(checkpoint_path=). huggingface: a folder for ViTMAEForPreTraining.from_pretrained. Raises
-    `InputError` where a layout cannot hold the model, or where `out` exists.
+    official: a .pth for facebookresearch/mae, with decoder. timm: a .safetensors of the encoder,
+    for timm.create_model(checkpoint_path=). huggingface: a folder for
+    ViTMAEForPreTraining.from_pretrained. Raises `InputError` where a layout cannot hold the model,
+    or where `out` exists.
     """
     writers: dict[str, Callable[[MaskedImageModel, Path], None]] = {
         "official": _official,
@@ -183,7 +186,8 @@ def _state(model: MaskedImageModel) -> dict[str, Tensor]:
 
 
 def _save(state: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
-    """One entry of metadata at most: safetensors writes two in any order, and the file's hash would change."""
+    """One entry of metadata at most: safetensors writes two in any order, and the file's hash would
+    change."""
     from safetensors.torch import save_file
 
     assert len(metadata) <= 1

@@ -1,4 +1,5 @@
-"""What is known of a model's settings, and from where: the file's shapes, its metadata, a table, or the user."""
+"""What is known of a model's settings, and from where: the file's shapes, its metadata, a table, or
+the user."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,8 @@ OVERRIDABLE_BESIDES = ("mask_ratio",)
 
 
 class Facts:
-    """Collects settings with their origins. What you say wins over metadata, and metadata over tables.
+    """Collects settings with their origins. What you say wins over metadata, and metadata over
+    tables.
 
     Shapes cannot be argued with: an override that contradicts them is an `InputError`.
     """
@@ -53,7 +55,8 @@ class Facts:
         self._set(self.read, name, value, "shapes")
 
     def say(self, name: str, value: Any, origin: str) -> None:
-        """A setting that the file's metadata gives. The first to say something is believed; None says nothing."""
+        """A setting that the file's metadata gives. The first to say something is believed; None
+        says nothing."""
         if value is not None:
             self._set(self.read, name, value, origin)
 
@@ -70,7 +73,8 @@ class Facts:
         self.origins[name] = origin
 
     def settings(self, kind: type[ModelConfig]) -> dict[str, Any]:
-        """Everything that a config of this class is made from; overrides that no setting answers to are refused."""
+        """Everything that a config of this class is made from; overrides that no setting answers to
+        are refused."""
         fields = kind.model_fields
         for name, value in self._overrides.items():
             if name in fields and name != "kind":
@@ -85,7 +89,8 @@ class Facts:
 
 
 def ratio_of(hidden: int, width: int) -> float:
-    """The ratio r for which int(width * r) is `hidden`, as blocks compute it: 100/48 alone would round down to 99."""
+    """The ratio r for which int(width * r) is `hidden`, as blocks compute it: 100/48 alone would
+    round down to 99."""
     ratio = hidden / width
     while int(width * ratio) < hidden:
         ratio = ratio * (1 + 2**-52)

@@ -1,9 +1,10 @@
 """Hugging Face ViTMAE and ViT: a folder with config.json and model.safetensors.
 
-Layout: three spellings of the same keys, all read by one set of rules. Files on the hub and transformers 4 write
-`vit.encoder.layer.N` and `decoder.decoder_layers.N`; transformers 5 writes `decoder.decoder_encoder.layer.N`, and holds
-`vit.layers.N` in memory (modeling_vit_mae.py, 5.23). Queries, keys and values are concatenated. config.json is complete:
-heads, eps (1e-12 by default), targets and masking ratio are read. transformers itself is not needed.
+Layout: three spellings of the same keys, all read by one set of rules. Files on the hub and
+transformers 4 write `vit.encoder.layer.N` and `decoder.decoder_layers.N`; transformers 5 writes
+`decoder.decoder_encoder.layer.N`, and holds `vit.layers.N` in memory (modeling_vit_mae.py, 5.23).
+Queries, keys and values are concatenated. config.json is complete: heads, eps (1e-12 by default),
+targets and masking ratio are read. transformers itself is not needed.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""`inspect`: what a checkpoint is, without its weights in memory; `import_checkpoint`: a foreign one becomes a run."""
+"""`inspect`: what a checkpoint is, without its weights in memory; `import_checkpoint`: a foreign
+one becomes a run."""
 
 import json
 import shutil
@@ -12,7 +13,8 @@ from lcmae.runs.run import Run
 
 
 def inspect(path: Path | str, **overrides: Any) -> Inspection:
-    """Format, architecture, and what was read and assumed. Weights stay on the disk (they are hashed, not loaded).
+    """Format, architecture, and what was read and assumed. Weights stay on the disk (they are
+    hashed, not loaded).
 
     Raises the errors of `load`, except that NaN in the weights is found by `load` alone.
     """
@@ -28,10 +30,12 @@ def inspect(path: Path | str, **overrides: Any) -> Inspection:
 
 
 def import_checkpoint(path: Path | str, run_path: Path | str, **overrides: Any) -> Run:
-    """A foreign checkpoint as a run folder with one step, 0, which every command takes like a run of our own.
+    """A foreign checkpoint as a run folder with one step, 0, which every command takes like a run
+    of our own.
 
-    Its config has `data` and `objective` None, and `source`: format, hash, what was read and what was assumed. Raises the
-    errors of `load` before anything is written, and `InputError` where the place is taken.
+    Its config has `data` and `objective` None, and `source`: format, hash, what was read and what
+    was assumed. Raises the errors of `load` before anything is written, and `InputError` where the
+    place is taken.
     """
     model = build(read_any(path, overrides))
     assert model.source is not None

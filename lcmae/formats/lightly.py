@@ -1,9 +1,12 @@
-"""MAEs built of lightly's modules, inside anybody's LightningModule: prefixes are found by the ends of names.
+"""MAEs built of lightly's modules, inside anybody's LightningModule: prefixes are found by the ends
+of names.
 
-Layout: examples/pytorch_lightning/mae.py and lightly/models/modules of lightly-ai/lightly (e8d317f). The encoder is
-`backbone.vit.*` (timm's names). The decoder is, until 1.6, `decoder.decoder_*` (MAEDecoderTIMM, official names), and from
-then on `decoder.{mask_token,pos_embed,blocks,norm}` (MaskedVisionTransformerDecoderTIMM) with `decoder_embed` and
-`prediction_head` beside it. Settings are in the user's code, so they are assumed: targets are pixels, as in its examples.
+Layout: examples/pytorch_lightning/mae.py and lightly/models/modules of lightly-ai/lightly
+(e8d317f). The encoder is `backbone.vit.*` (timm's names). The decoder is, until 1.6,
+`decoder.decoder_*` (MAEDecoderTIMM, official names), and from then on
+`decoder.{mask_token,pos_embed,blocks,norm}` (MaskedVisionTransformerDecoderTIMM) with
+`decoder_embed` and `prediction_head` beside it. Settings are in the user's code, so they are
+assumed: targets are pixels, as in its examples.
 """
 
 from collections.abc import Mapping

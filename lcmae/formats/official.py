@@ -1,8 +1,10 @@
-"""MAE in its official layout, and all who keep its names: full models, U-MAE, and the decoders of others once renamed.
+"""MAE in its official layout, and all who keep its names: full models, U-MAE, and the decoders of
+others once renamed.
 
-Layout: {model, optimizer, epoch, scaler, args} of facebookresearch/mae (util/misc.py, commit efb2a80), names of its
-models_mae.py; U-MAE (zhangq327/U-MAE, commit 6a5b6dc) adds fc_norm and fc, an online classifier. Released full files are
-{model} alone. The encoder-only releases have timm's names and are read by `timm_vit`.
+Layout: {model, optimizer, epoch, scaler, args} of facebookresearch/mae (util/misc.py, commit
+efb2a80), names of its models_mae.py; U-MAE (zhangq327/U-MAE, commit 6a5b6dc) adds fc_norm and fc,
+an online classifier. Released full files are {model} alone. The encoder-only releases have timm's
+names and are read by `timm_vit`.
 """
 
 from collections.abc import Mapping
@@ -85,7 +87,8 @@ def read_mae(
     decoder_eps: float = 1e-6,
     decoder_prefix: int = 1,
 ) -> Reading:
-    """A `Reading` from tensors under official names; what no shape and no metadata said is assumed here."""
+    """A `Reading` from tensors under official names; what no shape and no metadata said is assumed
+    here."""
     where = weights.path
     read_shapes(facts, state, where)
     decoder_width = required(state, "decoder_embed.weight", 2, where)[0]
@@ -124,7 +127,8 @@ def read_mae(
 
 
 def _assume_targets(facts: Facts, path: str) -> None:
-    """Released files carry no args: those named _full were trained on normalised patches, _visualize_ ones on pixels.
+    """Released files carry no args: those named _full were trained on normalised patches,
+    _visualize_ ones on pixels.
 
     facebookresearch/mae issues 3, 8 and 12.
     """

@@ -1,4 +1,5 @@
-"""Our own run folders and their steps: config and hashes come from the manifest, so nothing is assumed."""
+"""Our own run folders and their steps: config and hashes come from the manifest, so nothing is
+assumed."""
 
 import os
 from pathlib import Path

@@ -1,8 +1,10 @@
-"""Files of torch.save (a zip around a pickle), read so that no code in them runs and no lie in them costs memory.
+"""Files of torch.save (a zip around a pickle), read so that no code in them runs and no lie in them
+costs memory.
 
-Three fences stand before a tensor is made: the zip must be what torch writes (stored members, sizes that add up, intact
-checksums); the pickle may name only the globals below; and what its tensors declare must lie in the file. Only then
-torch.load, with weights_only and with stand-ins for the few classes that training scripts put beside the weights.
+Three fences stand before a tensor is made: the zip must be what torch writes (stored members, sizes
+that add up, intact checksums); the pickle may name only the globals below; and what its tensors
+declare must lie in the file. Only then torch.load, with weights_only and with stand-ins for the few
+classes that training scripts put beside the weights.
 """
 
 import argparse
@@ -31,7 +33,8 @@ MAX_NESTING = 32
 
 
 class NumpyType:
-    """Stands in for numpy.dtype: a code and nothing else, so that a file cannot make numpy build anything."""
+    """Stands in for numpy.dtype: a code and nothing else, so that a file cannot make numpy build
+    anything."""
 
     def __init__(self, code: str = "", *_: Any) -> None:
         self.code = code
@@ -76,7 +79,8 @@ STAND_INS: dict[str, Any] = {
     "numpy.core.multiarray.scalar": numpy_number,
     "numpy._core.multiarray.scalar": numpy_number,
 }
-"""Globals that torch does not know and we allow: inert classes, by the name that a file gives them."""
+"""Globals that torch does not know and we allow: inert classes, by the name that a file gives
+them."""
 
 KNOWN_TO_TORCH = {
     "collections.OrderedDict",
@@ -91,19 +95,22 @@ KNOWN_TO_TORCH = {
     *(f"torch.{name}Storage" for name in ("Byte", "Bool")),
     *(f"torch.{name}" for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")),
 }
-"""The part of torch's own list that a checkpoint needs; among the rest are constructors that allocate (bytearray)."""
+"""The part of torch's own list that a checkpoint needs; among the rest are constructors that
+allocate (bytearray)."""
 
 # torch keeps its list of safe globals for the whole process
 _LOCK = threading.Lock()
 
 
 def read_torch(path: Path, *, meta: bool) -> Any:
-    """The object in a torch.save file; tensors lie in the mapped file, or on the meta device if `meta`."""
+    """The object in a torch.save file; tensors lie in the mapped file, or on the meta device if
+    `meta`."""
     data_bytes = _check_zip(path)
     with _LOCK, torch.serialization.safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         outline = _load(path, map_location="meta")
         _check_declared(path, outline, data_bytes)
-        # mapped, so that optimiser states are never read, and a storage cannot reach beyond the file
+        # mapped, so that optimiser states are never read, and a storage cannot reach beyond the
+        # file
         return outline if meta else _load(path, map_location="cpu", mmap=True)
 
 
@@ -172,7 +179,8 @@ def _check_zip(path: Path) -> int:
 
 
 def _check_directory(path: Path, size: int) -> None:
-    """Refuse a zip whose list of members alone would fill the memory, before Python reads that list."""
+    """Refuse a zip whose list of members alone would fill the memory, before Python reads that
+    list."""
     with path.open("rb") as file:
         start = max(0, size - 2**16 - 22 - 76)
         file.seek(start)
@@ -223,7 +231,8 @@ def _current_name(module: str, name: str = "") -> str:
 
 
 def _check_declared(path: Path, tree: Any, data_bytes: int) -> None:
-    """Refuse tensors that claim more than the file holds: more than their storage, or storages more than the members."""
+    """Refuse tensors that claim more than the file holds: more than their storage, or storages more
+    than the members."""
     storages: dict[int, int] = {}
     for tensor in tensors_in(tree, path):
         storage = tensor.untyped_storage()

@@ -33,7 +33,8 @@ def resample(tensors: dict[str, Tensor], old: Grid, new: Grid) -> dict[str, Tens
             prefix = table.shape[1] - old[0] * old[1]
             resampled[name] = torch.cat([table[:, :prefix], bicubic(table[0, prefix:], old, new)[None]], dim=1)
         elif name.endswith(RELATIVE):
-            # offsets go from -(side - 1) to side - 1; the last three rows are those of the class token
+            # offsets go from -(side - 1) to side - 1; the last three rows are those of the class
+            # token
             around_old, around_new = (2 * old[0] - 1, 2 * old[1] - 1), (2 * new[0] - 1, 2 * new[1] - 1)
             resampled[name] = torch.cat([bicubic(table[:-3], around_old, around_new), table[-3:]])
     return resampled

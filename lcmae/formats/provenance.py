@@ -12,7 +12,8 @@ class Provenance:
     """Hangs on every loaded model as `model.source`."""
 
     format: str
-    """Layout of the file: run, mae, umae, vit, huggingface, simmim, solo-learn, lightly, stable-pretraining."""
+    """Layout of the file: run, mae, umae, vit, huggingface, simmim, solo-learn, lightly,
+    stable-pretraining."""
 
     path: str
     """The file or folder as it was given."""
@@ -30,7 +31,8 @@ class Provenance:
     """Settings that no file gives; each can be overridden by name."""
 
     origins: dict[str, str] = field(default_factory=dict)
-    """For every setting in `read` and `assumed`, where it comes from: shapes, args, config.json, a table, you."""
+    """For every setting in `read` and `assumed`, where it comes from: shapes, args, config.json, a
+    table, you."""
 
     notes: list[str] = field(default_factory=list)
     """What was left aside, converted or resampled."""

@@ -20,7 +20,8 @@ FORMATS: tuple[ModuleType, ...] = (
     lightly,
     timm_vit,
 )
-"""In the order they are tried: the more particular first. Each has `recognise(weights)` and `read(weights, overrides)`."""
+"""In the order they are tried: the more particular first. Each has `recognise(weights)` and
+`read(weights, overrides)`."""
 
 SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
     ("a Swin transformer, whose windows and merged patches have no single grid of tokens", simmim.is_swin),
@@ -35,7 +36,8 @@ ENCODERS = ("backbone.vit.", "backbone.", "encoder.vit.", "encoder.", "vit.", "m
 
 
 def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = False) -> Reading:
-    """A `Reading` of whatever lies at `path`: our run or step, `timm:NAME`, or a foreign file or folder."""
+    """A `Reading` of whatever lies at `path`: our run or step, `timm:NAME`, or a foreign file or
+    folder."""
     if isinstance(path, str) and path.startswith("timm:"):
         return timm_vit.read_named(path, overrides, meta=meta)
     if "\0" in str(path):
@@ -47,7 +49,8 @@ def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = Fal
 
 
 def understand(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
-    """The first layout that recognises the names, or a refusal that says what the file looks like."""
+    """The first layout that recognises the names, or a refusal that says what the file looks
+    like."""
     for layout in FORMATS:
         if layout.recognise(weights):
             return layout.read(weights, overrides)

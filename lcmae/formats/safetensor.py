@@ -1,7 +1,8 @@
-"""Safetensors files: a checked header, then tensors or, for looking only, their shapes on the meta device.
+"""Safetensors files: a checked header, then tensors or, for looking only, their shapes on the meta
+device.
 
-The format holds no code. Its reader checks offsets against the file; what is added here is a cap on the header (its JSON
-is parsed in memory) and one kind of error.
+The format holds no code. Its reader checks offsets against the file; what is added here is a cap on
+the header (its JSON is parsed in memory) and one kind of error.
 """
 
 import struct
@@ -17,7 +18,8 @@ MAX_HEADER = 16 * 2**20
 
 
 def read_safetensors(path: Path, *, meta: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name (on the meta device if `meta`), and the file's metadata. Raises `CheckpointError`."""
+    """Tensors by name (on the meta device if `meta`), and the file's metadata. Raises
+    `CheckpointError`."""
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb") as file:

@@ -1,6 +1,8 @@
-"""The gate for files from elsewhere: what a path may be, what a file may be, and one kind of error for all the rest.
+"""The gate for files from elsewhere: what a path may be, what a file may be, and one kind of error
+for all the rest.
 
-Every function here raises `CheckpointError` with one line that says what was expected and what was got.
+Every function here raises `CheckpointError` with one line that says what was expected and what was
+got.
 """
 
 import os
@@ -32,7 +34,8 @@ class Opened:
 
 
 def open_weights(path: Path, *, meta: bool = False) -> Opened:
-    """Read a safetensors or torch.save file; on the meta device if `meta`, so that no weight takes memory."""
+    """Read a safetensors or torch.save file; on the meta device if `meta`, so that no weight takes
+    memory."""
     check_file(path)
     container = _container(path)
     try:
@@ -48,7 +51,8 @@ def open_weights(path: Path, *, meta: bool = False) -> Opened:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not a plain file of a sensible size: folders, pipes, devices, nothing, too much."""
+    """Refuse what is not a plain file of a sensible size: folders, pipes, devices, nothing, too
+    much."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:

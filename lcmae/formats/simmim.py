@@ -1,9 +1,11 @@
-"""SimMIM's ViT as microsoft/SimMIM saves it: {model, optimizer, lr_scheduler, max_accuracy, epoch, config}.
+"""SimMIM's ViT as microsoft/SimMIM saves it: {model, optimizer, lr_scheduler, max_accuracy, epoch,
+config}.
 
-Layout: models/simmim.py, models/vision_transformer.py, utils.py and config.py of microsoft/SimMIM (d3e29bc). Encoder keys
-are those of timm's Beit below `encoder.`; `decoder.0` is a 1x1 convolution before a PixelShuffle, so its output channels
-are ordered (channel, row, column) within a patch, and are put into our order (row, column, channel). The number of heads
-is in the table of relative positions. Its Swin models are refused: they have no grid of tokens that probes could use.
+Layout: models/simmim.py, models/vision_transformer.py, utils.py and config.py of microsoft/SimMIM
+(d3e29bc). Encoder keys are those of timm's Beit below `encoder.`; `decoder.0` is a 1x1 convolution
+before a PixelShuffle, so its output channels are ordered (channel, row, column) within a patch, and
+are put into our order (row, column, channel). The number of heads is in the table of relative
+positions. Its Swin models are refused: they have no grid of tokens that probes could use.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,10 @@
-"""solo-learn's MAE: a Lightning checkpoint with backbone.* (timm's names) and decoder.* (official names).
+"""solo-learn's MAE: a Lightning checkpoint with backbone.* (timm's names) and decoder.* (official
+names).
 
-Layout: solo/methods/mae.py and solo/backbones/vit/vit_mae.py of vturrisi/solo-learn (14be766, 15824b4). Its decoder has
-torch's layer-norm eps of 1e-5, its encoder 1e-6, and its ViT-Ti and ViT-S have 12 heads where all others have 3 and 6. An
-args.json, which its Checkpointer writes, gives targets, masking ratio and the decoder's heads.
+Layout: solo/methods/mae.py and solo/backbones/vit/vit_mae.py of vturrisi/solo-learn (14be766,
+15824b4). Its decoder has torch's layer-norm eps of 1e-5, its encoder 1e-6, and its ViT-Ti and ViT-S
+have 12 heads where all others have 3 and 6. An args.json, which its Checkpointer writes, gives
+targets, masking ratio and the decoder's heads.
 """
 
 from collections.abc import Mapping

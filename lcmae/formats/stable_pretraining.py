@@ -1,9 +1,10 @@
 """stable-pretraining's MAE: encoder.vit.* under timm's names, and a decoder without class token.
 
-Layout: methods/mae.py and backbone/vit.py of rbalestr-lab/stable-pretraining (9aa93f8). `mask_token` has the encoder's
-width and goes through `query_proj`, a linear map that nothing else uses: so its image is our mask token. All layer norms
-of the decoder have torch's eps, 1e-5. Its targets are ordered (channel, row, column), because `MAELoss` calls `patchify`
-with (C, p, p), while ours are (row, column, channel): the rows of the last layer are permuted.
+Layout: methods/mae.py and backbone/vit.py of rbalestr-lab/stable-pretraining (9aa93f8).
+`mask_token` has the encoder's width and goes through `query_proj`, a linear map that nothing else
+uses: so its image is our mask token. All layer norms of the decoder have torch's eps, 1e-5. Its
+targets are ordered (channel, row, column), because `MAELoss` calls `patchify` with (C, p, p), while
+ours are (row, column, channel): the rows of the last layer are permuted.
 """
 
 from collections.abc import Mapping

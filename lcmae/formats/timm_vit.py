@@ -1,8 +1,10 @@
-"""Encoders under timm's names: any timm VisionTransformer, MAE's encoder-only releases, fine-tuned and linear-probed MAEs.
+"""Encoders under timm's names: any timm VisionTransformer, MAE's encoder-only releases, fine-tuned
+and linear-probed MAEs.
 
-Layout: timm/models/vision_transformer.py (1.0.31); facebookresearch/mae models_vit.py and main_linprobe.py (efb2a80). A
-class token, registers, norm_pre, LayerScale and norms of queries and keys are seen in the names; heads and eps are not.
-`timm:NAME` asks timm's registry for them, and takes weights from the local cache only: nothing is downloaded.
+Layout: timm/models/vision_transformer.py (1.0.31); facebookresearch/mae models_vit.py and
+main_linprobe.py (efb2a80). A class token, registers, norm_pre, LayerScale and norms of queries and
+keys are seen in the names; heads and eps are not. `timm:NAME` asks timm's registry for them, and
+takes weights from the local cache only: nothing is downloaded.
 """
 
 from collections.abc import Mapping
@@ -154,7 +156,8 @@ def _rows_for_prefix(facts: Facts, rows: int, num_prefix: int, image_size: Any) 
 
 
 def _say_registered(facts: Facts, name: str) -> None:
-    """Heads, eps and activation as timm builds the model of this name; only its skeleton is built."""
+    """Heads, eps and activation as timm builds the model of this name; only its skeleton is
+    built."""
     import timm
     from timm.models.vision_transformer import VisionTransformer
 

@@ -1,4 +1,5 @@
-"""Encoders without a decoder: any timm VisionTransformer, and what is left of an MAE once its decoder is dropped."""
+"""Encoders without a decoder: any timm VisionTransformer, and what is left of an MAE once its
+decoder is dropped."""
 
 from functools import partial
 from typing import Any, Literal
@@ -26,13 +27,15 @@ class ViTConfig(ModelConfig):
     """Register tokens between the class token and the patches."""
 
     prefix_positions: bool = True
-    """Whether the position table has rows for class and register tokens (timm: not no_embed_class)."""
+    """Whether the position table has rows for class and register tokens (timm: not
+    no_embed_class)."""
 
     norm_pre: bool = False
     """A layer norm before the first block, as in CLIP; the patch embedding then has no bias."""
 
     final_norm: Literal["tokens", "pooled", "none"] = "tokens"
-    """Where the last layer norm stands: on all tokens, on the pooled vector alone (timm's fc_norm), or nowhere."""
+    """Where the last layer norm stands: on all tokens, on the pooled vector alone (timm's fc_norm),
+    or nowhere."""
 
     qkv_bias: bool = True
     """Biases on queries, keys and values."""
@@ -57,7 +60,8 @@ class ViTConfig(ModelConfig):
 
 
 class ViT(MaskedImageModel):
-    """A timm VisionTransformer that sees visible patches only; it predicts nothing. State dict as in timm."""
+    """A timm VisionTransformer that sees visible patches only; it predicts nothing. State dict as
+    in timm."""
 
     has_prediction = False
 

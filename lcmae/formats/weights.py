@@ -1,4 +1,5 @@
-"""From what lay in a file to the weights in it: wrappers removed, prefixes of wrappers stripped, neighbours read."""
+"""From what lay in a file to the weights in it: wrappers removed, prefixes of wrappers stripped,
+neighbours read."""
 
 import argparse
 import json
@@ -43,7 +44,8 @@ class Weights:
     """config.json beside the weights."""
 
     neighbours: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Other JSON files beside the weights that some format reads: preprocessor_config.json, args.json."""
+    """Other JSON files beside the weights that some format reads: preprocessor_config.json,
+    args.json."""
 
     notes: list[str] = field(default_factory=list)
 
@@ -51,7 +53,8 @@ class Weights:
         return name in self.tensors
 
     def prefixes(self, suffix: str) -> list[str]:
-        """What goes before `suffix` in the names that end with it, shortest first; whole words only."""
+        """What goes before `suffix` in the names that end with it, shortest first; whole words
+        only."""
         found = [name.removesuffix(suffix) for name in self.tensors if name.endswith(suffix)]
         return sorted((prefix for prefix in found if not prefix or prefix.endswith(".")), key=len)
 
@@ -129,7 +132,8 @@ def _is_state(tree: Mapping[Any, Any]) -> bool:
 
 
 def _strip(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Remove a wrapper's prefix where every name has it; and _orig_mod. wherever it stands in one."""
+    """Remove a wrapper's prefix where every name has it; and _orig_mod. wherever it stands in
+    one."""
     stripped = []
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -151,7 +155,8 @@ def first_keys(tensors: Mapping[str, Tensor], count: int = 3) -> str:
 
 
 def setting(values: Any, *path: str) -> Any:
-    """A nested value of args or a config, by attribute or key; None where it is missing or not a plain value."""
+    """A nested value of args or a config, by attribute or key; None where it is missing or not a
+    plain value."""
     for name in path:
         if isinstance(values, argparse.Namespace):
             values = vars(values).get(name)

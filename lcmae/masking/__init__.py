@@ -1,4 +1,5 @@
-"""Mask strategies: settings that you call with (number of images, grid, generator) and that return a `Mask`."""
+"""Mask strategies: settings that you call with (number of images, grid, generator) and that return
+a `Mask`."""
 
 from typing import Annotated
 

@@ -15,7 +15,8 @@ from lcmae.shapes import Bool, Float, Int
 
 @dataclass(frozen=True)
 class Mask:
-    """For each image, a split of its n patches: `visible` and `hidden` hold raster-order indices, ascending."""
+    """For each image, a split of its n patches: `visible` and `hidden` hold raster-order indices,
+    ascending."""
 
     visible: Int[Tensor, "b v"]
     hidden: Int[Tensor, "b m"]
@@ -23,9 +24,11 @@ class Mask:
 
     @classmethod
     def from_hidden(cls, is_hidden: Bool[Tensor, "b n"], num_hidden: int | None = None) -> "Mask":
-        """From a boolean map; every image must hide the same number of patches, so that batches keep one shape.
+        """From a boolean map; every image must hide the same number of patches, so that batches
+        keep one shape.
 
-        A caller that knows `num_hidden` spares the look at the map, which on a GPU would wait for the device.
+        A caller that knows `num_hidden` spares the look at the map, which on a GPU would wait for
+        the device.
         """
         if num_hidden is None:
             counts = is_hidden.sum(1).tolist()
@@ -68,10 +71,12 @@ class Mask:
 
 
 class MaskStrategy(Settings):
-    """Draws masks. A strategy says how much it *prefers* to hide each patch; the most preferred are hidden.
+    """Draws masks. A strategy says how much it *prefers* to hide each patch; the most preferred are
+    hidden.
 
-    Ranking makes every count exact: a shape that came out too small is topped up, and one too large is trimmed, by
-    whatever order the strategy gives its leftovers (chance, unless it says otherwise).
+    Ranking makes every count exact: a shape that came out too small is topped up, and one too large
+    is trimmed, by whatever order the strategy gives its leftovers (chance, unless it says
+    otherwise).
     """
 
     needs_images: ClassVar[bool] = False
@@ -93,24 +98,29 @@ class MaskStrategy(Settings):
         return num_patches - num_visible
 
     def preference(self, num_images: int, grid: Grid, rng: torch.Generator) -> Float[Tensor, "b n"]:
-        """How much the strategy prefers to hide each patch; drawn with `rng`, on its device. Ties are not allowed."""
+        """How much the strategy prefers to hide each patch; drawn with `rng`, on its device. Ties
+        are not allowed."""
         raise TypeError(f"{type(self).__name__} does not say which patches it prefers to hide")
 
     def check(self, grid: Grid) -> None:
-        """`InputError` where these settings ask the impossible of a grid. Reads no files: a run's config calls it."""
+        """`InputError` where these settings ask the impossible of a grid. Reads no files: a run's
+        config calls it."""
         self.num_hidden(grid)
 
     def open(self) -> None:
-        """Read what the strategy needs beside a generator, so that a trainer refuses a bad checkpoint before the first step."""
+        """Read what the strategy needs beside a generator, so that a trainer refuses a bad
+        checkpoint before the first step."""
 
     def is_uniform(self, grid: Grid) -> bool:
-        """Whether every patch of this grid has the same chance to be hidden; False promises nothing."""
+        """Whether every patch of this grid has the same chance to be hidden; False promises
+        nothing."""
         return False
 
     def guide(
         self, preference: Float[Tensor, "b n"], images: Float[Tensor, "i c h w"], grid: Grid
     ) -> Float[Tensor, "b n"]:
-        """What the images make of a preference drawn without them; b is a whole number of masks for each of i images."""
+        """What the images make of a preference drawn without them; b is a whole number of masks for
+        each of i images."""
         raise TypeError(f"{type(self).__name__} does not look at images")
 
     def __call__(
@@ -121,11 +131,13 @@ class MaskStrategy(Settings):
         images: Float[Tensor, "i c h w"] | None = None,
         share: slice = slice(None),
     ) -> Mask:
-        """Masks for `num_images` images on a grid of (rows, columns), a pure function of the generator's state.
+        """Masks for `num_images` images on a grid of (rows, columns), a pure function of the
+        generator's state.
 
-        `share` returns only those rows of what is drawn: a process's part of a batch, whose masks then do not depend on
-        the number of processes. `images` are the pixels of that share, in [0, 1]; strategies with `needs_images` want
-        them (each image may have several rows, in its order), the others ignore them.
+        `share` returns only those rows of what is drawn: a process's part of a batch, whose masks
+        then do not depend on the number of processes. `images` are the pixels of that share, in [0,
+        1]; strategies with `needs_images` want them (each image may have several rows, in its
+        order), the others ignore them.
         """
         self.check(grid)
         num_hidden = self.num_hidden(grid)
@@ -152,7 +164,8 @@ Strategy = TypeVar("Strategy", bound=MaskStrategy)
 
 
 def at_ratio(strategy: Strategy, ratio: float) -> Strategy:
-    """The same strategy at another masking ratio. `InputError` where it does not take that ratio."""
+    """The same strategy at another masking ratio. `InputError` where it does not take that
+    ratio."""
     return parse(type(strategy), {**strategy.model_dump(), "ratio": ratio})
 
 

@@ -17,11 +17,13 @@ BLOCKS_A_ROUND = 16
 
 
 class Block(MaskStrategy):
-    """Rectangles are hidden one after another until the count is reached (blockwise masking of BEiT, Bao et al., 2106.08254).
+    """Rectangles are hidden one after another until the count is reached (blockwise masking of
+    BEiT, Bao et al., 2106.08254).
 
-    Each block has a random area, a log-uniform aspect and a uniform corner. In a picture: a few large dark rectangles,
-    so a hidden patch is often far from anything visible. BEiT's loop may stop short of its count; here blocks come until
-    it is reached, and the last one is trimmed line by line, from its top or its bottom, so the count is exact.
+    Each block has a random area, a log-uniform aspect and a uniform corner. In a picture: a few
+    large dark rectangles, so a hidden patch is often far from anything visible. BEiT's loop may
+    stop short of its count; here blocks come until it is reached, and the last one is trimmed line
+    by line, from its top or its bottom, so the count is exact.
     """
 
     kind: Literal["block"] = "block"
@@ -52,7 +54,8 @@ class Block(MaskStrategy):
     def preference(self, num_images: int, grid: Grid, rng: torch.Generator) -> Float[Tensor, "b n"]:
         num_patches, num_hidden = grid[0] * grid[1], self.num_hidden(grid)
 
-        # all images draw a round of blocks together, until each has enough; a patch belongs to the first block over it
+        # all images draw a round of blocks together, until each has enough; a patch belongs to the
+        # first block over it
         hidden = torch.zeros(num_images, *grid, dtype=torch.bool, device=rng.device)
         preference = torch.zeros(num_images, *grid, device=rng.device)
         drawn = 0
@@ -67,7 +70,8 @@ class Block(MaskStrategy):
         return rearrange(torch.where(hidden, preference, leftover), "b r c -> b (r c)")
 
     def _round(self, num_images: int, grid: Grid, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """[b rows columns] of a round of blocks: is the patch covered; its place in its first block, in (0, 1]; which block."""
+        """[b rows columns] of a round of blocks: is the patch covered; its place in its first
+        block, in (0, 1]; which block."""
         num_patches, num_hidden = grid[0] * grid[1], self.num_hidden(grid)
         largest = min(self.max_block or max(self.min_block, num_hidden // 2), num_patches)
 
@@ -77,7 +81,8 @@ class Block(MaskStrategy):
         )
         top, left = corner(top, height, grid[0]), corner(left, width, grid[1])
 
-        # what is left of each block for a patch to be first covered by: 16 for the first block, 1 for the last, 0 for none
+        # what is left of each block for a patch to be first covered by: 16 for the first block, 1
+        # for the last, 0 for none
         row, column = places(grid, rng.device)
         in_rows = (row >= top[..., None]) & (row < (top + height)[..., None])
         in_columns = (column >= left[..., None]) & (column < (left + width)[..., None])

@@ -14,12 +14,14 @@ from lcmae.shapes import Float
 
 
 class CoarseRandom(MaskStrategy):
-    """Square units of patches are hidden at random, whole units first (SimMIM, Xie et al., 2111.09886).
+    """Square units of patches are hidden at random, whole units first (SimMIM, Xie et al.,
+    2111.09886).
 
-    In a picture: salt and pepper with coarse grains. SimMIM's unit is 32 pixels, 8 of its Swin's patches of 4 pixels or 2
-    of a ViT's patches of 16, at ratio 0.6; `CoarseRandom.of_pixels(unit=32, patch_size=16)` says so in pixels, apart from
-    the patch size. Where the count is not a whole number of units (SimMIM hides more then), the last unit is trimmed by
-    chance; units cut off by the border take part with what they have.
+    In a picture: salt and pepper with coarse grains. SimMIM's unit is 32 pixels, 8 of its Swin's
+    patches of 4 pixels or 2 of a ViT's patches of 16, at ratio 0.6;
+    `CoarseRandom.of_pixels(unit=32, patch_size=16)` says so in pixels, apart from the patch size.
+    Where the count is not a whole number of units (SimMIM hides more then), the last unit is
+    trimmed by chance; units cut off by the border take part with what they have.
     """
 
     kind: Literal["coarse_random"] = "coarse_random"
@@ -29,7 +31,8 @@ class CoarseRandom(MaskStrategy):
 
     @classmethod
     def of_pixels(cls, unit: int, patch_size: int, **settings: Any) -> "CoarseRandom":
-        """From the side of a unit in pixels. `InputError` where it is not a whole number of patches."""
+        """From the side of a unit in pixels. `InputError` where it is not a whole number of
+        patches."""
         if unit < patch_size or unit % patch_size:
             raise InputError(f"expected a mask unit of a whole number of {patch_size}-pixel patches, got {unit} pixels")
         return cls(unit=unit // patch_size, **settings)

@@ -1,6 +1,8 @@
-"""What is a mask strategy like, before any model? Numbers from masks alone, on grids of patches; the definitions are ours.
+"""What is a mask strategy like, before any model? Numbers from masks alone, on grids of patches;
+the definitions are ours.
 
-Neighbours are the 4 that share a side, and the grid does not wrap round. Lengths are in patches, entropies in bits.
+Neighbours are the 4 that share a side, and the grid does not wrap round. Lengths are in patches,
+entropies in bits.
 """
 
 import math
@@ -34,22 +36,27 @@ class MaskDiagnostics:
     """Each patch's chance to be hidden: the share of masks that hide it; float64."""
 
     coverage_error: float
-    """Standard error of one patch's coverage if all patches had the same chance: sqrt(ratio (1 - ratio) / num_masks)."""
+    """Standard error of one patch's coverage if all patches had the same chance: sqrt(ratio (1 -
+    ratio) / num_masks)."""
 
     visible_region: float
-    """Mean size of the connected regions of visible patches, every region of every mask counted once (patches)."""
+    """Mean size of the connected regions of visible patches, every region of every mask counted
+    once (patches)."""
 
     boundary_share: float
     """Share of the hidden patches that have a visible neighbour."""
 
     distance: float
-    """Mean distance from a hidden patch's centre to the nearest visible patch's centre, Euclidean (patches)."""
+    """Mean distance from a hidden patch's centre to the nearest visible patch's centre, Euclidean
+    (patches)."""
 
     coverage_entropy: float
-    """Mean over patches of the entropy of being hidden, as a share of that at `ratio`: 1 for even coverage, 0 for a fixed mask."""
+    """Mean over patches of the entropy of being hidden, as a share of that at `ratio`: 1 for even
+    coverage, 0 for a fixed mask."""
 
     local_entropy: float
-    """Entropy of a patch being hidden given its left and upper neighbours, pooled over places and masks (bits a patch)."""
+    """Entropy of a patch being hidden given its left and upper neighbours, pooled over places and
+    masks (bits a patch)."""
 
     def row(self) -> dict[str, str | int | float]:
         """One row of a table: numbers only, the coverage map as its smallest and largest value."""
@@ -74,7 +81,8 @@ def diagnose(
     rng: torch.Generator,
     images: Float[Tensor, "i c h w"] | None = None,
 ) -> MaskDiagnostics:
-    """Draw `num_masks` masks and measure them. Content-guided strategies want `images`, pixels in [0, 1]."""
+    """Draw `num_masks` masks and measure them. Content-guided strategies want `images`, pixels in
+    [0, 1]."""
     if num_masks < 1:
         raise InputError(f"expected at least one mask to diagnose, got {num_masks}")
     return describe(
@@ -106,12 +114,14 @@ def describe(mask: Mask, grid: Grid, kind: str = "mask") -> MaskDiagnostics:
 def diagnostics_table(
     strategies: Iterable[MaskStrategy], grid: Grid, num_masks: int, seed: int
 ) -> list[dict[str, str | int | float]]:
-    """One row a strategy, each drawn with a generator of the same seed; strategies that need images are refused."""
+    """One row a strategy, each drawn with a generator of the same seed; strategies that need images
+    are refused."""
     return [diagnose(strategy, grid, num_masks, torch.Generator().manual_seed(seed)).row() for strategy in strategies]
 
 
 def regions(present: Bool[Tensor, "b rows columns"]) -> Int[Tensor, "b rows columns"]:
-    """Label connected regions: each present patch gets the smallest raster index of its region, absent ones n."""
+    """Label connected regions: each present patch gets the smallest raster index of its region,
+    absent ones n."""
     rows, columns = present.shape[1:]
     absent = rows * columns
     index = torch.arange(absent, device=present.device).view(rows, columns)
@@ -136,14 +146,16 @@ def mean_region(present: Bool[Tensor, "b rows columns"]) -> float:
 
 
 def boundary_share(hidden: Bool[Tensor, "b rows columns"]) -> float:
-    """Share of hidden patches with a visible neighbour; beyond the border there is none. 0 where nothing is hidden."""
+    """Share of hidden patches with a visible neighbour; beyond the border there is none. 0 where
+    nothing is hidden."""
     visible = torch.nn.functional.pad(~hidden, (1, 1, 1, 1), value=False)
     beside = visible[:, :-2, 1:-1] | visible[:, 2:, 1:-1] | visible[:, 1:-1, :-2] | visible[:, 1:-1, 2:]
     return float((beside & hidden).sum() / hidden.sum().clamp(min=1))
 
 
 def mean_distance(hidden: Bool[Tensor, "b rows columns"]) -> float:
-    """Mean over hidden patches of the distance to the nearest visible one, in patches; masks without either are left out."""
+    """Mean over hidden patches of the distance to the nearest visible one, in patches; masks
+    without either are left out."""
     rows, columns = hidden.shape[1:]
     place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(hidden.device, torch.float32)
     between = torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist")
@@ -158,10 +170,11 @@ def mean_distance(hidden: Bool[Tensor, "b rows columns"]) -> float:
 
 
 def local_entropy(hidden: Bool[Tensor, "b rows columns"]) -> float:
-    """H(hidden | left, upper) from counts pooled over masks and over the places that have both neighbours, in bits.
+    """H(hidden | left, upper) from counts pooled over masks and over the places that have both
+    neighbours, in bits.
 
-    For independent patches the entropy of a coin at the ratio; 0 where the neighbours decide, as on a checkerboard, and on
-    grids of one line.
+    For independent patches the entropy of a coin at the ratio; 0 where the neighbours decide, as on
+    a checkerboard, and on grids of one line.
     """
     left, upper, own = hidden[:, 1:, :-1], hidden[:, :-1, 1:], hidden[:, 1:, 1:]
     count = torch.bincount((4 * left + 2 * upper + 1 * own).flatten(), minlength=8).double().view(4, 2)

@@ -14,12 +14,13 @@ from lcmae.shapes import Float, Int
 
 
 class Grid(MaskStrategy):
-    """From every cell of s x s patches, the same number stays visible (uniform sampling of UM-MAE, Li et al., 2205.10063).
+    """From every cell of s x s patches, the same number stays visible (uniform sampling of UM-MAE,
+    Li et al., 2205.10063).
 
-    In a picture: the visible patches are spread evenly, never far from any hidden one. With cell 2 and ratio 0.75,
-    UM-MAE's own case, exactly one patch of each 2 x 2 cell is visible. At other ratios the cells take their patches in
-    turns: no whole cell has two more visible than another, and a cell cut off by the border shows the same share of what
-    it has.
+    In a picture: the visible patches are spread evenly, never far from any hidden one. With cell 2
+    and ratio 0.75, UM-MAE's own case, exactly one patch of each 2 x 2 cell is visible. At other
+    ratios the cells take their patches in turns: no whole cell has two more visible than another,
+    and a cell cut off by the border shows the same share of what it has.
     """
 
     kind: Literal["grid"] = "grid"
@@ -35,7 +36,8 @@ class Grid(MaskStrategy):
             )
 
     def is_uniform(self, grid: GridSize) -> bool:
-        # beside cells cut off by the border the chance is the same but for the rounding to whole patches
+        # beside cells cut off by the border the chance is the same but for the rounding to whole
+        # patches
         return grid[0] % self.cell == 0 and grid[1] % self.cell == 0
 
     def preference(self, num_images: int, grid: GridSize, rng: torch.Generator) -> Float[Tensor, "b n"]:
@@ -46,7 +48,8 @@ class Grid(MaskStrategy):
         noise[:, rows:, :] = 2.0
         noise[:, :, columns:] = 2.0
         cells = rearrange(noise, "b (d s) (a t) -> b (d a) (s t)", s=self.cell, t=self.cell)
-        # the turn of each patch within its cell: turn 0 is shown first, so it is the last to be hidden
+        # the turn of each patch within its cell: turn 0 is shown first, so it is the last to be
+        # hidden
         turns = cells.argsort(dim=-1).argsort(dim=-1)
         turns = rearrange(turns, "b (d a) (s t) -> b (d s) (a t)", d=down, s=self.cell, t=self.cell)[:, :rows, :columns]
         # within one turn, chance decides between cells

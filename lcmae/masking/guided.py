@@ -1,4 +1,5 @@
-"""Masks that follow the content of the image, read from a frozen checkpoint: AttMask and HPM's hard patches."""
+"""Masks that follow the content of the image, read from a frozen checkpoint: AttMask and HPM's hard
+patches."""
 
 from typing import ClassVar, Literal
 
@@ -13,12 +14,14 @@ from lcmae.shapes import Float
 
 
 class Guided(MaskStrategy):
-    """Hides the patches of highest score first, and fills up by chance. Sub-classes say what the score is."""
+    """Hides the patches of highest score first, and fills up by chance. Sub-classes say what the
+    score is."""
 
     needs_images: ClassVar[bool] = True
 
     checkpoint: str = Field(min_length=1)
-    """The frozen model that scores patches: a run folder, one of its steps, or any file that `lcmae.load` reads."""
+    """The frozen model that scores patches: a run folder, one of its steps, or any file that
+    `lcmae.load` reads."""
 
     guided: float = Field(default=1.0, ge=0, le=1)
     """Share of the hidden patches that the scores choose; the others are hidden by chance."""
@@ -39,24 +42,29 @@ class Guided(MaskStrategy):
 
 
 class AttentionGuided(Guided):
-    """The patches that a class token attends to most are hidden (AttMask, Kakogeorgiou et al., 2203.12719).
+    """The patches that a class token attends to most are hidden (AttMask, Kakogeorgiou et al.,
+    2203.12719).
 
-    In a picture: the object is dark and the background lit (`high`), the reverse (`low`), or the object is dark but for a
-    few lit spots (`hint`). The score is the attention of the class token in the last encoder block of a frozen
-    checkpoint that sees the whole image, averaged over heads; AttMask takes it from a moving teacher and hides 10 to 50 %.
-    With `guided` 1, several masks of one image differ in nothing (`hint`: only in the spots).
+    In a picture: the object is dark and the background lit (`high`), the reverse (`low`), or the
+    object is dark but for a few lit spots (`hint`). The score is the attention of the class token
+    in the last encoder block of a frozen checkpoint that sees the whole image, averaged over heads;
+    AttMask takes it from a moving teacher and hides 10 to 50 %. With `guided` 1, several masks of
+    one image differ in nothing (`hint`: only in the spots).
     """
 
     kind: Literal["attention"] = "attention"
 
     mode: Literal["high", "low", "hint"] = "high"
-    """Hide the most attended patches, the least attended, or the most attended but for a few hints."""
+    """Hide the most attended patches, the least attended, or the most attended but for a few
+    hints."""
 
     hint_pool: float = Field(default=0.1, gt=0, lt=1)
-    """Mode `hint`: hints are taken from this share of all patches, the most attended ones (AttMask's show_max)."""
+    """Mode `hint`: hints are taken from this share of all patches, the most attended ones
+    (AttMask's show_max)."""
 
     hint: float = Field(default=0.5, gt=0, le=1)
-    """Mode `hint`: share of that pool that is shown, at least one patch; which ones is left to chance."""
+    """Mode `hint`: share of that pool that is shown, at least one patch; which ones is left to
+    chance."""
 
     def open(self) -> None:
         from lcmae.masking.scores import check_attention, frozen
@@ -89,12 +97,14 @@ class AttentionGuided(Guided):
 
 
 class LossGuided(Guided):
-    """The patches that a frozen checkpoint finds hardest to predict are hidden (hard patches of HPM, Wang et al., 2304.05919).
+    """The patches that a frozen checkpoint finds hardest to predict are hidden (hard patches of
+    HPM, Wang et al., 2304.05919).
 
-    In a picture: textured and rare parts are dark, flat background is lit, with some of each by chance. The score of a
-    patch is the checkpoint's squared error on it, averaged over the masks of a fixed partition of the image into `num_parts`
-    random parts of which one is visible at a time; HPM predicts that error with a moving teacher and an extra head, and
-    raises `guided` from 0 to 0.5 over training.
+    In a picture: textured and rare parts are dark, flat background is lit, with some of each by
+    chance. The score of a patch is the checkpoint's squared error on it, averaged over the masks of
+    a fixed partition of the image into `num_parts` random parts of which one is visible at a time;
+    HPM predicts that error with a moving teacher and an extra head, and raises `guided` from 0 to
+    0.5 over training.
     """
 
     kind: Literal["loss"] = "loss"
@@ -103,7 +113,8 @@ class LossGuided(Guided):
     """Share of the hidden patches that the scores choose; the others are hidden by chance."""
 
     num_parts: int = Field(default=4, ge=2, le=16)
-    """Parts of the partition: the checkpoint sees 1 / num_parts of the image at a time, and runs as many times."""
+    """Parts of the partition: the checkpoint sees 1 / num_parts of the image at a time, and runs as
+    many times."""
 
     def open(self) -> None:
         from lcmae.masking.scores import check_prediction, frozen

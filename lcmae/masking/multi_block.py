@@ -14,13 +14,15 @@ from lcmae.shapes import Float
 
 
 class MultiBlock(MaskStrategy):
-    """Visible is a large context block less several target blocks (multi-block masking of I-JEPA, Assran et al., 2301.08243).
+    """Visible is a large context block less several target blocks (multi-block masking of I-JEPA,
+    Assran et al., 2301.08243).
 
-    In a picture: a few dark rectangles of one size, which may overlap, and sometimes a dark frame at a side. Area and
-    aspect are drawn apart (I-JEPA's code takes both from one number) and corners reach the last row and column (its code
-    stops one short). I-JEPA predicts the targets alone and lets the count vary: it leaves about 42 % of a 14x14 grid
-    visible. Here everything not visible is hidden, and the count is made exact by growing or shrinking the targets and the
-    frame together, ring by ring; chance decides within the last ring.
+    In a picture: a few dark rectangles of one size, which may overlap, and sometimes a dark frame
+    at a side. Area and aspect are drawn apart (I-JEPA's code takes both from one number) and
+    corners reach the last row and column (its code stops one short). I-JEPA predicts the targets
+    alone and lets the count vary: it leaves about 42 % of a 14x14 grid visible. Here everything not
+    visible is hidden, and the count is made exact by growing or shrinking the targets and the frame
+    together, ring by ring; chance decides within the last ring.
     """
 
     kind: Literal["multi_block"] = "multi_block"
@@ -48,7 +50,8 @@ class MultiBlock(MaskStrategy):
         height, width = sides(uniform(area, self.target_scale) * num_patches, uniform(aspect, self.target_aspect), grid)
         targets = depth(corner(top, height, grid[0]), corner(left, width, grid[1]), height, width, grid)
         area, top, left = chance((3, num_images), rng)
-        # "square" is meant in the image's own proportions, so that a rectangular grid has a context too
+        # "square" is meant in the image's own proportions, so that a rectangular grid has a context
+        # too
         height, width = sides(
             uniform(area, self.context_scale) * num_patches, torch.full_like(area, grid[0] / grid[1]), grid
         )

@@ -17,13 +17,15 @@ Colour = Literal["red", "green", "blue", "purple"]
 
 
 class Noise(MaskStrategy):
-    """White noise is filtered and its highest values are hidden (the idea of ColorMAE, Hinojosa et al., 2407.13036).
+    """White noise is filtered and its highest values are hidden (the idea of ColorMAE, Hinojosa et
+    al., 2407.13036).
 
-    In a picture: red (low pass) gives large soft blobs, blue (high pass) an even sprinkle, green (band pass) blobs of one
-    size, purple (band stop) blobs with sprinkle. The authors publish ready noise, not its filters; these are ours, Gaussians
-    G(s) = exp(-2 (pi s f)^2) of the frequency f in cycles a patch: red G(sigma), blue 1 - G(sigma), green G(sigma) - G(wide)
-    scaled to a peak of 1, purple 1 - green. The noise has the size of the grid and is filtered round its border, so every
-    patch has the same chance to be hidden.
+    In a picture: red (low pass) gives large soft blobs, blue (high pass) an even sprinkle, green
+    (band pass) blobs of one size, purple (band stop) blobs with sprinkle. The authors publish ready
+    noise, not its filters; these are ours, Gaussians G(s) = exp(-2 (pi s f)^2) of the frequency f
+    in cycles a patch: red G(sigma), blue 1 - G(sigma), green G(sigma) - G(wide) scaled to a peak of
+    1, purple 1 - green. The noise has the size of the grid and is filtered round its border, so
+    every patch has the same chance to be hidden.
     """
 
     kind: Literal["noise"] = "noise"
@@ -35,7 +37,8 @@ class Noise(MaskStrategy):
     """Standard deviation of the Gaussian filter, in patches."""
 
     wide: float = Field(default=1.5, gt=0)
-    """Standard deviation of the wider Gaussian of green and purple, in patches; red and blue do not use it."""
+    """Standard deviation of the wider Gaussian of green and purple, in patches; red and blue do not
+    use it."""
 
     @model_validator(mode="after")
     def _band_is_a_band(self) -> "Noise":
@@ -58,7 +61,8 @@ class Noise(MaskStrategy):
         return True
 
     def filter(self, grid: Grid, device: torch.device) -> Float[Tensor, "rows half"]:
-        """Gain of each frequency of the real Fourier transform; the mean (frequency 0) is left out, ranks ignore it."""
+        """Gain of each frequency of the real Fourier transform; the mean (frequency 0) is left out,
+        ranks ignore it."""
         down = torch.fft.fftfreq(grid[0], device=device)
         across = torch.fft.rfftfreq(grid[1], device=device)
         frequency = down.square()[:, None] + across.square()

@@ -28,12 +28,13 @@ FreeMask = Annotated[
 
 
 class Complementary(MaskStrategy):
-    """Masks come in pairs, 2i and 2i + 1, and what one hides the other shows (a tool of this workbench, for alignment tests).
+    """Masks come in pairs, 2i and 2i + 1, and what one hides the other shows (a tool of this
+    workbench, for alignment tests).
 
-    In a picture: a mask of the strategy `of` at ratio 0.5 beside its negative; chance decides which comes first, so every
-    patch has the same chance to be hidden whatever `of` prefers. Asked for two masks an image (LC-MAE with
-    `num_masks` 2), every image gets such a pair. Wants an even number of patches; an odd number of masks leaves the last
-    one alone.
+    In a picture: a mask of the strategy `of` at ratio 0.5 beside its negative; chance decides which
+    comes first, so every patch has the same chance to be hidden whatever `of` prefers. Asked for
+    two masks an image (LC-MAE with `num_masks` 2), every image gets such a pair. Wants an even
+    number of patches; an odd number of masks leaves the last one alone.
     """
 
     kind: Literal["complementary"] = "complementary"

@@ -1,4 +1,5 @@
-"""Regular patterns: checkerboards and stripes, for tests, receptive fields and as the extremes of regularity."""
+"""Regular patterns: checkerboards and stripes, for tests, receptive fields and as the extremes of
+regularity."""
 
 from typing import Literal
 
@@ -14,10 +15,12 @@ from lcmae.shapes import Float
 
 
 class Checkerboard(MaskStrategy):
-    """The squares of a checkerboard, one colour hidden (a regular pattern; no paper's training mask).
+    """The squares of a checkerboard, one colour hidden (a regular pattern; no paper's training
+    mask).
 
-    In a picture: at ratio 0.5 and cell 1 every hidden patch has only visible neighbours and the reverse. At other ratios
-    the rest is made up by chance: above 0.5 from the other colour, below 0.5 fewer of the hidden colour.
+    In a picture: at ratio 0.5 and cell 1 every hidden patch has only visible neighbours and the
+    reverse. At other ratios the rest is made up by chance: above 0.5 from the other colour, below
+    0.5 fewer of the hidden colour.
     """
 
     kind: Literal["checkerboard"] = "checkerboard"
@@ -29,7 +32,8 @@ class Checkerboard(MaskStrategy):
     """Side of a square of the board, in patches."""
 
     phase: Literal[0, 1] | None = None
-    """Whether the square at the top left is visible (0) or hidden (1); by default drawn for each image."""
+    """Whether the square at the top left is visible (0) or hidden (1); by default drawn for each
+    image."""
 
     def check(self, grid: Grid) -> None:
         super().check(grid)
@@ -54,11 +58,12 @@ class Checkerboard(MaskStrategy):
 
 
 class Stripes(MaskStrategy):
-    """Parallel bands of lines, hidden and visible in turns (a regular pattern; no paper's training mask).
+    """Parallel bands of lines, hidden and visible in turns (a regular pattern; no paper's training
+    mask).
 
-    In a picture: a fence of rows, columns or diagonals; each period of lines has its visible lines together. At ratio 0.75
-    and period 4, one line in four is visible. Where the count is not a whole number of lines, chance decides within the
-    lines at the edge of the bands.
+    In a picture: a fence of rows, columns or diagonals; each period of lines has its visible lines
+    together. At ratio 0.75 and period 4, one line in four is visible. Where the count is not a
+    whole number of lines, chance decides within the lines at the edge of the bands.
     """
 
     kind: Literal["stripes"] = "stripes"
@@ -70,7 +75,8 @@ class Stripes(MaskStrategy):
     """Lines from the start of one band to the start of the next, in patches."""
 
     phase: int | None = Field(default=None, ge=0)
-    """Which line of a period the grid starts with, 0 to period - 1, 0 being the most visible; by default drawn for each image."""
+    """Which line of a period the grid starts with, 0 to period - 1, 0 being the most visible; by
+    default drawn for each image."""
 
     @model_validator(mode="after")
     def _phase_is_in_period(self) -> "Stripes":

@@ -11,7 +11,8 @@ from lcmae.shapes import Float
 
 
 class Random(MaskStrategy):
-    """Each patch is hidden with the same chance, independently but for the exact count (He et al., MAE, 2111.06377).
+    """Each patch is hidden with the same chance, independently but for the exact count (He et al.,
+    MAE, 2111.06377).
 
     In a picture: salt and pepper. Every hidden patch has a visible neighbour more often than not.
     """

@@ -1,4 +1,5 @@
-"""Rectangles on the patch grid, for many images at once: what Block, Window, InverseBlock and MultiBlock are drawn with."""
+"""Rectangles on the patch grid, for many images at once: what Block, Window, InverseBlock and
+MultiBlock are drawn with."""
 
 import math
 from typing import Annotated
@@ -41,14 +42,16 @@ def log_uniform(chance: Tensor, span: tuple[float, float]) -> Tensor:
 
 
 def sides(area: Tensor, aspect: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Height and width, in whole patches, of rectangles of about this area and height / width that fit in the grid."""
+    """Height and width, in whole patches, of rectangles of about this area and height / width that
+    fit in the grid."""
     height = (area * aspect).sqrt().round().clamp(1, grid[0])
     width = (area / aspect).sqrt().round().clamp(1, grid[1])
     return height, width
 
 
 def corner(chance: Tensor, side: Tensor, whole: int) -> Tensor:
-    """First row (or column) of a rectangle, 0 to whole - side, *both* included: the last row and column are reachable."""
+    """First row (or column) of a rectangle, 0 to whole - side, *both* included: the last row and
+    column are reachable."""
     return (chance * (whole - side + 1)).floor()
 
 
@@ -64,7 +67,8 @@ def depth(
     width: Float[Tensor, "*b"],
     grid: Grid,
 ) -> Float[Tensor, "*b rows columns"]:
-    """How deep each patch lies in a rectangle: 1 for its outermost ring, 2 for the next; outside, 0 for the first ring, -1..."""
+    """How deep each patch lies in a rectangle: 1 for its outermost ring, 2 for the next; outside, 0
+    for the first ring, -1..."""
     row, column = places(grid, top.device)
     down, right = (top + height)[..., None], (left + width)[..., None]
     vertical = torch.minimum(row - top[..., None] + 1, down - row)
@@ -80,10 +84,12 @@ def filled(
     count: int,
     chance: Float[Tensor, "two b"],
 ) -> Bool[Tensor, "b rows columns"]:
-    """Exactly `count` patches of each rectangle, one contiguous piece: its last column is trimmed from one end.
+    """Exactly `count` patches of each rectangle, one contiguous piece: its last column is trimmed
+    from one end.
 
-    `down` and `across` count rows and columns from the rectangle's corner; patches with 0 <= down < height and
-    0 <= across < width are inside. Chance decides which column counts as last, and from which end it is trimmed.
+    `down` and `across` count rows and columns from the rectangle's corner; patches with 0 <= down <
+    height and 0 <= across < width are inside. Chance decides which column counts as last, and from
+    which end it is trimmed.
     """
     height, width = height[:, None], width[:, None]
     in_rows, in_columns = (down >= 0) & (down < height), (across >= 0) & (across < width)
@@ -94,6 +100,7 @@ def filled(
 
 
 def enclosing(count: int, aspect: Float[Tensor, " b"], grid: Grid) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Height and width of the smallest rectangles of about this aspect that hold `count` patches and fit in the grid."""
+    """Height and width of the smallest rectangles of about this aspect that hold `count` patches
+    and fit in the grid."""
     height = (count * aspect).sqrt().round().clamp(math.ceil(count / grid[1]), min(grid[0], count))
     return height, (count / height).ceil()

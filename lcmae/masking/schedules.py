@@ -1,7 +1,8 @@
 """Schedules of the masking ratio over training. One ratio a batch, so that a batch keeps one shape.
 
-A schedule is called with the progress of training in [0, 1] and a generator, and returns a ratio; `at_ratio` gives a strategy
-that ratio. Every number of visible patches is a new shape (a compiled model is compiled anew): `quantize` limits them.
+A schedule is called with the progress of training in [0, 1] and a generator, and returns a ratio;
+`at_ratio` gives a strategy that ratio. Every number of visible patches is a new shape (a compiled
+model is compiled anew): `quantize` limits them.
 """
 
 import math
@@ -20,7 +21,8 @@ class RatioSchedule(Settings):
     """Settings that you call with (progress, rng). Only `UniformPerBatch` draws from `rng`."""
 
     def __call__(self, progress: float, rng: torch.Generator) -> float:
-        """The masking ratio at `progress`: 0 is the start of training, 1 its end. `InputError` outside of [0, 1]."""
+        """The masking ratio at `progress`: 0 is the start of training, 1 its end. `InputError`
+        outside of [0, 1]."""
         if not 0 <= progress <= 1:
             raise InputError(f"expected a progress between 0 and 1, got {progress}")
         return self.ratio_at(progress, rng)
@@ -96,7 +98,8 @@ class Cyclic(RatioSchedule):
 
 
 class UniformPerBatch(RatioSchedule):
-    """A new ratio for every batch, uniform between `low` and `high` (the random ratio of R2MAE; the bounds are ours)."""
+    """A new ratio for every batch, uniform between `low` and `high` (the random ratio of R2MAE; the
+    bounds are ours)."""
 
     kind: Literal["uniform_per_batch"] = "uniform_per_batch"
 
@@ -121,7 +124,8 @@ AnySchedule = Annotated[Constant | Linear | Cosine | Cyclic | UniformPerBatch, F
 
 
 def quantize(ratio: float, grid: Grid, multiple: int) -> float:
-    """The ratio nearest to `ratio` whose number of visible patches is a multiple of `multiple`, at least one multiple.
+    """The ratio nearest to `ratio` whose number of visible patches is a multiple of `multiple`, at
+    least one multiple.
 
     `InputError` where no such number leaves a patch hidden.
     """

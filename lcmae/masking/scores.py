@@ -41,9 +41,11 @@ def check_prediction(model: MaskedImageModel, num_parts: int) -> None:
 
 @torch.no_grad()
 def attention_scores(model: MaskedImageModel, images: Float[Tensor, "i c h w"], grid: Grid) -> Float[Tensor, "i n"]:
-    """Attention of the class token to each patch in the last encoder block, mean over heads, nothing hidden.
+    """Attention of the class token to each patch in the last encoder block, mean over heads,
+    nothing hidden.
 
-    `images` are pixels in [0, 1]. Computed from queries and keys: timm's fused attention keeps no map.
+    `images` are pixels in [0, 1]. Computed from queries and keys: timm's fused attention keeps no
+    map.
     """
     check_attention(model)
     attention = _last_attention(model)
@@ -70,7 +72,8 @@ def attention_scores(model: MaskedImageModel, images: Float[Tensor, "i c h w"], 
 def loss_scores(
     model: MaskedImageModel, images: Float[Tensor, "i c h w"], grid: Grid, num_parts: int
 ) -> Float[Tensor, "i n"]:
-    """Squared error of each patch, mean over its values and over the num_parts - 1 masks that hide it.
+    """Squared error of each patch, mean over its values and over the num_parts - 1 masks that hide
+    it.
 
     `images` are pixels in [0, 1]. The parts are the same for every image and every call.
     """

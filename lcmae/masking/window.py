@@ -1,4 +1,5 @@
-"""One visible rectangle: windows that stay inside the image, and CAPI's that roll round its border."""
+"""One visible rectangle: windows that stay inside the image, and CAPI's that roll round its
+border."""
 
 from typing import Literal
 
@@ -14,11 +15,13 @@ from lcmae.shapes import Bool, Float
 
 
 class Window(MaskStrategy):
-    """One rectangle stays visible, everything round it is hidden (the `block` mask of HPM, Wang et al., 2304.05919).
+    """One rectangle stays visible, everything round it is hidden (the `block` mask of HPM, Wang et
+    al., 2304.05919).
 
-    In a picture: a lit window in a dark wall, anywhere in the image, the corners included; most hidden patches are far
-    from anything visible. HPM's is a square at ratio 0.75, and its code never shows the last row and column; here the
-    ratio and the grid are free, and where the count is no rectangle, the window's last column is trimmed from one end.
+    In a picture: a lit window in a dark wall, anywhere in the image, the corners included; most
+    hidden patches are far from anything visible. HPM's is a square at ratio 0.75, and its code
+    never shows the last row and column; here the ratio and the grid are free, and where the count
+    is no rectangle, the window's last column is trimmed from one end.
     """
 
     kind: Literal["window"] = "window"
@@ -37,17 +40,19 @@ class Window(MaskStrategy):
 
 
 class InverseBlock(MaskStrategy):
-    """One rectangle stays visible and is rolled round the border (inverse block masking of CAPI, Darcet et al., 2502.08769).
+    """One rectangle stays visible and is rolled round the border (inverse block masking of CAPI,
+    Darcet et al., 2502.08769).
 
-    In a picture: Window, but a rectangle that leaves the image on one side comes in at the other, so every patch has the
-    same chance to be hidden (Window hides borders more often). The aspect is log-uniform and the count exact: the
-    rectangle's last column is trimmed from one end.
+    In a picture: Window, but a rectangle that leaves the image on one side comes in at the other,
+    so every patch has the same chance to be hidden (Window hides borders more often). The aspect is
+    log-uniform and the count exact: the rectangle's last column is trimmed from one end.
     """
 
     kind: Literal["inverse_block"] = "inverse_block"
 
     ratio: float = Field(default=0.65, gt=0, lt=1)
-    """Masking ratio: the share of patches that is hidden, between 0 and 1, both excluded (CAPI uses 0.65)."""
+    """Masking ratio: the share of patches that is hidden, between 0 and 1, both excluded (CAPI uses
+    0.65)."""
 
     aspect: Span = (0.5, 2.0)
     """Range of height / width of the visible rectangle; log-uniform."""

@@ -1,4 +1,5 @@
-"""Objectives: settings that you call with (model, images, rng) and that return a `Loss`. One paper, one file."""
+"""Objectives: settings that you call with (model, images, rng) and that return a `Loss`. One paper,
+one file."""
 
 from typing import Annotated
 

@@ -1,4 +1,5 @@
-"""Model + images + rng -> Loss. An objective owns its masks and returns its terms by name, unweighted."""
+"""Model + images + rng -> Loss. An objective owns its masks and returns its terms by name,
+unweighted."""
 
 from dataclasses import dataclass, field
 
@@ -23,11 +24,13 @@ class Loss:
     """Unweighted, by name; they carry gradients, so that a term can be looked at alone."""
 
     collapse: Float[Tensor, ""] | None = None
-    """What the best constant prediction would score on these hidden patches: the level of full collapse."""
+    """What the best constant prediction would score on these hidden patches: the level of full
+    collapse."""
 
 
 class Objective(Settings):
-    """Settings that you call with (model, images, rng). `images` are in the model's input space, [b c h w]."""
+    """Settings that you call with (model, images, rng). `images` are in the model's input space, [b
+    c h w]."""
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -41,16 +44,18 @@ class Objective(Settings):
         return self.loss(model, images, self.draw(model, images, rng, self.masks_per_image))
 
     def loss(self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], masks: Mask) -> Loss:
-        """The loss under these masks, `masks_per_image` an image: all of an objective in which nothing is random."""
+        """The loss under these masks, `masks_per_image` an image: all of an objective in which
+        nothing is random."""
         raise TypeError(f"{type(self).__name__} does not compute a loss")
 
     def draw(
         self, model: MaskedImageModel, images: Float[Tensor, "b c h w"], rng: torch.Generator, num_masks: int = 1
     ) -> Mask:
-        """Masks for this process's share of the batch, `num_masks` an image, ordered image by image.
+        """Masks for this process's share of the batch, `num_masks` an image, ordered image by
+        image.
 
-        They are drawn for the whole batch and cut by rank, so the masks of an image do not depend on how many devices
-        share the work.
+        They are drawn for the whole batch and cut by rank, so the masks of an image do not depend
+        on how many devices share the work.
         """
         rows = len(images) * num_masks
         mine = slice(distributed.rank() * rows, (distributed.rank() + 1) * rows)
@@ -70,10 +75,12 @@ def masked_squared_error(
 def collapse_level(
     target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b n"] | Float[Tensor, "b n"]
 ) -> Float[Tensor, ""]:
-    """Var(x2) of Theorem 3.6 of "How Mask Matters" (Zhang et al., 2210.08344): the squared error of the best constant.
+    """Var(x2) of Theorem 3.6 of "How Mask Matters" (Zhang et al., 2210.08344): the squared error of
+    the best constant.
 
-    The variance of hidden patches around their mean patch, per value, over the whole batch. `hidden` says which patches
-    are, or how many of an image's masks hide each; its sum must be the same on every device.
+    The variance of hidden patches around their mean patch, per value, over the whole batch.
+    `hidden` says which patches are, or how many of an image's masks hide each; its sum must be the
+    same on every device.
     """
     weight = hidden.to(target.dtype)[..., None]
     centre = distributed.mean_over_ranks((target * weight).sum((0, 1)) / weight.sum())
@@ -83,17 +90,19 @@ def collapse_level(
 
 def second_moment(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
     """C = mean of z z^T over the batch of all devices, z the vectors scaled to length 1."""
-    # autocast would make the product bfloat16, whose three digits are too few for a mean of squared cosines
+    # autocast would make the product bfloat16, whose three digits are too few for a mean of squared
+    # cosines
     with torch.autocast(vectors.device.type, enabled=False):
         unit = torch.nn.functional.normalize(vectors, dim=-1)
         return distributed.mean_over_ranks(unit.T @ unit / len(unit))
 
 
 def uniformity(vectors: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """U-MAE's regulariser, mean over all pairs (the pair with itself included) of the squared cosine similarity.
+    """U-MAE's regulariser, mean over all pairs (the pair with itself included) of the squared
+    cosine similarity.
 
-    By mean_ij (z_i . z_j)^2 = |C|_F^2 it needs no pairs and no gather, and it is 1 / participation ratio of C's
-    eigenvalues, so its floor is 1 / min(N, d) for N vectors of width d.
+    By mean_ij (z_i . z_j)^2 = |C|_F^2 it needs no pairs and no gather, and it is 1 / participation
+    ratio of C's eigenvalues, so its floor is 1 / min(N, d) for N vectors of width d.
     """
     return second_moment(vectors).square().sum()
 

@@ -1,8 +1,10 @@
-"""What happens when the contrastive parts of the masked loss are weighed apart? The question is that of LC-MAE, "Understanding
-Masked Autoencoders From a Local Contrastive Perspective" (Yue et al., arXiv 2310.01994); the definition is lcmae's own.
+"""What happens when the contrastive parts of the masked loss are weighed apart? The question is
+that of LC-MAE, "Understanding Masked Autoencoders From a Local Contrastive Perspective" (Yue et
+al., arXiv 2310.01994); the definition is lcmae's own.
 
-K masks an image; the loss is split exactly into invariance, local and global consistency, and offset (`lcmae.contrast`).
-With all weights 1 this *is* the K-mask MAE loss, value and gradient. Other weights are the experiment.
+K masks an image; the loss is split exactly into invariance, local and global consistency, and
+offset (`lcmae.contrast`). With all weights 1 this *is* the K-mask MAE loss, value and gradient.
+Other weights are the experiment.
 """
 
 from typing import Literal
@@ -21,7 +23,8 @@ from lcmae.training import distributed
 
 
 class LCMAE(Objective):
-    """The masked squared error under K masks an image, its four terms weighed, and optionally a contrast of tokens."""
+    """The masked squared error under K masks an image, its four terms weighed, and optionally a
+    contrast of tokens."""
 
     kind: Literal["lcmae"] = "lcmae"
 
@@ -41,7 +44,8 @@ class LCMAE(Objective):
     """Weight of the mismatch of the overall mean."""
 
     token_contrast: float = Field(default=0.0, ge=0)
-    """Weight of InfoNCE between encoder tokens of the same patch visible under two masks; 0 leaves it out."""
+    """Weight of InfoNCE between encoder tokens of the same patch visible under two masks; 0 leaves
+    it out."""
 
     temperature: float = Field(default=0.1, gt=0)
     """Temperature of that InfoNCE (dimensionless)."""
@@ -76,7 +80,8 @@ class LCMAE(Objective):
 
 
 def visible_tokens(out: MaskedOutput, masks: Mask) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
-    """Encoder tokens of visible patches put at their places among all n patches (zeros elsewhere), and where they are."""
+    """Encoder tokens of visible patches put at their places among all n patches (zeros elsewhere),
+    and where they are."""
     shown = ~masks.is_hidden
     if out.tokens.shape[1] == masks.num_patches:
         return out.tokens * shown[..., None], shown

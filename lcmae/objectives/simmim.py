@@ -1,6 +1,8 @@
-"""Predict raw pixels of hidden patches from an encoder that sees mask tokens. SimMIM of Xie et al., CVPR 2022 (arXiv 2111.09886).
+"""Predict raw pixels of hidden patches from an encoder that sees mask tokens. SimMIM of Xie et al.,
+CVPR 2022 (arXiv 2111.09886).
 
-The paper's mask unit of 32 pixels and ratio 0.6 belong to 224-pixel images; the mask is a setting here.
+The paper's mask unit of 32 pixels and ratio 0.6 belong to 224-pixel images; the mask is a setting
+here.
 """
 
 from typing import Literal
@@ -15,7 +17,8 @@ from lcmae.training import distributed
 
 
 class SimMIM(Objective):
-    """Mean absolute error over hidden pixels and channels, divided once (a published port divides twice)."""
+    """Mean absolute error over hidden pixels and channels, divided once (a published port divides
+    twice)."""
 
     kind: Literal["simmim"] = "simmim"
 
@@ -36,13 +39,15 @@ class SimMIM(Objective):
 def masked_absolute_error(
     pred: Float[Tensor, "b n p"], target: Float[Tensor, "b n p"], is_hidden: Bool[Tensor, "b n"]
 ) -> Float[Tensor, ""]:
-    """|x - x_hat|_1 over the hidden patches, divided by the number of hidden values (SimMIM, equation 1)."""
+    """|x - x_hat|_1 over the hidden patches, divided by the number of hidden values (SimMIM,
+    equation 1)."""
     weight = is_hidden.to(pred.dtype)
     return ((pred - target).abs().mean(-1) * weight).sum() / weight.sum()
 
 
 def absolute_collapse_level(hidden: Float[Tensor, "b m p"]) -> Float[Tensor, ""]:
-    """The absolute error of the best constant patch: the median of each value over the hidden patches' targets.
+    """The absolute error of the best constant patch: the median of each value over the hidden
+    patches' targets.
 
     On several devices: the mean over devices of each one's own level.
     """

@@ -1,10 +1,12 @@
-"""MAE that keeps its features apart. U-MAE of Zhang, Wang and Wang, "How Mask Matters", NeurIPS 2022 (arXiv 2210.08344).
+"""MAE that keeps its features apart. U-MAE of Zhang, Wang and Wang, "How Mask Matters", NeurIPS
+2022 (arXiv 2210.08344).
 
     L = L_MAE + lambda L_unif,   L_unif(f) = E_{x1} E_{x1-} (f(x1)^T f(x1-))^2
 
-Differences from the authors' code, where we follow the paper: the feature is layer-normed once (their class token twice);
-the value and gradient are the same on any number of devices (there, the gradient is divided by the number of devices, so
-their weight 0.01 on 8 devices is 0.00125 here); no classifier's loss is added to the total.
+Differences from the authors' code, where we follow the paper: the feature is layer-normed once
+(their class token twice); the value and gradient are the same on any number of devices (there, the
+gradient is divided by the number of devices, so their weight 0.01 on 8 devices is 0.00125 here); no
+classifier's loss is added to the total.
 """
 
 from typing import Literal
@@ -19,7 +21,8 @@ from lcmae.shapes import Float
 
 
 class UMAE(Objective):
-    """MAE's loss plus `weight` times the mean squared cosine similarity of the pooled vectors of masked images."""
+    """MAE's loss plus `weight` times the mean squared cosine similarity of the pooled vectors of
+    masked images."""
 
     kind: Literal["umae"] = "umae"
 

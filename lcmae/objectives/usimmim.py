@@ -1,7 +1,9 @@
-"""SimMIM that keeps its features apart: the uniformity term of "How Mask Matters" (arXiv 2210.08344) on SimMIM.
+"""SimMIM that keeps its features apart: the uniformity term of "How Mask Matters" (arXiv
+2210.08344) on SimMIM.
 
-The paper reports it (ViT-B, ImageNet-100 linear probe 54.3 -> 61.1); its code does not hold it. SimMIM's class token has no
-loss of its own and its authors probe the mean of patch tokens, so the mean is the default feature here.
+The paper reports it (ViT-B, ImageNet-100 linear probe 54.3 -> 61.1); its code does not hold it.
+SimMIM's class token has no loss of its own and its authors probe the mean of patch tokens, so the
+mean is the default feature here.
 """
 
 from typing import Literal
@@ -17,7 +19,8 @@ from lcmae.shapes import Float
 
 
 class USimMIM(Objective):
-    """SimMIM's loss plus `weight` times the mean squared cosine similarity of the pooled vectors of masked images."""
+    """SimMIM's loss plus `weight` times the mean squared cosine similarity of the pooled vectors of
+    masked images."""
 
     kind: Literal["usimmim"] = "usimmim"
 

@@ -1,7 +1,8 @@
 """Reading a checkpoint, and how a reader knows that every byte is the one that was published.
 
-The manifest lists the size and sha256 of each file and carries a seal over itself, since torch and safetensors both
-load a flipped bit without a word. `read_manifest` is the cheap look (sizes), `verify` the full one (hashes).
+The manifest lists the size and sha256 of each file and carries a seal over itself, since torch and
+safetensors both load a flipped bit without a word. `read_manifest` is the cheap look (sizes),
+`verify` the full one (hashes).
 """
 
 import contextlib
@@ -42,7 +43,8 @@ def sealed(manifest: Mapping[str, Any]) -> bytes:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a published step whose files all lie there with the right sizes; their contents are not read.
+    """The manifest of a published step whose files all lie there with the right sizes; their
+    contents are not read.
 
     Raises `CheckpointError` in one line that names the step and what is wrong with it.
     """
@@ -111,7 +113,8 @@ def verify_file(folder: Path, name: str, manifest: Mapping[str, Any]) -> Stamp:
 
 
 def verify(folder: Path) -> tuple[dict[str, Any], dict[str, Stamp]]:
-    """The manifest of a step whose every file was hashed just now, and the stamps of those files."""
+    """The manifest of a step whose every file was hashed just now, and the stamps of those
+    files."""
     while True:
         before = _stamp_of_manifest(folder)
         try:
@@ -149,19 +152,22 @@ class Checkpoint:
         return f"Checkpoint({show(self.path)})"
 
     def tensors(self, device: "str | torch.device" = "cpu") -> "dict[str, torch.Tensor]":
-        """The model's tensors, bit for bit as published. Raises `CheckpointError` if they are not."""
+        """The model's tensors, bit for bit as published. Raises `CheckpointError` if they are
+        not."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             with self._trusted(MODEL) as path:
-                # copied: safetensors maps the file, and whatever befell it later would befall the tensors
+                # copied: safetensors maps the file, and whatever befell it later would befall the
+                # tensors
                 return {name: tensor.clone() for name, tensor in load_file(path, device=str(device)).items()}
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"checkpoint {show(self.path)}: cannot read {MODEL}: {reason(error)}") from error
 
     def resume_state(self) -> dict[str, Any]:
-        """What `publish` was given as `resume`, on the CPU. Raises `CheckpointError` if the step has none."""
+        """What `publish` was given as `resume`, on the CPU. Raises `CheckpointError` if the step
+        has none."""
         import torch
 
         if RESUME not in self.manifest["files"]:

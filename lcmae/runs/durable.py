@@ -1,7 +1,7 @@
 """How files reach the disk: whole or not at all.
 
-Everything is written under a hidden temporary name beside its target, flushed to the disk, and only then renamed; the
-parent folder is flushed last, because the name lives there.
+Everything is written under a hidden temporary name beside its target, flushed to the disk, and only
+then renamed; the parent folder is flushed last, because the name lives there.
 """
 
 import ctypes
@@ -41,7 +41,8 @@ def reason(error: BaseException) -> str:
 
 
 def to_json(value: Any, what: str) -> bytes:
-    """Sorted, indented JSON; an `InputError` for what JSON cannot hold and give back (NaN, keys that are not strings)."""
+    """Sorted, indented JSON; an `InputError` for what JSON cannot hold and give back (NaN, keys
+    that are not strings)."""
     for key in _keys(value):
         if not isinstance(key, str):
             raise InputError(f"{what}: expected keys that are strings, got {key!r}")
@@ -63,7 +64,8 @@ def _keys(value: Any) -> Iterator[Any]:
 
 
 def temporary_name(suffix: str = "") -> str:
-    """A hidden name that no other process, thread or machine takes, and that `sweep` can trace to its owner."""
+    """A hidden name that no other process, thread or machine takes, and that `sweep` can trace to
+    its owner."""
     return f".tmp-{os.getpid()}-{_TOKEN}-{next(_COUNT)}@{socket.gethostname()}@{suffix}"
 
 
@@ -92,10 +94,12 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> None:
-    """Write a file so that its name always holds a whole one, the old or the new, also through a crash.
+    """Write a file so that its name always holds a whole one, the old or the new, also through a
+    crash.
 
-    `data` is the bytes, or a function that writes the file at the path it is given (same folder, same suffix). Missing
-    folders are made. An `OSError` (disk full, not allowed) becomes an `InputError`; the old file stays.
+    `data` is the bytes, or a function that writes the file at the path it is given (same folder,
+    same suffix). Missing folders are made. An `OSError` (disk full, not allowed) becomes an
+    `InputError`; the old file stays.
     """
     path = Path(path)
     temporary = path.parent / temporary_name(path.suffix)
@@ -127,10 +131,11 @@ def alive(pid: int) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what dead processes of this machine left half-written in a folder; other machines' files are left alone.
+    """Remove what dead processes of this machine left half-written in a folder; other machines'
+    files are left alone.
 
-    A step that a kill caught between the two renames of `_swap` gets its name back. Only the one writer of a run may
-    call this on its checkpoints.
+    A step that a kill caught between the two renames of `_swap` gets its name back. Only the one
+    writer of a run may call this on its checkpoints.
     """
     if not folder.is_dir():
         return

@@ -16,7 +16,8 @@ from lcmae.runs.durable import alive, reason, show
 
 log = logging.getLogger(__name__)
 
-# locks held by this process; a forked child (a DataLoader worker) closes its copies, or an orphan would hold the run
+# locks held by this process; a forked child (a DataLoader worker) closes its copies, or an orphan
+# would hold the run
 _held: set[int] = set()
 
 
@@ -30,10 +31,12 @@ os.register_at_fork(after_in_child=_drop_inherited_locks)
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Be the one writer of a folder. Raises `InputError` naming the other one's process and machine.
+    """Be the one writer of a folder. Raises `InputError` naming the other one's process and
+    machine.
 
-    The kernel's flock decides, so there is no race and a killed writer holds nothing; the file's text only says
-    who. It stays behind, empty: removing it would let two processes lock two files of the same name.
+    The kernel's flock decides, so there is no race and a killed writer holds nothing; the file's
+    text only says who. It stays behind, empty: removing it would let two processes lock two files
+    of the same name.
     """
     path = folder / ".lock"
     try:
@@ -72,7 +75,8 @@ def _take(folder: Path, descriptor: int) -> None:
         kernel_decides = False
     left = _read_lock(descriptor)
     if left:
-        # a restarted container has another host name on the same kernel, whose flock has just said that nobody writes
+        # a restarted container has another host name on the same kernel, whose flock has just said
+        # that nobody writes
         same_boot = left.get("boot") is not None and left.get("boot") == _boot()
         here = left.get("host") == socket.gethostname() or (kernel_decides and same_boot)
         if not here or (not kernel_decides and alive(left["pid"])):

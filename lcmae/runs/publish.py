@@ -36,9 +36,9 @@ def publish(
 
     `num_steps`: of the whole training, where it is known; the manifest says so.
 
-    A step that is already published is kept where files and config are the same, and swapped in one system call where
-    they are not, so its name is never missing. Raises `CheckpointError` when the disk refuses, or when `resume` would
-    not read back under `weights_only`.
+    A step that is already published is kept where files and config are the same, and swapped in one
+    system call where they are not, so its name is never missing. Raises `CheckpointError` when the
+    disk refuses, or when `resume` would not read back under `weights_only`.
     """
     from safetensors import SafetensorError
 
@@ -65,13 +65,15 @@ def publish(
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot publish step {step} in {show(checkpoints)}: {reason(error)}") from error
     finally:
-        # nothing is left under this name after success; after a swap it is the old step, after a failure the remains
+        # nothing is left under this name after success; after a swap it is the old step, after a
+        # failure the remains
         shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
 def _write_model(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
-    """Tensors on their own memory (safetensors refuses views and shared storage), readable as the umask says."""
+    """Tensors on their own memory (safetensors refuses views and shared storage), readable as the
+    umask says."""
     from safetensors.torch import save_file
 
     alone, storages = {}, set()
@@ -83,7 +85,8 @@ def _write_model(path: Path, tensors: "Mapping[str, torch.Tensor]") -> None:
         storages.add(tensor.untyped_storage().data_ptr())
         alone[name] = tensor
     save_file(alone, path, metadata={"format": "pt"})
-    # safetensors makes its files private (0600); a folder made beside it tells what the umask allows
+    # safetensors makes its files private (0600); a folder made beside it tells what the umask
+    # allows
     path.chmod(path.parent.stat().st_mode & 0o666)
 
 
@@ -91,7 +94,8 @@ def _write_resume(path: Path, resume: Mapping[str, Any]) -> None:
     import torch
 
     try:
-        # through a Python file, so that a full disk is an OSError with a reason behind torch's "unexpected pos"
+        # through a Python file, so that a full disk is an OSError with a reason behind torch's
+        # "unexpected pos"
         with path.open("wb") as file:
             torch.save(dict(resume), file)
     except RuntimeError as error:
@@ -137,11 +141,13 @@ def _version(package: str) -> str | None:
 
 @cache
 def git_revision() -> str | None:
-    """The commit of this code, "-dirty" behind it where it was edited; None outside a checkout of lcmae itself."""
+    """The commit of this code, "-dirty" behind it where it was edited; None outside a checkout of
+    lcmae itself."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:
-        # a package inside somebody's own repository (its .venv) must not be given that repository's revision
+        # a package inside somebody's own repository (its .venv) must not be given that repository's
+        # revision
         subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=20)
         describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(describe, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
@@ -160,7 +166,8 @@ def _give_name(temporary: Path, target: Path, manifest: Mapping[str, Any]) -> No
 
 
 def _holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether a published step is intact and has these very files and config; time and versions may differ."""
+    """Whether a published step is intact and has these very files and config; time and versions may
+    differ."""
     try:
         published, _ = verify(folder)
     except CheckpointError:
@@ -171,7 +178,8 @@ def _holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def _swap(temporary: Path, target: Path) -> None:
     if exchange(temporary, target):
         return
-    # no exchange here (NFS): the name is missing between two renames, and a kill in between is mended by `sweep`
+    # no exchange here (NFS): the name is missing between two renames, and a kill in between is
+    # mended by `sweep`
     aside = target.parent / f".old-{target.name}"
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(target, aside)

@@ -4,8 +4,9 @@
     checkpoints/000500/{model.safetensors, resume.pt, manifest.json}
     probes/000500/<probe>.nc
 
-One process writes, any number read at any moment, and a kill at any moment costs at most the step that was being
-written. Torch is imported only to read or write tensors, so a dashboard can list runs without it.
+One process writes, any number read at any moment, and a kill at any moment costs at most the step
+that was being written. Torch is imported only to read or write tensors, so a dashboard can list
+runs without it.
 """
 
 import contextlib
@@ -53,7 +54,8 @@ class Run:
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any]) -> "Run":
-        """A new run folder with its config, in one rename. The place must be free, or an empty folder."""
+        """A new run folder with its config, in one rename. The place must be free, or an empty
+        folder."""
         path = Path(path)
         target = Path(os.path.abspath(path))
         text = to_json(config, "config")
@@ -68,7 +70,8 @@ class Run:
             try:
                 make_folder(temporary / "checkpoints")
                 write_atomically(temporary / "config.json", text)
-                # of two processes that create the same run one finds the folder taken, and fails here
+                # of two processes that create the same run one finds the folder taken, and fails
+                # here
                 os.rename(temporary, target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -79,7 +82,8 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
-        """An existing run folder. Raises `InputError` where there is none, or its config does not read."""
+        """An existing run folder. Raises `InputError` where there is none, or its config does not
+        read."""
         path = Path(path)
         file = path / "config.json"
         if not os.path.isfile(file):
@@ -98,13 +102,15 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one writer of this run, and clear away what a killed one left. `InputError` where another one lives."""
+        """Be the one writer of this run, and clear away what a killed one left. `InputError` where
+        another one lives."""
         with lock(self.path):
             self.sweep()
             yield
 
     def sweep(self) -> None:
-        """Remove the temporary files of processes of this host that are dead; `lock` does it for every writer."""
+        """Remove the temporary files of processes of this host that are dead; `lock` does it for
+        every writer."""
         folders = [self.path, self.path / "checkpoints", *(self.path / "probes").glob("*/")]
         try:
             for folder in folders:
@@ -115,7 +121,8 @@ class Run:
     # --- metrics ---
 
     def log_metrics(self, values: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl in a single write. NaN and infinities are stored as "nan", "inf", "-inf"."""
+        """Append one line to metrics.jsonl in a single write. NaN and infinities are stored as
+        "nan", "inf", "-inf"."""
         line = json.dumps(_storable(values), allow_nan=False).encode() + b"\n"
         path = self.path / "metrics.jsonl"
         try:
@@ -134,14 +141,16 @@ class Run:
             raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every whole line, in order. A torn last line is being written or was lost; broken ones elsewhere are counted."""
+        """Every whole line, in order. A torn last line is being written or was lost; broken ones
+        elsewhere are counted."""
         lines, num_broken = self._metric_lines()
         if num_broken:
             log.warning("%s: skipped %d broken lines", show(self.path / "metrics.jsonl"), num_broken)
         return [values for _, values in lines]
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the lines of later steps (and broken ones), for a run that continues from `after_step`."""
+        """Drop the lines of later steps (and broken ones), for a run that continues from
+        `after_step`."""
         lines, _ = self._metric_lines()
         kept = [raw + b"\n" for raw, values in lines if not _is_after(values, after_step)]
         if os.path.isfile(self.path / "metrics.jsonl"):
@@ -192,7 +201,8 @@ class Run:
         return {int(name): folder / name for name in sorted(names, key=_by_number) if _is_step_name(name)}
 
     def steps(self) -> list[int]:
-        """Published steps, ascending, whose manifest reads and whose files have their sizes; nothing is hashed."""
+        """Published steps, ascending, whose manifest reads and whose files have their sizes;
+        nothing is hashed."""
         found = []
         for step, folder in self._folders().items():
             with contextlib.suppress(CheckpointError):  # `newest` names these
@@ -211,7 +221,8 @@ class Run:
         return Checkpoint(self, path)
 
     def newest(self, *, report: Callable[[str], object] | None = None) -> Checkpoint:
-        """The newest step that is intact. Each newer one that is not is named through `report` (a warning in the log)."""
+        """The newest step that is intact. Each newer one that is not is named through `report` (a
+        warning in the log)."""
         folders = self._folders()
         for step in reversed(folders):
             try:
@@ -229,7 +240,8 @@ class Run:
 
 
 def find_runs(root: Path | str) -> list[Path]:
-    """Every run folder at or below `root`, sorted; none where `root` is missing. Linked folders are seen once."""
+    """Every run folder at or below `root`, sorted; none where `root` is missing. Linked folders are
+    seen once."""
     found, seen = [], set()
     # links are followed last, so a folder that is also linked to is found under its own name
     folders, links = [Path(root)], []

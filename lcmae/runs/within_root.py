@@ -1,4 +1,5 @@
-"""Paths that other people type: resolved, and refused unless they lie where they may. Imports no torch."""
+"""Paths that other people type: resolved, and refused unless they lie where they may. Imports no
+torch."""
 
 import os
 from pathlib import Path
@@ -8,10 +9,12 @@ from lcmae.runs.durable import show
 
 
 def inside(path: Path | str, root: Path | str) -> Path:
-    """A path that a person typed, resolved; refused unless it lies in `root` after all links are followed.
+    """A path that a person typed, resolved; refused unless it lies in `root` after all links are
+    followed.
 
-    So must everything in it, if it is a folder, and the settings beside it, if it is a file. What is missing and what lies
-    elsewhere get the same answer, so that nobody learns what is on the disk. Raises `CheckpointError`.
+    So must everything in it, if it is a folder, and the settings beside it, if it is a file. What
+    is missing and what lies elsewhere get the same answer, so that nobody learns what is on the
+    disk. Raises `CheckpointError`.
     """
     try:
         base = Path(root).resolve(strict=True)

@@ -1,9 +1,10 @@
-"""Several devices through torch's own engine: `torchrun` sets the environment, DDP (or FSDP2) averages gradients.
+"""Several devices through torch's own engine: `torchrun` sets the environment, DDP (or FSDP2)
+averages gradients.
 
-One rule makes every objective the same on any number of devices: a mean over the batch is `mean_over_ranks` of the local
-means, and its backward is the same mean. DDP then averages gradients of equal losses, and the result is the
-single-process gradient. (U-MAE's own gather keeps only the local slice in backward, which scales its regulariser by
-1 / world size.)
+One rule makes every objective the same on any number of devices: a mean over the batch is
+`mean_over_ranks` of the local means, and its backward is the same mean. DDP then averages gradients
+of equal losses, and the result is the single-process gradient. (U-MAE's own gather keeps only the
+local slice in backward, which scales its regulariser by 1 / world size.)
 """
 
 import os
@@ -51,7 +52,8 @@ def is_main() -> bool:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, differentiable; the tensor itself in a single process."""
+    """The mean of a tensor over all processes, differentiable; the tensor itself in a single
+    process."""
     return _MeanOverRanks.apply(value) if is_active() and world_size() > 1 else value  # pyright: ignore[reportReturnType]
 
 
@@ -62,7 +64,8 @@ def whole(value: Tensor) -> Tensor:
 
 
 def start() -> torch.device:
-    """Join the group that `torchrun` describes in the environment, if there is one; returns this process's device."""
+    """Join the group that `torchrun` describes in the environment, if there is one; returns this
+    process's device."""
     cuda = torch.cuda.is_available()
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         return torch.device("cuda" if cuda else "cpu")
@@ -83,7 +86,8 @@ def stop() -> None:
 
 
 def wrap(task: Any, *, shard: bool) -> nn.Module:
-    """Make the gradients of `task`, which holds a `model`, those of the whole batch: DDP, or FSDP2 (`shard`) for huge ones."""
+    """Make the gradients of `task`, which holds a `model`, those of the whole batch: DDP, or FSDP2
+    (`shard`) for huge ones."""
     if not is_active():
         if shard:
             raise InputError("expected a torchrun launch for sharding (FSDP2), got a single process")
@@ -104,7 +108,8 @@ def wrap(task: Any, *, shard: bool) -> nn.Module:
 def state(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, shard: bool
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Whole weights and whole optimiser state on the CPU; with `shard` every process must take part."""
+    """Whole weights and whole optimiser state on the CPU; with `shard` every process must take
+    part."""
     if not shard:
         return {name: value.detach().cpu() for name, value in model.state_dict().items()}, optimizer.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
@@ -139,7 +144,8 @@ def load_state(
 
 
 def largest(number: float) -> float:
-    """The largest of the processes' numbers, in every process; on the CPU, so that no GPU is waited for."""
+    """The largest of the processes' numbers, in every process; on the CPU, so that no GPU is waited
+    for."""
     if not is_active():
         return number
     value = torch.tensor(number)

@@ -1,4 +1,5 @@
-"""Metrics wait on the device and are fetched together; a loss that is not a number is found before anything is published."""
+"""Metrics wait on the device and are fetched together; a loss that is not a number is found before
+anything is published."""
 
 import math
 import time
@@ -15,7 +16,8 @@ REMEDY = "expected finite numbers (a smaller --base-lr, or --clip 1.0, may help)
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss or the weights became NaN or infinite; the message names the step. The last good checkpoint is kept."""
+    """The loss or the weights became NaN or infinite; the message names the step. The last good
+    checkpoint is kept."""
 
 
 class MetricLog:
@@ -36,11 +38,13 @@ class MetricLog:
         self._steps.append(step)
 
     def check_finite(self) -> list[list[float]]:
-        """The waiting rows, means over processes; raises `NonFiniteLossError` naming the first step that is not a number."""
+        """The waiting rows, means over processes; raises `NonFiniteLossError` naming the first step
+        that is not a number."""
         if not self._rows:
             return []
         means = distributed.mean_over_ranks(torch.stack(self._rows))
-        # kept in place of this process's own: a checkpoint holds the main process's rows, and all resume from it
+        # kept in place of this process's own: a checkpoint holds the main process's rows, and all
+        # resume from it
         self._rows = list(means)
         rows = means.tolist()
         loss = self._names.index("loss")
@@ -50,7 +54,8 @@ class MetricLog:
         return rows
 
     def write(self, run: Run, track: Tracker) -> None:
-        """Write the means of the waiting steps as one line, named by the last of them, and forget them."""
+        """Write the means of the waiting steps as one line, named by the last of them, and forget
+        them."""
         rows = self.check_finite()
         if not rows:
             return
@@ -72,7 +77,8 @@ class MetricLog:
         self._since = time.monotonic()  # what the monitor took is not the next steps' time
 
     def state(self) -> dict[str, Any]:
-        """What waits, for a checkpoint: a resumed run then writes the same lines as an uninterrupted one."""
+        """What waits, for a checkpoint: a resumed run then writes the same lines as an
+        uninterrupted one."""
         rows = torch.stack(self._rows).cpu() if self._rows else torch.empty(0)
         return {"names": self._names, "steps": self._steps, "rows": rows}
 

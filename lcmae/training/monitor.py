@@ -1,7 +1,9 @@
-"""Is anything being learned? Frozen features of *unmasked* images, judged by their neighbours and by a linear map.
+"""Is anything being learned? Frozen features of *unmasked* images, judged by their neighbours and
+by a linear map.
 
-Cheap and deterministic, for a look during training: kNN with cosine similarity and a ridge regression onto classes. (The
-`transfer` probe holds the published protocols.) U-MAE's own online accuracy is measured on masked images; this is not.
+Cheap and deterministic, for a look during training: kNN with cosine similarity and a ridge
+regression onto classes. (The `transfer` probe holds the published protocols.) U-MAE's own online
+accuracy is measured on masked images; this is not.
 """
 
 from dataclasses import dataclass
@@ -25,13 +27,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Monitor:
-    """A fixed choice of training and test images; call it with a model for accuracies and effective ranks."""
+    """A fixed choice of training and test images; call it with a model for accuracies and effective
+    ranks."""
 
     train: Labelled
     test: Labelled
 
     def __call__(self, model: MaskedImageModel) -> dict[str, float]:
-        """`cls_knn`, `cls_linear`, `cls_effective_rank` and the same for `mean`; accuracies are shares of test images."""
+        """`cls_knn`, `cls_linear`, `cls_effective_rank` and the same for `mean`; accuracies are
+        shares of test images."""
         train = unmasked_features(model, self.train.pixels)
         test = unmasked_features(model, self.test.pixels)
         return {
@@ -52,7 +56,8 @@ def judge(
     test: Float[Tensor, "b d"],
     test_labels: Int[Tensor, " b"],
 ) -> dict[str, float]:
-    """kNN (20 neighbours, or all there are) and ridge accuracy of `test` given `train`, and the effective rank of `test`."""
+    """kNN (20 neighbours, or all there are) and ridge accuracy of `test` given `train`, and the
+    effective rank of `test`."""
     return {
         "knn": accuracy(knn_predict(train, train_labels, test, k=min(20, len(train))), test_labels),
         "linear": accuracy(ridge_predict(train, train_labels, test), test_labels),
@@ -64,7 +69,8 @@ def judge(
 def unmasked_features(
     model: MaskedImageModel, pixels: UInt8[Tensor, "b c h w"], batch_size: int = 256
 ) -> dict[Feature, Float[Tensor, "b d"]]:
-    """Class token (where there is one) and mean token of whole images, on the CPU; train/eval state is put back."""
+    """Class token (where there is one) and mean token of whole images, on the CPU; train/eval state
+    is put back."""
     was_training = model.training
     model.eval()
     try:
@@ -82,7 +88,8 @@ def knn_predict(
     k: int = 20,
     temperature: float = 0.07,
 ) -> Int[Tensor, " b"]:
-    """Weighted vote of the k most cosine-similar training images, weights exp(similarity / 0.07) (Wu et al., 1805.01978)."""
+    """Weighted vote of the k most cosine-similar training images, weights exp(similarity / 0.07)
+    (Wu et al., 1805.01978)."""
     if len(train) < k:
         raise InputError(f"expected at least {k} training images for {k} nearest neighbours, got {len(train)}")
     train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
@@ -98,7 +105,8 @@ def knn_predict(
 def ridge_predict(
     train: Float[Tensor, "a d"], labels: Int[Tensor, " a"], test: Float[Tensor, "b d"], strength: float = 1e-3
 ) -> Int[Tensor, " b"]:
-    """Ridge regression of standardised features onto one-hot classes, in float64; the penalty is `strength` per image."""
+    """Ridge regression of standardised features onto one-hot classes, in float64; the penalty is
+    `strength` per image."""
     mean, std = train.double().mean(0), train.double().std(0).clamp(min=1e-6)
     x, y = (train.double() - mean) / std, F.one_hot(labels).double()
     gram = x.T @ x + strength * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
@@ -107,9 +115,11 @@ def ridge_predict(
 
 
 def effective_rank(features: Float[Tensor, "b d"]) -> float:
-    """exp of the entropy of the covariance's eigenvalues, scaled to sum 1 (Roy and Vetterli, 2007, on centred variances).
+    """exp of the entropy of the covariance's eigenvalues, scaled to sum 1 (Roy and Vetterli, 2007,
+    on centred variances).
 
-    1 when all variance lies along one direction, d when it is even. (RankMe uses uncentred singular values: other numbers.)
+    1 when all variance lies along one direction, d when it is even. (RankMe uses uncentred singular
+    values: other numbers.)
     """
     centred = features.double() - features.double().mean(0)
     variance = torch.linalg.svdvals(centred).square()

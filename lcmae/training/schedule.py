@@ -1,4 +1,5 @@
-"""Which images belong to which step, and at which learning rate: pure functions of the config and the step."""
+"""Which images belong to which step, and at which learning rate: pure functions of the config and
+the step."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ MicroBatches = list[tuple[Int[Tensor, " b"], UInt8[Tensor, "b c h w"]]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps are counted from 1: step s is the s-th update. An epoch leaves out the images that do not fill a batch."""
+    """Steps are counted from 1: step s is the s-th update. An epoch leaves out the images that do
+    not fill a batch."""
 
     config: RunConfig
     num_images: int
@@ -53,7 +55,8 @@ class Schedule:
         return step == self.num_steps or (every > 0 and ends_epoch and (step // self.steps_per_epoch) % every == 0)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up from 0, then half a cosine to 0; the peak is base_lr * batch_size / 256 (Goyal et al., 1706.02677)."""
+        """Linear warm-up from 0, then half a cosine to 0; the peak is base_lr * batch_size / 256
+        (Goyal et al., 1706.02677)."""
         peak = self.config.base_lr * self.config.batch_size / 256
         warmup = self.config.warmup_epochs * self.steps_per_epoch
         done = step - 1
@@ -73,14 +76,16 @@ class Schedule:
         return config.objective.model_copy(update={"mask": mask})
 
     def steps(self, source: ImageSource, after: int) -> Iterator[tuple[int, MicroBatches]]:
-        """Steps after number `after`, each with this process's micro-batches (indices, pixels), in order."""
+        """Steps after number `after`, each with this process's micro-batches (indices, pixels), in
+        order."""
         config = self.config
         batches = source.stream(self._shares(after), config.workers)
         for step in range(after + 1, self.num_steps + 1):
             yield step, [next(batches) for _ in range(config.accumulate)]
 
     def _shares(self, after: int) -> Iterator[Int[Tensor, " b"]]:
-        """The positions of this process's micro-batches, one after another, from step `after` + 1 to the last epoch's end."""
+        """The positions of this process's micro-batches, one after another, from step `after` + 1
+        to the last epoch's end."""
         config, rank, world = self.config, distributed.rank(), distributed.world_size()
         share = config.batch_size // (config.accumulate * world)
         for epoch in range(after // self.steps_per_epoch, config.epochs):

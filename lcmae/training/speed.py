@@ -21,7 +21,8 @@ BACKENDS: Mapping[str, SDPBackend] = {
 
 @contextmanager
 def attention_kernel(model: MaskedImageModel, kernel: AttentionKernel) -> Iterator[None]:
-    """While inside, attention runs by this kernel; `written` multiplies the matrices out, `auto` leaves it to torch."""
+    """While inside, attention runs by this kernel; `written` multiplies the matrices out, `auto`
+    leaves it to torch."""
     if kernel == "written":
         for block in blocks_of(model):
             block.attn.fused_attn = False  # pyright: ignore[reportAttributeAccessIssue] - Final for TorchScript alone
@@ -30,13 +31,15 @@ def attention_kernel(model: MaskedImageModel, kernel: AttentionKernel) -> Iterat
 
 
 def compile_blocks(model: MaskedImageModel, *, fixed_shapes: bool = True) -> None:
-    """Compile what the time goes into: the encoder's block, the decoder's and its last, once each for all of a kind."""
+    """Compile what the time goes into: the encoder's block, the decoder's and its last, once each
+    for all of a kind."""
     for block in blocks_of(model):
         block.compile(dynamic=False if fixed_shapes else None)
 
 
 def recompute_blocks(model: MaskedImageModel) -> None:
-    """Activation checkpointing: each block keeps its input alone, and is computed again in the backward pass."""
+    """Activation checkpointing: each block keeps its input alone, and is computed again in the
+    backward pass."""
     for block in blocks_of(model):
         block.recompute = True
 

@@ -1,6 +1,8 @@
-"""One optimiser step, twice: `Step` is the one to read, `GraphedStep` the same one recorded on a GPU and replayed.
+"""One optimiser step, twice: `Step` is the one to read, `GraphedStep` the same one recorded on a
+GPU and replayed.
 
-What is random (augmentation, masks) is drawn before, by `Draw`, so that nothing in a step is. Neither waits for the device.
+What is random (augmentation, masks) is drawn before, by `Draw`, so that nothing in a step is.
+Neither waits for the device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +41,8 @@ class Inputs:
 
 
 class Draw:
-    """From stored pixels to `Inputs`, on the pixels' device, as a function of (seed, epoch, image) and of `rng`."""
+    """From stored pixels to `Inputs`, on the pixels' device, as a function of (seed, epoch, image)
+    and of `rng`."""
 
     def __init__(self, model: MaskedImageModel, config: RunConfig) -> None:
         self.model, self.config = model, config
@@ -69,7 +72,8 @@ class Task(nn.Module):
 
 
 class Step:
-    """Forward, backward, clipping and AdamW; call it with as many micro-batches as the config accumulates."""
+    """Forward, backward, clipping and AdamW; call it with as many micro-batches as the config
+    accumulates."""
 
     def __init__(self, task: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig) -> None:
         self.task, self.optimizer, self.config = task, optimizer, config
@@ -112,10 +116,12 @@ Record = Callable[[Callable[[], Values]], tuple[Callable[[], None], Values]]
 
 
 class GraphedStep(Step):
-    """`Step` recorded once for each objective and shape, then replayed: the CPU pays one launch instead of a thousand.
+    """`Step` recorded once for each objective and shape, then replayed: the CPU pays one launch
+    instead of a thousand.
 
-    The first steps of a shape are plain ones, on a stream of their own, in which libraries set themselves up; they count.
-    Inputs, learning rate and values lie at fixed places, between which and the caller's tensors every call copies.
+    The first steps of a shape are plain ones, on a stream of their own, in which libraries set
+    themselves up; they count. Inputs, learning rate and values lie at fixed places, between which
+    and the caller's tensors every call copies.
     """
 
     warm_up = 3
@@ -164,7 +170,8 @@ class _Recording:
 
 
 class CudaGraphs:
-    """Records on the GPU. All graphs share one pool of memory: they run one after the other, and keep nothing in it."""
+    """Records on the GPU. All graphs share one pool of memory: they run one after the other, and
+    keep nothing in it."""
 
     def __init__(self) -> None:
         self._pool: Any = None
@@ -180,7 +187,8 @@ class CudaGraphs:
 
 @contextmanager
 def rate_as_tensor(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
-    """The learning rate as a place that is read in every replay, instead of a number that would be recorded."""
+    """The learning rate as a place that is read in every replay, instead of a number that would be
+    recorded."""
     before = [(group["lr"], group.get("capturable", False)) for group in optimizer.param_groups]
     for group in optimizer.param_groups:
         group["lr"], group["capturable"] = rate, rate.is_cuda

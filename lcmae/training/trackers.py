@@ -1,4 +1,5 @@
-"""Metrics to TensorBoard, Weights & Biases or MLflow, for those who keep their runs there. metrics.jsonl is always written."""
+"""Metrics to TensorBoard, Weights & Biases or MLflow, for those who keep their runs there.
+metrics.jsonl is always written."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,8 @@ Tracker = Callable[[int, Mapping[str, float]], None]
 
 @contextmanager
 def open_trackers(names: tuple[str, ...], run: Run) -> Iterator[Tracker]:
-    """One function that passes (step, metrics) on to every tracker asked for, and closes them at the end."""
+    """One function that passes (step, metrics) on to every tracker asked for, and closes them at
+    the end."""
     with ExitStack() as stack:
         trackers = [_OPENERS[name](run, stack) for name in names]
 

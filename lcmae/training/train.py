@@ -1,7 +1,7 @@
 """The training loop, visible in one screen (`train`), and the few parts it is made of.
 
-Unusual here: nothing random is carried along. Order, augmentation and masks are functions of (seed, epoch, step), so a
-resumed run continues bit for bit from weights, optimiser and step alone.
+Unusual here: nothing random is carried along. Order, augmentation and masks are functions of (seed,
+epoch, step), so a resumed run continues bit for bit from weights, optimiser and step alone.
 """
 
 import signal
@@ -35,7 +35,8 @@ from lcmae.training.trackers import open_trackers
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended: the last published step, and the signal that stopped it early, if one did."""
+    """How training ended: the last published step, and the signal that stopped it early, if one
+    did."""
 
     step: int
     stopped_by: signal.Signals | None = None
@@ -44,8 +45,9 @@ class Outcome:
 def train(run: Run, *, label: str = "training", device: str | None = None) -> Outcome:
     """Train a run to the end of its config, from its newest checkpoint if it has one, and publish.
 
-    SIGTERM and Ctrl-C finish the step, publish, and return with `stopped_by`. Raises `NonFiniteLossError` where the loss
-    is no longer a number (the last good checkpoint stays), and `InputError` for data or settings that do not fit.
+    SIGTERM and Ctrl-C finish the step, publish, and return with `stopped_by`. Raises
+    `NonFiniteLossError` where the loss is no longer a number (the last good checkpoint stays), and
+    `InputError` for data or settings that do not fit.
     """
     config = parse(RunConfig, run.config)
     target = torch.device(device) if device else distributed.start()
@@ -85,7 +87,8 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
 
 
 def update(draw: Draw, compute: Step, batches: MicroBatches, schedule: Schedule, step: int) -> Values:
-    """One optimiser step; returns the loss and its terms, on the device, so that nobody waits for it."""
+    """One optimiser step; returns the loss and its terms, on the device, so that nobody waits for
+    it."""
     objective, rate, epoch = schedule.objective(step), schedule.learning_rate(step), schedule.epoch_of(step)
     rng = generator("mask", schedule.config.seed, step, device=draw.model.device)
     inputs = (draw(objective, indices, pixels, epoch, rng) for indices, pixels in batches)
@@ -119,14 +122,16 @@ def look_at(model: MaskedImageModel, monitor: Monitor) -> dict[str, float]:
 
 
 def build_model(config: RunConfig) -> MaskedImageModel:
-    """The model with initial weights that depend on the config's seed alone; global random state is left as it was."""
+    """The model with initial weights that depend on the config's seed alone; global random state is
+    left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # the CPU's alone: torch.manual_seed would reach GPUs
         return config.model.build()
 
 
 def make_optimizer(model: MaskedImageModel, config: RunConfig) -> torch.optim.AdamW:
-    """AdamW without decay on norms, biases, tokens and positions, in one fused pass over all weights."""
+    """AdamW without decay on norms, biases, tokens and positions, in one fused pass over all
+    weights."""
     decayed, free = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -156,7 +161,8 @@ def report_skipped(source: ImageSource) -> None:
 
 
 def open_monitor(config: RunConfig, source: ImageSource) -> Monitor | None:
-    """The monitor on a fixed choice of labelled images; None without labels, on other processes, or when sharded."""
+    """The monitor on a fixed choice of labelled images; None without labels, on other processes, or
+    when sharded."""
     if source.labels is None or config.shard or not distributed.is_main():
         return None
     parts = []
@@ -170,7 +176,8 @@ def open_monitor(config: RunConfig, source: ImageSource) -> Monitor | None:
 def restore(
     run: Run, model: MaskedImageModel, optimizer: torch.optim.Optimizer, config: RunConfig
 ) -> tuple[int, MetricLog]:
-    """Load the newest checkpoint that checks out; (0, empty log) for a fresh run. Later metrics lines are dropped."""
+    """Load the newest checkpoint that checks out; (0, empty log) for a fresh run. Later metrics
+    lines are dropped."""
     if not any((run.path / "checkpoints").glob("[0-9]*")):
         if distributed.is_main():
             run.truncate_metrics(0)  # a run killed before its first checkpoint begins again
@@ -192,7 +199,8 @@ def publish_step(
     log: MetricLog,
     config: RunConfig,
 ) -> None:
-    """Publish weights and all that resuming needs; a non-finite loss, or weights that would make one, are refused."""
+    """Publish weights and all that resuming needs; a non-finite loss, or weights that would make
+    one, are refused."""
     log.check_finite()
     tensors, optimizer_state = distributed.state(model, optimizer, shard=config.shard)
     # a loss is that of the weights before its step: the step itself may have ruined them
@@ -208,7 +216,8 @@ def publish_step(
 
 
 def publish_untrained(run: Run) -> None:
-    """Publish the initial weights of a run's config as step 0, from which training would go on. A baseline."""
+    """Publish the initial weights of a run's config as step 0, from which training would go on. A
+    baseline."""
     config = parse(RunConfig, run.config)
     model = build_model(config)
     with run.lock():
@@ -216,7 +225,8 @@ def publish_untrained(run: Run) -> None:
 
 
 class _Stop:
-    """A request to stop, made by a signal; `agreed` says whether any process got one, the same answer in all."""
+    """A request to stop, made by a signal; `agreed` says whether any process got one, the same
+    answer in all."""
 
     received: signal.Signals | None = None
 

@@ -1,8 +1,10 @@
-"""What stands beside a probe's numbers: the same numbers, by the same code, of models that learned nothing.
+"""What stands beside a probe's numbers: the same numbers, by the same code, of models that learned
+nothing.
 
-`untrained` is a network of the same shape with fresh weights (`lcmae.probes.baselines.untrained`), `pixels` no network at all: tokens that are the
-patches' pixels, and predictions that copy the nearest visible patch (`lcmae.probes.baselines.pixels`). They see the first images only, which bounds
-their cost: `untrained_images` and `pixels_images` in a result's attributes say how many.
+`untrained` is a network of the same shape with fresh weights (`lcmae.probes.baselines.untrained`),
+`pixels` no network at all: tokens that are the patches' pixels, and predictions that copy the
+nearest visible patch (`lcmae.probes.baselines.pixels`). They see the first images only, which
+bounds their cost: `untrained_images` and `pixels_images` in a result's attributes say how many.
 """
 
 from collections.abc import Mapping
@@ -21,20 +23,23 @@ KINDS = {"untrained": "untrained network of the same shape", "pixels": "raw pixe
 
 
 class ComparedProbe(Probe):
-    """A probe some of whose variables have companions `NAME_untrained` (and `NAME_pixels`). Sub-classes implement `begin`."""
+    """A probe some of whose variables have companions `NAME_untrained` (and `NAME_pixels`).
+    Sub-classes implement `begin`."""
 
     compared: ClassVar[Mapping[str, tuple[str, ...]]]
     """Baseline (out of `KINDS`) -> variables that it is told of."""
 
     baseline_images: int = Field(default=64, ge=0)
-    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves them out."""
+    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves
+    them out."""
 
     def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
         """The accumulator of one model's numbers."""
         raise TypeError(f"{type(self).__name__} does not accumulate")
 
     def as_baseline(self) -> "ComparedProbe":
-        """The settings with which baselines are measured: without what only the model itself is asked for."""
+        """The settings with which baselines are measured: without what only the model itself is
+        asked for."""
         return self
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
@@ -86,7 +91,8 @@ class Beside:
 
 
 def with_companions(result: xr.Dataset, other: xr.Dataset, names: tuple[str, ...], kind: str) -> xr.Dataset:
-    """`NAME_kind`, and `NAME_kind_sem` where there is one, at the labels of `result`; NaN where a baseline has no such label."""
+    """`NAME_kind`, and `NAME_kind_sem` where there is one, at the labels of `result`; NaN where a
+    baseline has no such label."""
     for name in names:
         for suffix in ("", "_sem"):
             if f"{name}{suffix}" in other:

@@ -1,4 +1,5 @@
-"""The images themselves in a model's place: what a patch's pixels know, and what its nearest neighbour says about it."""
+"""The images themselves in a model's place: what a patch's pixels know, and what its nearest
+neighbour says about it."""
 
 from typing import Any
 
@@ -13,7 +14,8 @@ from lcmae.shapes import Int
 
 
 class RawPixels(MaskedImageModel):
-    """No network: tokens are the patches, and every prediction is the nearest visible patch (what `targets` makes of it)."""
+    """No network: tokens are the patches, and every prediction is the nearest visible patch (what
+    `targets` makes of it)."""
 
     num_prefix = 0
 
@@ -42,7 +44,8 @@ class RawPixels(MaskedImageModel):
 
 
 def nearest_visible(mask: Mask, grid: Grid) -> Int[Tensor, "b n"]:
-    """For every patch the visible patch at the smallest distance (itself where visible; ties to the first in raster order)."""
+    """For every patch the visible patch at the smallest distance (itself where visible; ties to the
+    first in raster order)."""
     place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
     distance = torch.cdist(place, place).to(mask.visible.device)
     to_visible = distance[:, mask.visible]  # [n b v]

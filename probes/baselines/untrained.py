@@ -11,10 +11,11 @@ _ALIVE: WeakKeyDictionary[MaskedImageModel, tuple[int, ref[MaskedImageModel]]] =
 
 
 def untrained(model: MaskedImageModel, seed: int) -> MaskedImageModel | None:
-    """The model's settings with fresh weights, frozen, in eval mode, on its device; None where the settings build nothing.
+    """The model's settings with fresh weights, frozen, in eval mode, on its device; None where the
+    settings build nothing.
 
-    Probes that ask while another still holds it share one. Initialisers of torch and timm draw from torch's global generators,
-    which are put back as they were.
+    Probes that ask while another still holds it share one. Initialisers of torch and timm draw from
+    torch's global generators, which are put back as they were.
     """
     if type(model.config).build is ModelConfig.build:
         return None

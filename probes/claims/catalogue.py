@@ -15,7 +15,8 @@ CLAIMS: dict[str, Claim] = {
 
 
 def chosen(ids: Sequence[str]) -> list[Claim]:
-    """The named claims in the order of the catalogue, all of them where none is named. `InputError` for an unknown id."""
+    """The named claims in the order of the catalogue, all of them where none is named. `InputError`
+    for an unknown id."""
     unknown = [name for name in ids if name not in CLAIMS]
     if unknown:
         raise InputError(f"expected claims out of {', '.join(CLAIMS)}, got {unknown[0]!r}")

@@ -1,6 +1,8 @@
-"""A published claim in a small form: the numbers it is about, and the rule that decides. No torch, no runs.
+"""A published claim in a small form: the numbers it is about, and the rule that decides. No torch,
+no runs.
 
-The rule is part of the claim, so it stands before the runs are looked at; the verdict is computed and never written by hand.
+The rule is part of the claim, so it stands before the runs are looked at; the verdict is computed
+and never written by hand.
 """
 
 import math
@@ -15,7 +17,8 @@ Verdict = Literal["reproduced", "contradicted", "not decidable"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "not decidable")
 
 NORMAL = 1.96
-"""Standard errors to either side of a 95 % interval, where an error is known and not estimated from a few seeds."""
+"""Standard errors to either side of a 95 % interval, where an error is known and not estimated from
+a few seeds."""
 
 
 # --- combinations ---
@@ -60,7 +63,8 @@ class Rule:
 
     side: Literal["above", "below", "within"]
     level: float = 0.0
-    """The value that is compared with; for `within` the largest distance from 0 that counts as equal."""
+    """The value that is compared with; for `within` the largest distance from 0 that counts as
+    equal."""
 
     def __str__(self) -> str:
         return f"within ±{self.level:g}" if self.side == "within" else f"{self.side} {self.level:g}"
@@ -93,7 +97,8 @@ class Needs:
     mask_units: int = 0
     labels: frozenset[str] = frozenset()
     unpublished: tuple[str, ...] = ()
-    """Constants, definitions or code that a test would need and that are not published, or not at hand."""
+    """Constants, definitions or code that a test would need and that are not published, or not at
+    hand."""
 
     def lacking(self, scale: Scale) -> list[str]:
         """What this scale does not have, in words."""
@@ -135,13 +140,14 @@ class Claim:
     units: str = "1"
     readings: tuple[Reading, ...] = ()
     variants: tuple[tuple[Reading, ...], ...] = ()
-    """The same readings under other values of a free choice (a kernel's bandwidth): the interval then holds those of all."""
+    """The same readings under other values of a free choice (a kernel's bandwidth): the interval
+    then holds those of all."""
     combine: Callable[..., float] = value
     """From the readings of one seed to the effect."""
     rule: Rule = field(default_factory=lambda: Rule("above"))
     over: Literal["seeds", "images", "masks", "everything"] = "seeds"
-    """What the interval is over: training seeds (Student's t), or the images or masks of one seed (stored standard errors);
-    what is computed from everything there is has none."""
+    """What the interval is over: training seeds (Student's t), or the images or masks of one seed
+    (stored standard errors); what is computed from everything there is has none."""
     needs: Needs = field(default_factory=Needs)
     leaves_open: str = ""
     """What the verdict does not say."""
@@ -153,12 +159,14 @@ class Claim:
 
     @property
     def page(self) -> str:
-        """The dashboard's page that shows where the number comes from; "runs" where nothing is read."""
+        """The dashboard's page that shows where the number comes from; "runs" where nothing is
+        read."""
         return self.readings[0].probe if self.readings else "runs"
 
 
 def effect(claim: Claim, values: Sequence[Mapping[int, Sequence[Value]]]) -> Effect | None:
-    """The effect of the claim's readings, with an interval that holds those of all its variants; None where one has no number.
+    """The effect of the claim's readings, with an interval that holds those of all its variants;
+    None where one has no number.
 
     `values` are by variant (the claim's own readings first), then by seed.
     """
@@ -170,7 +178,8 @@ def effect(claim: Claim, values: Sequence[Mapping[int, Sequence[Value]]]) -> Eff
 
 
 def _effect(claim: Claim, values: Mapping[int, Sequence[Value]]) -> Effect | None:
-    """The effect over seeds (paired: each seed gives one difference), or of one seed with its stored errors; None without any."""
+    """The effect over seeds (paired: each seed gives one difference), or of one seed with its
+    stored errors; None without any."""
     singles = {seed: claim.combine(*(one.value for one in row)) for seed, row in values.items()}
     singles = {seed: value for seed, value in sorted(singles.items()) if math.isfinite(value)}
     if not singles:
@@ -186,7 +195,8 @@ def _effect(claim: Claim, values: Mapping[int, Sequence[Value]]) -> Effect | Non
 def propagated(combine: Callable[..., float], values: Sequence[Value]) -> float:
     """Standard error of a combination of numbers whose errors are independent, to first order.
 
-    Readings of the same images are not independent but rise and fall together, so that errors of differences come out too large.
+    Readings of the same images are not independent but rise and fall together, so that errors of
+    differences come out too large.
     """
     numbers = [one.value for one in values]
     moved = [

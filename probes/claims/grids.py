@@ -1,6 +1,8 @@
-"""The runs that claims read, each grid a comparison of its own folder, so that no run is made twice. No torch.
+"""The runs that claims read, each grid a comparison of its own folder, so that no run is made
+twice. No torch.
 
-Seeds are pairs: runs of one seed have the same initial weights (where the shapes agree), images and order.
+Seeds are pairs: runs of one seed have the same initial weights (where the shapes agree), images and
+order.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,8 @@
-"""Zhang, Wang and Wang, "How Mask Matters: Towards Theoretical Understandings of Masked Autoencoders" (NeurIPS 2022, 2210.08344).
+"""Zhang, Wang and Wang, "How Mask Matters: Towards Theoretical Understandings of Masked
+Autoencoders" (NeurIPS 2022, 2210.08344).
 
-Theorems hold up to constants that nobody states, so what is held against runs is their direction, never their inequality.
+Theorems hold up to constants that nobody states, so what is held against runs is their direction,
+never their inequality.
 """
 
 from typing import Any
@@ -11,10 +13,12 @@ from lcmae.probes.claims.readings import Reading
 
 SOURCE = "Zhang et al., How Mask Matters, 2210.08344"
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
-"""Masking ratios: the ends are those of Kong et al.; the middle is what the recipes for digits train with."""
+"""Masking ratios: the ends are those of Kong et al.; the middle is what the recipes for digits
+train with."""
 
 BANDWIDTH, OTHER_BANDWIDTHS = 0.5, (0.35, 0.7)
-"""Of the kernel that stands for "the same content": a free choice, so a verdict must hold for all of them."""
+"""Of the kernel that stands for "the same content": a free choice, so a verdict must hold for all
+of them."""
 
 
 def rank(grid: str, feature: str, **where: Any) -> Reading:

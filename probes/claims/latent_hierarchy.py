@@ -1,6 +1,8 @@
-"""Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models" (CVPR 2023, arXiv 2306.04898).
+"""Kong et al., "Understanding Masked Autoencoders via Hierarchical Latent Variable Models" (CVPR
+2023, arXiv 2306.04898).
 
-Held against digits, where latents are unknown, and against images that are made from known latents (`--data hierarchy`).
+Held against digits, where latents are unknown, and against images that are made from known latents
+(`--data hierarchy`).
 """
 
 from lcmae.probes.claims.claim import Claim, Needs, difference, inside, value
@@ -14,7 +16,8 @@ CUT = "The shared latents are a minimum vertex separator of the tree, lcmae's re
 
 
 def predicted(ratio: float, unit: int = 1) -> Reading:
-    """Mean level of the latents that visible and hidden parts share, the highest of all smallest sets; over masks."""
+    """Mean level of the latents that visible and hidden parts share, the highest of all smallest
+    sets; over masks."""
     return Reading("hierarchy", "hierarchy", "predicted_level", {"end": "highest", "unit": unit, "ratio": ratio})
 
 

@@ -1,7 +1,8 @@
-"""Yue et al., "Understanding Masked Autoencoders From a Local Contrastive Perspective" (arXiv 2310.01994).
+"""Yue et al., "Understanding Masked Autoencoders From a Local Contrastive Perspective" (arXiv
+2310.01994).
 
-The paper's method text was not at hand, only its abstracts (v1, v2) and reviews of v1: what its sentences are measured by is
-lcmae's own choice, and so named.
+The paper's method text was not at hand, only its abstracts (v1, v2) and reviews of v1: what its
+sentences are measured by is lcmae's own choice, and so named.
 """
 
 from typing import Any
@@ -31,7 +32,8 @@ def alignment(pair: str, grid: str = "mae") -> Reading:
 
 
 def distance(variable: str, mask_ratio: float | None = None) -> Reading:
-    """How far hidden patches look in the decoder, mean over layers and heads, under the mask of training."""
+    """How far hidden patches look in the decoder, mean over layers and heads, under the mask of
+    training."""
     if mask_ratio is None:
         return Reading("mae", "decoder_attention", variable)
     return Reading("ratios", "decoder_attention", variable, ratio=mask_ratio)

@@ -1,4 +1,5 @@
-"""He, Chen, Xie, Li, Dollar and Girshick, "Masked Autoencoders Are Scalable Vision Learners" (arXiv 2111.06377)."""
+"""He, Chen, Xie, Li, Dollar and Girshick, "Masked Autoencoders Are Scalable Vision Learners" (arXiv
+2111.06377)."""
 
 from lcmae.probes.claims.claim import Claim, Needs, difference
 from lcmae.probes.claims.readings import Reading
@@ -7,7 +8,8 @@ SOURCE = "He et al., Masked Autoencoders, 2111.06377"
 
 
 def linear(grid: str, representation: str = "cls", **where: object) -> Reading:
-    """Accuracy of the linear probe on unmasked test images (protocol of `lcmae.probes.measures.linear_probe`)."""
+    """Accuracy of the linear probe on unmasked test images (protocol of
+    `lcmae.probes.measures.linear_probe`)."""
     at = {"judge": "linear", "representation": representation}
     return Reading(grid, "transfer", "accuracy", at, **where)  # pyright: ignore[reportArgumentType]
 

@@ -1,4 +1,5 @@
-"""One number of one run, by name: which run, which probe, which variable, which labels. No torch."""
+"""One number of one run, by name: which run, which probe, which variable, which labels. No
+torch."""
 
 import math
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ class Reading:
         return f"{self.probe}.{self.variable}{f'[{labels}]' if labels else ''}"
 
     def of(self, result: xr.Dataset) -> Value:
-        """The number in a stored result. `InputError` where the result has none of this name, or no such label."""
+        """The number in a stored result. `InputError` where the result has none of this name, or no
+        such label."""
         return Value(self._number(result, self.variable), self._number(result, f"{self.variable}_sem", or_nan=True))
 
     def _number(self, result: xr.Dataset, name: str, *, or_nan: bool = False) -> float:

@@ -1,4 +1,5 @@
-"""What came of holding claims against runs: OUT/claims.json for the dashboard, a Markdown page for people. No torch."""
+"""What came of holding claims against runs: OUT/claims.json for the dashboard, a Markdown page for
+people. No torch."""
 
 import json
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ def read_record(file: Path) -> Record:
 
 
 def merged(older: Record | None, outcomes: Sequence[Outcome], order: Sequence[str]) -> tuple[Outcome, ...]:
-    """New outcomes, and those of an older record of the same folder that were not made anew, in the order of the catalogue."""
+    """New outcomes, and those of an older record of the same folder that were not made anew, in the
+    order of the catalogue."""
     known = {one.id: one for one in (older.outcomes if older is not None else ())} | {one.id: one for one in outcomes}
     return tuple(known[name] for name in order if name in known)
 

@@ -1,4 +1,5 @@
-"""Hold claims against runs: train and probe what is missing, read the numbers, decide. What is done is recognised and kept.
+"""Hold claims against runs: train and probe what is missing, read the numbers, decide. What is done
+is recognised and kept.
 
 OUT/<grid>/           a comparison (`lcmae.probes.grids.run`): runs, table.parquet
 OUT/claims.json       what came out (`record.py`)
@@ -27,8 +28,8 @@ from lcmae.progress import clock
 from lcmae.runs.run import Run
 
 REFERENCE_SECONDS = 0.06
-"""A training step of the grid `mae` on the machine that `Grid.seconds` and `PROBE_SECONDS` were measured on (one of two shared
-cores of an AMD EPYC, 2026-11-21)."""
+"""A training step of the grid `mae` on the machine that `Grid.seconds` and `PROBE_SECONDS` were
+measured on (one of two shared cores of an AMD EPYC, 2026-11-21)."""
 
 PROBE_SECONDS = {"transfer": 6.0, "embedding_consistency": 3.0, "mask_graph": 15.0, "bounds": 6.0, "hierarchy": 8.0}
 """One run, in seconds; others take about a second, loading a checkpoint another one."""
@@ -45,7 +46,8 @@ class Laboratory:
     seeds: int
     engine: Engine
     epochs: int | None = None
-    """In place of what the claims were declared for; the claims then count as undecided where this is less."""
+    """In place of what the claims were declared for; the claims then count as undecided where this
+    is less."""
     images: int = IMAGES
     device: str | None = None
     """Where models run; None is a GPU where there is one."""
@@ -71,7 +73,8 @@ class Laboratory:
         raise AssertionError(f"{reading} is of no run of the grid {reading.grid}")
 
     def result(self, folder: Path, probe: str) -> xr.Dataset:
-        """The stored result of a run's newest step, read once. `InputError` where there is none, or a torn one."""
+        """The stored result of a run's newest step, read once. `InputError` where there is none, or
+        a torn one."""
         if (folder, probe) not in self._results:
             run = Run.open(folder)
             steps = run.steps()
@@ -90,7 +93,8 @@ class Laboratory:
         return wanted
 
     def seeds_of(self, claim: Claim) -> range:
-        """Seeds that a claim reads: all of them, or the first where its interval is over something else."""
+        """Seeds that a claim reads: all of them, or the first where its interval is over something
+        else."""
         return range(self.seeds if claim.over == "seeds" else 1)
 
 
@@ -130,7 +134,8 @@ class Cost:
 
 
 def cost(claims: Sequence[Claim], lab: Laboratory) -> Cost:
-    """What is missing; the slowness of this machine is measured only where something has to be trained."""
+    """What is missing; the slowness of this machine is measured only where something has to be
+    trained."""
     training, probing = {}, {}
     for name in grids_of(claims):
         declared, asked = GRIDS[name].comparison.epochs, lab.comparison(name).epochs
@@ -166,7 +171,8 @@ def step_seconds(steps: int = 6) -> float:
 
 
 class _Clock:
-    """Lines that say how far it is and how long it will take, by the work that is done and the time that it took."""
+    """Lines that say how far it is and how long it will take, by the work that is done and the time
+    that it took."""
 
     def __init__(self, total: Cost, tell: Tell) -> None:
         self.left = {("training", key): value for key, value in total.training.items()}
@@ -185,7 +191,8 @@ class _Clock:
 
 
 def rerun(claims: Sequence[Claim], lab: Laboratory, total: Cost, tell: Tell) -> Rerun:
-    """Train, probe, read, decide. A run that fails leaves its claims undecided, and stops no other."""
+    """Train, probe, read, decide. A run that fails leaves its claims undecided, and stops no
+    other."""
     found, clock_ = Rerun(), _Clock(total, tell)
     for name in grids_of(claims):
         folder = lab.out / name
@@ -236,7 +243,8 @@ def _probe(
 
 
 def settings_of(probe: str, grid: Grid, run: Run) -> dict[str, object]:
-    """Settings of a probe for one run: what claims need of it, under the mask of the run's training."""
+    """Settings of a probe for one run: what claims need of it, under the mask of the run's
+    training."""
     settings = {**SETTINGS.get(probe, {}), **grid.probes.get(probe, {})}
     if "mask" in probe_class(probe).model_fields:
         settings["mask"] = run.config["objective"]["mask"]
@@ -284,7 +292,8 @@ def outcome_of(claim: Claim, lab: Laboratory, failures: Mapping[str, str]) -> Ou
 def read(
     claim: Claim, lab: Laboratory, failures: Mapping[str, str]
 ) -> tuple[list[dict[int, list[Value]]], list[str], list[str]]:
-    """The numbers by variant and by seed (those that have all of them), the runs that they are of, and what failed."""
+    """The numbers by variant and by seed (those that have all of them), the runs that they are of,
+    and what failed."""
     values: list[dict[int, list[Value]]] = []
     folders: dict[str, None] = {}
     failed: dict[str, None] = {}

@@ -1,8 +1,10 @@
-"""What is compared: a grid of masks x ratios x mask units x objectives x seeds, as settings and as cells. No torch.
+"""What is compared: a grid of masks x ratios x mask units x objectives x seeds, as settings and as
+cells. No torch.
 
-Equal compute means equal image-mask pairs: every cell sees the same images, and E epochs of one mask an image are E / K
-epochs of an objective with K masks an image (LC-MAE), warm-up in proportion. It does not mean equal FLOP: an encoder of
-visible patches does less at a higher ratio, and the table's seconds say by how much.
+Equal compute means equal image-mask pairs: every cell sees the same images, and E epochs of one
+mask an image are E / K epochs of an objective with K masks an image (LC-MAE), warm-up in
+proportion. It does not mean equal FLOP: an encoder of visible patches does less at a higher ratio,
+and the table's seconds say by how much.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ SETTINGS = "comparison.json"
 """File of a comparison's folder: its settings, and the names of its runs."""
 
 UNIT_FIELDS = {"coarse_random": "unit", "checkerboard": "cell"}
-"""Strategies with a mask unit, and the field that holds its side in patches. `random` at a unit above 1 is coarse_random."""
+"""Strategies with a mask unit, and the field that holds its side in patches. `random` at a unit
+above 1 is coarse_random."""
 
 
 class Comparison(Settings):
@@ -31,8 +34,8 @@ class Comparison(Settings):
     """Masking ratios, each between 0 and 1."""
 
     units: tuple[int, ...] = ()
-    """Sides of the mask unit, in patches, for random, coarse_random and checkerboard (other masks have none and come once);
-    by default each mask's own."""
+    """Sides of the mask unit, in patches, for random, coarse_random and checkerboard (other masks
+    have none and come once); by default each mask's own."""
 
     objectives: tuple[str, ...] = Field(default=("mae",), min_length=1)
     """Objectives: mae, umae, lcmae, simmim, usimmim."""
@@ -47,8 +50,8 @@ class Comparison(Settings):
     """Where images come from: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ..."""
 
     recipes: str = "auto"
-    """Family of recipes that models and optimisers come from: digits, hierarchy or cifar10; by default the data's own, else
-    cifar10."""
+    """Family of recipes that models and optimisers come from: digits, hierarchy or cifar10; by
+    default the data's own, else cifar10."""
 
     set: tuple[str, ...] = ()
     """Changes of every run's config, as FIELD=VALUE: model.depth=2 batch_size=64 limit=500."""
@@ -60,13 +63,15 @@ class Comparison(Settings):
     """Test images that the probes look at (a fixed, class-balanced choice)."""
 
     own_masks: bool = False
-    """Probe each run under the masks that it was trained with, instead of the same masks for all."""
+    """Probe each run under the masks that it was trained with, instead of the same masks for
+    all."""
 
     guide: str | None = None
     """Frozen checkpoint for the masks that follow an image's content (attention, loss)."""
 
     untrained: bool = False
-    """Publish each run's initial weights as step 0 and train nothing: the baseline of what runs of these seeds learn."""
+    """Publish each run's initial weights as step 0 and train nothing: the baseline of what runs of
+    these seeds learn."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class Cell:
 
 
 def cells(comparison: Comparison) -> list[Cell]:
-    """Every run of the grid, the first seed of all cells first, so that an early look sees every cell."""
+    """Every run of the grid, the first seed of all cells first, so that an early look sees every
+    cell."""
     found = [
         Cell(mask, ratio, unit, objective, seed)
         for seed in range(comparison.seeds)

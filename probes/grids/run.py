@@ -1,12 +1,15 @@
-"""A grid of runs at equal compute -> one table, a row a run: which mask should be used, and what does it change?
+"""A grid of runs at equal compute -> one table, a row a run: which mask should be used, and what
+does it change?
 
     OUT/comparison.json   the settings, and the cells by name
     OUT/table.parquet     one row a run that is done or failed; written whole after each
-    OUT/<cell>/           the run itself, its probe results, and cell.json: its row, and what it was asked
+    OUT/<cell>/           the run itself, its probe results, and cell.json: its row, and what it
+                          was asked
 
-A job trains and probes one run, wherever it lands, and ends by writing its cell.json. So a job that is done twice (its
-worker died after the work, a cluster ran it again) is in the table once, and a cell whose cell.json answers the same
-question is not done again. A killed run goes on from its newest checkpoint.
+A job trains and probes one run, wherever it lands, and ends by writing its cell.json. So a job that
+is done twice (its worker died after the work, a cluster ran it again) is in the table once, and a
+cell whose cell.json answers the same question is not done again. A killed run goes on from its
+newest checkpoint.
 """
 
 import contextlib
@@ -70,7 +73,8 @@ class CellJob:
 
 
 class CellStopped(RuntimeError):
-    """A signal ended a run early, in order: what was reached is published, and goes on next time."""
+    """A signal ended a run early, in order: what was reached is published, and goes on next
+    time."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -82,7 +86,8 @@ class CellStopped(RuntimeError):
 
 @dataclass
 class Compared:
-    """What came of a comparison: rows in the order of the grid, the cells found done, and the signal that ended it."""
+    """What came of a comparison: rows in the order of the grid, the cells found done, and the
+    signal that ended it."""
 
     rows: list[Row]
     reused: list[str] = field(default_factory=list)
@@ -102,8 +107,9 @@ def compare(
     begin: Callable[[int, int], None] | None = None,
     report: Report | None = None,
 ) -> Compared:
-    """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds. `InputError` before
-    anything is trained where a cell is impossible, or where `out` holds a run of the same name with another config."""
+    """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds.
+    `InputError` before anything is trained where a cell is impossible, or where `out` holds a run
+    of the same name with another config."""
     engine.check()
     jobs = plan(comparison, out, engine, device)
     make_folder(out)
@@ -140,7 +146,8 @@ def compare(
 
 
 def plan(comparison: Comparison, out: Path, engine: Engine, device: str | None = None) -> list[CellJob]:
-    """A job for every run of the grid; `InputError` for whatever is known to be wrong before the first step."""
+    """A job for every run of the grid; `InputError` for whatever is known to be wrong before the
+    first step."""
     names = _probe_names(comparison.probes)
     jobs, impossible = [], {}
     for cell in cells(comparison):
@@ -177,7 +184,8 @@ def _shares_machine(engine: Engine) -> bool:
 
 
 def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
-    """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for equal image-mask pairs."""
+    """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for
+    equal image-mask pairs."""
     family = comparison.recipes
     if family == "auto":
         kind = comparison.data.partition(":")[0]
@@ -285,9 +293,11 @@ def _first_difference(wanted: Any, got: Any, name: str = "config") -> tuple[str,
 
 
 def run_cell(job: CellJob) -> dict[str, Any]:
-    """Train (or go on training) and probe one run, and store what came of it; returns the content of its cell.json.
+    """Train (or go on training) and probe one run, and store what came of it; returns the content
+    of its cell.json.
 
-    `CellStopped` where a signal ended it in order, `InputError` and what training raises where it cannot be done.
+    `CellStopped` where a signal ended it in order, `InputError` and what training raises where it
+    cannot be done.
     """
     with contextlib.ExitStack() as stack:
         if job.log is not None:
@@ -382,7 +392,8 @@ def _settings(cell: Cell) -> Row:
 
 
 def _add_scalars(row: Row, columns: dict[str, tuple[str, str]], probe: str, file: Path) -> None:
-    """Every single number of a probe's result, as `probe.name` or `probe.name[part]`; errors as `.sem`."""
+    """Every single number of a probe's result, as `probe.name` or `probe.name[part]`; errors as
+    `.sem`."""
     from lcmae.probes.jobs.batch import scalars
     from lcmae.probes.results.store import load_result
 
@@ -427,8 +438,8 @@ def _outcomes(
             except Exception as error:  # whatever it is, it is this cell's: it goes into its row
                 yield job, error
         return
-    # a local worker that dies (out of memory, say) takes the whole pool along: what it broke is tried again, and in the
-    # end each alone, so that the one that kills its worker is found
+    # a local worker that dies (out of memory, say) takes the whole pool along: what it broke is
+    # tried again, and in the end each alone, so that the one that kills its worker is found
     broken: list[tuple[CellJob, Exception]] = [(job, BrokenExecutor()) for job in jobs]
     for groups in (lambda left: [left], lambda left: [left], lambda left: [[job] for job in left]):
         left, broken = [job for job, _ in broken], []

@@ -1,6 +1,8 @@
-"""The table of a comparison: one row a run, as Parquet; means, spreads and paired intervals over seeds. No torch.
+"""The table of a comparison: one row a run, as Parquet; means, spreads and paired intervals over
+seeds. No torch.
 
-A column's name, unit and meaning travel with it: in the Parquet file as metadata of its field, in memory as attributes.
+A column's name, unit and meaning travel with it: in the Parquet file as metadata of its field, in
+memory as attributes.
 """
 
 import io
@@ -50,7 +52,8 @@ Columns = Mapping[str, tuple[str, str]]
 
 
 def write_table(rows: Sequence[Row], columns: Columns, path: Path) -> None:
-    """Write the table whole or not at all. `columns`: long name and unit of what the rows have beyond `ABOUT`."""
+    """Write the table whole or not at all. `columns`: long name and unit of what the rows have
+    beyond `ABOUT`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -67,7 +70,8 @@ def write_table(rows: Sequence[Row], columns: Columns, path: Path) -> None:
 
 
 def read_table(path: Path) -> xr.Dataset:
-    """The table along `run`, a variable a column with its `long_name` and `units`; numbers that are missing are NaN.
+    """The table along `run`, a variable a column with its `long_name` and `units`; numbers that are
+    missing are NaN.
 
     `InputError` of one line for a missing, torn or foreign file.
     """
@@ -100,7 +104,8 @@ def frame(table: xr.Dataset) -> pd.DataFrame:
 
 
 def measures(table: xr.Dataset) -> list[str]:
-    """Columns that a run is judged by: numbers that are no setting, without standard errors, at least one of them known."""
+    """Columns that a run is judged by: numbers that are no setting, without standard errors, at
+    least one of them known."""
     settings = {*SETTINGS, *_TEXT, "seed", "epochs", "steps", "image_mask_pairs", "hidden_share"}
     return [
         str(name)
@@ -140,13 +145,15 @@ def summarise(values: Sequence[float] | np.ndarray) -> Summary:
 
 
 def paired(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Summary:
-    """The difference to the baseline, seed by seed (weights, order of images and probes' masks are shared within one)."""
+    """The difference to the baseline, seed by seed (weights, order of images and probes' masks are
+    shared within one)."""
     common = sorted(ours.keys() & baseline.keys())
     return summarise([ours[seed] - baseline[seed] for seed in common])
 
 
 def by_cell(table: xr.Dataset, measure: str) -> dict[tuple[Any, ...], dict[int, float]]:
-    """(objective, mask, ratio, unit) -> seed -> value, for runs that are done, in the order of the table."""
+    """(objective, mask, ratio, unit) -> seed -> value, for runs that are done, in the order of the
+    table."""
     found: dict[tuple[Any, ...], dict[int, float]] = {}
     names = (*SETTINGS, "seed", "status", measure)
     for objective, mask, ratio, unit, seed, status, value in zip(*(table[name].values for name in names), strict=True):

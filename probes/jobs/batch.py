@@ -1,7 +1,9 @@
-"""Checkpoints x probes: a job is one checkpoint with all its probes, so a model is loaded once and the images are seen once.
+"""Checkpoints x probes: a job is one checkpoint with all its probes, so a model is loaded once and
+the images are seen once.
 
-Results that are stored already, for the same weights, settings, data and seed, are not computed again. Jobs are plain data
-and go to any `concurrent.futures.Executor` (`lcmae.probes.jobs.executors`).
+Results that are stored already, for the same weights, settings, data and seed, are not computed
+again. Jobs are plain data and go to any `concurrent.futures.Executor`
+(`lcmae.probes.jobs.executors`).
 """
 
 import json
@@ -31,7 +33,8 @@ from lcmae.settings import parse
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint, and what to ask it. Plain data, so that it travels to other processes and machines."""
+    """One checkpoint, and what to ask it. Plain data, so that it travels to other processes and
+    machines."""
 
     checkpoint: str
     """A run folder (its newest step), one of its steps, or a foreign file."""
@@ -60,7 +63,8 @@ class Job:
 
 @dataclass
 class JobResult:
-    """What came of a job: files by probe name, those found stored, and one sentence for each probe that could not run."""
+    """What came of a job: files by probe name, those found stored, and one sentence for each probe
+    that could not run."""
 
     checkpoint: str
     files: dict[str, str] = field(default_factory=dict)
@@ -69,7 +73,8 @@ class JobResult:
 
 
 def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
-    """Load the checkpoint, run the probes that have no stored result, store each. Raises `InputError` for bad input."""
+    """Load the checkpoint, run the probes that have no stored result, store each. Raises
+    `InputError` for bad input."""
     probes = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
     model = lcmae.load(job.checkpoint, device=job.device)
     data = job.data or default_data(job.checkpoint)
@@ -99,7 +104,8 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
 
 
 def run_jobs(jobs: Sequence[Job], engine: Engine, folder: Path) -> Iterator[JobResult | tuple[Job, Exception]]:
-    """Results as they come, from any engine; a job that fails is handed back with its error and stops no other."""
+    """Results as they come, from any engine; a job that fails is handed back with its error and
+    stops no other."""
     if engine.in_process:
         for job in jobs:
             try:
@@ -125,7 +131,8 @@ def default_data(checkpoint: str) -> str:
 
 
 def result_folder(job: Job, model: MaskedImageModel) -> Path:
-    """Where the results of a job belong: probes/STEP in the run, or `out` for checkpoints without a run."""
+    """Where the results of a job belong: probes/STEP in the run, or `out` for checkpoints without a
+    run."""
     if job.out is not None:
         return Path(job.out)
     path = Path(job.checkpoint)
@@ -152,8 +159,9 @@ def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict
 
 
 def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: int) -> str:
-    """The command line that computes this one result again, to the last bit on the same kind of machine: it names the step,
-    the device, and the batch size where another probe of the job asked for a smaller one."""
+    """The command line that computes this one result again, to the last bit on the same kind of
+    machine: it names the step, the device, and the batch size where another probe of the job asked
+    for a smaller one."""
     settings = job.probes[probe]
     if parse(probe_class(probe), settings).batch_size != batch_size:
         settings = {**settings, "batch_size": batch_size}
@@ -183,7 +191,8 @@ def _dashed(name: str) -> str:
 
 
 def is_stored(path: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a whole result lies there that was computed from the same weights, with the same settings."""
+    """Whether a whole result lies there that was computed from the same weights, with the same
+    settings."""
     if not path.is_file():
         return False
     try:
@@ -195,10 +204,12 @@ def is_stored(path: Path, wanted: dict[str, Any]) -> bool:
 
 
 def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]]:
-    """Every single number of a result with its standard error (NaN where it has none), named as in a table.
+    """Every single number of a result with its standard error (NaN where it has none), named as in
+    a table.
 
-    Variables whose axes all carry names (the parts of a loss, say) give one number a label: `term[invariance]`. Curves,
-    maps and pictures, and variables of more than `most` numbers, are left to figures.
+    Variables whose axes all carry names (the parts of a loss, say) give one number a label:
+    `term[invariance]`. Curves, maps and pictures, and variables of more than `most` numbers, are
+    left to figures.
     """
     numbers: dict[str, tuple[float, float]] = {}
     for name in map(str, result.data_vars):
@@ -215,6 +226,7 @@ def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]
 
 
 def probe_settings(probe: Probe) -> dict[str, Any]:
-    """The settings of a probe that differ from its defaults, as a job carries them (a mask that differs, as a whole)."""
+    """The settings of a probe that differ from its defaults, as a job carries them (a mask that
+    differs, as a whole)."""
     mine, usual = (json.loads(one.model_dump_json()) for one in (probe, type(probe)()))
     return {name: value for name, value in mine.items() if value != usual[name]}

@@ -1,5 +1,5 @@
-"""Where jobs run: processes here, Slurm through submitit, any Dask cluster by address. Each is a `concurrent.futures.Executor`,
-each a few lines, and the files they leave are the same.
+"""Where jobs run: processes here, Slurm through submitit, any Dask cluster by address. Each is a
+`concurrent.futures.Executor`, each a few lines, and the files they leave are the same.
 """
 
 import multiprocessing
@@ -25,7 +25,8 @@ class Engine(Settings):
     """local (processes of this machine), slurm (submitit), or dask (a running cluster)."""
 
     workers: int = Field(default=1, ge=1)
-    """Local processes at a time; 1 runs the jobs here, one after the other. At most this many Slurm jobs at a time."""
+    """Local processes at a time; 1 runs the jobs here, one after the other. At most this many Slurm
+    jobs at a time."""
 
     address: str | None = None
     """Address of the Dask scheduler, tcp://host:port."""
@@ -82,7 +83,8 @@ class Engine(Settings):
 
 
 def _end_with_parent() -> None:
-    """Called in each local worker: one whose parent was killed would else wait for jobs for ever."""
+    """Called in each local worker: one whose parent was killed would else wait for jobs for
+    ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

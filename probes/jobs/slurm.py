@@ -1,8 +1,9 @@
-"""A Slurm cluster as a `concurrent.futures.Executor`: submitit's own executor is none, its jobs are no futures.
+"""A Slurm cluster as a `concurrent.futures.Executor`: submitit's own executor is none, its jobs are
+no futures.
 
-Jobs that are submitted together become one job array. A job is finished when its result file is there. One that left the
-queue without a result (killed, out of time, its node gone) fails: submitit asks accounting (sacct) for that, which small
-clusters do not run, so we ask the queue.
+Jobs that are submitted together become one job array. A job is finished when its result file is
+there. One that left the queue without a result (killed, out of time, its node gone) fails: submitit
+asks accounting (sacct) for that, which small clusters do not run, so we ask the queue.
 """
 
 import subprocess
@@ -24,8 +25,9 @@ class _Sent:
 
 
 class SlurmPool(Executor):
-    """Wraps a submitit executor, whose parameters are set. `seconds`: between two looks at files; between two looks at the
-    queue; and of patience with a shared file system, after a job has left the queue and before it counts as lost."""
+    """Wraps a submitit executor, whose parameters are set. `seconds`: between two looks at files;
+    between two looks at the queue; and of patience with a shared file system, after a job has left
+    the queue and before it counts as lost."""
 
     def __init__(self, submitit_executor: Any, *, seconds: tuple[float, float, float] = (1.0, 20.0, 30.0)) -> None:
         self._executor = submitit_executor
@@ -105,7 +107,8 @@ class SlurmPool(Executor):
         return True
 
     def _note_gone(self, sent: Sequence[_Sent]) -> None:
-        """Note the jobs that are no longer in the queue; a queue that does not answer says nothing."""
+        """Note the jobs that are no longer in the queue; a queue that does not answer says
+        nothing."""
         if not sent:
             return
         arrays = ",".join(sorted({one.job.job_id.partition("_")[0] for one in sent}))
@@ -120,7 +123,8 @@ class SlurmPool(Executor):
 
 
 def _outcome(job: Any) -> Any:
-    """What the job returned, or a one-line error: submitit knows a failure as the text of its traceback."""
+    """What the job returned, or a one-line error: submitit knows a failure as the text of its
+    traceback."""
     try:
         error = job.exception()
         if error is None:

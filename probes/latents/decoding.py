@@ -1,4 +1,5 @@
-"""Reading latents off features: one ridge for all latents of all levels, and the score of what it says."""
+"""Reading latents off features: one ridge for all latents of all levels, and the score of what it
+says."""
 
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class Level:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Ridges of one kind of rows (whole images, or patches) onto every level, beside the best constant."""
+    """Ridges of one kind of rows (whole images, or patches) onto every level, beside the best
+    constant."""
 
     levels: list[Level]
     sizes: list[int]

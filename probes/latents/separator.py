@@ -1,15 +1,19 @@
-"""Which latents do the visible and the hidden part of an image share? A minimum cut of the tree that made it; no training.
+"""Which latents do the visible and the hidden part of an image share? A minimum cut of the tree
+that made it; no training.
 
-Kong et al. (CVPR 2023, 2306.04898, Theorem 1) show that each mask has one smallest set c of latents such that the hidden part is
-a function of c and of what has nothing to do with c or the visible part. Their way to find it (Algorithm 1, in the appendix) was
-not at hand. lcmae takes for c the *minimum vertex separator* of the tree between latents with visible and latents with hidden
-pixels, a latent weighing the numbers that it holds: without c no path of dependence is left, and no set of fewer numbers does
-that. In a tree of single parents this is d-separation, because nothing has two causes.
+Kong et al. (CVPR 2023, 2306.04898, Theorem 1) show that each mask has one smallest set c of latents
+such that the hidden part is a function of c and of what has nothing to do with c or the visible
+part. Their way to find it (Algorithm 1, in the appendix) was not at hand. lcmae takes for c the
+*minimum vertex separator* of the tree between latents with visible and latents with hidden pixels,
+a latent weighing the numbers that it holds: without c no path of dependence is left, and no set of
+fewer numbers does that. In a tree of single parents this is d-separation, because nothing has two
+causes.
 
-Ties. Several sets can be smallest (of a part that hides one of its textures, the part or that texture: three numbers each).
-Told are both ends: of all smallest sets the one of the highest mean level and the one of the lowest, each exact, because levels
-enter the capacities as a second digit. The level of a set is the mean height of its latents, weighted with their numbers, and is
-the same for all sets at one end. Heights are counted from the pixels: textures are 1.
+Ties. Several sets can be smallest (of a part that hides one of its textures, the part or that
+texture: three numbers each). Told are both ends: of all smallest sets the one of the highest mean
+level and the one of the lowest, each exact, because levels enter the capacities as a second digit.
+The level of a set is the mean height of its latents, weighted with their numbers, and is the same
+for all sets at one end. Heights are counted from the pixels: textures are 1.
 """
 
 from collections.abc import Sequence
@@ -46,7 +50,8 @@ class Separator:
 
 @dataclass(frozen=True)
 class Graph:
-    """A tree as the cut sees it; `parent` is -1 for the root. Any tree or forest will do, the pictures' or a small one."""
+    """A tree as the cut sees it; `parent` is -1 for the root. Any tree or forest will do, the
+    pictures' or a small one."""
 
     parent: np.ndarray
     dims: np.ndarray
@@ -56,7 +61,8 @@ class Graph:
     """Levels above the pixels, 1 or more."""
 
     def separator(self, sees: np.ndarray, hides: np.ndarray, *, highest: bool) -> Separator:
-        """The cut between nodes with visible pixels of their own and nodes with hidden ones (a node may have both).
+        """The cut between nodes with visible pixels of their own and nodes with hidden ones (a node
+        may have both).
 
         `InputError` where nothing is visible or nothing hidden: there is then nothing to share.
         """
@@ -70,7 +76,8 @@ class Graph:
         reached = np.zeros(sink + 1, bool)
         order = breadth_first_order(left, source, return_predecessors=False)
         reached[np.asarray(order)] = True
-        # node v is the edge from v to n + v: it is cut where its near side is reached and its far side is not
+        # node v is the edge from v to n + v: it is cut where its near side is reached and its far
+        # side is not
         count = len(self.parent)
         nodes = np.flatnonzero(reached[:count] & ~reached[count : 2 * count])
         weight = int(self.dims[nodes].sum())
@@ -81,7 +88,8 @@ class Graph:
         return 2 * len(self.parent), 2 * len(self.parent) + 1
 
     def _capacity(self, highest: bool) -> np.ndarray:
-        """Numbers first, then height: a second digit that all nodes together cannot carry over into the first."""
+        """Numbers first, then height: a second digit that all nodes together cannot carry over into
+        the first."""
         heights = self.dims * self.height
         one = int(heights.sum()) + 1
         if one * int(self.dims.sum()) >= _ENDLESS:
@@ -120,7 +128,8 @@ class Average:
 
 @dataclass(frozen=True)
 class Levels:
-    """Where c lies under a mask strategy; each [end], highest then lowest, unless it says otherwise."""
+    """Where c lies under a mask strategy; each [end], highest then lowest, unless it says
+    otherwise."""
 
     level: Average
     """Mean height of c."""
@@ -164,7 +173,8 @@ def expected_levels(
     num_masks: int,
     rng: torch.Generator,
 ) -> Levels:
-    """Where c lies on average over masks of one strategy. `InputError` for a mask that this grid cannot have."""
+    """Where c lies on average over masks of one strategy. `InputError` for a mask that this grid
+    cannot have."""
     graph, textures = graph_of(tree), touched(tree, *image_size, grid).float()
     is_hidden = mask(num_masks, grid, rng).is_hidden.float()
     above = tree.first[-2]

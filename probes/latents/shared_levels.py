@@ -1,4 +1,5 @@
-"""Where the shared latents lie, as labelled numbers: for one mask, and by mask unit and ratio. Errors are over masks."""
+"""Where the shared latents lie, as labelled numbers: for one mask, and by mask unit and ratio.
+Errors are over masks."""
 
 import torch
 import xarray as xr

@@ -1,7 +1,8 @@
-"""The mask-induced augmentation graph of images that are few enough to be listed: every number by enumeration.
+"""The mask-induced augmentation graph of images that are few enough to be listed: every number by
+enumeration.
 
-What the estimators on real images are held against. Images are rows of palette colours, one a patch, with a probability and a
-class each.
+What the estimators on real images are held against. Images are rows of palette colours, one a
+patch, with a probability and a class each.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Discrete:
 
 
 def exact_graph(images: Discrete, hidden: Bool[np.ndarray, " n"], num_eigenvalues: int) -> GraphNumbers:
-    """All numbers of the graph under one mask. `InputError` for a mask that hides nothing, or everything."""
+    """All numbers of the graph under one mask. `InputError` for a mask that hides nothing, or
+    everything."""
     if hidden.all() or not hidden.any():
         raise InputError(f"expected a mask that hides some patches and shows some, got {hidden.sum()} of {len(hidden)}")
     visible_part, hidden_part = _parts(images, ~hidden), _parts(images, hidden)
@@ -77,7 +79,8 @@ def _by_class(images: Discrete, part: Int[np.ndarray, " s"]) -> Float[np.ndarray
 
 
 def _edges(images: Discrete, part: Int[np.ndarray, " s"]) -> Float[np.ndarray, " 3"]:
-    """From an image to its content, and on to an image of this content: is it the same, another of its class, or neither?"""
+    """From an image to its content, and on to an image of this content: is it the same, another of
+    its class, or neither?"""
     by_class = _by_class(images, part)
     of_part = by_class.sum(1)
     same = float((images.probability**2 / of_part[part]).sum())

@@ -1,12 +1,16 @@
-"""The mask-induced augmentation graph of real images, which never share a content exactly: sharing is made soft by a kernel.
+"""The mask-induced augmentation graph of real images, which never share a content exactly: sharing
+is made soft by a kernel.
 
-Estimator: *lcmae's own*. Two images share what is hidden with weight exp(-|x2 - x2+|^2 / 2h^2), and what is visible likewise. Each
-kernel is scaled to be bistochastic (symmetric, rows add to 1), so its rows are the chances of a step to an image of like content,
-and as an operator it stands for the conditional expectation given this content. The graph on visible parts is their product,
-S1 S2; its eigenvalues are those of B B^T (`lcmae.probes.mask_graphs.numbers`) when the kernels are exact matches, and lie between 0 and 1.
+Estimator: *lcmae's own*. Two images share what is hidden with weight exp(-|x2 - x2+|^2 / 2h^2), and
+what is visible likewise. Each kernel is scaled to be bistochastic (symmetric, rows add to 1), so
+its rows are the chances of a step to an image of like content, and as an operator it stands for the
+conditional expectation given this content. The graph on visible parts is their product, S1 S2; its
+eigenvalues are those of B B^T (`lcmae.probes.mask_graphs.numbers`) when the kernels are exact
+matches, and lie between 0 and 1.
 
-The bandwidth h decides the answer, so several are always told. It is given in units of the median distance between a whole image
-and the nearest other one, and is the same for every mask: hiding more must be able to make hidden parts more different.
+The bandwidth h decides the answer, so several are always told. It is given in units of the median
+distance between a whole image and the nearest other one, and is the same for every mask: hiding
+more must be able to make hidden parts more different.
 """
 
 from collections.abc import Callable
@@ -27,7 +31,8 @@ JITTER = 1e-10
 PRECISE, MOST_ROUNDS = 1e-8, 2000
 
 ROUNDING = 1e-12
-"""Points whose squared distance is below this share of their squared lengths are one: float32 cannot tell them apart."""
+"""Points whose squared distance is below this share of their squared lengths are one: float32
+cannot tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Sample:
 
 
 def squared_distances(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
-    """Squared Euclidean distances, 0 on the diagonal and for points that are equal up to rounding."""
+    """Squared Euclidean distances, 0 on the diagonal and for points that are equal up to
+    rounding."""
     least = ROUNDING * np.add.outer(*[(points**2).sum(1)] * 2)
     points = points - points.mean(0)
     length = (points**2).sum(1)
@@ -61,7 +67,8 @@ def squared_distances(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 
 
 
 def nearest_distance(squares: Float[np.ndarray, "n n"], space: str = "pixels") -> float:
-    """Median distance to the nearest other image: the unit of bandwidths. `InputError` where it is 0."""
+    """Median distance to the nearest other image: the unit of bandwidths. `InputError` where it is
+    0."""
     others = squares.copy()
     np.fill_diagonal(others, np.inf)
     unit = float(np.median(np.sqrt(others.min(1))))
@@ -71,7 +78,8 @@ def nearest_distance(squares: Float[np.ndarray, "n n"], space: str = "pixels") -
 
 
 def principal_components(points: Float[np.ndarray, "n d"], count: int) -> Float[np.ndarray, "n c"]:
-    """Scores on the first principal components, at most `count`; by Lanczos, without the covariance."""
+    """Scores on the first principal components, at most `count`; by Lanczos, without the
+    covariance."""
     centred = points - points.mean(0)
     if count >= min(centred.shape):
         return centred
@@ -86,10 +94,12 @@ def gaussian(squares: Float[np.ndarray, "n n"], bandwidth: float) -> Float[np.nd
 
 
 def bistochastic(kernel: Float[np.ndarray, "n n"], weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
-    """The kernel scaled to d_i K_ij d_j so that the weighted rows add to 1, as a symmetric matrix: times sqrt(w_i w_j).
+    """The kernel scaled to d_i K_ij d_j so that the weighted rows add to 1, as a symmetric matrix:
+    times sqrt(w_i w_j).
 
-    `weight` adds to 1. Sinkhorn's iteration for symmetric kernels (Knight, Ruiz and Ucar, 2014); the scaling of Marshall
-    and Coifman (1711.06711). Its eigenvalues lie between 0 and 1 where K is positive definite; the first, of sqrt(w), is 1.
+    `weight` adds to 1. Sinkhorn's iteration for symmetric kernels (Knight, Ruiz and Ucar, 2014);
+    the scaling of Marshall and Coifman (1711.06711). Its eigenvalues lie between 0 and 1 where K is
+    positive definite; the first, of sqrt(w), is 1.
     """
     weighted = kernel * weight[None]
     scale = 1 / np.sqrt(weighted.sum(1))
@@ -123,7 +133,8 @@ def _spectrum(
     size = len(of_visible)
     if num_eigenvalues >= size:
         raise InputError(f"expected fewer eigenvalues than images, got {num_eigenvalues} of {size} images")
-    # the eigenvalues of S1 S2 are those of L^T S1 L with S2 = L L^T; their squares add to the trace of (S1 S2)^2
+    # the eigenvalues of S1 S2 are those of L^T S1 L with S2 = L L^T; their squares add to the trace
+    # of (S1 S2)^2
     lower = cholesky(of_hidden + JITTER * np.eye(size), lower=True)
     eigenvalues = largest_eigenvalues(
         lambda x: lower.T @ (of_visible @ (lower @ x)), size, num_eigenvalues, lambda: lower.T @ of_visible @ lower
@@ -139,7 +150,8 @@ def kernel_graph(
     num_eigenvalues: int,
     weight: Float[np.ndarray, " n"] | None = None,
 ) -> GraphNumbers:
-    """All numbers from the kernels of visible and of hidden content. `weight`: of each image, adding to 1 (equal if left out).
+    """All numbers from the kernels of visible and of hidden content. `weight`: of each image,
+    adding to 1 (equal if left out).
 
     `components` counts eigenvalues above `NEAR_ONE`, among those that are computed.
     """
@@ -156,7 +168,8 @@ def kernel_graph(
 
 
 def _edges(step: Float[np.ndarray, "n n"], sample: Sample, weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 3"]:
-    """Chances that a step leads to the image itself, to another one of its class, to one of another class."""
+    """Chances that a step leads to the image itself, to another one of its class, to one of another
+    class."""
     root = np.sqrt(weight)
 
     def within(groups: Int[np.ndarray, " n"]) -> float:
@@ -170,7 +183,8 @@ def _edges(step: Float[np.ndarray, "n n"], sample: Sample, weight: Float[np.ndar
 def _label_error(
     step: Float[np.ndarray, "n n"], label: Int[np.ndarray, " n"], weight: Float[np.ndarray, " n"]
 ) -> float:
-    """Share of images whose class loses the vote of the *other* images of like visible content (own vote left out).
+    """Share of images whose class loses the vote of the *other* images of like visible content (own
+    vote left out).
 
     An image that no other is like has nothing to be confused with, and counts as right.
     """
@@ -188,9 +202,11 @@ def bootstrap(
     rng: np.random.Generator,
     rounds: int,
 ) -> Float[np.ndarray, " q"]:
-    """Standard error over images of `estimate(rows, weight)`, from `rounds` samples drawn with repetition.
+    """Standard error over images of `estimate(rows, weight)`, from `rounds` samples drawn with
+    repetition.
 
-    An image that is drawn twice is one image of double weight, so it does not become a neighbour of its own.
+    An image that is drawn twice is one image of double weight, so it does not become a neighbour of
+    its own.
     """
     found = []
     for _ in range(rounds):

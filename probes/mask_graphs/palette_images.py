@@ -1,8 +1,10 @@
-"""A toy world whose augmentation graph is known: 4 x 4 patches of two colours, four blocks of 2 x 2, two classes. lcmae's own.
+"""A toy world whose augmentation graph is known: 4 x 4 patches of two colours, four blocks of 2 x
+2, two classes. lcmae's own.
 
-An image of class 0 has three or four dark blocks, one of class 1 three or four light ones (so the class can be read off the whole
-image). At most one patch of a block has the other colour. Blocks are exchangeable, and so are the patches of a block, so masks that
-hide equally many patches of the blocks in some order have the same graph: the mean over *all* masks of a ratio needs few of them.
+An image of class 0 has three or four dark blocks, one of class 1 three or four light ones (so the
+class can be read off the whole image). At most one patch of a block has the other colour. Blocks
+are exchangeable, and so are the patches of a block, so masks that hide equally many patches of the
+blocks in some order have the same graph: the mean over *all* masks of a ratio needs few of them.
 """
 
 from functools import lru_cache
@@ -45,9 +47,11 @@ def palette_images() -> Discrete:
 
 
 def masks(num_hidden: int, unit: int) -> list[tuple[Bool[np.ndarray, " n"], float]]:
-    """One mask for each kind of mask that hides so many patches, with the share of all masks that are of its kind.
+    """One mask for each kind of mask that hides so many patches, with the share of all masks that
+    are of its kind.
 
-    `unit` 1: patches are hidden; 2: whole blocks (none where the number is not one of whole blocks).
+    `unit` 1: patches are hidden; 2: whole blocks (none where the number is not one of whole
+    blocks).
     """
     if unit == 2:
         return [(_hiding([4] * (num_hidden // 4)), 1.0)] if num_hidden % 4 == 0 else []

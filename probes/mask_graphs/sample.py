@@ -1,7 +1,8 @@
-"""A capped sample of images under fixed masks: what the estimators of the mask-induced augmentation graph look at.
+"""A capped sample of images under fixed masks: what the estimators of the mask-induced augmentation
+graph look at.
 
-The graph falls apart by mask, because visible patches tell by their places which mask it was. So all images get the same mask, and
-numbers are means over a few masks.
+The graph falls apart by mask, because visible patches tell by their places which mask it was. So
+all images get the same mask, and numbers are means over a few masks.
 """
 
 from dataclasses import dataclass
@@ -23,14 +24,16 @@ from lcmae.shapes import Bool, Float
 
 @dataclass(frozen=True)
 class Content:
-    """Squared distances between the visible parts of all pairs of images, and between their hidden parts."""
+    """Squared distances between the visible parts of all pairs of images, and between their hidden
+    parts."""
 
     visible: Float[np.ndarray, "n n"]
     hidden: Float[np.ndarray, "n n"]
 
 
 class GraphSample:
-    """Patches of the sampled images, and the model's pooled vectors of visible and of hidden parts under each mask.
+    """Patches of the sampled images, and the model's pooled vectors of visible and of hidden parts
+    under each mask.
 
     Memory: at most `size` images, and `size` x masks x 2 x width numbers.
     """
@@ -47,7 +50,8 @@ class GraphSample:
         return len(self.chosen)
 
     def add(self, batch: Batch, *, parts: bool, whole: bool) -> None:
-        """Take in what the batch has of the sample; on request with the model's vectors of the parts, and of whole images."""
+        """Take in what the batch has of the sample; on request with the model's vectors of the
+        parts, and of whole images."""
         rows = self.chosen.rows(batch)
         if not len(rows):
             return
@@ -67,7 +71,8 @@ class GraphSample:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class of each image, counted from 0 among those that occur; None where labels are not known."""
+        """Class of each image, counted from 0 among those that occur; None where labels are not
+        known."""
         if not self._labels:
             return None
         return np.unique(torch.cat(self._labels).numpy(), return_inverse=True)[1]
@@ -84,9 +89,11 @@ class GraphSample:
 
 
 class Distances:
-    """Distances between parts of images in one space: pixels, principal components of the pixels, or frozen features.
+    """Distances between parts of images in one space: pixels, principal components of the pixels,
+    or frozen features.
 
-    `unit` is the median distance of a whole image to the nearest other one. `InputError` where images are equal.
+    `unit` is the median distance of a whole image to the nearest other one. `InputError` where
+    images are equal.
     """
 
     def __init__(self, sample: GraphSample, space: str, num_components: int) -> None:
@@ -115,8 +122,9 @@ class Distances:
 def fixed_masks(strategy: MaskStrategy, grid: Grid, num_masks: int, seed: int) -> Bool[Tensor, "k n"]:
     """Masks that all images share: a function of (seed, strategy).
 
-    The draw is the same for every ratio, so where a strategy ranks patches whatever the ratio (random masks, of any unit), the
-    masks of a small ratio lie within those of a larger one, and curves do not jump from one set of places to another.
+    The draw is the same for every ratio, so where a strategy ranks patches whatever the ratio
+    (random masks, of any unit), the masks of a small ratio lie within those of a larger one, and
+    curves do not jump from one set of places to another.
     """
     draw = generator("graph-mask", seed, strategy.model_dump_json(exclude={"ratio"}))
     return strategy(num_masks, grid, draw).is_hidden
@@ -126,7 +134,8 @@ def fixed_masks(strategy: MaskStrategy, grid: Grid, num_masks: int, seed: int) -
 def parts_of(
     model: MaskedImageModel, images: Float[Tensor, "b c h w"], is_hidden: Bool[Tensor, "k n"]
 ) -> Float[Tensor, "b k 2 d"]:
-    """Pooled vectors of what each mask shows, and of what it hides (the encoder then sees that instead)."""
+    """Pooled vectors of what each mask shows, and of what it hides (the encoder then sees that
+    instead)."""
     found = []
     # masks may hide different numbers of patches, so they go one by one
     for hidden in is_hidden.to(images.device):

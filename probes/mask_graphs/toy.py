@@ -1,4 +1,5 @@
-"""The exact numbers of the toy world beside real ones, and how far the estimators are from them with so many images."""
+"""The exact numbers of the toy world beside real ones, and how far the estimators are from them
+with so many images."""
 
 from functools import lru_cache
 
@@ -15,13 +16,15 @@ from lcmae.probes.measures.canonical import canonical_spectrum
 SIZES = (100, 300, 1000)
 ROUNDS = 3
 QUANTITIES = ("inter_class", "label_error", "second_eigenvalue", "tail")
-"""What is compared under a mask that hides two of the four blocks; edges share what is visible, and the tail is beyond rank 2."""
+"""What is compared under a mask that hides two of the four blocks; edges share what is visible, and
+the tail is beyond rank 2."""
 
 BANDWIDTH = 0.1  # different colours are at a distance of sqrt(2): only equal contents are alike
 
 
 def toy_variables(num_eigenvalues: int) -> dict[str, xr.Variable]:
-    """Exact numbers by (toy_unit, toy_ratio), NaN where a ratio is not one of whole units; and the estimators' errors."""
+    """Exact numbers by (toy_unit, toy_ratio), NaN where a ratio is not one of whole units; and the
+    estimators' errors."""
     units, counts = (1, 2), range(1, PATCHES)
     empty = GraphNumbers(np.full((2, 3), np.nan), np.nan, np.full(num_eigenvalues, np.nan), np.nan, np.nan)
     sweep = exact_sweep(num_eigenvalues)
@@ -51,7 +54,8 @@ def toy_variables(num_eigenvalues: int) -> dict[str, xr.Variable]:
 
 @lru_cache
 def estimator_errors(sizes: tuple[int, ...] = SIZES) -> np.ndarray:
-    """Root mean square error over `ROUNDS` samples [estimator quantity size]; NaN for what the model form does not tell."""
+    """Root mean square error over `ROUNDS` samples [estimator quantity size]; NaN for what the
+    model form does not tell."""
     images, ((hidden, _),) = palette_images(), masks(PATCHES // 2, unit=2)
     exact = _told(exact_graph(images, hidden, 2))
     rng = np.random.default_rng(0)

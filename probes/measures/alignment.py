@@ -1,7 +1,9 @@
-"""How alike are pairs of vectors, by the overlap of what was visible? Sums by image, from which everything is made at the end.
+"""How alike are pairs of vectors, by the overlap of what was visible? Sums by image, from which
+everything is made at the end.
 
-The raw cosine is a mean over pairs. Centred, the cosine of each pair would need the mean of all vectors before the first
-pair is seen; so that one pass suffices we take the ratio of sums instead, an intraclass correlation:
+The raw cosine is a mean over pairs. Centred, the cosine of each pair would need the mean of all
+vectors before the first pair is seen; so that one pass suffices we take the ratio of sums instead,
+an intraclass correlation:
 
     sum (a - mu) . (b - mu)  /  1/2 sum (|a - mu|^2 + |b - mu|^2)
 """
@@ -17,11 +19,13 @@ from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.shapes import Bool, Float, Int
 
 PairsOfVectors = Iterable[tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"], Bool[Tensor, "b s"], Int[Tensor, " b"]]]
-"""Pairs of each image: two sides, which of their s vectors count, and the bin of overlap of the image's pair."""
+"""Pairs of each image: two sides, which of their s vectors count, and the bin of overlap of the
+image's pair."""
 
 
 class Alignment:
-    """Cosine and correlation of pairs of vectors (tokens, or one pooled vector), by kind of pair and bin of overlap."""
+    """Cosine and correlation of pairs of vectors (tokens, or one pooled vector), by kind of pair
+    and bin of overlap."""
 
     def __init__(self, num_images: int, num_bins: int, kinds: tuple[str, ...]) -> None:
         self.num_bins = num_bins
@@ -69,14 +73,16 @@ class Alignment:
         }
 
     def result(self, kind: str) -> tuple[Float[Tensor, "c o"], Float[Tensor, "c o"]]:
-        """Value and standard error, [centring overlap]: raw cosine and centred correlation, in each bin and then overall.
+        """Value and standard error, [centring overlap]: raw cosine and centred correlation, in each
+        bin and then overall.
 
         NaN where there are no pairs, and for the correlation of constant vectors.
         """
         if not self.pairs[kind].sums:
             nothing = torch.full((2, self.num_bins + 1), math.nan, dtype=torch.float64)
             return nothing, nothing
-        # the mean of all vectors is known far better than any correlation: groups leave out pairs, not the centre
+        # the mean of all vectors is known far better than any correlation: groups leave out pairs,
+        # not the centre
         seen = {name: value.sum(0) for name, value in self.vectors.sums.items()}
         assert self.origin is not None
         step = seen["total"] / seen["count"]

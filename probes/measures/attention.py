@@ -1,7 +1,9 @@
-"""What attention maps say: pure functions of maps [b h q k], b images, h heads, q queries, k keys, whose rows sum to 1.
+"""What attention maps say: pure functions of maps [b h q k], b images, h heads, q queries, k keys,
+whose rows sum to 1.
 
-Sources: attention distance of Dosovitskiy et al. (2010.11929) as in Park et al. (2305.00729), normalised mutual information of
-Park et al., divergence between heads of Xie et al. ("Dark Secrets", 2205.13543). The positional share is lcmae's own.
+Sources: attention distance of Dosovitskiy et al. (2010.11929) as in Park et al. (2305.00729),
+normalised mutual information of Park et al., divergence between heads of Xie et al. ("Dark
+Secrets", 2205.13543). The positional share is lcmae's own.
 """
 
 import math
@@ -17,7 +19,8 @@ from lcmae.shapes import Float, Int
 
 TINY = torch.finfo(torch.float32).tiny
 NOTHING_VARIES = 1e-12
-"""Rows whose variance is below this share of their mean square are equal to float32's rounding: no share is told of them."""
+"""Rows whose variance is below this share of their mean square are equal to float32's rounding: no
+share is told of them."""
 
 
 def patch_distances(grid: Grid) -> Float[Tensor, "n n"]:
@@ -32,12 +35,14 @@ def entropy(rows: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:
 
 
 def mean_distance(maps: Float[Tensor, "b h q n"], distance: Float[Tensor, "#b q n"]) -> Float[Tensor, "b h q"]:
-    """Attention-weighted mean distance to the keys: keys are patches, and rows are renormalised over them."""
+    """Attention-weighted mean distance to the keys: keys are patches, and rows are renormalised
+    over them."""
     return einsum(maps, distance, "b h q n, b q n -> b h q") / maps.sum(-1).clamp(min=TINY)
 
 
 def normalised_mutual_information(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
-    """I(Q; K) / sqrt(H(Q) H(K)) with Q uniform over queries: 0 if all queries attend alike, 1 if each has its own key.
+    """I(Q; K) / sqrt(H(Q) H(K)) with Q uniform over queries: 0 if all queries attend alike, 1 if
+    each has its own key.
 
     NaN for one query or where all attention falls on one key.
     """
@@ -57,7 +62,8 @@ def head_divergence(maps: Float[Tensor, "b h q k"]) -> Float[Tensor, "b h"]:
     if num_heads == 1:
         return maps.new_full((len(maps), 1), math.nan, dtype=torch.float64)
     logs = maps.clamp(min=TINY).log()
-    # a divergence is a difference of logarithms: what heads have in common would leave nothing but its rounding
+    # a divergence is a difference of logarithms: what heads have in common would leave nothing but
+    # its rounding
     logs = logs - logs.mean(1, keepdim=True)
     # all pairs of heads are one matrix product
     cross = einsum(maps, logs, "b h q k, b g q k -> b h g").double() / num_queries
@@ -71,20 +77,23 @@ def part(running: RunningMean, which: int | slice) -> RunningMean:
 
 
 class PositionalShare:
-    """How much of attention rows is the same whenever the query stands at the same position: the share of their variance
-    between positions, corrected for the number of observations (Kelley's epsilon squared),
+    """How much of attention rows is the same whenever the query stands at the same position: the
+    share of their variance between positions, corrected for the number of observations (Kelley's
+    epsilon squared),
 
         share = 1 - (S_within / dof_within) / (S_total / dof_total),
 
-    S_within the squared deviations from the position's mean row, S_total those from the mean row. It is 1 for attention that
-    ignores what varies, 0 in expectation for attention that ignores position, and NaN where nothing varies at all.
-    Rows come from (mask, position) pairs, with the same masks for every image, in two readings:
+    S_within the squared deviations from the position's mean row, S_total those from the mean row.
+    It is 1 for attention that ignores what varies, 0 in expectation for attention that ignores
+    position, and NaN where nothing varies at all. Rows come from (mask, position) pairs, with the
+    same masks for every image, in two readings:
 
     - over images: each mask fixed, images varied; both sums are pooled over masks;
     - over masks: each image fixed, masks varied; both sums are pooled over images.
 
-    Only sums are kept, by group of images for the standard errors (`lcmae.probes.statistics.jackknife`): groups x pairs x heads x keys numbers,
-    whatever the number of images.
+    Only sums are kept, by group of images for the standard errors
+    (`lcmae.probes.statistics.jackknife`): groups x pairs x heads x keys numbers, whatever the
+    number of images.
     """
 
     def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"], num_images: int) -> None:
@@ -112,7 +121,8 @@ class PositionalShare:
         self.count += len(rows)
 
     def over_images(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
-        """Of each head, then of all heads of the layer pooled; and the same without each group. NaN for a single image."""
+        """Of each head, then of all heads of the layer pooled; and the same without each group. NaN
+        for a single image."""
         return self.sums.leave_out(self._over_images)
 
     def over_masks(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:

@@ -1,8 +1,10 @@
-"""Canonical correlations of two sets of vectors of the same images, judged on images that they were not fitted to.
+"""Canonical correlations of two sets of vectors of the same images, judged on images that they were
+not fitted to.
 
-Hotelling (1936), with a ridge. For features f(x1) of what is visible and f(x2) of what is hidden their squares estimate eigenvalues
-of the mask-induced augmentation graph (`lcmae.probes.mask_graphs.numbers`) from below: the graph's own would need every function of x1 and of
-x2, and these are the linear functions of f alone.
+Hotelling (1936), with a ridge. For features f(x1) of what is visible and f(x2) of what is hidden
+their squares estimate eigenvalues of the mask-induced augmentation graph
+(`lcmae.probes.mask_graphs.numbers`) from below: the graph's own would need every function of x1 and
+of x2, and these are the linear functions of f alone.
 """
 
 import numpy as np
@@ -10,13 +12,15 @@ import numpy as np
 from lcmae.shapes import Bool, Float
 
 CONSTANT = 1e-10
-"""Variance below this share of the mean square is rounding: such vectors are constant and correlate with nothing."""
+"""Variance below this share of the mean square is rounding: such vectors are constant and correlate
+with nothing."""
 
 
 def held_out_correlations(
     first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], fit: Bool[np.ndarray, " n"], ridge: float
 ) -> Float[np.ndarray, " k"]:
-    """Correlation of each canonical pair on the images that are not `fit`, in the order of the fit; k = min(d, e).
+    """Correlation of each canonical pair on the images that are not `fit`, in the order of the fit;
+    k = min(d, e).
 
     `ridge` is added to the variances, in units of the mean variance of a coordinate.
     """
@@ -42,8 +46,9 @@ def canonical_spectrum(
 ) -> tuple[Float[np.ndarray, " k"], float]:
     """The largest eigenvalues, 1 for constants first, and the sum of squares of all.
 
-    Correlations are fitted on one half and judged on the other, both ways, sorted by what was judged (a pair that fits best need
-    not hold best) and averaged. Negative ones count as 0, so noise leaves eigenvalues of about 1 / images.
+    Correlations are fitted on one half and judged on the other, both ways, sorted by what was
+    judged (a pair that fits best need not hold best) and averaged. Negative ones count as 0, so
+    noise leaves eigenvalues of about 1 / images.
     """
     both = [np.sort(held_out_correlations(first, second, fit, ridge))[::-1] for fit in (half, ~half)]
     values = np.concatenate([[1.0], np.maximum(np.mean(both, axis=0), 0.0) ** 2])

@@ -1,4 +1,5 @@
-"""kNN and linear probes upon a bank of training features: what they say about images, and how sure the count of it is."""
+"""kNN and linear probes upon a bank of training features: what they say about images, and how sure
+the count of it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ JUDGES = ("knn", "linear")
 
 @dataclass(frozen=True)
 class Opinions:
-    """The class of each image by each judge, for each of f features; the linear probe has an opinion a seed."""
+    """The class of each image by each judge, for each of f features; the linear probe has an
+    opinion a seed."""
 
     knn: Int[Tensor, "f b"]
     linear: Int[Tensor, "s f b"]
 
     def right(self, labels: Int[Tensor, " b"]) -> Float[Tensor, "b j f"]:
-        """By image and judge: 1 where right, 0 where wrong, the share of right seeds for the linear probe."""
+        """By image and judge: 1 where right, 0 where wrong, the share of right seeds for the linear
+        probe."""
         both = [(self.knn == labels).double(), (self.linear == labels).double().mean(0)]
         return torch.stack(both).permute(2, 0, 1)
 
@@ -38,7 +41,8 @@ class Opinions:
 
 @dataclass(frozen=True)
 class Bank:
-    """f features of the training images, all of one width, and the linear probes that were trained upon them."""
+    """f features of the training images, all of one width, and the linear probes that were trained
+    upon them."""
 
     features: Float[Tensor, "f n d"]
     labels: Int[Tensor, " n"]
@@ -63,7 +67,8 @@ def wilson(share: Float[Tensor, "..."], count: int, z: float = 1.96) -> tuple[Te
 def with_interval(
     name: str, dims: tuple[str, ...], share: Float[Tensor, "..."], count: int, long_name: str
 ) -> Mapping[str, xr.Variable]:
-    """An accuracy over `count` images, its binomial standard error and its Wilson interval (`_interval`, by `bound`)."""
+    """An accuracy over `count` images, its binomial standard error and its Wilson interval
+    (`_interval`, by `bound`)."""
     return {
         name: variable(dims, share, long_name),
         f"{name}_sem": variable(

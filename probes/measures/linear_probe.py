@@ -1,10 +1,13 @@
-"""A linear classifier of frozen features, trained by one fixed protocol, for many features and learning rates at once.
+"""A linear classifier of frozen features, trained by one fixed protocol, for many features and
+learning rates at once.
 
-The head is MAE's (He et al., 2111.06377, appendix A.1): batch norm without affine parameters (eps 1e-6), then a linear layer whose
-weights start normal with deviation 0.01 and biases at 0; no weight decay, momentum 0.9, 90 epochs, of them 10 to warm up, then a
-cosine. Where we differ, because features are computed once: no augmentation, SGD for LARS (as Caron et al., 2104.14294, do),
-batches of 256, and the learning rate out of a grid. It is chosen on a fifth of the training images that the head did not see, never
-on test images, and the head is then trained on all of them, once for each seed.
+The head is MAE's (He et al., 2111.06377, appendix A.1): batch norm without affine parameters (eps
+1e-6), then a linear layer whose weights start normal with deviation 0.01 and biases at 0; no weight
+decay, momentum 0.9, 90 epochs, of them 10 to warm up, then a cosine. Where we differ, because
+features are computed once: no augmentation, SGD for LARS (as Caron et al., 2104.14294, do), batches
+of 256, and the learning rate out of a grid. It is chosen on a fifth of the training images that the
+head did not see, never on test images, and the head is then trained on all of them, once for each
+seed.
 """
 
 import math
@@ -33,7 +36,8 @@ HELD_OUT = 5
 """One in so many training images decides the learning rate."""
 
 MOST_NUMBERS = 8_000_000
-"""Features times batch times width that are worked on at once: bounds memory for deep and wide networks."""
+"""Features times batch times width that are worked on at once: bounds memory for deep and wide
+networks."""
 
 
 class Heads(NamedTuple):
@@ -78,7 +82,8 @@ def fit(
     num_seeds: Mapping[str, int],
     seed: int,
 ) -> dict[str, LinearProbe]:
-    """For each bank of features: choose rates on held-out images with the first seed, then train on all images with every seed.
+    """For each bank of features: choose rates on held-out images with the first seed, then train on
+    all images with every seed.
 
     Every feature is trained in the same order of images and from the same weights.
     """
@@ -109,8 +114,8 @@ def fit(
 def _together(
     banks: Mapping[str, tuple[Tensor, ...]], work: Callable[..., tuple[Tensor, ...]]
 ) -> dict[str, tuple[Tensor, ...]]:
-    """`work` on banks of one width together, as many features at a time as `MOST_NUMBERS` allows; features come first in all
-    tensors, the features themselves being the first."""
+    """`work` on banks of one width together, as many features at a time as `MOST_NUMBERS` allows;
+    features come first in all tensors, the features themselves being the first."""
     found = {}
     for width in dict.fromkeys(bank[0].shape[-1] for bank in banks.values()):
         alike = {name: bank for name, bank in banks.items() if bank[0].shape[-1] == width}
@@ -131,13 +136,15 @@ def train(
     epochs: int,
     seed: tuple[int, int],
 ) -> Heads:
-    """SGD of the mean cross-entropy, for all features and rates in step; the rates are per 256 images of a batch."""
+    """SGD of the mean cross-entropy, for all features and rates in step; the rates are per 256
+    images of a batch."""
     num_features, num_images, width = features.shape
     num_rates, batch_size = rates.shape[1], min(BATCH_SIZE, num_images)
     steps = num_images // batch_size  # the last batch is left out if it is not full
     rates = (rates * batch_size / 256).repeat_interleave(num_classes, dim=1)[..., None]
     first = torch.randn(width, num_classes, generator=generator("linear-start", *seed)) * INITIAL_STD
-    # one product serves all rates of a feature; images come last, because a softmax along the last axis is 20 times slower
+    # one product serves all rates of a feature; images come last, because a softmax along the last
+    # axis is 20 times slower
     weight = repeat(first, "d c -> f (r c) d", f=num_features, r=num_rates).contiguous()
     bias = weight.new_zeros(num_features, num_rates * num_classes, 1)
     speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)

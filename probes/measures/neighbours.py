@@ -1,4 +1,5 @@
-"""What needs pairs of points: distances, neighbours, and the numbers made of them. For capped samples."""
+"""What needs pairs of points: distances, neighbours, and the numbers made of them. For capped
+samples."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +11,24 @@ from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
 from lcmae.shapes import Float
 
 SAME = 1e-6
-"""Points closer than this share of their root-mean-square length are one point: float32 cannot tell them apart."""
+"""Points closer than this share of their root-mean-square length are one point: float32 cannot tell
+them apart."""
 
 
 def distances(points: Float[Tensor, "s d"]) -> Float[Tensor, "s s"]:
-    """Euclidean distances in float64, by differences (products would cancel for near neighbours)."""
+    """Euclidean distances in float64, by differences (products would cancel for near
+    neighbours)."""
     points = points.double()
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def two_nn(distance: Float[Tensor, "s s"], same: float = 0.0, discard: float = 0.1) -> Float[Tensor, ""]:
-    """Intrinsic dimension by the ratio of the distances to the second and first neighbour (Facco et al., 1803.06992).
+    """Intrinsic dimension by the ratio of the distances to the second and first neighbour (Facco et
+    al., 1803.06992).
 
-    mu = r2 / r1 follows 1 - mu^-d, so the slope of -log(1 - F) against log mu, through the origin, is d; as in the paper the
-    largest tenth is discarded. A point with a neighbour at distance `same` or less is left out. NaN with fewer than 3 points.
+    mu = r2 / r1 follows 1 - mu^-d, so the slope of -log(1 - F) against log mu, through the origin,
+    is d; as in the paper the largest tenth is discarded. A point with a neighbour at distance
+    `same` or less is left out. NaN with fewer than 3 points.
     """
     if len(distance) < 3:
         return torch.full((), math.nan, dtype=torch.float64)
@@ -39,7 +44,8 @@ def two_nn(distance: Float[Tensor, "s s"], same: float = 0.0, discard: float = 0
 
 
 def wang_isola(distance: Float[Tensor, "s s"], scale: float = 2.0) -> Float[Tensor, ""]:
-    """Uniformity of Wang and Isola (2005.10242): log of the mean over pairs of exp(-2 |x - y|^2), of vectors of length 1.
+    """Uniformity of Wang and Isola (2005.10242): log of the mean over pairs of exp(-2 |x - y|^2),
+    of vectors of length 1.
 
     0 when all are equal; lower is more even. NaN for one point.
     """
@@ -53,7 +59,8 @@ def wang_isola(distance: Float[Tensor, "s s"], scale: float = 2.0) -> Float[Tens
 def estimate_from_sample(
     statistic: Callable[[Float[Tensor, "s s"]], Tensor], distance: Float[Tensor, "s s"], num_groups: int = NUM_GROUPS
 ) -> tuple[Tensor, Tensor]:
-    """`statistic` of a sample's distances, and its standard error by leaving out every so many-th point."""
+    """`statistic` of a sample's distances, and its standard error by leaving out every so many-th
+    point."""
     size = len(distance)
     group = torch.arange(size) % num_groups
     whole = statistic(distance)

@@ -1,7 +1,9 @@
-"""Tokens and patches, and whole images, as points in a plane: one labelled table, by PCA always and by UMAP where asked for.
+"""Tokens and patches, and whole images, as points in a plane: one labelled table, by PCA always and
+by UMAP where asked for.
 
-Tokens, patches, pooled vectors and pictures have different widths, so each kind has a plane of its own; the table puts them side
-by side. The same `image` and `position` under two kinds are the same patch, and position -1 is the whole image.
+Tokens, patches, pooled vectors and pictures have different widths, so each kind has a plane of its
+own; the table puts them side by side. The same `image` and `position` under two kinds are the same
+patch, and position -1 is the whole image.
 """
 
 import math
@@ -18,8 +20,8 @@ from lcmae.probes.base import variable
 from lcmae.shapes import Float, Int, UInt8
 
 KINDS = {"token": "patch", "patch": "patch", "pooled": "image", "image": "image"}
-"""Kind of point -> what a point is. Token and pooled vector are the model's; patch and image are raw pixels (an image's are
-those of its picture)."""
+"""Kind of point -> what a point is. Token and pooled vector are the model's; patch and image are
+raw pixels (an image's are those of its picture)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Points:
     """Of the grid."""
 
     terms: Mapping[str, tuple[Float[Tensor, "b s"], Float[Tensor, " b"]]]
-    """Error of each patch and of each image by name, as far as there is a prediction; NaN where no mask hid the patch."""
+    """Error of each patch and of each image by name, as far as there is a prediction; NaN where no
+    mask hid the patch."""
 
     units: str
     """Of the terms."""
@@ -53,10 +56,12 @@ class Points:
 def table(
     points: Points, num_points: int, rng: torch.Generator, umap_neighbours: int | None
 ) -> tuple[dict[str, xr.Variable], dict[str, str]]:
-    """Columns over `point`: kind, image, position, row, column, label, thumbnail, the terms, pca_x, pca_y (and umap_x, umap_y);
-    pictures `image_thumbnail` and `patch_thumbnail`, which `thumbnail` counts; and attributes of the result.
+    """Columns over `point`: kind, image, position, row, column, label, thumbnail, the terms, pca_x,
+    pca_y (and umap_x, umap_y); pictures `image_thumbnail` and `patch_thumbnail`, which `thumbnail`
+    counts; and attributes of the result.
 
-    At most `num_points` tokens and their patches, drawn; all images. `umap_neighbours` None leaves UMAP out.
+    At most `num_points` tokens and their patches, drawn; all images. `umap_neighbours` None leaves
+    UMAP out.
     """
     num_images, num_places = points.tokens.shape[:2]
     chosen = torch.randperm(num_images * num_places, generator=rng)[:num_points].sort().values
@@ -115,7 +120,8 @@ def table(
 
 
 def pca_plane(vectors: Float[Tensor, "s d"]) -> Float[Tensor, "s 2"]:
-    """Scores on the first two principal axes, the largest loading of each made positive; 0 where there is no axis."""
+    """Scores on the first two principal axes, the largest loading of each made positive; 0 where
+    there is no axis."""
     centred = vectors - vectors.mean(0)
     left, scale, right = torch.linalg.svd(centred, full_matrices=False)
     loading = right.gather(1, right.abs().argmax(1, keepdim=True))[:, 0]
@@ -125,7 +131,8 @@ def pca_plane(vectors: Float[Tensor, "s d"]) -> Float[Tensor, "s 2"]:
 
 
 def umap_plane(vectors: Float[Tensor, "s d"], num_neighbours: int, seed: int) -> tuple[Float[Tensor, "s 2"], list[str]]:
-    """UMAP (McInnes et al., 1802.03426) with its defaults, and what it warned of, each sentence once; NaN for too few points."""
+    """UMAP (McInnes et al., 1802.03426) with its defaults, and what it warned of, each sentence
+    once; NaN for too few points."""
     if len(vectors) <= num_neighbours + 1:
         return torch.full((len(vectors), 2), math.nan, dtype=torch.float64), []
     with warnings.catch_warnings(record=True) as caught:

@@ -1,7 +1,9 @@
-"""Does a prediction find its own target among other patches? The local contrast that lcmae makes explicit.
+"""Does a prediction find its own target among other patches? The local contrast that lcmae makes
+explicit.
 
-Scores compare s predictions with c candidates, and `own` names each prediction's true target among them. Both kinds of score
-agree for vectors of length 1: cosine, and -|p - t|^2 / (2 mean |t|^2), which is what a squared-error loss contrasts.
+Scores compare s predictions with c candidates, and `own` names each prediction's true target among
+them. Both kinds of score agree for vectors of length 1: cosine, and -|p - t|^2 / (2 mean |t|^2),
+which is what a squared-error loss contrasts.
 """
 
 import math
@@ -32,21 +34,24 @@ def scores(
 
 
 def top1(score: Float[Tensor, "b s c"], own: Int[Tensor, " s"]) -> Float[Tensor, "b s"]:
-    """1 where a prediction's own target has the best score, shared among ties (identical patches), else 0."""
+    """1 where a prediction's own target has the best score, shared among ties (identical patches),
+    else 0."""
     best = score.amax(-1, keepdim=True)
     is_best = score >= best - TIE * (1 + best.abs())
     return is_best[:, torch.arange(len(own)), own].double() / is_best.sum(-1)
 
 
 def info_nce(score: Float[Tensor, "b s c"], own: Int[Tensor, " s"], temperature: float) -> Float[Tensor, "b s"]:
-    """-log softmax of the own target's score / temperature among all candidates (van den Oord et al., 1807.03748), in nats."""
+    """-log softmax of the own target's score / temperature among all candidates (van den Oord et
+    al., 1807.03748), in nats."""
     return -(score / temperature).log_softmax(-1)[:, torch.arange(len(own)), own]
 
 
 def judge(
     pred: Float[Tensor, "b s p"], target: Float[Tensor, "b c p"], own: Int[Tensor, " s"], temperature: float
 ) -> Float[Tensor, "b s 2 2"]:
-    """Both measures (top-1, InfoNCE) by both similarities (cosine, distance), last two axes [similarity measure]."""
+    """Both measures (top-1, InfoNCE) by both similarities (cosine, distance), last two axes
+    [similarity measure]."""
     rows = []
     for similarity in SIMILARITIES:
         score = scores(pred, target, similarity)

@@ -1,4 +1,5 @@
-"""Ridge regression of many targets at once, its strength chosen on held-out rows, never on those under test."""
+"""Ridge regression of many targets at once, its strength chosen on held-out rows, never on those
+under test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Penalties that are tried, in units of a standardised feature's variance: x is the strength times the number of rows."""
+"""Penalties that are tried, in units of a standardised feature's variance: x is the strength times
+the number of rows."""
 
 HELD_OUT = 5
 """One in so many training rows decides."""
@@ -33,9 +35,11 @@ class Ridge:
 
 
 def fit(features: Float[Tensor, "n d"], targets: Float[Tensor, "n k"], groups: Int[Tensor, " k"], seed: int) -> Ridge:
-    """Each group of targets gets the strength of the least squared error on held-out rows; then all rows are used.
+    """Each group of targets gets the strength of the least squared error on held-out rows; then all
+    rows are used.
 
-    Errors count in units of each target's variance; a target that never varies is predicted by its value.
+    Errors count in units of each target's variance; a target that never varies is predicted by its
+    value.
     """
     order = torch.randperm(len(features), generator=generator("ridge-held-out", seed))
     held_out, rest = order[: len(order) // HELD_OUT], order[len(order) // HELD_OUT :]

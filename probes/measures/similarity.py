@@ -1,7 +1,8 @@
-"""Is the geometry of two sets of points the same? Numbers made of inner products and distances of the same points.
+"""Is the geometry of two sets of points the same? Numbers made of inner products and distances of
+the same points.
 
-All take g sets of s points at once, in float64, and return one number a set. What is undefined (too few points, constant
-points) is NaN.
+All take g sets of s points at once, in float64, and return one number a set. What is undefined (too
+few points, constant points) is NaN.
 """
 
 import math
@@ -16,7 +17,8 @@ from lcmae.shapes import Bool, Float, Int
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is compared of g sets of s points: inner products of centred points, and distances; NaN for constant points."""
+    """What is compared of g sets of s points: inner products of centred points, and distances; NaN
+    for constant points."""
 
     gram: Float[Tensor, "g s s"]
     distance: Float[Tensor, "g s s"]
@@ -50,7 +52,8 @@ class Traits:
     """Ranks of the distances of all q pairs."""
 
     near: Bool[Tensor, "g s s"] | None
-    """Whether the second point is among the k nearest of the first; None where there are no more than k others."""
+    """Whether the second point is among the k nearest of the first; None where there are no more
+    than k others."""
 
     num_neighbours: int
 
@@ -69,7 +72,8 @@ class Traits:
 
 
 def hsic(first: Float[Tensor, "g s s"], second: Float[Tensor, "g s s"]) -> Float[Tensor, " g"]:
-    """Unbiased HSIC_1 (Song et al., JMLR 13 (2012), equation 5; as in 2010.15327): may be negative. NaN below 4 points."""
+    """Unbiased HSIC_1 (Song et al., JMLR 13 (2012), equation 5; as in 2010.15327): may be negative.
+    NaN below 4 points."""
     count = first.shape[-1]
     if count < 4:
         return first.new_full((len(first),), math.nan)
@@ -83,7 +87,8 @@ def hsic(first: Float[Tensor, "g s s"], second: Float[Tensor, "g s s"]) -> Float
 
 
 def compare(first: Traits, second: Traits) -> Float[Tensor, "g 5"]:
-    """Per set: HSIC_1 of both, of the first and of the second with itself (for `cka`); RSA; shared neighbours."""
+    """Per set: HSIC_1 of both, of the first and of the second with itself (for `cka`); RSA; shared
+    neighbours."""
     return torch.stack(
         [hsic(first.gram, second.gram), first.norm, second.norm, rsa(first, second), mutual_neighbours(first, second)],
         dim=-1,
@@ -91,24 +96,27 @@ def compare(first: Traits, second: Traits) -> Float[Tensor, "g 5"]:
 
 
 def cka(products: Float[Tensor, "g 3"]) -> Float[Tensor, ""]:
-    """Debiased linear CKA over minibatches (Nguyen, Raghu and Kornblith, 2010.15327, equation 2): the sets are the minibatches.
+    """Debiased linear CKA over minibatches (Nguyen, Raghu and Kornblith, 2010.15327, equation 2):
+    the sets are the minibatches.
 
-    Of the first three columns of `compare`, each averaged over the sets where all are defined: HSIC_1 of both over the root
-    of the product of HSIC_1 of each with itself.
+    Of the first three columns of `compare`, each averaged over the sets where all are defined:
+    HSIC_1 of both over the root of the product of HSIC_1 of each with itself.
     """
     both, one, two = products[~products.isnan().any(-1)].mean(0)
     return both / (one * two).clamp(min=0).sqrt()
 
 
 def rsa(first: Traits, second: Traits) -> Float[Tensor, " g"]:
-    """Representational similarity (Kriegeskorte et al., 2008): Spearman correlation of the distances of all pairs of points."""
+    """Representational similarity (Kriegeskorte et al., 2008): Spearman correlation of the
+    distances of all pairs of points."""
     one, two = (traits.ranks - traits.ranks.mean(-1, keepdim=True) for traits in (first, second))
     correlation = (one * two).sum(-1) / (one.square().sum(-1) * two.square().sum(-1)).sqrt()
     return _where_defined(first, second, correlation)
 
 
 def mutual_neighbours(first: Traits, second: Traits) -> Float[Tensor, " g"]:
-    """Share of each point's k nearest neighbours that both have in common, mean over points (Huh et al., 2405.07987).
+    """Share of each point's k nearest neighbours that both have in common, mean over points (Huh et
+    al., 2405.07987).
 
     Chance is k / (s - 1). NaN where there are no more than k other points.
     """
@@ -135,9 +143,11 @@ def average_ranks(values: Float[Tensor, "g s"]) -> Float[Tensor, "g s"]:
 def sliced_wasserstein(
     first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"], directions: Float[Tensor, "p r"]
 ) -> Float[Tensor, " g"]:
-    """Sliced 2-Wasserstein distance of two sets of equally many points (Rabin et al., 2011; Bonneel et al., 2015).
+    """Sliced 2-Wasserstein distance of two sets of equally many points (Rabin et al., 2011; Bonneel
+    et al., 2015).
 
-    The root of the mean over `directions` (unit columns) of the squared distance of the sorted projections.
+    The root of the mean over `directions` (unit columns) of the squared distance of the sorted
+    projections.
     """
     one, two = ((points.double() @ directions).sort(1).values for points in (first, second))
     return (one - two).square().mean((1, 2)).sqrt()

@@ -1,4 +1,5 @@
-"""Small pictures of images and of patches, for maps of points: uint8, never larger than the original."""
+"""Small pictures of images and of patches, for maps of points: uint8, never larger than the
+original."""
 
 import torch
 import torch.nn.functional as F

@@ -1,14 +1,18 @@
-"""B minus A, number by number, with a 95 % interval: paired over the images where the results allow it.
+"""B minus A, number by number, with a 95 % interval: paired over the images where the results allow
+it.
 
-Both results must be of the same images under the same masks (data, split, number of images, seed, settings). Then
+Both results must be of the same images under the same masks (data, split, number of images, seed,
+settings). Then
 
-- *paired*: results keep means over G interleaved groups of the images (`lcmae.probes.statistics.running.RunningMean`). With n_g images in
-  group g, N in all and d_g the difference of the group's means, the difference is d = sum n_g d_g / N, and
-  s^2 = sum n_g (d_g - d)^2 / (G - 1) estimates the variance of one image's difference: the interval is d +- t(G - 1) s/sqrt(N).
-  What both models find hard in an image cancels;
-- *apart*, where no groups are kept (ranks, jackknifed numbers) or conditions differ: the ends of the two intervals are combined
-  as if the models were measured on different images (MOVER: Zou and Donner, 2008; for Wilson's intervals this is Newcombe's
-  method 10). On the same images that is wider than need be where both find the same images hard.
+- *paired*: results keep means over G interleaved groups of the images
+  (`lcmae.probes.statistics.running.RunningMean`). With n_g images in group g, N in all and d_g the
+  difference of the group's means, the difference is d = sum n_g d_g / N, and s^2 = sum n_g (d_g -
+  d)^2 / (G - 1) estimates the variance of one image's difference: the interval is d +- t(G - 1)
+  s/sqrt(N). What both models find hard in an image cancels;
+- *apart*, where no groups are kept (ranks, jackknifed numbers) or conditions differ: the ends of
+  the two intervals are combined as if the models were measured on different images (MOVER: Zou and
+  Donner, 2008; for Wilson's intervals this is Newcombe's method 10). On the same images that is
+  wider than need be where both find the same images hard.
 """
 
 import math

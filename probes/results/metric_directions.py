@@ -1,4 +1,5 @@
-"""Which end of a number is the better one, and why; beside the glossary, and like it one meaning everywhere.
+"""Which end of a number is the better one, and why; beside the glossary, and like it one meaning
+everywhere.
 
 Most numbers describe: neither end is better, and what is not listed here has no direction.
 """
@@ -56,8 +57,9 @@ BETTER: dict[str, Better] = {
     ),
     "embedding_consistency.gram_gap": Better("lower", "reconstructed patches relate to each other as the true ones do"),
 }
-"""PROBE.VARIABLE of stored results -> which end is better. Alignment, attention, receptive fields, frequency and CKA have no
-better end: a collapsed model is perfectly invariant, and far or near attention is a matter of the task."""
+"""PROBE.VARIABLE of stored results -> which end is better. Alignment, attention, receptive fields,
+frequency and CKA have no better end: a collapsed model is perfectly invariant, and far or near
+attention is a matter of the task."""
 
 
 def better(probe: str, variable: str) -> Better:

@@ -1,8 +1,10 @@
-"""Probe results as netCDF files in the run folder: written whole or not at all, and checked before they are parsed. No torch.
+"""Probe results as netCDF files in the run folder: written whole or not at all, and checked before
+they are parsed. No torch.
 
-Arrays carry HDF5's fletcher32 checksum, for whatever reads them. Reading flipped copies was seen not to end (docs/LOG.md), so
-behind the netCDF data stands a last line with its sha256 (readers of HDF5 ignore what follows the data), and `load_result`
-hands nothing to HDF5 that does not agree with it.
+Arrays carry HDF5's fletcher32 checksum, for whatever reads them. Reading flipped copies was seen
+not to end (docs/LOG.md), so behind the netCDF data stands a last line with its sha256 (readers of
+HDF5 ignore what follows the data), and `load_result` hands nothing to HDF5 that does not agree with
+it.
 """
 
 import hashlib
@@ -39,7 +41,8 @@ def save_result(result: xr.Dataset, path: Path) -> None:
 
 
 def load_result(path: Path) -> xr.Dataset:
-    """Read a result into memory. `InputError` of one line for a missing, torn, altered or foreign file."""
+    """Read a result into memory. `InputError` of one line for a missing, torn, altered or foreign
+    file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

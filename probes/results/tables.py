@@ -1,4 +1,5 @@
-"""The numbers of stored results as a table: every scalar and short array with its standard error and interval."""
+"""The numbers of stored results as a table: every scalar and short array with its standard error
+and interval."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ COLUMNS = ("run", "quantity", "part", "value", "standard error", "low (95 %)", "
 
 
 def scalars(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """One row per run, variable and coordinate. Intervals are the stored ones, else value ± 1.96 standard errors."""
+    """One row per run, variable and coordinate. Intervals are the stored ones, else value ± 1.96
+    standard errors."""
     rows = [row for name, result in results.items() for row in _rows(name, result)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -37,7 +39,8 @@ def _rows(name: str, result: xr.Dataset) -> list[tuple]:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a result, with the ends of its 95 % interval; NaN for an error that is not stored."""
+    """One number of a result, with the ends of its 95 % interval; NaN for an error that is not
+    stored."""
 
     variable: str
     place: tuple[int, ...]
@@ -71,7 +74,8 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
 
 
 def provenance(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Where results come from: a row per attribute (checkpoint, data, number of images, seed, settings), a column per run."""
+    """Where results come from: a row per attribute (checkpoint, data, number of images, seed,
+    settings), a column per run."""
     known = {name: {str(key): str(value) for key, value in result.attrs.items()} for name, result in results.items()}
     rows = [row for row in dict.fromkeys(key for about in known.values() for key in about) if row not in NOT_PROVENANCE]
     return pd.DataFrame({"": rows, **{name: [about.get(row, "") for row in rows] for name, about in known.items()}})

@@ -1,8 +1,10 @@
-"""Standard errors of what is no mean (ranks, correlations, ratios): leave a group of images out, estimate again.
+"""Standard errors of what is no mean (ranks, correlations, ratios): leave a group of images out,
+estimate again.
 
-Source: the delete-a-group jackknife for groups of unequal size, Busing, Meijer and van der Leeden, "Delete-m jackknife for
-unequal m", Statistics and Computing 9 (1999). It says how far the number would move with other images of the same kind; it
-says nothing of the bias of a rank that is estimated from few images.
+Source: the delete-a-group jackknife for groups of unequal size, Busing, Meijer and van der Leeden,
+"Delete-m jackknife for unequal m", Statistics and Computing 9 (1999). It says how far the number
+would move with other images of the same kind; it says nothing of the bias of a rank that is
+estimated from few images.
 """
 
 import math
@@ -14,13 +16,15 @@ from torch import Tensor
 from lcmae.shapes import Float, Int
 
 NUM_GROUPS = 8
-"""Groups of images; each keeps sums of its own, so memory grows with their number and never with that of the images."""
+"""Groups of images; each keeps sums of its own, so memory grows with their number and never with
+that of the images."""
 
 BLOCK = 64
 
 
 def groups_of(indices: Iterable[int], num_images: int, num_groups: int = NUM_GROUPS) -> Int[Tensor, " b"]:
-    """The group of each image: blocks of up to 64 images are dealt out in turn, whatever batches the images come in."""
+    """The group of each image: blocks of up to 64 images are dealt out in turn, whatever batches
+    the images come in."""
     block = max(1, min(BLOCK, num_images // num_groups))
     return torch.tensor([index // block % num_groups for index in indices])
 
@@ -28,9 +32,11 @@ def groups_of(indices: Iterable[int], num_images: int, num_groups: int = NUM_GRO
 def standard_error(
     whole: Float[Tensor, "..."], without: Float[Tensor, "g ..."], sizes: Float[Tensor, " g"]
 ) -> Float[Tensor, "..."]:
-    """Of an estimate from all groups, given the estimates without each group and the number of images in each.
+    """Of an estimate from all groups, given the estimates without each group and the number of
+    images in each.
 
-    NaN for fewer than two groups, and where an estimate is NaN. For the mean of images in groups of one this is s / sqrt(N).
+    NaN for fewer than two groups, and where an estimate is NaN. For the mean of images in groups of
+    one this is s / sqrt(N).
     """
     if len(without) < 2:
         return torch.full_like(whole, math.nan)
@@ -42,7 +48,8 @@ def standard_error(
 
 
 class GroupedSums:
-    """Named sums of images by group; any function of the total sums is estimated with its standard error."""
+    """Named sums of images by group; any function of the total sums is estimated with its standard
+    error."""
 
     def __init__(self, num_images: int, num_groups: int = NUM_GROUPS) -> None:
         self.num_images, self.num_groups = num_images, num_groups
@@ -50,7 +57,8 @@ class GroupedSums:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, indices: Iterable[int], **values: Float[Tensor, "b ..."]) -> None:
-        """Take in one value (of any shape) an image under each name; every call brings the same names."""
+        """Take in one value (of any shape) an image under each name; every call brings the same
+        names."""
         group = groups_of(indices, self.num_images, self.num_groups)
         self.sizes.index_add_(0, group, torch.ones(len(group), dtype=torch.float64))
         for name, value in values.items():

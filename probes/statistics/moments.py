@@ -1,4 +1,5 @@
-"""Streaming d x d moments of vectors in float64, by group of images, so that what is made of them has a standard error."""
+"""Streaming d x d moments of vectors in float64, by group of images, so that what is made of them
+has a standard error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from lcmae.shapes import Float, Int
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, sum and sum of outer products of vectors, taken about `origin` (near their mean, so that nothing cancels)."""
+    """Count, sum and sum of outer products of vectors, taken about `origin` (near their mean, so
+    that nothing cancels)."""
 
     count: float
     total: Float[Tensor, " d"]
@@ -40,7 +42,8 @@ class Moments:
 
 
 class OuterProducts:
-    """The sum of outer products of vectors, kept as the vectors themselves while they are few: at most 1.25 d x d numbers."""
+    """The sum of outer products of vectors, kept as the vectors themselves while they are few: at
+    most 1.25 d x d numbers."""
 
     def __init__(self) -> None:
         self.summed: Tensor | None = None
@@ -61,7 +64,8 @@ class OuterProducts:
 
 
 class GroupedMoments:
-    """Moments by group of images: at most 1.25 x num_groups x d x d numbers, whatever the number of vectors."""
+    """Moments by group of images: at most 1.25 x num_groups x d x d numbers, whatever the number of
+    vectors."""
 
     def __init__(self, num_groups: int = NUM_GROUPS) -> None:
         self.num_groups = num_groups
@@ -108,7 +112,8 @@ class GroupedMoments:
 
 
 def estimate(statistic: Callable[..., Tensor], *parts: GroupedMoments) -> tuple[Tensor, Tensor]:
-    """`statistic` of one or several moments of the same images, and its standard error over images (jackknife)."""
+    """`statistic` of one or several moments of the same images, and its standard error over images
+    (jackknife)."""
     first = parts[0]
     whole = statistic(*(part.whole() for part in parts))
     if len(first.filled) < 2:

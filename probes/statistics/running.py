@@ -1,4 +1,5 @@
-"""Sums that merge: a mean and a covariance of vectors, batch after batch, in float64 and without keeping a batch."""
+"""Sums that merge: a mean and a covariance of vectors, batch after batch, in float64 and without
+keeping a batch."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.shapes import Float
 
 NUM_GROUPS = 32
-"""Groups of images whose means are kept, so that two results over the same images can be compared in pairs."""
+"""Groups of images whose means are kept, so that two results over the same images can be compared
+in pairs."""
 
 GROUPED = 64
 """Means of more numbers than these (maps, curves) are not kept by group."""
@@ -22,10 +24,11 @@ _ROUNDING = 1e-13
 
 @dataclass
 class RunningMean:
-    """Mean and standard error over images of one or many numbers, by Chan's merge of centred second moments.
+    """Mean and standard error over images of one or many numbers, by Chan's merge of centred second
+    moments.
 
-    Image i also counts in group i mod `NUM_GROUPS`, whose sums are kept: a flat cost, and a difference of two models has a
-    paired error by them (`lcmae.probes.results.differences`).
+    Image i also counts in group i mod `NUM_GROUPS`, whose sums are kept: a flat cost, and a
+    difference of two models has a paired error by them (`lcmae.probes.results.differences`).
     """
 
     count: int = 0
@@ -82,7 +85,8 @@ def group_sizes(count: int) -> Float[Tensor, " g"]:
 
 @dataclass
 class RunningCovariance:
-    """Mean and covariance of vectors, one an image, by Chan's merge; d x d numbers whatever the number of images."""
+    """Mean and covariance of vectors, one an image, by Chan's merge; d x d numbers whatever the
+    number of images."""
 
     count: int = 0
     mean: Tensor | None = None
@@ -111,7 +115,8 @@ class RunningCovariance:
 
 
 class RunningGroupMeans:
-    """Vectors that belong to groups (positions): the share of their variance that the group alone explains."""
+    """Vectors that belong to groups (positions): the share of their variance that the group alone
+    explains."""
 
     def __init__(self, num_images: int) -> None:
         self.sums = GroupedSums(num_images)
@@ -135,7 +140,8 @@ class RunningGroupMeans:
 
     @property
     def share(self) -> float:
-        """Between-group share of the variance, in [0, 1]; NaN where nothing varies beyond float32's rounding."""
+        """Between-group share of the variance, in [0, 1]; NaN where nothing varies beyond float32's
+        rounding."""
         return float(self.estimate()[0])
 
     def estimate(self) -> tuple[Tensor, Tensor]:
@@ -147,7 +153,8 @@ class RunningGroupMeans:
         count, total = sums["count"], sums["total"]
         mean = total.sum(0) / count.sum()
         spread = sums["squares"] - count.sum() * mean.square().sum()
-        # the same vector over and over has a spread of rounding errors, whose share would be a number about nothing
+        # the same vector over and over has a spread of rounding errors, whose share would be a
+        # number about nothing
         rounding = _ROUNDING * count.sum() * (self.centre + mean).square().sum()
         if not bool(spread > rounding):
             return torch.full((), math.nan, dtype=torch.float64)

@@ -1,4 +1,5 @@
-"""A capped sample of the images, for what needs pairs: chosen before the first batch, by the seed alone."""
+"""A capped sample of the images, for what needs pairs: chosen before the first batch, by the seed
+alone."""
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from lcmae.shapes import Int
 
 
 class ImageSample:
-    """At most `size` images out of `num_images`, ascending; the same for all checkpoints that are probed together."""
+    """At most `size` images out of `num_images`, ascending; the same for all checkpoints that are
+    probed together."""
 
     def __init__(self, size: int, num_images: int, seed: int) -> None:
         order = torch.randperm(num_images, generator=generator("probe-sample", seed, size, num_images))
@@ -26,8 +28,8 @@ class ImageSample:
 
 
 class Collected:
-    """One value (of any shape) of each image of a sample, on the CPU, in one tensor that is made at the first of them: a list of
-    parts would be held twice when it is joined."""
+    """One value (of any shape) of each image of a sample, on the CPU, in one tensor that is made at
+    the first of them: a list of parts would be held twice when it is joined."""
 
     def __init__(self, sample: ImageSample) -> None:
         self.size, self.count = len(sample), 0

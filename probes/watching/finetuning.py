@@ -1,8 +1,9 @@
-"""Fine-tuning on classes: every weight of the encoder moves, and a linear head on the model's pooled vector.
+"""Fine-tuning on classes: every weight of the encoder moves, and a linear head on the model's
+pooled vector.
 
-The recipe is the one under which MAE's small CIFAR models were judged (IcarusWizard/MAE: AdamW of rate 1e-3 per 256 images, weight
-decay 0.05, a twentieth of the epochs to warm up, cosine, batches of 128), without augmentation. Expensive: epochs x training images
-forward and backward.
+The recipe is the one under which MAE's small CIFAR models were judged (IcarusWizard/MAE: AdamW of
+rate 1e-3 per 256 images, weight decay 0.05, a twentieth of the epochs to warm up, cosine, batches
+of 128), without augmentation. Expensive: epochs x training images forward and backward.
 """
 
 import copy
@@ -21,7 +22,8 @@ BASE_RATE, WEIGHT_DECAY, BATCH_SIZE = 1e-3, 0.05, 128
 
 
 class Classifier(nn.Module):
-    """A copy of the encoder, trainable where a fresh one is, under a linear head; whole images to logits."""
+    """A copy of the encoder, trainable where a fresh one is, under a linear head; whole images to
+    logits."""
 
     def __init__(self, model: MaskedImageModel, num_classes: int, seed: int) -> None:
         super().__init__()
@@ -54,7 +56,8 @@ def finetune(
     epochs: int,
     seed: int,
 ) -> Classifier:
-    """A classifier that starts from the model's weights; the model itself is not touched. Orders depend on the seed alone."""
+    """A classifier that starts from the model's weights; the model itself is not touched. Orders
+    depend on the seed alone."""
     classifier = Classifier(model, num_classes, seed)
     batch_size = min(BATCH_SIZE, len(images))
     steps = len(images) // batch_size

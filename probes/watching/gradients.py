@@ -1,7 +1,8 @@
-"""Gradients of one output with respect to every pixel: of a token after a block, or of a prediction.
+"""Gradients of one output with respect to every pixel: of a token after a block, or of a
+prediction.
 
-The output is made a scalar by the caller, for example by its product with random signs: a plain sum over the channels of a
-token has no gradient behind a layer norm.
+The output is made a scalar by the caller, for example by its product with random signs: a plain sum
+over the channels of a token has no gradient behind a layer norm.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,14 +18,16 @@ from lcmae.shapes import Float, Int
 
 
 def random_signs(model: MaskedImageModel, seed: int) -> dict[str, Float[Tensor, " d"]]:
-    """The random cotangent of each target: a sign for every value of a token, and of a prediction."""
+    """The random cotangent of each target: a sign for every value of a token, and of a
+    prediction."""
     rng = generator("cotangent", seed)
     sizes = {"token": model.config.width, "prediction": model.config.patch_values}
     return {name: torch.randint(2, (size,), generator=rng).float() * 2 - 1 for name, size in sizes.items()}
 
 
 def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, " b"]:
-    """Where the token of a patch stands among the encoder's tokens, prefix tokens first; the patch must have one."""
+    """Where the token of a patch stands among the encoder's tokens, prefix tokens first; the patch
+    must have one."""
     places = mask.visible
     if model.encodes_hidden:
         places = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
@@ -32,7 +35,8 @@ def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, 
 
 
 GRAPH_BYTES = 2**29
-"""About what the graph of one forward pass may keep: more rows than that go one part after the other."""
+"""About what the graph of one forward pass may keep: more rows than that go one part after the
+other."""
 
 
 def rows_at_once(model: MaskedImageModel) -> int:
@@ -42,9 +46,9 @@ def rows_at_once(model: MaskedImageModel) -> int:
 
 
 def graph_bytes(model: MaskedImageModel, tokens: int, decoder_tokens: int) -> float:
-    """About what the graph of a pass with so many tokens keeps, in bytes. For its backward pass a block of frozen weights keeps
-    what both norms see, queries, keys, values, the attention's answer and what the activation sees: 6 + mlp_ratio numbers a
-    channel and token."""
+    """About what the graph of a pass with so many tokens keeps, in bytes. For its backward pass a
+    block of frozen weights keeps what both norms see, queries, keys, values, the attention's answer
+    and what the activation sees: 6 + mlp_ratio numbers a channel and token."""
     config = model.config
     channels = config.width * len(model.blocks) * tokens
     channels += getattr(config, "decoder_width", 0) * len(model.decoder_blocks) * decoder_tokens
@@ -58,7 +62,8 @@ def token_gradients(
     layers: Sequence[int],
     scalar: Callable[[Tensor], Tensor],
 ) -> list[Float[Tensor, "b c h w"]]:
-    """Gradient of `scalar` [b] of each block's output [b t d], before the final norm; one forward pass serves all layers."""
+    """Gradient of `scalar` [b] of each block's output [b t d], before the final norm; one forward
+    pass serves all layers."""
     passes = Traced(model, images, mask, to_prediction=False)
     return [passes.of_token(layer, scalar) for layer in layers]
 
@@ -82,9 +87,11 @@ def leaf_of(images: Tensor) -> Tensor:
 
 
 class Traced:
-    """One forward pass whose graph is kept: any number of its outputs are differentiated at a backward pass each.
+    """One forward pass whose graph is kept: any number of its outputs are differentiated at a
+    backward pass each.
 
-    `token_gradients` and `prediction_gradient` are this for callers that ask once. One thread at a time.
+    `token_gradients` and `prediction_gradient` are this for callers that ask once. One thread at a
+    time.
     """
 
     def __init__(

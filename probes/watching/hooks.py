@@ -1,8 +1,9 @@
 """Watching a model from outside, through hooks that are always taken off again.
 
-Fused attention (torch's scaled_dot_product_attention) never forms its maps, and a hook on `attn_drop` then sees nothing. So
-maps are computed once more, from the queries and keys of the input that the attention really got; the model itself runs
-untouched. Only one layer's maps exist at a time, unless the caller keeps them.
+Fused attention (torch's scaled_dot_product_attention) never forms its maps, and a hook on
+`attn_drop` then sees nothing. So maps are computed once more, from the queries and keys of the
+input that the attention really got; the model itself runs untouched. Only one layer's maps exist at
+a time, unless the caller keeps them.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,10 +24,11 @@ from lcmae.shapes import Float
 
 @contextmanager
 def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """While inside, every forward pass calls `see(layer, maps)` with float32 maps [b h q k], before the layer itself runs.
+    """While inside, every forward pass calls `see(layer, maps)` with float32 maps [b h q k], before
+    the layer itself runs.
 
-    Maps have no gradients, also where the pass has. Queries and keys are the block's tokens, prefix tokens first; rows sum to 1.
-    Raises `ProbeError` for unknown attention.
+    Maps have no gradients, also where the pass has. Queries and keys are the block's tokens, prefix
+    tokens first; rows sum to 1. Raises `ProbeError` for unknown attention.
     """
     with _before_attention(blocks, lambda layer, *attended: see(layer, Attended(*attended).maps())):
         yield
@@ -34,7 +36,8 @@ def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -
 
 @contextmanager
 def _before_attention(blocks: nn.ModuleList, see: Callable[[int, nn.Module, Tensor, Any, Any], None]) -> Iterator[None]:
-    """While inside, every forward pass calls `see(layer, module, x, args, kwargs)` before an attention runs on x (detached)."""
+    """While inside, every forward pass calls `see(layer, module, x, args, kwargs)` before an
+    attention runs on x (detached)."""
     problem = attention_problem(blocks)
     if problem is not None:
         raise ProbeError(f"attention maps: needs {problem}")
@@ -66,8 +69,8 @@ class Attended:
 
 @contextmanager
 def attention_inputs(blocks: nn.ModuleList) -> Iterator[list[Attended]]:
-    """While inside, a forward pass fills the list, layer by layer: one map costs its own layer alone. Raises `ProbeError` for
-    unknown attention."""
+    """While inside, a forward pass fills the list, layer by layer: one map costs its own layer
+    alone. Raises `ProbeError` for unknown attention."""
     seen: list[Attended] = []
     with _before_attention(
         blocks, lambda layer, module, x, args, kwargs: seen.append(Attended(module, x, args, kwargs))
@@ -77,10 +80,12 @@ def attention_inputs(blocks: nn.ModuleList) -> Iterator[list[Attended]]:
 
 @contextmanager
 def block_outputs(blocks: nn.ModuleList) -> Iterator[dict[int, Tensor]]:
-    """While inside, a forward pass fills the dict: layer -> that block's output [b t d], prefix tokens first.
+    """While inside, a forward pass fills the dict: layer -> that block's output [b t d], prefix
+    tokens first.
 
-    Outputs keep their place in the graph where gradients are on, and come before the model's final norm. A further forward
-    pass replaces them, and nothing is kept once the caller lets go of the dict.
+    Outputs keep their place in the graph where gradients are on, and come before the model's final
+    norm. A further forward pass replaces them, and nothing is kept once the caller lets go of the
+    dict.
     """
     outputs: dict[int, Tensor] = {}
     with ExitStack() as stack:
@@ -94,7 +99,8 @@ def block_outputs(blocks: nn.ModuleList) -> Iterator[dict[int, Tensor]]:
 
 
 def attention_problem(blocks: nn.ModuleList) -> str | None:
-    """What is missing for the maps of these blocks, to go after "needs"; None where they can be computed."""
+    """What is missing for the maps of these blocks, to go after "needs"; None where they can be
+    computed."""
     for layer, block in enumerate(blocks):
         attention = getattr(block, "attn", None)
         known = isinstance(attention, Attention) and type(attention).forward is Attention.forward
@@ -109,7 +115,8 @@ def attention_problem(blocks: nn.ModuleList) -> str | None:
 
 
 def attention_maps(module: nn.Module, x: Float[Tensor, "b t d"], *args: Any, **kwargs: Any) -> Float[Tensor, "b h t t"]:
-    """The map that this attention uses for input `x`, in float32; further arguments as in its `forward`."""
+    """The map that this attention uses for input `x`, in float32; further arguments as in its
+    `forward`."""
     if isinstance(module, BeitAttention):
         return _beit_logits(module, x, *args, **kwargs).float().softmax(-1)
     assert isinstance(module, Attention)

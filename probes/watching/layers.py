@@ -16,7 +16,8 @@ from lcmae.shapes import Float
 
 @dataclass(frozen=True)
 class Layers:
-    """Tokens after each block, prefix tokens first and patches in raster order, before any final norm; all float32."""
+    """Tokens after each block, prefix tokens first and patches in raster order, before any final
+    norm; all float32."""
 
     embedding: Float[Tensor, "b t d"]
     """What enters the first block: patches with their positions."""
@@ -48,7 +49,8 @@ def layers_of(batch: Batch) -> Layers:
 
 @torch.no_grad()
 def layers(model: MaskedImageModel, images: Float[Tensor, "b c h w"], *, decoder: bool = True) -> Layers:
-    """A pass over whole images of its own, on request without the decoder (its list is then empty); no gradients."""
+    """A pass over whole images of its own, on request without the decoder (its list is then empty);
+    no gradients."""
     mask = Mask.none(len(images), model.num_patches, images.device)
     low_precision = model.precision == "bfloat16"
     with _watch(model) as watched, torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=low_precision):

@@ -1,16 +1,18 @@
 """What does a model make of one image under one mask, and of one patch in it?
 
-Nothing is defined here. The numbers are those of the probes `reconstruction`, `decoder_attention`, `encoder_attention`,
-`receptive_field` and `local_contrast`, by their own functions, for a single image and without a mean over images; the image's
-mask is the one that `lcmae probe --seed` gives it.
+Nothing is defined here. The numbers are those of the probes `reconstruction`, `decoder_attention`,
+`encoder_attention`, `receptive_field` and `local_contrast`, by their own functions, for a single
+image and without a mean over images; the image's mask is the one that `lcmae probe --seed` gives
+it.
 
 Two forward passes serve all of it but the contrast terms, and belong to no patch or layer (`look`):
 
     whole, masked = look(batch), look(batch, mask)
     pictures(masked); attention(whole, masked, patch); receptive_field(whole, masked, patch, layer)
 
-Each function returns a dataset whose variables have `units` and `long_name`; what cannot be (the token of a patch that the
-encoder does not see) is NaN, and what a model cannot say at all (a prediction, of an encoder alone) is left out.
+Each function returns a dataset whose variables have `units` and `long_name`; what cannot be (the
+token of a patch that the encoder does not see) is NaN, and what a model cannot say at all (a
+prediction, of an encoder alone) is left out.
 """
 
 import math
@@ -45,7 +47,8 @@ def batch_of(model: MaskedImageModel, pixels: UInt8[Tensor, "1 c h w"], index: i
 
 
 def mask_of(batch: Batch, strategy: MaskStrategy, is_hidden: Sequence[bool] | None = None) -> Mask:
-    """The image's mask: drawn as the probes draw it, or the one that is given, patch by patch in raster order."""
+    """The image's mask: drawn as the probes draw it, or the one that is given, patch by patch in
+    raster order."""
     mask = batch.masks(strategy, 1) if is_hidden is None else Mask.from_hidden(torch.tensor([list(is_hidden)]))
     return mask.to(batch.images.device)
 
@@ -57,7 +60,8 @@ def error_units(model: MaskedImageModel) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One forward pass over an image, with all that is asked of it: its graph, and the attention inside it.
+    """One forward pass over an image, with all that is asked of it: its graph, and the attention
+    inside it.
 
     It is made in full precision. One thread at a time.
     """
@@ -91,7 +95,8 @@ class Look:
 
 
 def look(batch: Batch, mask: Mask | None = None) -> Look:
-    """The pass under a mask up to the prediction; without one, over the whole image and up to the encoder's end."""
+    """The pass under a mask up to the prediction; without one, over the whole image and up to the
+    encoder's end."""
     model = batch.model
     predicts = mask is not None and model.has_prediction
     mask = Mask.none(1, model.num_patches, batch.images.device) if mask is None else mask
@@ -106,9 +111,10 @@ def look(batch: Batch, mask: Mask | None = None) -> Look:
 
 @torch.no_grad()
 def pictures(masked: Look) -> xr.Dataset:
-    """`original` and `hidden`; with a prediction also `reconstruction` (and `reconstruction_leaky`, which uses the hidden
-    patches' true statistics), `picture_error` of each patch, `nearest_error` of a copy of the nearest visible patch, and
-    `error` and `error_nearest`, means over hidden patches."""
+    """`original` and `hidden`; with a prediction also `reconstruction` (and `reconstruction_leaky`,
+    which uses the hidden patches' true statistics), `picture_error` of each patch, `nearest_error`
+    of a copy of the nearest visible patch, and `error` and `error_nearest`, means over hidden
+    patches."""
     model, images, mask, pred = masked.model, masked.batch.images, masked.mask, masked.trace.prediction
     units = error_units(model)
     if pred is None:
@@ -138,10 +144,12 @@ def attention(
     layers: Sequence[int] | None = None,
     decoder_layers: Sequence[int] | None = None,
 ) -> xr.Dataset:
-    """Attention from the patch to every patch: `encoder` by (view, layer, head) on the full and on the masked image (NaN to
-    hidden patches and from them), `decoder` by (decoder_layer, decoder_head); and the rest of each row, which goes to class
-    token and registers, as `encoder_prefix` and `decoder_prefix`. Layers count from 1; by default all are computed. Blocks of
-    unknown attention are left out, and attributes `encoder_problem` and `decoder_problem` say why."""
+    """Attention from the patch to every patch: `encoder` by (view, layer, head) on the full and on
+    the masked image (NaN to hidden patches and from them), `decoder` by (decoder_layer,
+    decoder_head); and the rest of each row, which goes to class token and registers, as
+    `encoder_prefix` and `decoder_prefix`. Layers count from 1; by default all are computed. Blocks
+    of unknown attention are left out, and attributes `encoder_problem` and `decoder_problem` say
+    why."""
     model = masked.model
     layers = range(1, len(masked.encoder) + 1) if layers is None else layers
     decoder_layers = range(1, len(masked.decoder) + 1) if decoder_layers is None else decoder_layers
@@ -171,7 +179,8 @@ def attention(
 
 
 def _row(seen: Look, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
-    """What the patch's token gives to every patch and to prefix tokens, in encoder blocks; NaN where there are no tokens."""
+    """What the patch's token gives to every patch and to prefix tokens, in encoder blocks; NaN
+    where there are no tokens."""
     model = seen.model
     to_patches = torch.full((len(layers), model.config.heads, model.num_patches), math.nan, device=model.device)
     if not seen.has_token(patch):
@@ -184,9 +193,10 @@ def _row(seen: Look, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "
 
 
 def receptive_field(whole: Look, masked: Look, patch: int, layer: int) -> xr.Dataset:
-    """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block `layer` (from 1), on the full and
-    on the masked image, and of its prediction, each times the probe's random signs; and `half_radius` [target] of the disc
-    around the patch that holds half of it. NaN for the token of a patch that is hidden from the encoder."""
+    """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block
+    `layer` (from 1), on the full and on the masked image, and of its prediction, each times the
+    probe's random signs; and `half_radius` [target] of the disc around the patch that holds half of
+    it. NaN for the token of a patch that is hidden from the encoder."""
     model = masked.model
     signs = random_signs(model, masked.batch.seed)
     fields = {target: torch.full(model.config.image_size, math.nan, dtype=torch.float64) for target in TARGETS}
@@ -219,9 +229,10 @@ def absolute(gradient: Float[Tensor, "1 c h w"]) -> Float[Tensor, "h w"]:
 
 @torch.no_grad()
 def contrast(batch: Batch, strategy: MaskStrategy, num_masks: int) -> xr.Dataset:
-    """`loss`, `invariance` and `local_consistency` of each patch over `num_masks` masks of this image, and `times_hidden`; NaN
-    where no mask hides the patch. `image_...` are the image's own: means over all that is hidden. The terms between images
-    (global consistency, offset) need more than one."""
+    """`loss`, `invariance` and `local_consistency` of each patch over `num_masks` masks of this
+    image, and `times_hidden`; NaN where no mask hides the patch. `image_...` are the image's own:
+    means over all that is hidden. The terms between images (global consistency, offset) need more
+    than one."""
     model, grid = batch.model, batch.model.grid
     masks, out = batch.masked(strategy, num_masks)
     hidden = masks.is_hidden[None]

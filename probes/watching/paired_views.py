@@ -1,7 +1,8 @@
-"""Vectors of an image under K masks, paired with each other and with those of another image, by overlap of what was visible.
+"""Vectors of an image under K masks, paired with each other and with those of another image, by
+overlap of what was visible.
 
-The baseline of every alignment is another image: image i is paired with image i - 1 at the same patch, under the masks of
-equal number. So what position alone makes alike shows in both.
+The baseline of every alignment is another image: image i is paired with image i - 1 at the same
+patch, under the masks of equal number. So what position alone makes alike shows in both.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,8 @@ class Views:
 
 
 class PairedViews:
-    """Cosine and correlation of pairs of vectors of each quantity: two masks of an image, and two images."""
+    """Cosine and correlation of pairs of vectors of each quantity: two masks of an image, and two
+    images."""
 
     def __init__(self, quantities: Sequence[str], num_images: int, num_bins: int) -> None:
         self.quantities, self.num_bins = tuple(quantities), num_bins
@@ -81,7 +83,8 @@ class PairedViews:
         return (shared * self.num_bins // visible).clamp(max=self.num_bins - 1)
 
     def variables(self) -> dict[str, xr.Variable]:
-        """`alignment` by (quantity, pair, centring), by overlap too, with standard errors; and `num_pairs`."""
+        """`alignment` by (quantity, pair, centring), by overlap too, with standard errors; and
+        `num_pairs`."""
         shape = len(self.quantities), len(PAIRS)
         found = [self.alignments[name].result(pair) for name in self.quantities for pair in PAIRS]
         # [quantity pair centring overlap], the last place of which holds all bins together

@@ -1,7 +1,7 @@
 """Forward passes of one batch, each made once for all probes that look at it.
 
-What lies inside a pass (block outputs, attention maps) is seen by watchers, which must be named before the pass is made. One that
-comes late costs a second pass; its result is the same.
+What lies inside a pass (block outputs, attention maps) is seen by watchers, which must be named
+before the pass is made. One that comes late costs a second pass; its result is the same.
 """
 
 from collections.abc import Callable, Hashable
@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 Output = TypeVar("Output")
 Watcher = Callable[[], AbstractContextManager[Any]]
-"""Entered around a pass; what it yields is kept. It must not raise: the pass belongs to others, too."""
+"""Entered around a pass; what it yields is kept. It must not raise: the pass belongs to others,
+too."""
 
 
 @dataclass
@@ -28,7 +29,8 @@ class Passes:
             self._waiting.setdefault(view, {}).setdefault(key, watcher)
 
     def output(self, view: Hashable, run: Callable[[], Output]) -> Output:
-        """What `run` gives, which is called the first time, and again only for watchers that came late."""
+        """What `run` gives, which is called the first time, and again only for watchers that came
+        late."""
         if view not in self._outputs or view in self._waiting:
             with ExitStack() as stack:
                 for key, watcher in self._waiting.pop(view, {}).items():

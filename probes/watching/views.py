@@ -1,4 +1,5 @@
-"""A data source as a probe looks at it: slices come decoded, at the model's size, in its input space."""
+"""A data source as a probe looks at it: slices come decoded, at the model's size, in its input
+space."""
 
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from lcmae.shapes import Float
 
 @dataclass(frozen=True)
 class View:
-    """`view[a:b]` is images [b c h w] for `model`; nothing is kept, so any number of images can be looked at."""
+    """`view[a:b]` is images [b c h w] for `model`; nothing is kept, so any number of images can be
+    looked at."""
 
     source: ImageSource
     model: MaskedImageModel
@@ -35,12 +37,14 @@ class View:
 
     @property
     def made(self) -> Made | None:
-        """The latents that these images were made from, where they were made (`--data hierarchy`)."""
+        """The latents that these images were made from, where they were made (`--data
+        hierarchy`)."""
         hierarchy = self.source.images.made
         return None if hierarchy is None else Made(hierarchy, self.source.images.rows)
 
     def other_split(self, limit: int | None) -> "View":
-        """At most `limit` images of the same data's other split: train for test images, and the reverse; never the same."""
+        """At most `limit` images of the same data's other split: train for test images, and the
+        reverse; never the same."""
         return open_view(
             self.model, self.source.name, split="train" if self.source.split == "test" else "test", limit=limit
         )

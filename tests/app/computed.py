@@ -1,4 +1,5 @@
-"""Results of real probes on a tiny model, for pages whose curves and tables are tedious to make up; computed once."""
+"""Results of real probes on a tiny model, for pages whose curves and tables are tedious to make up;
+computed once."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -71,7 +72,8 @@ BESIDE = {
 
 @cache
 def with_companions(name: str, seed: int = 0) -> xr.Dataset:
-    """A real result of a tiny model on four images, with its baselines; another seed is another model and other baselines."""
+    """A real result of a tiny model on four images, with its baselines; another seed is another
+    model and other baselines."""
     torch.manual_seed(seed)
     model = tiny_mae(decoder_depth=1)
     return parse(probe_class(name), BESIDE.get(name, {}))(model, some_images(4), torch.Generator().manual_seed(seed))

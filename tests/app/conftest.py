@@ -11,7 +11,8 @@ from lcmae.app.dashboard.live import prefetch
 
 @pytest.fixture(autouse=True)
 def _packages_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every AppTest is a new server, and reads what every installed package says of itself: a third of a second each."""
+    """Every AppTest is a new server, and reads what every installed package says of itself: a third
+    of a second each."""
     monkeypatch.setattr(manifest_scanner, "scan_component_manifests", _manifests)
 
 

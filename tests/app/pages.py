@@ -65,7 +65,8 @@ def figures(app: AppTest) -> list[dict]:
 
 
 def maps(app: AppTest) -> dict[str, dict]:
-    """What the browser is told of each board of maps, by its name: panels, marked patch, words, scale."""
+    """What the browser is told of each board of maps, by its name: panels, marked patch, words,
+    scale."""
     protos = components(app, "lcmae.patch_maps")
     return {str(proto.id).rpartition("microscope-")[2]: json.loads(proto.json) for proto in protos}
 

@@ -1,6 +1,8 @@
-"""Pictures of every page, light and dark: `python tests/app/screenshots.py RUNS OUT [--pick NAME ...]`.
+"""Pictures of every page, light and dark: `python tests/app/screenshots.py RUNS OUT [--pick NAME
+...]`.
 
-Whole pages at 1280 px, as PNG files <page>-<theme>.png. They are made to be looked at: see docs/adding-a-page.md.
+Whole pages at 1280 px, as PNG files <page>-<theme>.png. They are made to be looked at: see
+docs/adding-a-page.md.
 """
 
 import argparse
@@ -51,7 +53,8 @@ def main() -> None:
 
 
 def whole_height(page: Page) -> int:
-    """Of all that the page holds, once it has come to rest: components draw after the script has ended."""
+    """Of all that the page holds, once it has come to rest: components draw after the script has
+    ended."""
     before = -1
     while (now := int(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))) != before:
         before = now

@@ -1,4 +1,5 @@
-"""A real server on a free loopback port and a real headless Chromium, for the browser tests and the screenshots."""
+"""A real server on a free loopback port and a real headless Chromium, for the browser tests and the
+screenshots."""
 
 import os
 import socket
@@ -75,7 +76,8 @@ class Watch:
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
 
     def console(self, message: ConsoleMessage) -> None:
-        # streamlit asks for its health and host config below the page's own path first, and is told 404
+        # streamlit asks for its health and host config below the page's own path first, and is told
+        # 404
         if message.type == "error" and "404 (Not Found)" not in message.text:
             self.complaints.append(message.text)
 

@@ -1,4 +1,5 @@
-"""Made-up runs and results with the variables, dims and units of the probes: what a page can meet, without a model."""
+"""Made-up runs and results with the variables, dims and units of the probes: what a page can meet,
+without a model."""
 
 import atexit
 import json
@@ -30,7 +31,8 @@ def var(dims, values, long_name: str, units: str = "1") -> xr.Variable:
 
 
 def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6, channels: int = 1) -> xr.Dataset:
-    """A result of the reconstruction probe on a grid of 3 x 4 patches of 2 pixels; a place was never hidden (NaN)."""
+    """A result of the reconstruction probe on a grid of 3 x 4 patches of 2 pixels; a place was
+    never hidden (NaN)."""
     rng = np.random.default_rng(seed)
     shared = np.random.default_rng(0)  # the images are the same, whatever the seed of the model
     units = "variance of a patch" if normalised else "squared input units"
@@ -63,7 +65,8 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
 def local_contrast(
     *, seed: int = 0, normalised: bool = False, pictures: int = 6, one_image: bool = False
 ) -> xr.Dataset:
-    """A result of the local_contrast probe on a grid of 3 x 4; with one image its standard errors are NaN."""
+    """A result of the local_contrast probe on a grid of 3 x 4; with one image its standard errors
+    are NaN."""
     rng = np.random.default_rng(seed)
     units = "variance of a patch" if normalised else "squared input units"
     terms = np.array([0.05, 0.2, 0.1, 0.01]) * (1 + rng.random())
@@ -94,7 +97,8 @@ def local_contrast(
 
 
 def mask_graph(*, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.Dataset:
-    """A result of the mask_graph probe: two mask units, three ratios, three bandwidths, three ranks; the toy has gaps (NaN)."""
+    """A result of the mask_graph probe: two mask units, three ratios, three bandwidths, three
+    ranks; the toy has gaps (NaN)."""
     rng = np.random.default_rng(seed)
     swept, sizes = ("mask", "ratio", "bandwidth"), (2, 3, 3)
 
@@ -144,7 +148,8 @@ def mask_graph(*, seed: int = 0, normalised: bool = False, pictures: int = 0) ->
 
 
 def bounds(*, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.Dataset:
-    """A result of the bounds probe, of step 40; the tail ends in a zero, and a bin of overlap has no pair (NaN)."""
+    """A result of the bounds probe, of step 40; the tail ends in a zero, and a bin of overlap has
+    no pair (NaN)."""
     rng = np.random.default_rng(seed)
     units = "variance of a patch" if normalised else "squared input units"
     values = {}
@@ -182,7 +187,8 @@ def bounds(*, seed: int = 0, normalised: bool = False, pictures: int = 0) -> xr.
 def hierarchy(
     *, seed: int = 0, normalised: bool = False, pictures: int = 0, ratio: float = 0.5, unit: int = 1, bare: bool = False
 ) -> xr.Dataset:
-    """A result of the hierarchy probe: four levels, of which patches know three; `bare` has neither fresh weights nor blocks."""
+    """A result of the hierarchy probe: four levels, of which patches know three; `bare` has neither
+    fresh weights nor blocks."""
     rng = np.random.default_rng(seed)
     levels, names = ["class", "layout", "part", "texture"], ["cls", "mean", "patch"]
     shown = [*names, *([] if bare else [f"untrained {name}" for name in names]), "pixels", "patch pixels"]
@@ -259,7 +265,8 @@ def lines(*, kind: str = "mae", every: int = 10, last: int = 40) -> list[dict[st
 def run(
     path: Path, *, kind: str = "mae", normalised: bool = False, steps: tuple[int, ...] = (20, 40), results: bool = True
 ) -> Run:
-    """A run folder with published steps, metrics, and results of every probe at the last step; written once, then copied."""
+    """A run folder with published steps, metrics, and results of every probe at the last step;
+    written once, then copied."""
     shutil.copytree(_written(kind, normalised, steps, results, len(path.name)), path)
     return Run.open(path)
 

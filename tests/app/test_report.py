@@ -1,4 +1,5 @@
-"""The report: one file that stands alone, holds every figure, says what is missing, and appears whole or not at all."""
+"""The report: one file that stands alone, holds every figure, says what is missing, and appears
+whole or not at all."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The table of CIFAR-10: configs follow the recipes, rules follow their words, and the command trains, stops, goes on, writes."""
+"""The table of CIFAR-10: configs follow the recipes, rules follow their words, and the command
+trains, stops, goes on, writes."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""The slow reference says what the probes say; work is counted, never timed; the benchmark runs whole on a CPU."""
+"""The slow reference says what the probes say; work is counted, never timed; the benchmark runs
+whole on a CPU."""
 
 from pathlib import Path
 

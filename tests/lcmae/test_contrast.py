@@ -1,4 +1,5 @@
-"""The algebra's laws: the four terms add up exactly, each is its pairs, and nothing visible enters."""
+"""The algebra's laws: the four terms add up exactly, each is its pairs, and nothing visible
+enters."""
 
 import math
 
@@ -24,7 +25,8 @@ shapes = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.i
 
 
 def draw(shape: tuple[int, int, int, int, int], share: float = 0.6) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions, targets and *any* hidden map (counts differ between masks and images), at least one hidden."""
+    """Predictions, targets and *any* hidden map (counts differ between masks and images), at least
+    one hidden."""
     num_images, num_masks, num_patches, values, seed = shape
     rng = torch.Generator().manual_seed(seed)
     pred = torch.randn(num_images, num_masks, num_patches, values, generator=rng, dtype=torch.float64)

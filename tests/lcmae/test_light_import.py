@@ -1,4 +1,5 @@
-"""What importing costs: nothing for `lcmae`, and torch, timm and five small packages for the training core."""
+"""What importing costs: nothing for `lcmae`, and torch, timm and five small packages for the
+training core."""
 
 import json
 import subprocess
@@ -19,7 +20,8 @@ BLOCKED_IMPORT = """
 import importlib, json, sys, traceback
 
 class Without:
-    # a finder that has never heard of some packages: find_spec is None and import fails, as where they are missing
+    # a finder that has never heard of some packages: find_spec is None and import fails, as where
+    # they are missing
     def __init__(self, finder, names):
         self.finder, self.names = finder, names
     def find_spec(self, name, path=None, target=None):
@@ -79,7 +81,8 @@ def core_modules() -> list[str]:
 
 @pytest.fixture(scope="module")
 def bare() -> dict[str, str]:
-    """What importing each module of the core said where nothing else is installed; empty where it went well."""
+    """What importing each module of the core said where nothing else is installed; empty where it
+    went well."""
     request = json.dumps({"modules": core_modules(), "absent": absent()})
     command = [sys.executable, "-W", "error", "-c", BLOCKED_IMPORT]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False, timeout=240)

@@ -1,4 +1,5 @@
-"""Models against an independent forward pass, and the laws of masking that every one of them keeps."""
+"""Models against an independent forward pass, and the laws of masking that every one of them
+keeps."""
 
 from collections.abc import Callable
 

@@ -108,7 +108,8 @@ def test_lcmae_is_its_terms_weighed(model: str, exact_images: Tensor, request: p
     pred, hidden = out.pred.unflatten(0, (5, 3)), masks.is_hidden.unflatten(0, (5, 3))
     target = network.targets(exact_images)
     expected = {name: getattr(pairs, name)(pred, target, hidden) for name in weights}
-    # a token at the place of each visible patch, under each mask; each mask against the next, the last against the first
+    # a token at the place of each visible patch, under each mask; each mask against the next, the
+    # last against the first
     tokens = torch.zeros(15, network.num_patches, 16, dtype=torch.float64)
     for row in range(15):
         for t, place in enumerate(out.positions[row].tolist()):
@@ -149,7 +150,8 @@ def test_uniformity_reaches_its_floor(num_vectors: int, width: int) -> None:
 
 
 def test_simmim_divides_once() -> None:
-    # an error of 0.5 in every hidden value is 0.5, however many channels, pixels and hidden patches there are
+    # an error of 0.5 in every hidden value is 0.5, however many channels, pixels and hidden patches
+    # there are
     for channels, hidden in ((1, 3), (3, 3), (4, 7)):
         target = torch.randn(2, 8, 4 * channels, generator=seeded(0), dtype=torch.float64)
         is_hidden = (torch.arange(8) < hidden).expand(2, -1)
@@ -187,7 +189,8 @@ def test_a_constant_predictor_scores_its_objective_s_collapse_level(objective: t
     assert again.collapse is not None
     assert loss.collapse.item() == again.collapse.item()
     assert not loss.collapse.requires_grad
-    # each value is +1 as often as -1 among the hidden patches, so no constant does better than the silent model's 0
+    # each value is +1 as often as -1 among the hidden patches, so no constant does better than the
+    # silent model's 0
     assert loss.terms["reconstruction"].item() == pytest.approx(loss.collapse.item(), rel=1e-6)
 
 

@@ -1,4 +1,5 @@
-"""Progress where there is no terminal: lines with time left, seldom enough for a log, and one at the end."""
+"""Progress where there is no terminal: lines with time left, seldom enough for a log, and one at
+the end."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""The contract of probes: the model comes back as it was, masks belong to images, passes are shared, nothing is kept."""
+"""The contract of probes: the model comes back as it was, masks belong to images, passes are
+shared, nothing is kept."""
 
 import math
 import weakref
@@ -77,7 +78,8 @@ def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 @pytest.fixture
 def used(images: Tensor) -> MAE:
-    """A model in the middle of training: gradients on some parameters, some frozen, one block in evaluation mode."""
+    """A model in the middle of training: gradients on some parameters, some frozen, one block in
+    evaluation mode."""
     model = tiny_mae()
     model(images).pred.square().mean().backward()
     model.blocks[0].eval()

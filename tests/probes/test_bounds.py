@@ -26,7 +26,8 @@ SMALL = Bounds(mask=Random(ratio=0.5), num_masks=3, num_bins=4, num_sampled=10, 
 
 
 class Says(MaskedImageModel):
-    """Tokens are the patches; the prediction is `answer` at each place, or the patch itself where there is none."""
+    """Tokens are the patches; the prediction is `answer` at each place, or the patch itself where
+    there is none."""
 
     encodes_hidden = True
 
@@ -132,7 +133,8 @@ def test_a_constant_encoder_ends_at_the_variance_by_position(photos: Tensor) -> 
     found = probed(Says(answer), photos)
     assert float(found["loss"]) == pytest.approx(float(found["variance"].sel(level="position")), rel=1e-5)
     assert float(found["share_of_variance"].sel(level="position")) == pytest.approx(1, rel=1e-5)
-    # both predictions of a pair are one and the same: half of L_align takes off what the lengths give
+    # both predictions of a pair are one and the same: half of L_align takes off what the lengths
+    # give
     assert float(found["pair_bound"]) == pytest.approx(0, abs=1e-9)
     constant = probed(Says(target[:, :1].mean(0)), photos)
     assert float(constant["loss"]) >= float(constant["variance"].sel(level="global"))

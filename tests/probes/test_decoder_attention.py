@@ -1,4 +1,5 @@
-"""Decoder attention: masses and shares against loops over numbers, decoders of known answer, and work that is counted."""
+"""Decoder attention: masses and shares against loops over numbers, decoders of known answer, and
+work that is counted."""
 
 import math
 
@@ -83,9 +84,11 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
         return one_head, share.over_masks()[0][0].item()
 
     assert shares(of_place) == pytest.approx((1, 1))
-    # epsilon squared of pure noise has expectation 0; six deviations of the sampling are well below 0.02
+    # epsilon squared of pure noise has expectation 0; six deviations of the sampling are well below
+    # 0.02
     assert shares(noise) == pytest.approx((0, 0), abs=0.02)
-    # position ignored: exactly -1 / (images - 1) to first order; and nothing varies at all over masks of one image
+    # position ignored: exactly -1 / (images - 1) to first order; and nothing varies at all over
+    # masks of one image
     over_images, over_masks = shares(of_image)
     assert over_images == pytest.approx(0, abs=1 / 30)
     assert math.isnan(over_masks)
@@ -213,7 +216,8 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
     calls = reference.count_calls(model)
     probe = PROBE.model_copy(update={"batch_size": batch_size})
     result = run_probes([probe], model, images, seed=1).datasets["decoder_attention"]
-    # once with masks of their own, which other probes share, and once with the masks that all images have in common
+    # once with masks of their own, which other probes share, and once with the masks that all
+    # images have in common
     assert sum(calls) == 2 * len(images)
     assert len(calls) == 2 * math.ceil(5 / batch_size)
     for name in result:

@@ -1,6 +1,8 @@
-"""Every probe where there is little to measure: numbers, NaN where nothing is defined, or one sentence that names the probe.
+"""Every probe where there is little to measure: numbers, NaN where nothing is defined, or one
+sentence that names the probe.
 
-`SITUATIONS` is the whole table. NaN or infinite weights and pixels stop all probes: see test_base.py.
+`SITUATIONS` is the whole table. NaN or infinite weights and pixels stop all probes: see
+test_base.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +43,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Images:
-    """Images with classes, latents and another split, as a view has them; `change` and `relabel` make them awkward."""
+    """Images with classes, latents and another split, as a view has them; `change` and `relabel`
+    make them awkward."""
 
     view: View
     change: Callable[[Tensor], Tensor] = lambda images: images
@@ -104,7 +107,8 @@ class Situation(NamedTuple):
     """What probes that fail say, behind their name."""
 
     undefined: Mapping[str, set[str]]
-    """Variables with a NaN, but for those that `USUAL` has and for what comes with another variable (errors, companions)."""
+    """Variables with a NaN, but for those that `USUAL` has and for what comes with another variable
+    (errors, companions)."""
 
 
 USUAL = {
@@ -287,7 +291,8 @@ def test_a_mask_that_does_not_fit_is_its_probe_s_own_affair() -> None:
 
 
 def test_numbers_of_next_to_nothing_are_not_made_up() -> None:
-    """What would be a ratio of roundings: patches of one colour vary by 1e-13 once they are divided by 1e-3."""
+    """What would be a ratio of roundings: patches of one colour vary by 1e-13 once they are divided
+    by 1e-3."""
     found = results("images of one colour, normalised targets").datasets["bounds"]
     assert (found["variance"] < 1e-6).all()
     assert found["share_of_variance"].isnull().all()

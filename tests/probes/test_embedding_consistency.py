@@ -1,4 +1,5 @@
-"""The embedding_consistency probe: slow definitions, geometries that are the same, and what it costs."""
+"""The embedding_consistency probe: slow definitions, geometries that are the same, and what it
+costs."""
 
 import math
 import warnings
@@ -41,7 +42,8 @@ SMALL = EmbeddingConsistency(
 
 
 class Turned(MaskedImageModel):
-    """Tokens are the patches, turned by a rotation and scaled; the prediction is the patch itself."""
+    """Tokens are the patches, turned by a rotation and scaled; the prediction is the patch
+    itself."""
 
     encodes_hidden = True
     num_prefix = 0
@@ -160,7 +162,8 @@ def test_tokens_that_are_turned_patches_are_consistent_in_full(rng: torch.Genera
         assert found[name].sel(reference="model").values == pytest.approx([0, 0], abs=1e-5)
         assert found[name].sel(reference="itself").values == pytest.approx([0, 0], abs=1e-5)
         assert (found[name].sel(reference="constant") > 0.3).all()
-    # no shuffle changes the distribution of all patches together, but it changes their inner products
+    # no shuffle changes the distribution of all patches together, but it changes their inner
+    # products
     assert found.sliced_wasserstein.sel(reference="shuffled").isnull().values.tolist() == [False, True]
     assert (found.gram_gap.sel(reference="shuffled") > 0.3).all()
 

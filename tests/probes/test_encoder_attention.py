@@ -1,4 +1,5 @@
-"""Encoder attention: measures against loops over numbers, hand-made layers of known answer, and work that is counted."""
+"""Encoder attention: measures against loops over numbers, hand-made layers of known answer, and
+work that is counted."""
 
 import math
 from typing import Any
@@ -58,7 +59,8 @@ def test_measures_are_their_definitions(seed: int, sharpness: float) -> None:
 
 
 def test_heads_that_hardly_differ_keep_their_digits() -> None:
-    """Entropies of 4 nats, divergences of 1e-4: float32's rounding of the former must not show in the latter."""
+    """Entropies of 4 nats, divergences of 1e-4: float32's rounding of the former must not show in
+    the latter."""
     rng = torch.Generator().manual_seed(0)
     maps = torch.softmax(torch.randn(1, 3, 64, 65, generator=rng, dtype=torch.float64) * 0.01, -1).float()
     exact = head_divergence(maps.double())
@@ -83,7 +85,8 @@ def test_measures_of_known_maps() -> None:
 
 
 def set_queries_and_keys(model: MaskedImageModel, scale: float) -> None:
-    """Queries and keys are both `scale` times the normed token: 0 gives uniform attention, much gives attention to self."""
+    """Queries and keys are both `scale` times the normed token: 0 gives uniform attention, much
+    gives attention to self."""
     for block in model.blocks:
         qkv = block.get_submodule("attn.qkv")
         assert isinstance(qkv, nn.Linear)

@@ -1,4 +1,5 @@
-"""The fidelity probe: measures against their definitions, pictures whose fidelity is known, and what it costs."""
+"""The fidelity probe: measures against their definitions, pictures whose fidelity is known, and
+what it costs."""
 
 import math
 
@@ -25,7 +26,8 @@ SMALL = Fidelity(ratios=(0.5, 0.75), batch_size=4)
 
 
 def slow_ssim(one: np.ndarray, two: np.ndarray) -> float:
-    """Wang et al. (2004), equation 13, window by window at every pixel of the reflected image: [c h w] in [0, 1]."""
+    """Wang et al. (2004), equation 13, window by window at every pixel of the reflected image: [c h
+    w] in [0, 1]."""
     one, two = (np.pad(part, ((0, 0), (5, 5), (5, 5)), mode="reflect") for part in (one, two))
     side = np.arange(11) - 5
     line = np.exp(-(side**2) / (2 * 1.5**2))

@@ -34,7 +34,8 @@ SMALL = Frequency(set_size=5, batch_size=4)
 
 
 def slow_hsic(one: Tensor, two: Tensor) -> float:
-    """The U-statistic of Song et al. (2012) by its meaning: the mean over four different images of a product of contrasts."""
+    """The U-statistic of Song et al. (2012) by its meaning: the mean over four different images of
+    a product of contrasts."""
     count, total, number = len(one), 0.0, 0
     for i in range(count):
         for j in range(count):
@@ -155,7 +156,8 @@ def test_two_checkpoints_are_compared(rng: torch.Generator) -> None:
     np.testing.assert_allclose(np.diagonal(itself.cka.values), 1, rtol=1e-5)
     found = compare_layers(one, other, images, set_size=5, batch_size=4)
     assert found.other_layer.values.tolist() == ["input", "encoder 1", "encoder 2"]
-    # patches of any size hold the same pixels, and linear CKA does not see the other model's scale and shift
+    # patches of any size hold the same pixels, and linear CKA does not see the other model's scale
+    # and shift
     assert float(found.cka.sel(layer="input", other_layer="input")) == pytest.approx(1, abs=1e-5)
     with pytest.raises(InputError, match=r"two models of the same images .* got \(3, 8, 12\) and \(1, 8, 12\)"):
         compare_layers(one, tiny_mae(channels=1), images)

@@ -1,4 +1,5 @@
-"""Latents that are read off features: by the definition, against scikit-learn, and where there is nothing to read."""
+"""Latents that are read off features: by the definition, against scikit-learn, and where there is
+nothing to read."""
 
 import numpy as np
 import pytest
@@ -98,7 +99,8 @@ def test_the_batch_has_no_influence(result: xr.Dataset) -> None:
 
 
 def test_pixels_are_read_as_scikit_learn_reads_them(result: xr.Dataset) -> None:
-    """The score by its definition: R2 with the variance of the training images, a strength out of the list."""
+    """The score by its definition: R2 with the variance of the training images, a strength out of
+    the list."""
     network = model()
     test = open_view(network, DATA, limit=12)
     train = test.other_split(2000)

@@ -26,7 +26,8 @@ SMALL = Invariance(mask=Random(ratio=0.5), num_masks=3, num_bins=5, batch_size=4
 
 
 class Echo(MaskedImageModel):
-    """Tokens are the patches themselves, hidden or not; the prediction of patch i is the patch `shift` places on."""
+    """Tokens are the patches themselves, hidden or not; the prediction of patch i is the patch
+    `shift` places on."""
 
     encodes_hidden = True
 
@@ -93,12 +94,14 @@ def test_a_perfect_predictor_finds_every_target(rng: torch.Generator) -> None:
     # among 24 places and 12 images
     assert found.retrieval_chance.values.tolist() == pytest.approx([1 / 24, 1 / 12])
     assert (found.info_nce < found.info_nce_chance).all()
-    # patches of another image are found by chance; at the same place the true image is always nearer than another
+    # patches of another image are found by chance; at the same place the true image is always
+    # nearer than another
     shuffled = found.sel(scope="image")
     off = abs(shuffled.retrieval_shuffled - shuffled.retrieval_chance)
     assert (off < 4 * shuffled.retrieval_shuffled_sem).all()
     assert (found.retrieval_shuffled.sel(scope="other_images") == 0).all()
-    # tokens that no mask changes are alike to rounding; those of other images have nothing in common
+    # tokens that no mask changes are alike to rounding; those of other images have nothing in
+    # common
     same = found.alignment.sel(pair="same_image", quantity=["token", "cls"])
     assert same.values == pytest.approx(torch.ones(2, 2).numpy(), abs=1e-6)
     assert (abs(found.alignment.sel(pair="other_image", quantity="token")) < 0.1).all()

@@ -1,4 +1,5 @@
-"""The four terms streamed are those of one big decomposition; their errors, maps, shares and collapse levels are what they say."""
+"""The four terms streamed are those of one big decomposition; their errors, maps, shares and
+collapse levels are what they say."""
 
 import json
 import math
@@ -25,7 +26,8 @@ Data = tuple[Tensor, Tensor, Tensor]
 
 
 def made(num_images: int, num_masks: int, seed: int, num_hidden: int = 3, offset: float = 0.0) -> Data:
-    """Predictions, targets and masks with an exact count, all differing in level by image, patch and mask."""
+    """Predictions, targets and masks with an exact count, all differing in level by image, patch
+    and mask."""
     rng = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
@@ -113,14 +115,16 @@ class TestNestedVariance:
 
     @pytest.mark.parametrize("num_masks", [2, 4, 8])
     def test_the_corrected_invariance_does_not_depend_on_the_number_of_masks(self, num_masks: int) -> None:
-        # mask noise of variance 0.25 around a prediction that each patch of each image has for itself
+        # mask noise of variance 0.25 around a prediction that each patch of each image has for
+        # itself
         rng = torch.Generator().manual_seed(num_masks)
         num_images, spread = 4000, 0.5
         fixed = torch.randn(num_images, 1, 6, 4, generator=rng, dtype=torch.float64)
         pred = fixed + spread * torch.randn(num_images, num_masks, 6, 4, generator=rng, dtype=torch.float64)
         hidden = torch.rand(num_images, num_masks, 6, generator=rng).argsort(-1) < 3
         running = streamed((pred, torch.zeros(num_images, 6, 4, dtype=torch.float64), hidden), 1000)
-        # 4 values x (sum over patches of n - 1) squares: the mean of so many is off by sqrt(2 / their number)
+        # 4 values x (sum over patches of n - 1) squares: the mean of so many is off by sqrt(2 /
+        # their number)
         squares = 4 * (running.values - running.cells)
         assert running.invariance_unbiased == pytest.approx(spread**2, rel=5 * math.sqrt(2 / squares))
         # uncorrected it is too small, the more so the fewer the masks
@@ -139,7 +143,8 @@ def result(model: Any, images: Tensor, **settings: Any) -> xr.Dataset:
 
 
 def outputs(model: Any, images: Tensor, dataset: xr.Dataset) -> tuple[Tensor, Tensor, Tensor, Any, Any]:
-    """What the probe saw: predictions [b k n p], targets, hidden [b k n], the masks and the whole output."""
+    """What the probe saw: predictions [b k n p], targets, hidden [b k n], the masks and the whole
+    output."""
     probe = LocalContrast.model_validate_json(dataset.attrs["settings"])
     batch = Batch(model, images, 0, int(dataset.attrs["seed"]))
     masks, out = batch.masked(probe.mask, probe.num_masks)

@@ -1,4 +1,5 @@
-"""Receptive fields: finite differences, captum, a convolution of known support, masks that bound, and work that is counted."""
+"""Receptive fields: finite differences, captum, a convolution of known support, masks that bound,
+and work that is counted."""
 
 import math
 from typing import Any
@@ -70,13 +71,15 @@ class Convolution(MaskedImageModel):
 
 def test_a_convolution_has_the_field_of_its_kernel(rng: torch.Generator) -> None:
     result = PROBE(Convolution(), torch.randn(3, 3, 16, 16, generator=rng), rng)
-    # one block reaches 3 x 3 patches of 2 pixels evenly, two blocks 5 x 5 with weights (1 2 3 2 1) x (1 2 3 2 1)
+    # one block reaches 3 x 3 patches of 2 pixels evenly, two blocks 5 x 5 with weights (1 2 3 2 1)
+    # x (1 2 3 2 1)
     kernel = {1: np.array([0, 0, 0, 1, 1, 1, 0, 0]), 2: np.array([0, 0, 1, 2, 3, 2, 1, 0])}
     for layer, axis in kernel.items():
         expected = 3 * np.kron(np.outer(axis, axis), np.ones((2, 2)))
         raw = result.depth_field.sel(layer=layer, form="raw")
         np.testing.assert_allclose(raw, expected, rtol=1e-6)
-    # squares of 2, 4, 6, .. pixels hold 1/9, 4/9, 1 of the mass after one block and 9/81, 25/81, 49/81, 64/81, 1 after two
+    # squares of 2, 4, 6, .. pixels hold 1/9, 4/9, 1 of the mass after one block and 9/81, 25/81,
+    # 49/81, 64/81, 1 after two
     area = result.depth_area_ratio.sel(form="raw")
     assert area.sel(layer=1).values.tolist() == pytest.approx([16 / 256, 36 / 256, 36 / 256])
     assert area.sel(layer=2).values.tolist() == pytest.approx([16 / 256, 36 / 256, 100 / 256])

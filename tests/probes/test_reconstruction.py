@@ -1,4 +1,5 @@
-"""Errors by loops, neighbours by brute force, and pictures that show what they say and nothing that leaks unlabelled."""
+"""Errors by loops, neighbours by brute force, and pictures that show what they say and nothing that
+leaks unlabelled."""
 
 import math
 from typing import Any
@@ -31,7 +32,8 @@ def model(request: pytest.FixtureRequest) -> MAE | SimMIM:
 
 
 def brute_nearest(is_hidden: Tensor, grid: tuple[int, int]) -> list[int]:
-    """For every patch the visible one at the smallest distance, the first in raster order among equals."""
+    """For every patch the visible one at the smallest distance, the first in raster order among
+    equals."""
     visible = [place for place in range(len(is_hidden)) if not is_hidden[place]]
 
     def squared(a: int, b: int) -> int:

@@ -76,7 +76,8 @@ def test_lidar_equals_its_definition(rng: torch.Generator) -> None:
 
 
 def test_spectrum_of_a_gaussian_of_known_covariance(rng: torch.Generator) -> None:
-    # eigenvalues i^-1.5 exactly: whiten a sample, then give it that covariance, turned by any rotation
+    # eigenvalues i^-1.5 exactly: whiten a sample, then give it that covariance, turned by any
+    # rotation
     width, alpha = 40, 1.5
     sample = torch.randn(500, width, generator=rng).double()
     white = torch.linalg.qr(sample - sample.mean(0)).Q * math.sqrt(500)

@@ -1,4 +1,5 @@
-"""The transfer probe: its protocol against torch's own modules, answers that are known, and what it costs."""
+"""The transfer probe: its protocol against torch's own modules, answers that are known, and what it
+costs."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Attention's measures one number at a time, from their definitions, and what else the tests of attention probes share."""
+"""Attention's measures one number at a time, from their definitions, and what else the tests of
+attention probes share."""
 
 import math
 from collections.abc import Iterator
@@ -48,9 +49,11 @@ def head_divergence(heads: list[list[list[float]]], head: int) -> float:
 
 
 def positional_share(rows: dict[tuple[int, int, int], Tensor], *, fixed: int, position: int) -> float:
-    """Of rows by (image, mask, position): index `fixed` of the key is held, and rows of one `position` are compared.
+    """Of rows by (image, mask, position): index `fixed` of the key is held, and rows of one
+    `position` are compared.
 
-    Sums of squares from all pairs of rows, which needs no mean: sum |x - mean|^2 = sum over pairs |x - y|^2 / n.
+    Sums of squares from all pairs of rows, which needs no mean: sum |x - mean|^2 = sum over pairs
+    |x - y|^2 / n.
     """
     within, dof_within, total, dof_total = 0.0, 0, 0.0, 0
     for value in {key[fixed] for key in rows}:

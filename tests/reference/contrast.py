@@ -1,13 +1,14 @@
-"""The local-contrastive algebra by its pairs (DESIGN.md): every pair is formed, one at a time, in float64.
+"""The local-contrastive algebra by its pairs (DESIGN.md): every pair is formed, one at a time, in
+float64.
 
-With weights n_bi (masks that hide patch i of image b), n_b and n their sums, and r_., t_. weighted means of prediction
-and target over what is left out of the index, each term is a sum over *ordered* pairs, divided by twice the pairs' own
-weight, by n, and by the number of values in a patch:
+With weights n_bi (masks that hide patch i of image b), n_b and n their sums, and r_., t_. weighted
+means of prediction and target over what is left out of the index, each term is a sum over *ordered*
+pairs, divided by twice the pairs' own weight, by n, and by the number of values in a patch:
 
-    invariance           pairs of masks k, l that hide the same patch      |r_bki - r_bli|^2
-    local_consistency    pairs of patches i, j of one image                |(r_bi - r_bj) - (t_bi - t_bj)|^2
-    global_consistency   pairs of images b, c                              |(r_b - r_c) - (t_b - t_c)|^2
-    offset               no pair                                           |r_0 - t_0|^2
+    invariance           pairs of masks k, l that hide one patch   |r_bki - r_bli|^2
+    local_consistency    pairs of patches i, j of one image        |(r_bi - r_bj) - (t_bi - t_bj)|^2
+    global_consistency   pairs of images b, c                      |(r_b - r_c) - (t_b - t_c)|^2
+    offset               no pair                                   |r_0 - t_0|^2
 """
 
 import math
@@ -17,7 +18,8 @@ from torch import Tensor
 
 
 def loss(pred: Tensor, target: Tensor, hidden: Tensor) -> float:
-    """Mean squared error over everything that is hidden; pred [b k n p], target [b n p], hidden [b k n]."""
+    """Mean squared error over everything that is hidden; pred [b k n p], target [b n p], hidden [b
+    k n]."""
     errors = [
         float((pred[b, k, i] - target[b, i]).square().mean()) for b, k, i in hidden.nonzero().tolist()
     ]  # one by one
@@ -66,7 +68,8 @@ def offset(pred: Tensor, target: Tensor, hidden: Tensor) -> float:
 
 
 def token_info_nce(first: Tensor, second: Tensor, in_first: Tensor, in_second: Tensor, temperature: float) -> float:
-    """Mean over patches visible twice of -log softmax of the cosine with itself, among what the second mask shows."""
+    """Mean over patches visible twice of -log softmax of the cosine with itself, among what the
+    second mask shows."""
     losses = []
     for b in range(first.shape[0]):
         for i in range(first.shape[1]):

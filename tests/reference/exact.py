@@ -1,4 +1,5 @@
-"""Our models without the cast to float32 at the end, so that laws can be held to float64's rounding."""
+"""Our models without the cast to float32 at the end, so that laws can be held to float64's
+rounding."""
 
 from torch import Tensor
 

@@ -1,9 +1,11 @@
-"""Checkpoints of other libraries, written key by key from their documented layouts, and what those libraries compute.
+"""Checkpoints of other libraries, written key by key from their documented layouts, and what those
+libraries compute.
 
-Sources: facebookresearch/mae efb2a80 (models_mae.py, util/misc.py), zhangq327/U-MAE 6a5b6dc, vturrisi/solo-learn 14be766
-(solo/methods/mae.py, solo/backbones/vit/vit_mae.py), lightly-ai/lightly e8d317f (examples/pytorch_lightning/mae.py,
-lightly/models/modules), rbalestr-lab/stable-pretraining 9aa93f8 (methods/mae.py, backbone/vit.py), microsoft/SimMIM
-d3e29bc (models/simmim.py, utils.py). Forward passes are in float64, and follow the papers' equations and those files.
+Sources: facebookresearch/mae efb2a80 (models_mae.py, util/misc.py), zhangq327/U-MAE 6a5b6dc,
+vturrisi/solo-learn 14be766 (solo/methods/mae.py, solo/backbones/vit/vit_mae.py), lightly-ai/lightly
+e8d317f (examples/pytorch_lightning/mae.py, lightly/models/modules), rbalestr-lab/stable-pretraining
+9aa93f8 (methods/mae.py, backbone/vit.py), microsoft/SimMIM d3e29bc (models/simmim.py, utils.py).
+Forward passes are in float64, and follow the papers' equations and those files.
 """
 
 import torch
@@ -120,7 +122,8 @@ def stable_pretraining(rng: torch.Generator) -> State:
 
 
 def simmim(rng: torch.Generator, *, shared: bool = True, absolute: bool = False, scale: bool = True) -> State:
-    """SimMIM's ViT; names of BEiT below `encoder.`, and the index that its code keeps in the file."""
+    """SimMIM's ViT; names of BEiT below `encoder.`, and the index that its code keeps in the
+    file."""
     places = (2 * SIDE - 1) ** 2 + 3
     state = encoder(rng)
     del state["pos_embed"]
@@ -196,7 +199,8 @@ def decode_stable_pretraining(state: State, tokens: Tensor, visible: list[int]) 
 
 
 def simmim_forward(state: State, image: Tensor, hidden: list[int]) -> Tensor:
-    """BEiT with relative positions and mask tokens; the head is a 1x1 convolution and a pixel shuffle."""
+    """BEiT with relative positions and mask tokens; the head is a 1x1 convolution and a pixel
+    shuffle."""
     inner = {name.removeprefix("encoder."): value.double() for name, value in state.items()}
     kernel, bias = inner["patch_embed.proj.weight"], inner["patch_embed.proj.bias"]
     x = torch.nn.functional.conv2d(image.double()[None], kernel, bias, stride=PATCH)[0].flatten(1).T.clone()

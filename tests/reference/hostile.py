@@ -1,7 +1,8 @@
-"""A corpus of files that no loader may trust: payloads, bombs, torn and altered files, lies about shapes.
+"""A corpus of files that no loader may trust: payloads, bombs, torn and altered files, lies about
+shapes.
 
-Each entry writes one file (or pipe, folder, link) below a folder and returns its path. A payload that runs would create
-`CANARY` in that folder.
+Each entry writes one file (or pipe, folder, link) below a folder and returns its path. A payload
+that runs would create `CANARY` in that folder.
 """
 
 import argparse

@@ -9,7 +9,8 @@ from torch import Tensor
 def alignment(
     vectors: Tensor, counts: Tensor, shown: Tensor, other_image: bool, num_bins: int
 ) -> dict[int, tuple[float, float, int]]:
-    """Bin of overlap -> cosine, correlation and number of pairs; key -1 for all. Of [b k s d], [b k s] and [b k n]."""
+    """Bin of overlap -> cosine, correlation and number of pairs; key -1 for all. Of [b k s d], [b k
+    s] and [b k n]."""
     vectors = vectors.double()
     centre = vectors[counts].mean(0)
     pairs: dict[int, list[tuple[Tensor, Tensor]]] = {}

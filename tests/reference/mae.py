@@ -1,4 +1,5 @@
-"""MAE's forward pass once more, from a state dict alone: one image, one token at a time where that is clearer, float64."""
+"""MAE's forward pass once more, from a state dict alone: one image, one token at a time where that
+is clearer, float64."""
 
 import math
 
@@ -37,7 +38,8 @@ def forward(
 
 
 def sincos(width: int, rows: int, columns: int) -> Tensor:
-    """The table of the MAE release, entry by entry: first half by column, second by row, each sines then cosines."""
+    """The table of the MAE release, entry by entry: first half by column, second by row, each sines
+    then cosines."""
     table = torch.zeros(rows * columns, width, dtype=torch.float64)
     quarter = width // 4
     for row in range(rows):

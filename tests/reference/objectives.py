@@ -1,17 +1,20 @@
-"""The published losses, written from the papers' formulas on whole images or whole Gram matrices, in float64."""
+"""The published losses, written from the papers' formulas on whole images or whole Gram matrices,
+in float64."""
 
 import torch
 from torch import Tensor
 
 
 def mae(pred: Tensor, target: Tensor, is_hidden: Tensor) -> float:
-    """He et al. (2111.06377): mean over hidden patches of each patch's mean squared error; [b n p], [b n p], [b n]."""
+    """He et al. (2111.06377): mean over hidden patches of each patch's mean squared error; [b n p],
+    [b n p], [b n]."""
     errors = [float((pred[b, i] - target[b, i]).square().mean()) for b, i in is_hidden.nonzero().tolist()]
     return sum(errors) / len(errors)
 
 
 def simmim(pred: Tensor, images: Tensor, is_hidden: Tensor, grid: tuple[int, int]) -> float:
-    """Xie et al. (2111.09886), on pixels: the absolute error where the mask is 1, over hidden pixels, over channels.
+    """Xie et al. (2111.09886), on pixels: the absolute error where the mask is 1, over hidden
+    pixels, over channels.
 
     pred [b n p] with values ordered (row, column, channel), images [b c h w].
     """
@@ -31,7 +34,8 @@ def simmim(pred: Tensor, images: Tensor, is_hidden: Tensor, grid: tuple[int, int
 
 
 def uniformity(vectors: Tensor) -> float:
-    """Zhang et al. (2210.08344), the spectral term: mean of the squared Gram matrix of unit vectors, diagonal included."""
+    """Zhang et al. (2210.08344), the spectral term: mean of the squared Gram matrix of unit
+    vectors, diagonal included."""
     unit = vectors / vectors.square().sum(1, keepdim=True).sqrt()
     return float((unit @ unit.T).square().mean())
 

@@ -1,4 +1,5 @@
-"""Similarity of geometries by definition: U-statistics over tuples, scipy's Spearman and optimal matching, loops."""
+"""Similarity of geometries by definition: U-statistics over tuples, scipy's Spearman and optimal
+matching, loops."""
 
 import math
 from itertools import permutations
@@ -10,7 +11,8 @@ from torch import Tensor
 
 
 def hsic(first: Tensor, second: Tensor) -> float:
-    """Mean over all tuples of four different points of k_ij (l_ij + l_qr - 2 l_iq), linear kernels of [s d] points."""
+    """Mean over all tuples of four different points of k_ij (l_ij + l_qr - 2 l_iq), linear kernels
+    of [s d] points."""
     one, two = (points.double() @ points.double().T for points in (first, second))
     terms = [
         float(one[i, j] * (two[i, j] + two[q, r] - 2 * two[i, q])) for i, j, q, r in permutations(range(len(first)), 4)

@@ -1,4 +1,5 @@
-"""Ranks by their definitions: all vectors at once, singular values instead of moments, pairs by loops."""
+"""Ranks by their definitions: all vectors at once, singular values instead of moments, pairs by
+loops."""
 
 import math
 
@@ -30,7 +31,8 @@ def mean_squared_cosine(vectors: Tensor, with_itself: bool) -> float:
 
 
 def lidar(views: Tensor, ridge: float) -> float:
-    """Of views [b k d]: generalised eigenvalues of the scatter between images against that within."""
+    """Of views [b k d]: generalised eigenvalues of the scatter between images against that
+    within."""
     views = views.double()
     num_images, num_views, width = views.shape
     centre = views.mean((0, 1))

@@ -1,4 +1,5 @@
-"""Runs that train in a second: 48 digits of 8x8 pixels, 16 patches, one block. For tests of the loop, not of learning."""
+"""Runs that train in a second: 48 digits of 8x8 pixels, 16 patches, one block. For tests of the
+loop, not of learning."""
 
 from pathlib import Path
 from typing import Any

@@ -20,7 +20,8 @@ def counted_rows(module: nn.Module) -> Iterator[list[int]]:
 
 
 def numbers_kept(thing: Any) -> int:
-    """How many numbers hang on an accumulator: tensors and arrays in its attributes, lists and dicts, models left out."""
+    """How many numbers hang on an accumulator: tensors and arrays in its attributes, lists and
+    dicts, models left out."""
     if isinstance(thing, Tensor):
         return thing.numel()
     if isinstance(thing, np.ndarray):

@@ -1,4 +1,5 @@
-"""A command to copy. Streamlit's own code block reads 1.5 MB of highlighting first, a quarter of a second of every first sight."""
+"""A command to copy. Streamlit's own code block reads 1.5 MB of highlighting first, a quarter of a
+second of every first sight."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +19,7 @@ _COMMAND = component(
 
 
 def to_copy(text: str, key: str = "", caption: str = "") -> None:
-    """One command, or a line each, below a caption. With a `key` of its own a place of the page may show another command each
-    time, and the browser changes its text alone."""
+    """One command, or a line each, below a caption. With a `key` of its own a place of the page may
+    show another command each time, and the browser changes its text alone."""
     name = key or hashlib.sha256(text.encode()).hexdigest()[:16]
     _COMMAND(key=f"command-{name}", data={"text": text, "caption": caption})

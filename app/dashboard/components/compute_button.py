@@ -1,4 +1,5 @@
-"""What is missing, in a sentence with its command, and a button that computes it: started here, seen by every session."""
+"""What is missing, in a sentence with its command, and a button that computes it: started here,
+seen by every session."""
 
 import shlex
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ EVERY = "1s"
 
 
 def offer(sentence: str, command: str, *, is_note: bool = False) -> None:
-    """The sentence, the command, and the button; while it is computed, progress in the button's place."""
+    """The sentence, the command, and the button; while it is computed, progress in the button's
+    place."""
     if is_note:
         st.caption(sentence)
     else:
@@ -45,7 +47,8 @@ def offer_all(commands: Sequence[str]) -> None:
 
 
 def button(arguments: jobs.Arguments, was_active: bool) -> None:
-    """Starts the command, or shows how far it is. When it has begun or ended the whole page is drawn anew."""
+    """Starts the command, or shows how far it is. When it has begun or ended the whole page is
+    drawn anew."""
     queue = jobs.queue()
     job = queue.find(arguments)
     if was_active != (job is not None and job.is_active):

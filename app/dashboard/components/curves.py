@@ -1,4 +1,5 @@
-"""The curves of training runs with their words, for the dashboard and the report alike. No streamlit here."""
+"""The curves of training runs with their words, for the dashboard and the report alike. No
+streamlit here."""
 
 import xarray as xr
 

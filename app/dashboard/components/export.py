@@ -1,7 +1,9 @@
-"""What can be taken away: figures as PNG, SVG and HTML, tables as CSV and Parquet, results as netCDF, the page's address.
+"""What can be taken away: figures as PNG, SVG and HTML, tables as CSV and Parquet, results as
+netCDF, the page's address.
 
-Pictures are drawn by the person's own browser out of the figure that it shows, so the server needs no browser of its own.
-Files of the server are made when they are asked for, not when the page is drawn.
+Pictures are drawn by the person's own browser out of the figure that it shows, so the server needs
+no browser of its own. Files of the server are made when they are asked for, not when the page is
+drawn.
 """
 
 import io
@@ -30,7 +32,8 @@ DOWNLOAD: dict[str, Any] = {"type": "tertiary", "icon": ":material/download:", "
 
 
 def figure_files(figure: go.Figure, key: str) -> None:
-    """PNG, SVG and HTML of the figure that `st.plotly_chart` has drawn with the key `figure-KEY`."""
+    """PNG, SVG and HTML of the figure that `st.plotly_chart` has drawn with the key
+    `figure-KEY`."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         BUTTONS(
             key=f"pictures-{key}",
@@ -54,14 +57,15 @@ def figure_files(figure: go.Figure, key: str) -> None:
 
 
 def layout_on_paper(figure: go.Figure) -> dict[str, Any]:
-    """The figure's own layout as JSON, in fonts of the system: a picture cannot use those that the page has loaded, and
-    would break the lines that were measured with them."""
+    """The figure's own layout as JSON, in fonts of the system: a picture cannot use those that the
+    page has loaded, and would break the lines that were measured with them."""
     layout = json.loads(to_json_plotly(figure.layout) or "{}")
     return {**layout, "font": {**layout.get("font", {}), "family": FONTS}}
 
 
 def table(frame: pd.DataFrame, key: str, *, parquet: Callable[[], bytes] | None = None, **shown: Any) -> None:
-    """A table and its files, every digit in them; `parquet` gives the stored file where there is one."""
+    """A table and its files, every digit in them; `parquet` gives the stored file where there is
+    one."""
     st.dataframe(frame, hide_index=True, **shown)
     table_files(frame, key, parquet=parquet)
 

@@ -1,8 +1,9 @@
 """A file that somebody brings: chosen, dropped anywhere on the page, or pasted.
 
-Streamlit's own field sends it by two requests and is drawn three times on the way, takes nothing from the clipboard, and a
-drop beside it leaves the page. This one sends it by the page's own connection, in parts, each after the receipt of the one
-before. What was received is kept in the session until it is whole; it is never on the disk.
+Streamlit's own field sends it by two requests and is drawn three times on the way, takes nothing
+from the clipboard, and a drop beside it leaves the page. This one sends it by the page's own
+connection, in parts, each after the receipt of the one before. What was received is kept in the
+session until it is whole; it is never on the disk.
 """
 
 import base64
@@ -59,7 +60,8 @@ class Incoming:
     """Empty once the file was whole, and taken."""
 
     def add(self, message: Any, most: int) -> bytes | None:
-        """The whole file, if this message ends it; nothing changes for one that does not fit what was received before."""
+        """The whole file, if this message ends it; nothing changes for one that does not fit what
+        was received before."""
         # from the browser, so from anybody
         try:
             part = Part.model_validate(message)
@@ -83,8 +85,8 @@ class Incoming:
 def image_drop(
     *, label: str, help: str, most: int, key: str, on_file: Callable[[bytes], Any], on_big: Callable[[int], Any]
 ) -> None:
-    """Draw the button. `on_file(content)` is called for a file of up to `most` bytes, `on_big(bytes)` for a larger one, before
-    the script, or its fragment, runs again."""
+    """Draw the button. `on_file(content)` is called for a file of up to `most` bytes,
+    `on_big(bytes)` for a larger one, before the script, or its fragment, runs again."""
     incoming: Incoming = st.session_state.setdefault(f"{key}-incoming", Incoming())
 
     def part() -> None:

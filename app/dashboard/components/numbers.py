@@ -1,4 +1,5 @@
-"""A small table to read, drawn at once. Streamlit's own is a grid to scroll and to sort, and takes a browser 35 ms each time."""
+"""A small table to read, drawn at once. Streamlit's own is a grid to scroll and to sort, and takes
+a browser 35 ms each time."""
 
 from pathlib import Path
 

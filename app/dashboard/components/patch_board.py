@@ -1,7 +1,9 @@
-"""Pictures of one image side by side, on which a patch is picked by a click or by arrow keys, and a mask is painted.
+"""Pictures of one image side by side, on which a patch is picked by a click or by arrow keys, and a
+mask is painted.
 
-Charts of Streamlit tell of no click on a picture, so this is a component of our own: three small files that the server hands
-out itself. What it is given is drawn as pictures and as plain text, never as HTML.
+Charts of Streamlit tell of no click on a picture, so this is a component of our own: three small
+files that the server hands out itself. What it is given is drawn as pictures and as plain text,
+never as HTML.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,9 +76,10 @@ def patch_board(
     on_edit: Callable[[list[bool]], Any],
     gradient: str = "",
 ) -> None:
-    """Draw the board. `words` say what each patch is, in raster order; `gradient` are the CSS colours of scales;
-    `on_pick(patch)` and, if the mask was edited, `on_edit(is_hidden)` after it are called before the script, or its
-    fragment, runs again. A mask that was edited hides at least one patch and shows at least one."""
+    """Draw the board. `words` say what each patch is, in raster order; `gradient` are the CSS
+    colours of scales; `on_pick(patch)` and, if the mask was edited, `on_edit(is_hidden)` after it
+    are called before the script, or its fragment, runs again. A mask that was edited hides at least
+    one patch and shows at least one."""
     data = {"hidden": [int(hidden) for hidden in is_hidden], "words": list(words), "editing": editing, "lines": True}
     _BOARD(
         key=key,
@@ -100,9 +103,10 @@ def patch_maps(
     on_choose: Callable[[str, str], Any],
     choices: Sequence[Choice] = (),
 ) -> None:
-    """Small maps on one colour scale, in which the patch is marked and picked as on the board, below their heading, caption and
-    `choices`. `on_choose(name, option)` is called before the script, or its fragment, runs again. (A list of
-    Streamlit's own is drawn six times an answer.)"""
+    """Small maps on one colour scale, in which the patch is marked and picked as on the board,
+    below their heading, caption and `choices`. `on_choose(name, option)` is called before the
+    script, or its fragment, runs again. (A list of Streamlit's own is drawn six times an
+    answer.)"""
     data = {
         "title": title,
         "caption": caption,

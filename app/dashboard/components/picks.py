@@ -1,4 +1,5 @@
-"""Which runs and which checkpoint are looked at. Both live in the address bar (?runs=a&runs=b&step=240), on every page."""
+"""Which runs and which checkpoint are looked at. Both live in the address bar
+(?runs=a&runs=b&step=240), on every page."""
 
 import os
 import sys
@@ -17,7 +18,8 @@ NEWEST = "newest"
 
 
 def runs_root() -> Path:
-    """The folder whose runs are shown: `--runs DIR` of the server's script, or LCMAE_RUNS, or runs/ here."""
+    """The folder whose runs are shown: `--runs DIR` of the server's script, or LCMAE_RUNS, or runs/
+    here."""
     arguments = sys.argv[1:]
     if "--runs" in arguments[:-1]:
         return Path(arguments[arguments.index("--runs") + 1])
@@ -77,7 +79,8 @@ def _result_steps(runs: dict[str, Path], names: Sequence[str]) -> set[int]:
 
 
 def _tell_stale(key: str, options: Sequence[str], what: str) -> None:
-    """Say what of an old link, or of the last pick, is no longer there; streamlit then drops it without a word."""
+    """Say what of an old link, or of the last pick, is no longer there; streamlit then drops it
+    without a word."""
     wanted = [*st.query_params.get_all(key), *_as_list(st.session_state.get(key))]
     gone = [value for value in dict.fromkeys(wanted) if value and value not in options]
     if gone:

@@ -1,4 +1,5 @@
-"""Shows a probe's page: two sentences, figures, table, where the numbers come from, files to take away."""
+"""Shows a probe's page: two sentences, figures, table, where the numbers come from, files to take
+away."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ PLOTLY = {
 
 
 def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
-    """The whole page. What is missing or torn is said in a sentence with the command that computes it."""
+    """The whole page. What is missing or torn is said in a sentence with the command that computes
+    it."""
     heading(page.title, content.says, content.terms)
     if not ask_for_runs(picked):
         return
@@ -107,14 +109,15 @@ def number_format() -> dict[str, Any]:
 
 
 def pinned(steps: Mapping[str, int]) -> dict[str, str]:
-    """The step for a link, in place of `newest`, which will be another one some day; nothing where the runs' steps differ."""
+    """The step for a link, in place of `newest`, which will be another one some day; nothing where
+    the runs' steps differ."""
     known = set(steps.values())
     return {"step": str(known.pop())} if len(known) == 1 else {}
 
 
 def again(probe: str, path: Path, step: int, result: xr.Dataset) -> str:
-    """The command that computes this result once more: as it was stored, for the run where it lies now; else put together
-    from what is known."""
+    """The command that computes this result once more: as it was stored, for the run where it lies
+    now; else put together from what is known."""
     command = reading.probe_command(probe, path, step)
     words = shlex.split(str(result.attrs.get("command", "")))
     if "--checkpoint" in words[:-1]:

@@ -1,4 +1,5 @@
-"""How a heading and a caption look within a component: as Streamlit's own, an element less each for a browser to draw."""
+"""How a heading and a caption look within a component: as Streamlit's own, an element less each for
+a browser to draw."""
 
 from pathlib import Path
 

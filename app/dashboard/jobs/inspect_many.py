@@ -1,9 +1,10 @@
-"""Inspects checkpoints that nobody should trust, in a process that has nothing to lose: `python -m lcmae.app.dashboard.jobs.inspect_many`.
+"""Inspects checkpoints that nobody should trust, in a process that has nothing to lose: `python -m
+lcmae.app.dashboard.jobs.inspect_many`.
 
-Standard input is a JSON list of paths; standard output gets a line of JSON for each, in order: {"facts": ...} as of
-`lcmae inspect --json`, or {"refusal": "one line"}; and "memory", the peak in bytes above an idle reader. Once torch is
-imported, and before the first file is opened, the process gives up the right to take memory, and to write more than
-empty files.
+Standard input is a JSON list of paths; standard output gets a line of JSON for each, in order:
+{"facts": ...} as of `lcmae inspect --json`, or {"refusal": "one line"}; and "memory", the peak in
+bytes above an idle reader. Once torch is imported, and before the first file is opened, the process
+gives up the right to take memory, and to write more than empty files.
 """
 
 import json
@@ -17,7 +18,8 @@ from typing import Any
 from lcmae.errors import InputError
 
 HEADROOM = 2**30
-"""Bytes of address space beyond the libraries and the file itself, which readers of safetensors map as a whole."""
+"""Bytes of address space beyond the libraries and the file itself, which readers of safetensors map
+as a whole."""
 
 
 def main() -> None:
@@ -55,7 +57,8 @@ def one_line(text: str) -> str:
 
 
 def fence(file_bytes: int) -> None:
-    """No byte can be written to a file from here on, no core dumped, and no memory taken beyond `HEADROOM` and the file."""
+    """No byte can be written to a file from here on, no core dumped, and no memory taken beyond
+    `HEADROOM` and the file."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     statistics = Path("/proc/self/statm")

@@ -1,8 +1,10 @@
-"""Computing from a page: one queue a server, whose jobs are batch commands in processes of their own. No streamlit, no torch.
+"""Computing from a page: one queue a server, whose jobs are batch commands in processes of their
+own. No streamlit, no torch.
 
-A job is the very command that the page shows (`lcmae probe ...`), so its numbers are those of a terminal. Jobs belong to the
-server, not to the session that asked: every session sees the same ones, and asking twice is asking once. They end with the
-server. A process group each, so that what a command starts is stopped with it.
+A job is the very command that the page shows (`lcmae probe ...`), so its numbers are those of a
+terminal. Jobs belong to the server, not to the session that asked: every session sees the same
+ones, and asking twice is asking once. They end with the server. A process group each, so that what
+a command starts is stopped with it.
 """
 
 import atexit
@@ -57,7 +59,8 @@ class Job:
     """Words behind `lcmae`."""
 
     folder: Path | None
-    """Where it writes, in it or in folders below it; what a killed process leaves half-written there is removed."""
+    """Where it writes, in it or in folders below it; what a killed process leaves half-written
+    there is removed."""
 
     state: State = "waiting"
     progress: Progress | None = None
@@ -75,7 +78,8 @@ class Job:
 
 
 class Queue:
-    """Jobs one after another, `workers` at a time. `start` are the words before a job's arguments."""
+    """Jobs one after another, `workers` at a time. `start` are the words before a job's
+    arguments."""
 
     def __init__(self, workers: int = 1, start: Sequence[str] | None = None) -> None:
         # -P: a package `app` in the working folder is not ours
@@ -89,7 +93,8 @@ class Queue:
             thread.start()
 
     def submit(self, arguments: Sequence[str], folder: Path | None = None) -> Job:
-        """The job of these arguments: the one that waits or runs, else a new one. `InputError` where too many wait."""
+        """The job of these arguments: the one that waits or runs, else a new one. `InputError`
+        where too many wait."""
         key = tuple(arguments)
         with self._changed:
             known = self._known.get(key)
@@ -116,7 +121,8 @@ class Queue:
             return [job for job in self._known.values() if job.is_active]
 
     def cancel(self, job: Job) -> None:
-        """Take it out of the queue, or tell its process to stop, and kill it where it does not. Returns at once."""
+        """Take it out of the queue, or tell its process to stop, and kill it where it does not.
+        Returns at once."""
         with self._changed:
             if job.state == "waiting":
                 self._waiting.remove(job)
@@ -248,7 +254,8 @@ def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 @cache
 def queue() -> Queue:
-    """The server's one queue, made when the first page asks for it, and closed when the server ends."""
+    """The server's one queue, made when the first page asks for it, and closed when the server
+    ends."""
     made = Queue()
     atexit.register(made.close)
     return made

@@ -1,7 +1,9 @@
-"""Foreign checkpoints, for the dashboard: which there are below the root, and what they are. Opens none of them itself.
+"""Foreign checkpoints, for the dashboard: which there are below the root, and what they are. Opens
+none of them itself.
 
-Listing looks at names alone. Reading is done by `lcmae.app.dashboard.jobs.inspect_many`, a process of its own with a limit on memory, time and
-writing, so that no file can hurt the server, and the server does not import torch.
+Listing looks at names alone. Reading is done by `lcmae.app.dashboard.jobs.inspect_many`, a process
+of its own with a limit on memory, time and writing, so that no file can hurt the server, and the
+server does not import torch.
 """
 
 import json
@@ -30,7 +32,8 @@ MAX_DEPTH = 5
 MAX_LOOKS = 20_000
 MAX_NAMES = 500
 TIMEOUT = 300.0
-"""Seconds for one reader; importing torch takes up to 40 of them on a small busy machine, hashing 1 GB two."""
+"""Seconds for one reader; importing torch takes up to 40 of them on a small busy machine, hashing 1
+GB two."""
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -49,7 +52,8 @@ class Listing:
 def candidates_below(root: Path) -> Listing:
     """Files with the suffix of a checkpoint and Hugging Face folders, outside runs' own folders.
 
-    Hidden names and links are passed over (a link can be typed), and so are names that do not print in one line.
+    Hidden names and links are passed over (a link can be typed), and so are names that do not print
+    in one line.
     """
     names: list[str] = []
     looks = 0
@@ -96,11 +100,13 @@ class Answer:
     """One line, where there are no facts."""
 
     memory: int | None = None
-    """Bytes that the reader held at most, up to and with this file, above an idle reader; None where it gave no answer."""
+    """Bytes that the reader held at most, up to and with this file, above an idle reader; None
+    where it gave no answer."""
 
 
 def inspect_below(root: Path, path: str) -> Answer:
-    """One path that a person typed or picked below `root`; remembered until it, or what lies beside it, changes."""
+    """One path that a person typed or picked below `root`; remembered until it, or what lies beside
+    it, changes."""
     try:
         found = inside(path, root)
     except CheckpointError as error:
@@ -147,7 +153,8 @@ def inspect_all_below(root: Path, paths: Sequence[Path | str]) -> list[Answer]:
 
 
 def read(paths: Sequence[Path]) -> list[Answer]:
-    """Answers of one reader, in order; where it dies or takes too long, the rest of the answers say so."""
+    """Answers of one reader, in order; where it dies or takes too long, the rest of the answers say
+    so."""
     # -P: a package `app` in the working folder is not ours; -B: nothing is written
     command = [sys.executable, "-P", "-B", "-m", "lcmae.app.dashboard.jobs.inspect_many"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}

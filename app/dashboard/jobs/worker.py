@@ -1,7 +1,9 @@
-"""The process of a job that was started from a page: the batch command line, which ends when its server does.
+"""The process of a job that was started from a page: the batch command line, which ends when its
+server does.
 
-The server holds the other end of standard input. When that closes, however the server ended, this process is told to stop;
-being told, by SIGTERM, it unwinds as after Ctrl-C, so that nothing half-written is left.
+The server holds the other end of standard input. When that closes, however the server ended, this
+process is told to stop; being told, by SIGTERM, it unwinds as after Ctrl-C, so that nothing
+half-written is left.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Values that the whole server shares: computed once, whoever asks, and bounded in bytes and in number."""
+"""Values that the whole server shares: computed once, whoever asks, and bounded in bytes and in
+number."""
 
 import threading
 from collections import OrderedDict
@@ -19,7 +20,8 @@ class Kept(Generic[Value]):
         self._bytes: dict[Hashable, int] = {}
 
     def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
-        """The value of `key`; of several threads that ask at once, one computes and the others wait.
+        """The value of `key`; of several threads that ask at once, one computes and the others
+        wait.
 
         What `compute` raises, all of them get, and nothing is kept.
         """

@@ -1,8 +1,10 @@
-"""The two threads in which all models compute, whoever asks. Imports no torch before something is computed.
+"""The two threads in which all models compute, whoever asks. Imports no torch before something is
+computed.
 
-More would only share the same cores. What libraries keep for a thread stays warm, and its memory is used again. A pass has hooks
-on its modules, which must not meet another pass: so each thread has modules of its own (`lcmae.app.dashboard.live.models.Loaded.twin`), and a model
-without twins computes in the first thread alone.
+More would only share the same cores. What libraries keep for a thread stays warm, and its memory is
+used again. A pass has hooks on its modules, which must not meet another pass: so each thread has
+modules of its own (`lcmae.app.dashboard.live.models.Loaded.twin`), and a model without twins
+computes in the first thread alone.
 """
 
 import threading
@@ -17,12 +19,13 @@ Found = TypeVar("Found")
 _NAME = "computes"
 _threads = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"{_NAME}-{number}") for number in range(2))
 _askers = ThreadPoolExecutor(4, thread_name_prefix="asks")
-"""Threads that wait for the two on behalf of a page, which waits for something else in the meantime."""
+"""Threads that wait for the two on behalf of a page, which waits for something else in the
+meantime."""
 
 
 def compute(call: Callable[[], Found], *, by_twin: bool, on_all_cores: bool) -> Found:
-    """What `call` gives, computed in the first thread or in that of twins. There, it may ask the first thread for nothing, which
-    waits for the second at times."""
+    """What `call` gives, computed in the first thread or in that of twins. There, it may ask the
+    first thread for nothing, which waits for the second at times."""
     number = int(by_twin)
     if threading.current_thread().name.startswith(f"{_NAME}-{number}"):
         return call()

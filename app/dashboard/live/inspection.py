@@ -1,4 +1,5 @@
-"""What one checkpoint says about the selection: the microscope's numbers (`lcmae.probes.watching.microscope`), each computed once.
+"""What one checkpoint says about the selection: the microscope's numbers
+(`lcmae.probes.watching.microscope`), each computed once.
 
 sight = see(live.load(place), chosen)
 sight.pictures()["picture_error"]
@@ -24,7 +25,8 @@ NUM_MASKS = 8
 """K of the contrast terms, as in the local_contrast probe."""
 
 REHEARSALS = 3
-"""Images whose looks are in memory at once: those of two are kept, and those of a third are made before the oldest go."""
+"""Images whose looks are in memory at once: those of two are kept, and those of a third are made
+before the oldest go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,8 @@ class Sight:
         return self._answer("receptive_field", (patch, layer), compute)
 
     def contrast(self) -> xr.Dataset:
-        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has no say in them)."""
+        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has
+        no say in them)."""
         from lcmae.probes.watching import microscope
 
         def compute() -> xr.Dataset:
@@ -95,8 +98,9 @@ class Sight:
         return self._answer("contrast", NUM_MASKS, compute, by_twin=True)
 
     def rehearse(self) -> None:
-        """Answer as often as looks are kept, once a model, before its first picture: memory that was never touched makes the
-        first images a third slower than all others. A large model's memory is not what one waits for."""
+        """Answer as often as looks are kept, once a model, before its first picture: memory that
+        was never touched makes the first images a third slower than all others. A large model's
+        memory is not what one waits for."""
         if self.loaded.is_small:
             computing.together(
                 lambda: models.answer(self.loaded, "rehearsal", (), self._rehearsal),
@@ -140,7 +144,8 @@ class Sight:
         return self.picture.key, self.picture.index, mask
 
     def view(self, what: str, settings: Hashable, draw: Callable[[], models.Drawn]) -> models.Drawn:
-        """What a page shows of the answers, drawn once: `settings` must decide it together with image and mask."""
+        """What a page shows of the answers, drawn once: `settings` must decide it together with
+        image and mask."""
         return models.view(self.loaded, what, (self._seen(), settings), draw)
 
     def whole(self) -> "Look":
@@ -175,7 +180,8 @@ class Sight:
 
 
 def see(loaded: models.Loaded, chosen: Selection) -> Sight:
-    """The selection through this model. `InputError` where its image is not there, or its mask cannot be drawn."""
+    """The selection through this model. `InputError` where its image is not there, or its mask
+    cannot be drawn."""
     if chosen.upload:
         picture = models.uploaded(loaded, chosen.upload)
     else:
@@ -186,7 +192,8 @@ def see(loaded: models.Loaded, chosen: Selection) -> Sight:
 
 
 def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
-    """The selection as far as this model, its data and the server's uploads have it, and phrases for what fell back."""
+    """The selection as far as this model, its data and the server's uploads have it, and phrases
+    for what fell back."""
     chosen, notices = fit_model(
         chosen, num_patches=loaded.model.num_patches, encoder=loaded.encoder, decoder=loaded.decoder
     )

@@ -1,7 +1,9 @@
-"""Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded in memory.
+"""Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded
+in memory.
 
-Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are datasets, kept by (weights,
-settings, image), never by an array. They are computed in the threads of `lcmae.app.dashboard.live.compute`.
+Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are
+datasets, kept by (weights, settings, image), never by an array. They are computed in the threads of
+`lcmae.app.dashboard.live.compute`.
 """
 
 import copy
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from lcmae.probes.watching.microscope import Look
 
 NUM_IMAGES = 500
-"""Images of a source that can be picked: those that `lcmae probe` takes by default, in its order."""
+"""Images of a source that can be picked: those that `lcmae probe` takes by default, in its
+order."""
 
 NAMED = ("digits", "cifar10", "cifar100", "stl10")
 """Sources that need no path. A path may come from a run's config, never from an address."""
@@ -43,8 +46,8 @@ MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
 """What the kept models may take; the newest is kept in any case."""
 
 SMALL_PASS = 4e9
-"""Operations of an encoder's pass over one image, up to which one thread is faster than several: waking another for every layer
-takes longer than it helps, and the browser is glad of the core."""
+"""Operations of an encoder's pass over one image, up to which one thread is faster than several:
+waking another for every layer takes longer than it helps, and the browser is glad of the core."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ class Loaded:
     """Whether one thread is faster than several on a processor."""
 
     twin: "MaskedImageModel"
-    """The same weights in modules of their own, for a second thread: hooks of a pass in one never meet a pass in the other. The
-    model itself where it isn't small, since one pass takes all cores then."""
+    """The same weights in modules of their own, for a second thread: hooks of a pass in one never
+    meet a pass in the other. The model itself where it isn't small, since one pass takes all cores
+    then."""
 
     @property
     def encoder(self) -> tuple[int, int]:
@@ -105,7 +109,8 @@ class Loaded:
 
     @property
     def decoder(self) -> tuple[int, int]:
-        """Blocks and heads; (0, 0) where nothing but the encoder is there, or prediction is one linear layer."""
+        """Blocks and heads; (0, 0) where nothing but the encoder is there, or prediction is one
+        linear layer."""
         blocks = self.model.decoder_blocks
         return (len(blocks), int(getattr(self.model.config, "decoder_heads", 0))) if len(blocks) else (0, 0)
 
@@ -147,8 +152,8 @@ _sources: "Kept[ImageSource]" = Kept(
     max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
 )
 _answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
-# no more than two models need for one image: memory that is used again costs nothing, but to touch new memory takes as long
-# as to compute what goes there
+# no more than two models need for one image: memory that is used again costs nothing, but to touch
+# new memory takes as long as to compute what goes there
 _looks: "Kept[Look]" = Kept(max_bytes=256 << 20, max_entries=4, size=lambda look: look.num_bytes)
 _views: "Kept[View]" = Kept(max_bytes=64 << 20, max_entries=500, size=lambda view: view.num_bytes)
 
@@ -157,7 +162,8 @@ _views: "Kept[View]" = Kept(max_bytes=64 << 20, max_entries=500, size=lambda vie
 
 
 def names(picked: Picks) -> list[str]:
-    """Everything that can be looked at: the picked runs, the other runs, files of other libraries."""
+    """Everything that can be looked at: the picked runs, the other runs, files of other
+    libraries."""
     others = [name for name in picked.runs if name not in picked.names]
     return [*picked.names, *others, *reader.candidates_below(picked.root).names]
 
@@ -178,7 +184,8 @@ def place(picked: Picks, name: str, step: int | None = None) -> Place:
 
 
 def load(place: Place) -> Loaded:
-    """The model, loaded once for all sessions. The first call imports torch. `InputError` for what cannot be opened."""
+    """The model, loaded once for all sessions. The first call imports torch. `InputError` for what
+    cannot be opened."""
     try:
         files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
     except OSError as error:  # deleted between the look and the listing
@@ -188,11 +195,13 @@ def load(place: Place) -> Loaded:
 
 def _load(place: Place) -> Loaded:
     if place.run is None:
-        # a process of its own looks first: names and shapes that would hurt the server are refused there
+        # a process of its own looks first: names and shapes that would hurt the server are refused
+        # there
         answer = reader.inspect_below(place.root, str(place.path))
         if answer.facts is None:
             raise CheckpointError(answer.refusal)
-    # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
+    # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times
+    # slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     is_first = "torch" not in sys.modules
     import torch
@@ -249,7 +258,8 @@ def picture(loaded: Loaded, data: str, split: str, index: int) -> Picture:
 
 
 def uploaded(loaded: Loaded, name: str) -> Picture:
-    """An upload (`lcmae.app.dashboard.live.uploads`) at the model's size and channels. `InputError` where it is gone, no image, or too big."""
+    """An upload (`lcmae.app.dashboard.live.uploads`) at the model's size and channels. `InputError`
+    where it is gone, no image, or too big."""
     import torch
 
     height, width = loaded.model.config.image_size
@@ -281,8 +291,9 @@ def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
 def answer(
     loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
 ) -> xr.Dataset:
-    """What a model says, computed once: `settings` (with the image's key) must decide it together with the weights. `compute`
-    may use the model's own modules, or those of its twin where that is told."""
+    """What a model says, computed once: `settings` (with the image's key) must decide it together
+    with the weights. `compute` may use the model's own modules, or those of its twin where that is
+    told."""
     prefetch.stop()
     return _answers.get((loaded.key, what, settings), lambda: _compute(loaded, compute, by_twin))
 
@@ -298,13 +309,15 @@ def _compute(loaded: Loaded, call: Callable[[], computing.Found], by_twin: bool)
 
 
 def view(loaded: Loaded, what: str, settings: Hashable, draw: Callable[[], Drawn]) -> Drawn:
-    """What a page shows of answers, drawn once: `settings` must decide it together with the weights."""
+    """What a page shows of answers, drawn once: `settings` must decide it together with the
+    weights."""
     found = _views.get((loaded.key, what, settings), draw)
     return cast(Drawn, found)
 
 
 def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":
-    """A mask strategy by its kind, checked against the grid. `InputError` where it cannot be drawn there."""
+    """A mask strategy by its kind, checked against the grid. `InputError` where it cannot be drawn
+    there."""
     from lcmae.masking import STRATEGIES
     from lcmae.settings import parse
 

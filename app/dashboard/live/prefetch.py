@@ -1,5 +1,6 @@
-"""What will be asked for next, computed while somebody looks at what was asked for. Nothing here belongs to a session: whoever
-asks a model for something (`lcmae.app.dashboard.live.models.answer`) stops what is computed ahead, and whoever was answered may have more computed ahead.
+"""What will be asked for next, computed while somebody looks at what was asked for. Nothing here
+belongs to a session: whoever asks a model for something (`lcmae.app.dashboard.live.models.answer`)
+stops what is computed ahead, and whoever was answered may have more computed ahead.
 """
 
 import logging
@@ -27,8 +28,8 @@ _stopped = Event()
 
 
 def after_rest(parts: Callable[[], tuple[Steps, Steps]]) -> None:
-    """Take the steps of two parts, those of a part one after another, in threads, unless `stop` is called before. `parts` is
-    called there, too."""
+    """Take the steps of two parts, those of a part one after another, in threads, unless `stop` is
+    called before. `parts` is called there, too."""
     global _stopped
     mine = Event()
     with _lock:
@@ -38,7 +39,8 @@ def after_rest(parts: Callable[[], tuple[Steps, Steps]]) -> None:
 
 
 def stop() -> None:
-    """Take no further step. Those that are being taken come to their end; what they ask for themselves stops nothing."""
+    """Take no further step. Those that are being taken come to their end; what they ask for
+    themselves stops nothing."""
     if _is_ahead.get():
         return
     with _lock:

@@ -1,8 +1,10 @@
-"""What every live view looks at: checkpoints, image, mask, patch, layer, head. One selection a session; imports no torch.
+"""What every live view looks at: checkpoints, image, mask, patch, layer, head. One selection a
+session; imports no torch.
 
-It lives in the session and, as far as it differs from the defaults, in the address bar, so a link shows a colleague the same.
-It has one writer, `change`, and one reader of the address, `follow_address`; widgets show its values and call `change`. (A
-widget bound to the address would be a second owner, and would lose its value on the pages that do not show it.)
+It lives in the session and, as far as it differs from the defaults, in the address bar, so a link
+shows a colleague the same. It has one writer, `change`, and one reader of the address,
+`follow_address`; widgets show its values and call `change`. (A widget bound to the address would be
+a second owner, and would lose its value on the pages that do not show it.)
 
     chosen = selection.follow_address()          # once at the top of a page
     chosen = selection.settle(*fit(chosen, ...)) # what is stale falls back, and one notice says so
@@ -22,7 +24,8 @@ MASKS = (
     "random", "coarse_random", "block", "grid", "window", "inverse_block", "multi_block", "noise", "checkerboard",
     "stripes", "complementary",
 )  # fmt: skip
-"""Kinds of `lcmae.masking` that need nothing but a ratio; listed here because importing them imports torch."""
+"""Kinds of `lcmae.masking` that need nothing but a ratio; listed here because importing them
+imports torch."""
 
 
 MAX_SEED = 2**53 - 1
@@ -30,10 +33,12 @@ MAX_SEED = 2**53 - 1
 
 
 class Selection(Settings):
-    """Every field has a name of its own in the address. None and "" leave the choice to the page."""
+    """Every field has a name of its own in the address. None and "" leave the choice to the
+    page."""
 
     a: str = Field(default="", max_length=4000)
-    """Checkpoint A: a run's name, or the path of a file from the root on; empty: the first run of the side bar."""
+    """Checkpoint A: a run's name, or the path of a file from the root on; empty: the first run of
+    the side bar."""
 
     a_step: int | None = Field(default=None, ge=0)
     """Its step; None: the side bar's, or the newest."""
@@ -84,7 +89,8 @@ class Selection(Settings):
     """Head of that block, from 1; None: the mean of all heads."""
 
     def changed(self, **values: Any) -> "Selection":
-        """Another selection, validated. Another image, mask or checkpoint drops what belonged to the old one."""
+        """Another selection, validated. Another image, mask or checkpoint drops what belonged to
+        the old one."""
         if {"mask", "ratio", "seed"} & values.keys():
             values.setdefault("hidden", "")
         if {"data", "split", "image"} & values.keys():
@@ -110,12 +116,14 @@ def current() -> Selection:
 
 
 def change(**values: Any) -> None:
-    """Set fields, in the session and in the address. Raises pydantic's `ValidationError` for values out of range."""
+    """Set fields, in the session and in the address. Raises pydantic's `ValidationError` for values
+    out of range."""
     _put(current().changed(**values))
 
 
 def follow_address() -> Selection:
-    """The selection, after a look at the address: a link or the back button may have changed it. Once a page run."""
+    """The selection, after a look at the address: a link or the back button may have changed it.
+    Once a page run."""
     address = _address()
     if address and address != st.session_state.get(_WRITTEN):
         chosen, notices = read_address(address)
@@ -125,7 +133,8 @@ def follow_address() -> Selection:
 
 
 def settle(chosen: Selection, notices: Sequence[str]) -> Selection:
-    """Keep what was found to fit (on top of what the session has), and tell what had to fall back, in one notice."""
+    """Keep what was found to fit (on top of what the session has), and tell what had to fall back,
+    in one notice."""
     told = [*st.session_state.pop(_NOTICES, []), *notices]
     if told:
         st.warning(f"Not as the link or your last pick says: {'; '.join(told)}.", icon=":material/link_off:")
@@ -134,7 +143,8 @@ def settle(chosen: Selection, notices: Sequence[str]) -> Selection:
 
 
 def read_address(address: dict[str, str]) -> tuple[Selection, list[str]]:
-    """A selection out of query parameters; those that are not valid keep their defaults, with a phrase for each."""
+    """A selection out of query parameters; those that are not valid keep their defaults, with a
+    phrase for each."""
     values, notices = dict(address), []
     while True:
         try:
@@ -161,7 +171,8 @@ def _put(chosen: Selection) -> None:
 
 
 def tied(name: str, value: Any, to_field: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
-    """Key and callback of a widget that shows `value` and changes the field `name`; `to_field` turns what it holds into that."""
+    """Key and callback of a widget that shows `value` and changes the field `name`; `to_field`
+    turns what it holds into that."""
     key = f"selection-{name}"
     st.session_state[key] = value
     return {"key": key, "on_change": lambda: change(**{name: to_field(st.session_state[key])})}
@@ -173,7 +184,8 @@ def tied(name: str, value: Any, to_field: Callable[[Any], Any] = lambda value: v
 def fit_checkpoints(
     chosen: Selection, names: Sequence[str], steps: Callable[[str], Sequence[int]]
 ) -> tuple[Selection, list[str]]:
-    """Checkpoints that are there: `names` of all runs and files, of which the first stands for an empty A."""
+    """Checkpoints that are there: `names` of all runs and files, of which the first stands for an
+    empty A."""
     changes: dict[str, Any] = {}
     notices = []
     for letter, usual in (("a", names[0] if names else ""), ("b", "")):
@@ -190,7 +202,8 @@ def fit_checkpoints(
 def fit_model(
     chosen: Selection, *, num_patches: int, encoder: tuple[int, int], decoder: tuple[int, int]
 ) -> tuple[Selection, list[str]]:
-    """Patch, mask, layers and heads that the model has; `encoder` and `decoder` are (blocks, heads), 0 for none."""
+    """Patch, mask, layers and heads that the model has; `encoder` and `decoder` are (blocks,
+    heads), 0 for none."""
     changes: dict[str, Any] = {}
     notices = []
     if chosen.patch is not None and chosen.patch >= num_patches:
@@ -220,7 +233,8 @@ def pack(is_hidden: Sequence[bool]) -> str:
 
 
 def unpack(text: str, num_patches: int) -> list[bool] | None:
-    """The mask of `pack`; None where it is not one of so many patches, or hides none or all of them."""
+    """The mask of `pack`; None where it is not one of so many patches, or hides none or all of
+    them."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:

@@ -1,4 +1,5 @@
-"""Images that people bring: kept for a while by their hash, and decoded with limits. Imports no torch by itself."""
+"""Images that people bring: kept for a while by their hash, and decoded with limits. Imports no
+torch by itself."""
 
 import hashlib
 from io import BytesIO
@@ -12,14 +13,16 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 20 << 20
 MAX_PIXELS = 50_000_000
-"""Of one upload: bytes of its file, and pixels that it decodes to (a small file can decode to terabytes)."""
+"""Of one upload: bytes of its file, and pixels that it decodes to (a small file can decode to
+terabytes)."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
 
 _files: Kept[bytes] = Kept(max_bytes=128 << 20, max_entries=64, size=len)
 _pixels: "Kept[np.ndarray]" = Kept(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
-"""As decoded: a photograph takes longer to decode than a model to look at it, and every patch that is picked asks for it."""
+"""As decoded: a photograph takes longer to decode than a model to look at it, and every patch that
+is picked asks for it."""
 
 
 def keep(file: bytes) -> str:

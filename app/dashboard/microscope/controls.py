@@ -1,4 +1,5 @@
-"""What the microscope asks for beside the checkpoint: image, mask, layer and head. What is chosen goes to the one selection."""
+"""What the microscope asks for beside the checkpoint: image, mask, layer and head. What is chosen
+goes to the one selection."""
 
 from collections.abc import Callable
 
@@ -106,8 +107,8 @@ def draw_again() -> None:
 
 
 def painter(chosen: Selection) -> Callable[[list[bool]], None]:
-    """What takes a mask that was edited on a page of this selection: not if another one was drawn in the meantime, for where
-    the two come together, Streamlit tells of the later one first."""
+    """What takes a mask that was edited on a page of this selection: not if another one was drawn
+    in the meantime, for where the two come together, Streamlit tells of the later one first."""
     drawn = _drawn(chosen)
 
     def paint(is_hidden: list[bool]) -> None:

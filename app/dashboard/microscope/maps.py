@@ -1,5 +1,6 @@
-"""What the microscope shows of an image and of a patch, ready to be sent: pictures, attention, receptive fields, contrast terms,
-each with its words. Nothing is sent from here; each view is drawn once (`Sight.view`).
+"""What the microscope shows of an image and of a patch, ready to be sent: pictures, attention,
+receptive fields, contrast terms, each with its words. Nothing is sent from here; each view is drawn
+once (`Sight.view`).
 """
 
 from collections.abc import Callable, Sequence
@@ -53,15 +54,17 @@ class Nothing:
 
 
 def prepare(seen: Sight) -> None:
-    """Have a small model's views ready before the first of them is sent: while both cores compute, the browser has nothing to
-    draw, and what is sent at once is drawn at once. A large model's come one after the other, as they are computed."""
+    """Have a small model's views ready before the first of them is sent: while both cores compute,
+    the browser has nothing to draw, and what is sent at once is drawn at once. A large model's come
+    one after the other, as they are computed."""
     if seen.loaded.is_small:
         first, second = parts(seen)
         compute.together(lambda: [step() for step in first], lambda: [step() for step in second])
 
 
 def parts(seen: Sight) -> tuple[list[Callable[[], object]], list[Callable[[], object]]]:
-    """Everything that can be shown, in two parts that take about the same time; the passes of the second are the twin's."""
+    """Everything that can be shown, in two parts that take about the same time; the passes of the
+    second are the twin's."""
     views: list[Callable[[Sight], object]] = [pictures, encoder_attention, receptive_field]
     second: list[Callable[[], object]] = [seen.whole]
     if seen.loaded.model.has_prediction:
@@ -148,7 +151,8 @@ def _decoder_attention(seen: Sight) -> tuple[str, str, Maps] | None:
 
 
 def encoder_attention(seen: Sight) -> Mapped | None:
-    """Under the mask where the patch has a token there, else on the full image; None where attention cannot be seen."""
+    """Under the mask where the patch has a token there, else on the full image; None where
+    attention cannot be seen."""
     settings = (seen.patch, seen.encoder_layer, seen.decoder_layer, seen.chosen.encoder_head)
     return _view(seen, "encoder", settings, _encoder_attention)
 

@@ -1,4 +1,5 @@
-"""One image under one mask through two models: the same patch, one colour scale, and the difference."""
+"""One image under one mask through two models: the same patch, one colour scale, and the
+difference."""
 
 from collections.abc import Callable
 
@@ -49,9 +50,11 @@ def bench(a: models.Place, b: models.Place) -> None:
 
 
 def as_b(chosen: Selection, first: models.Loaded, second: models.Loaded) -> Selection:
-    """A's selection for B: the same data, the same place in the image on B's grid, and layers that B has."""
+    """A's selection for B: the same data, the same place in the image on B's grid, and layers that
+    B has."""
     (rows, columns), (other_rows, other_columns) = first.model.grid, second.model.grid
-    # the patch whose middle is nearest to the middle of A's; the mask is locked by kind, ratio and seed
+    # the patch whose middle is nearest to the middle of A's; the mask is locked by kind, ratio and
+    # seed
     patch = rows // 2 * columns + columns // 2 if chosen.patch is None else chosen.patch
     row = int((patch // columns + 0.5) * other_rows / rows)
     column = int((patch % columns + 0.5) * other_columns / columns)

@@ -1,4 +1,5 @@
-"""Beside the microscope's pictures: the patch in numbers, its place among stored points, and what can be taken away."""
+"""Beside the microscope's pictures: the patch in numbers, its place among stored points, and what
+can be taken away."""
 
 import shlex
 
@@ -123,7 +124,8 @@ def take_it_away(seen: Sight) -> None:
 
 
 def command(seen: Sight) -> str:
-    """What computes the same by the batch command; its results hold this image as the last of their pictures."""
+    """What computes the same by the batch command; its results hold this image as the last of their
+    pictures."""
     chosen, count = seen.chosen, str(seen.picture.index + 1)
     words = ["lcmae", "probe", "reconstruction", "local_contrast", "--checkpoint", str(seen.loaded.place.path)]
     words += ["--data", chosen.data or seen.loaded.data, "--split", chosen.split, "--images", count]

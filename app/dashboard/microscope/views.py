@@ -1,4 +1,5 @@
-"""What the microscope shows: the board on which patches are picked, then what the decoder and the encoder make of the patch."""
+"""What the microscope shows: the board on which patches are picked, then what the decoder and the
+encoder make of the patch."""
 
 from collections.abc import Sequence
 
@@ -13,13 +14,15 @@ from lcmae.app.dashboard.microscope import maps as microscope_maps
 from lcmae.app.figures import patch_maps as maps
 
 MOVED = "microscope-moved"
-"""Set where a patch was picked in a map, or the encoder's layer: the fragment is not all that follows."""
+"""Set where a patch was picked in a map, or the encoder's layer: the fragment is not all that
+follows."""
 
 
 def stay_clear(*models: live.Loaded) -> None:
-    """Have nothing fade while a small model's answer is on its way. From half a second on Streamlit fades what is not drawn
-    anew; small models answer before, but the browser makes a layer of every element that waits for its fade: a twentieth
-    to a tenth of an answer's time. A large model's page fades, as all others."""
+    """Have nothing fade while a small model's answer is on its way. From half a second on Streamlit
+    fades what is not drawn anew; small models answer before, but the browser makes a layer of every
+    element that waits for its fade: a twentieth to a tenth of an answer's time. A large model's
+    page fades, as all others."""
     if all(loaded.is_small for loaded in models):
         st.html("<style>[data-stale=true] { opacity: 1 !important; transition: none !important }</style>")
 
@@ -44,8 +47,8 @@ def board(seen: Sight, editing: bool) -> None:
 
 
 def draw_maps(mapped: microscope_maps.Mapped, name: str, choices: Sequence[Choice] = ()) -> None:
-    """Maps of the patch, in which another one can be picked. They are pictures, which a browser changes in place: a figure it
-    would draw anew, in the time that all else takes together."""
+    """Maps of the patch, in which another one can be picked. They are pictures, which a browser
+    changes in place: a figure it would draw anew, in the time that all else takes together."""
     shown = mapped.maps
     patch_maps(
         mapped.panels,
@@ -70,7 +73,8 @@ def move(patch: int) -> None:
 
 
 def choose(name: str, option: str) -> None:
-    """A layer or a head was picked. One column shows it; the encoder's layer decides numbers of the table, too."""
+    """A layer or a head was picked. One column shows it; the encoder's layer decides numbers of the
+    table, too."""
     selection.change(**{name: None if option == asked.ALL else int(option)})
     if name == "encoder_layer":
         st.session_state[MOVED] = True

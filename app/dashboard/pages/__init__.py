@@ -1,4 +1,5 @@
-"""The pages of the dashboard, in the order of its menu. Listing them imports no page, and no page imports torch."""
+"""The pages of the dashboard, in the order of its menu. Listing them imports no page, and no page
+imports torch."""
 
 from dataclasses import dataclass
 

@@ -8,7 +8,8 @@ from lcmae.app.figures import style
 
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
-    """A theorem after the other, both sides against the step; then eps and the alignment of pairs by overlap."""
+    """A theorem after the other, both sides against the step; then eps and the alignment of pairs
+    by overlap."""
     for unit, group in style.by_units(results, "loss"):
         yield Shown(
             f"Theorem 3.4: loss and alignment{unit}",

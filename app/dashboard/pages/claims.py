@@ -1,4 +1,5 @@
-"""Claims: what `lcmae claims` found out about published statements, and the runs behind each verdict. Imports no torch."""
+"""Claims: what `lcmae claims` found out about published statements, and the runs behind each
+verdict. Imports no torch."""
 
 from pathlib import Path
 from urllib.parse import urlencode

@@ -1,4 +1,5 @@
-"""A map of patches or of images by what the model makes of them, beside one by raw pixels; what is selected is shown."""
+"""A map of patches or of images by what the model makes of them, beside one by raw pixels; what is
+selected is shown."""
 
 import pandas as pd
 import streamlit as st

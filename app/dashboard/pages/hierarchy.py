@@ -6,7 +6,8 @@ from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
 from lcmae.app.figures import hierarchy as figures
 
 MOST = 6
-"""Runs that a figure with a row for each run can take; of more, only the one that was picked is drawn."""
+"""Runs that a figure with a row for each run can take; of more, only the one that was picked is
+drawn."""
 
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:

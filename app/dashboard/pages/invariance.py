@@ -8,7 +8,8 @@ from lcmae.app.figures.baselines import says
 
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
-    """Alignment overall and by overlap, then retrieval among an image's patches and among images."""
+    """Alignment overall and by overlap, then retrieval among an image's patches and among
+    images."""
     centring = choose("cosines", ["centred", "raw"])
     about = (
         "Centred: the mean vector is taken off first, and sums of products are divided by sums of squares (an intraclass "

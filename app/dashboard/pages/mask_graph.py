@@ -9,7 +9,8 @@ BAND = "Line: the middle bandwidth with 95 % intervals over images (bootstrap; n
 
 
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
-    """Edges, label error, tail, connectivity and spectrum; then what the estimators are worth on the toy."""
+    """Edges, label error, tail, connectivity and spectrum; then what the estimators are worth on
+    the toy."""
     name = choose("edges of", list(results))
     result = results[name]
     widths = ", ".join(f"{width:g}" for width in result["bandwidth"].values)

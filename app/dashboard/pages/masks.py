@@ -1,6 +1,8 @@
-"""Mask strategies: samples and diagnostics of every strategy, and what a comparison found out about them.
+"""Mask strategies: samples and diagnostics of every strategy, and what a comparison found out about
+them.
 
-The one page that imports torch, and only to draw masks: strategies are torch code. It says so while it waits.
+The one page that imports torch, and only to draw masks: strategies are torch code. It says so while
+it waits.
 """
 
 from collections.abc import Sequence
@@ -92,7 +94,8 @@ def strategies() -> None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def drawn(ratio: float, side: int, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict[str, str]]:
-    """Samples and diagnostics of every strategy that needs no checkpoint, and why the others are left out."""
+    """Samples and diagnostics of every strategy that needs no checkpoint, and why the others are
+    left out."""
     from lcmae.app.commands.masks import draw as draw_masks
     from lcmae.app.commands.masks import strategies as all_strategies
     from lcmae.masking.diagnostics import diagnostics_table

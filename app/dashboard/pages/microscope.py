@@ -1,7 +1,7 @@
 """One checkpoint, one image, one mask, one patch: everything that the model says about it, linked.
 
-The page itself asks for the checkpoint. The rest is a fragment, so a click on a patch redraws what belongs to the patch;
-within it, choosing a layer or a head redraws one column.
+The page itself asks for the checkpoint. The rest is a fragment, so a click on a patch redraws what
+belongs to the patch; within it, choosing a layer or a head redraws one column.
 """
 
 from functools import partial
@@ -36,7 +36,8 @@ LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a
 ENCODER_ONLY = "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
 
 LAST, WAY = "microscope-last", "microscope-way"
-"""In the session: the selection that was answered last; what was gone through, image or seed, and 1 or -1."""
+"""In the session: the selection that was answered last; what was gone through, image or seed, and 1
+or -1."""
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -122,8 +123,9 @@ def bench(place: models.Place) -> None:
 
 
 def read_ahead(seen: inspection.Sight) -> None:
-    """Have the next image answered, or the next mask seed: whichever of them was changed last, in the direction of that step.
-    For a small model, which is ready before this one has been looked at."""
+    """Have the next image answered, or the next mask seed: whichever of them was changed last, in
+    the direction of that step. For a small model, which is ready before this one has been looked
+    at."""
     chosen, state = seen.chosen, st.session_state
     last: Selection = state.get(LAST, chosen)
     for name in ("image", "seed"):

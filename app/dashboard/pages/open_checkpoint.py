@@ -1,4 +1,5 @@
-"""What a checkpoint from elsewhere is: format, what its file says, what had to be assumed, and how to make a run of it."""
+"""What a checkpoint from elsewhere is: format, what its file says, what had to be assumed, and how
+to make a run of it."""
 
 import shlex
 from pathlib import Path
@@ -18,7 +19,8 @@ ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstruc
 
 
 def show(page: Page, picked: picks.Picks) -> None:
-    """Pick or type a path, then what is known of it. What a file says is shown as plain text, never as Markdown."""
+    """Pick or type a path, then what is known of it. What a file says is shown as plain text, never
+    as Markdown."""
     st.title(page.title)
     st.markdown(
         f"Files and folders below `{picked.root}` that may be checkpoints of MAE, U-MAE, SimMIM, timm, Hugging Face and "
@@ -41,7 +43,8 @@ def show(page: Page, picked: picks.Picks) -> None:
 
 
 def ask(root: Path) -> str | None:
-    """A candidate, or the path that was typed; both live in the session, and a typed path in the address bar, too."""
+    """A candidate, or the path that was typed; both live in the session, and a typed path in the
+    address bar, too."""
     listing = reader.candidates_below(root)
     if not listing.names:
         st.info(
@@ -63,7 +66,8 @@ def ask(root: Path) -> str | None:
 
 
 def describe(facts: dict[str, Any]) -> None:
-    """Format and architecture; what was read, what was assumed and how that is overridden; notes."""
+    """Format and architecture; what was read, what was assumed and how that is overridden;
+    notes."""
     rows = {
         "format": facts["format"],
         "architecture": f"{facts['architecture']}, {facts['parameters']:,} parameters",
@@ -95,7 +99,8 @@ def describe(facts: dict[str, Any]) -> None:
 
 
 def settings_table(values: dict[str, Any], origins: dict[str, str], *, is_assumed: bool = False) -> pd.DataFrame:
-    """Settings, where each comes from and, for assumed ones, the option of `lcmae import` that replaces it."""
+    """Settings, where each comes from and, for assumed ones, the option of `lcmae import` that
+    replaces it."""
     rows = []
     for name, value in values.items():
         row = {"setting": name.replace("_", "-"), "value": str(value), "from": origins.get(name, "")}

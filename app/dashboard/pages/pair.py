@@ -1,6 +1,8 @@
-"""Checkpoint A against checkpoint B: every stored number with its difference, and one image through both models.
+"""Checkpoint A against checkpoint B: every stored number with its difference, and one image through
+both models.
 
-The stored part needs no model. (Grids of runs, from `lcmae compare`, are on the page of mask strategies.)
+The stored part needs no model. (Grids of runs, from `lcmae compare`, are on the page of mask
+strategies.)
 """
 
 from collections import Counter

@@ -66,7 +66,8 @@ def table_of_runs(picked: picks.Picks) -> None:
         columns=list(COLUMNS)
     )
     rows = [place for place, name in enumerate(table["name"]) if name in picked.names]
-    # the key changes with the pick of the side bar, so that the table shows that pick and not its own old one
+    # the key changes with the pick of the side bar, so that the table shows that pick and not its
+    # own old one
     st.dataframe(
         table,
         hide_index=True,

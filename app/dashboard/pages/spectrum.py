@@ -21,7 +21,8 @@ TITLES = {
 def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     """One number of every feature and view, LiDAR, then the spectra of one feature."""
     number = choose("number", list(figures.NUMBERS))
-    # a setting may differ between runs (RankMe centred or not): then the caption says the convention of each
+    # a setting may differ between runs (RankMe centred or not): then the caption says the
+    # convention of each
     conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
     yield Shown(
         TITLES[number],

@@ -1,4 +1,5 @@
-"""Stored results along the steps of runs: a scrubber over the figures of every probe, and its numbers against the step."""
+"""Stored results along the steps of runs: a scrubber over the figures of every probe, and its
+numbers against the step."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,8 @@ TERMS = ("standard error",)
 
 @dataclass(frozen=True)
 class Moment:
-    """One stored result; `stamp` changes when the file does, so a moment can be the key of a cache."""
+    """One stored result; `stamp` changes when the file does, so a moment can be the key of a
+    cache."""
 
     run: str
     path: Path
@@ -50,7 +52,8 @@ class Moment:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stays in memory of a result: its numbers, and the conditions under which they were measured."""
+    """What stays in memory of a result: its numbers, and the conditions under which they were
+    measured."""
 
     numbers: pd.DataFrame
     conditions: tuple[str, ...]
@@ -88,7 +91,8 @@ def _has_results(picked: picks.Picks, probe: str) -> bool:
 
 
 def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
-    """Every result that reads, by run, then by step; a torn one is named with the command that computes it again."""
+    """Every result that reads, by run, then by step; a torn one is named with the command that
+    computes it again."""
     found = []
     for run, path in picked.paths.items():
         for step in reading.result_steps(path, probe):
@@ -103,7 +107,8 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
 
 
 def tell_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> None:
-    """Checkpoints that have no result, and the command that computes them as the others were computed."""
+    """Checkpoints that have no result, and the command that computes them as the others were
+    computed."""
     offers = []
     for run, path in picked.paths.items():
         own = [moment for moment in moments if moment.run == run]
@@ -136,7 +141,8 @@ def tell_other_conditions(moments: Sequence[Moment]) -> None:
 
 
 def scrub(probe: str, moments: Sequence[Moment]) -> None:
-    """Slider, numbers and figures; a fragment, so that only this is run again when the slider moves."""
+    """Slider, numbers and figures; a fragment, so that only this is run again when the slider
+    moves."""
     steps = sorted({moment.step for moment in moments})
     at = ask_step(steps)
     here = at_step(moments, at)
@@ -164,7 +170,8 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         answers[question] = choose(question, options)
         return answers[question]
 
-    # each figure gets its place under its own questions; ranges are known once every question is answered
+    # each figure gets its place under its own questions; ranges are known once every question is
+    # answered
     drawn = [(one, st.container()) for one in content.shown({moment.run: moment.result() for moment in here}, ask)]
     shared = shared_ranges(probe, [at_step(moments, step) for step in steps], answers)
     for number, (key, (one, place)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
@@ -174,7 +181,8 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
 
 
 def ask_step(steps: Sequence[int]) -> int:
-    """The slider, kept in the address bar (?at=240); arrow keys move it. The newest step to begin with."""
+    """The slider, kept in the address bar (?at=240); arrow keys move it. The newest step to begin
+    with."""
     wanted = st.query_params.get("at")
     if wanted and wanted not in map(str, steps):
         st.warning(f"No longer here: step {wanted}. Shown at step {steps[-1]}.", icon=":material/link_off:")
@@ -208,7 +216,8 @@ def ask_quantities(probe: str, frame: pd.DataFrame) -> list[str]:
 
 
 def at_step(moments: Sequence[Moment], step: int) -> tuple[Moment, ...]:
-    """Of each run the newest result that is no newer than `step`, or its first: all runs at all steps keep their colours."""
+    """Of each run the newest result that is no newer than `step`, or its first: all runs at all
+    steps keep their colours."""
     shown: dict[str, Moment] = {}
     for moment in moments:
         if moment.run not in shown or moment.step <= step:

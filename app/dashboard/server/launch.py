@@ -1,7 +1,8 @@
-"""How the dashboard's server is started: on this machine alone, known hosts only, no telemetry. Imports no streamlit.
+"""How the dashboard's server is started: on this machine alone, known hosts only, no telemetry.
+Imports no streamlit.
 
-Streamlit's own defaults listen on every interface and take websockets from any host name (DNS rebinding); its flags win
-over a config.toml in the working folder.
+Streamlit's own defaults listen on every interface and take websockets from any host name (DNS
+rebinding); its flags win over a config.toml in the working folder.
 """
 
 import ipaddress
@@ -25,7 +26,8 @@ FLAGS = {
     "client.toolbarMode": "viewer",
     # or sentences that explain a constant of app/dashboard/main.py would stand on every page
     "runner.magicEnabled": "false",
-    # after every answer it would walk all objects of torch, pandas and plotly: four fifths of an answer's time
+    # after every answer it would walk all objects of torch, pandas and plotly: four fifths of an
+    # answer's time
     "runner.postScriptGC": "false",
     "theme.light.primaryColor": "#0072B2",
     "theme.dark.primaryColor": "#56B4E9",
@@ -36,8 +38,8 @@ FLAGS = {
 def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tuple[str, ...] = ()) -> list[str]:
     """The command line that serves the dashboard for the runs below `runs`.
 
-    Without a port streamlit takes 8501 or the next free one. `hosts` are further names under which a browser may ask.
-    Raises `InputError` where `runs` is no folder, or the port is none.
+    Without a port streamlit takes 8501 or the next free one. `hosts` are further names under which
+    a browser may ask. Raises `InputError` where `runs` is no folder, or the port is none.
     """
     if runs.exists() and not runs.is_dir():
         raise InputError(f"expected a folder of runs, got a file: {runs}")

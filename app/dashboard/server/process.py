@@ -1,7 +1,10 @@
-"""The dashboard's own process: reads what the pages import, then starts Streamlit, so that the first browser need not wait for it.
+"""The dashboard's own process: reads what the pages import, then starts Streamlit, so that the
+first browser need not wait for it.
 
-`lcmae.app.dashboard.server.launch.command` starts it, with Streamlit's words: `python -m lcmae.app.dashboard.server.process run app/dashboard/main.py ...`. (In a thread beside Streamlit's
-own start the same imports take as long in all, and the first page is a second later: both want the one interpreter.)
+`lcmae.app.dashboard.server.launch.command` starts it, with Streamlit's words: `python -m
+lcmae.app.dashboard.server.process run app/dashboard/main.py ...`. (In a thread beside Streamlit's
+own start the same imports take as long in all, and the first page is a second later: both want the
+one interpreter.)
 """
 
 import ctypes
@@ -28,20 +31,22 @@ PRELOADED = (
     "lcmae.app.figures.reconstruction",
     "lcmae.app.figures.series",
 )
-"""What pages of stored results need; no torch, and nothing that registers itself with a server that is not there yet."""
+"""What pages of stored results need; no torch, and nothing that registers itself with a server that
+is not there yet."""
 
 MALLOC = {
     "M_ARENA_MAX": (-8, 2),
     "M_MMAP_THRESHOLD": (-3, 32 << 20),
     "M_TRIM_THRESHOLD": (-1, 256 << 20),
 }
-"""glibc's numbers of its settings (malloc.h), and their values: how many heaps, in bytes from where on memory is mapped for
-itself alone, and how much a heap may keep that nobody uses."""
+"""glibc's numbers of its settings (malloc.h), and their values: how many heaps, in bytes from where
+on memory is mapped for itself alone, and how much a heap may keep that nobody uses."""
 
 
 def keep_memory() -> None:
-    """Have memory that one answer used serve the next. By default most of it goes back to the system and is new at every
-    answer; on a virtual machine to touch new memory takes as long as to compute what goes there."""
+    """Have memory that one answer used serve the next. By default most of it goes back to the
+    system and is new at every answer; on a virtual machine to touch new memory takes as long as to
+    compute what goes there."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -77,14 +82,16 @@ def rehearse() -> None:
 
 
 def leave_dask_out() -> None:
-    """Nothing here makes arrays of dask; to ask whether one is, xarray would import all of it, a second's work."""
+    """Nothing here makes arrays of dask; to ask whether one is, xarray would import all of it, a
+    second's work."""
     sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]  # as if not installed
 
 
 def send_at_once() -> None:
-    """Have no part of an answer wait for the receipt of the part before it. Streamlit makes its socket without naming the
-    protocol, so asyncio does not take it for TCP's and leaves Nagle's algorithm on: every file that a page is made of came 40 ms
-    after its headers. What is accepted inherits the setting of what listens."""
+    """Have no part of an answer wait for the receipt of the part before it. Streamlit makes its
+    socket without naming the protocol, so asyncio does not take it for TCP's and leaves Nagle's
+    algorithm on: every file that a page is made of came 40 ms after its headers. What is accepted
+    inherits the setting of what listens."""
     listen = socket.socket.listen
 
     def listening(self: socket.socket, *backlog: int) -> None:
@@ -96,8 +103,8 @@ def send_at_once() -> None:
 
 
 TURN = 0.0005
-"""Seconds after which a thread lets another one have the interpreter. Python's own 5 ms are what a computation may wait for
-after each of its hundreds of operations, while pages are sent."""
+"""Seconds after which a thread lets another one have the interpreter. Python's own 5 ms are what a
+computation may wait for after each of its hundreds of operations, while pages are sent."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""How far a comparison is: read from what it writes as it goes (`lcmae.probes.grids.run`), from any process. No torch, no streamlit."""
+"""How far a comparison is: read from what it writes as it goes (`lcmae.probes.grids.run`), from any
+process. No torch, no streamlit."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Going:
     """done, failed, training, probing (or loading) or waiting, by run."""
 
     at: list[dict[str, Any]]
-    """Run, step, steps in all (None until its first checkpoint) and last loss of each run that is trained now."""
+    """Run, step, steps in all (None until its first checkpoint) and last loss of each run that is
+    trained now."""
 
     seconds_left: float | None
     """By the runs that are done; None where none is, or nothing is missing."""

@@ -1,7 +1,9 @@
-"""What is stored: runs, their steps, metrics and probe results, read without torch and kept by (path, time, size).
+"""What is stored: runs, their steps, metrics and probe results, read without torch and kept by
+(path, time, size).
 
-Nothing here raises on what a run folder may hold while it is written, torn or deleted: a reader gets the content or an
-`InputError` of one sentence, and `overview` turns even that into a line of the table.
+Nothing here raises on what a run folder may hold while it is written, torn or deleted: a reader
+gets the content or an `InputError` of one sentence, and `overview` turns even that into a line of
+the table.
 """
 
 import json
@@ -79,7 +81,8 @@ def _steps(key: Stamp) -> list[int]:
 
 
 def result_steps(path: Path, probe: str) -> list[int]:
-    """Steps that have a stored result of a probe, ascending; whether the file reads is another question."""
+    """Steps that have a stored result of a probe, ascending; whether the file reads is another
+    question."""
     files = (path / "probes").glob(f"*/{probe}.nc")
     return sorted(int(file.parent.name) for file in files if file.parent.name.isdecimal())
 
@@ -95,7 +98,8 @@ def result_path(path: Path, step: int, probe: str) -> Path:
 
 
 def result_of(path: Path, step: int, probe: str) -> xr.Dataset:
-    """A stored result, shared between readers: don't change it. `InputError` for a missing or torn file."""
+    """A stored result, shared between readers: don't change it. `InputError` for a missing or torn
+    file."""
     return _result(stamp(result_path(path, step, probe)))
 
 
@@ -118,7 +122,8 @@ class Writer:
 
 
 def writer_of(path: Path) -> Writer | None:
-    """The writer that the lock names; None where the run was left in order. Reading takes no lock from anybody."""
+    """The writer that the lock names; None where the run was left in order. Reading takes no lock
+    from anybody."""
     try:
         text = json.loads((path / ".lock").read_bytes())
         return Writer(int(text["pid"]), str(text["host"]))
@@ -133,8 +138,9 @@ def is_running(path: Path) -> bool:
 
 
 def state_of(path: Path) -> str:
-    """`running`; `finished`; `stopped` before its end (asked to, or its loss was no number any more); `ended` (one of the two:
-    its checkpoints do not say which); `interrupted` (its process died); `empty`."""
+    """`running`; `finished`; `stopped` before its end (asked to, or its loss was no number any
+    more); `ended` (one of the two: its checkpoints do not say which); `interrupted` (its process
+    died); `empty`."""
     writer = writer_of(path)
     if writer is not None:
         return "running" if writer.is_alive else "interrupted"
@@ -156,7 +162,8 @@ def _num_steps(key: Stamp) -> int | None:
 
 
 def overview(name: str, path: Path) -> dict[str, Any]:
-    """A line of the runs table; a run that does not read says so in `state` and has nothing else."""
+    """A line of the runs table; a run that does not read says so in `state` and has nothing
+    else."""
     try:
         config, lines = config_of(path), metrics_of(path)
     except InputError as error:
@@ -205,7 +212,8 @@ def probe_command(probe: str, path: Path, step: int | None = None) -> str:
 
 
 def every_step_command(path: Path, like: xr.Dataset | None = None) -> str:
-    """The command that stores results for every checkpoint of a run; with the settings of a result, where one is given.
+    """The command that stores results for every checkpoint of a run; with the settings of a result,
+    where one is given.
 
     What is stored already with these settings is not computed again.
     """

@@ -1,4 +1,5 @@
-"""The results of one probe at every step of a run as one dataset, for pages that show trends. No torch."""
+"""The results of one probe at every step of a run as one dataset, for pages that show trends. No
+torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from lcmae.probes.results.differences import differing
 
 
 def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    """Results along `step` that were measured as `like` was, with its attributes; and a sentence for each that is left out."""
+    """Results along `step` that were measured as `like` was, with its attributes; and a sentence
+    for each that is left out."""
     found, left_out = {}, []
     for step in reading.result_steps(path, probe):
         try:

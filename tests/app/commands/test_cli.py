@@ -1,4 +1,5 @@
-"""The command line: each bad input is one line on standard error and exit code 2, and leaves nothing half-made behind."""
+"""The command line: each bad input is one line on standard error and exit code 2, and leaves
+nothing half-made behind."""
 
 import errno
 import json

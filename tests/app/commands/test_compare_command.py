@@ -35,7 +35,8 @@ def row(mask: str, ratio: float, seed: int, knn: float | None, **more: Any) -> d
 
 
 def made(folder: Path) -> Path:
-    """A comparison of two masks and two ratios with two seeds; one cell failed, one accuracy is missing."""
+    """A comparison of two masks and two ratios with two seeds; one cell failed, one accuracy is
+    missing."""
     rows = [row(mask, ratio, seed, ratio + 0.1 * seed + (mask == "grid") * 0.01 * (1 + seed))
             for mask in ("random", "grid") for ratio in (0.25, 0.75) for seed in (0, 1)]  # fmt: skip
     rows[5]["mean_knn"] = None

@@ -66,7 +66,8 @@ def test_intervals_are_students() -> None:
 
 
 def test_cells_of_several_seeds() -> None:
-    """Mean and half the 95 % interval: for 1, 2, 3 that is 2 and 4.303 / sqrt(3) = 2.48; what nobody has is a dash."""
+    """Mean and half the 95 % interval: for 1, 2, 3 that is 2 and 4.303 / sqrt(3) = 2.48; what
+    nobody has is a dash."""
     nan = float("nan")
     assert demo._cells([[1.0, nan], [2.0, nan], [3.0, nan]]) == ["2 ± 2", "-"]
     assert demo._cells([[1.0, nan]]) == ["1", "-"]

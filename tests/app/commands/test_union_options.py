@@ -11,7 +11,8 @@ from lcmae.recipes import recipe
 
 
 def test_objective_and_its_mask_change_together_whatever_their_order() -> None:
-    """The mask of another kind belongs to the objective of another kind; the recipe's ratio stays."""
+    """The mask of another kind belongs to the objective of another kind; the recipe's ratio
+    stays."""
     words = ["--objective.mask.kind", "grid", "--objective.kind=umae", "--epochs", "3"]
     objective = of_kinds(recipe("mae-digits"), words).objective
     assert objective == UMAE(mask=Grid(ratio=recipe("mae-digits").objective.mask.ratio))
@@ -26,7 +27,8 @@ def test_a_model_of_another_kind_keeps_its_size() -> None:
 
 
 def test_the_same_kind_changes_nothing() -> None:
-    """Settings of a kind that is there already stay as they are, also those that only this kind has."""
+    """Settings of a kind that is there already stay as they are, also those that only this kind
+    has."""
     mask = Block(ratio=0.6, min_block=2)
     assert as_kind(mask, AnyMask, "block") == mask
 
@@ -43,7 +45,8 @@ def test_fields_that_are_not_there_are_left_to_the_reader_of_options() -> None:
 
 
 def test_what_a_kind_cannot_do_without_is_taken_from_the_other_options() -> None:
-    """A mask that follows a checkpoint has no default checkpoint; the order of the options does not matter."""
+    """A mask that follows a checkpoint has no default checkpoint; the order of the options does not
+    matter."""
     words = ["--objective.mask.checkpoint=a/run", "--objective.mask.kind", "attention"]
     mask = of_kinds(recipe("mae-digits"), words).objective.mask
     assert (mask.kind, mask.ratio) == ("attention", recipe("mae-digits").objective.mask.ratio)

@@ -1,4 +1,5 @@
-"""Figures of made-up results: what is drawn is what is stored, axes say name and unit, blanks stay blank."""
+"""Figures of made-up results: what is drawn is what is stored, axes say name and unit, blanks stay
+blank."""
 
 # plotly makes the attributes of its traces at run time
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
@@ -162,7 +163,8 @@ def test_nothing_to_draw_is_refused_in_words(draw):
 
 
 def test_text_takes_its_colour_from_the_theme():
-    """The dashboard's theme colours what the figure leaves open; a colour set here would vanish on the other background."""
+    """The dashboard's theme colours what the figure leaves open; a colour set here would vanish on
+    the other background."""
     result = synthetic.local_contrast()
     for figure in (local_contrast.terms({"a": result}), local_contrast.place_maps(result)):
         layout = figure.to_dict()["layout"]

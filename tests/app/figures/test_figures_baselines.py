@@ -1,4 +1,5 @@
-"""Baselines beside runs: equal ones once and grey, others in the colours of their runs, none where none is stored."""
+"""Baselines beside runs: equal ones once and grey, others in the colours of their runs, none where
+none is stored."""
 
 import numpy as np
 import plotly.graph_objects as go

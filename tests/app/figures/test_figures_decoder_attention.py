@@ -1,4 +1,5 @@
-"""Pictures of decoder attention: what is drawn is what was stored, also with NaN, one head and grey images."""
+"""Pictures of decoder attention: what is drawn is what was stored, also with NaN, one head and grey
+images."""
 
 from typing import Any
 

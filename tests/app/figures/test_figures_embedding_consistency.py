@@ -1,4 +1,5 @@
-"""Pictures of embedding consistency: what the probe makes, two units, no prediction, a UMAP beside the PCA."""
+"""Pictures of embedding consistency: what the probe makes, two units, no prediction, a UMAP beside
+the PCA."""
 
 import numpy as np
 import pytest

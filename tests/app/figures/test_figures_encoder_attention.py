@@ -1,4 +1,5 @@
-"""Pictures of encoder attention: five measures on the chosen view, also with NaN and runs of different depth."""
+"""Pictures of encoder attention: five measures on the chosen view, also with NaN and runs of
+different depth."""
 
 from typing import Any
 

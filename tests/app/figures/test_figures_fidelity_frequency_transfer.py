@@ -1,4 +1,5 @@
-"""Pictures of fidelity, frequency and transfer: what the probes make, runs that differ, and values that are not there."""
+"""Pictures of fidelity, frequency and transfer: what the probes make, runs that differ, and values
+that are not there."""
 
 from typing import Any
 

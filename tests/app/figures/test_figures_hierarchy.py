@@ -1,4 +1,5 @@
-"""Figures of the hierarchy probe: what is drawn for NaN, other trees, several runs of a cell, and runs under other masks."""
+"""Figures of the hierarchy probe: what is drawn for NaN, other trees, several runs of a cell, and
+runs under other masks."""
 
 from collections.abc import Sequence
 from typing import Any

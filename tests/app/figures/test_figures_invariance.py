@@ -1,4 +1,5 @@
-"""Pictures of invariance: what the probe makes, empty bins, no class token, one image, no prediction."""
+"""Pictures of invariance: what the probe makes, empty bins, no class token, one image, no
+prediction."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Pictures of the mask_graph and bounds probes: bands, the toy beside them, trends over steps, and awkward results."""
+"""Pictures of the mask_graph and bounds probes: bands, the toy beside them, trends over steps, and
+awkward results."""
 
 from pathlib import Path
 from typing import Any

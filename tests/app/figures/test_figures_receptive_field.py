@@ -1,4 +1,5 @@
-"""Pictures of receptive fields: radius and area by ratio and depth, maps; also without prediction and with other masses."""
+"""Pictures of receptive fields: radius and area by ratio and depth, maps; also without prediction
+and with other masses."""
 
 from typing import Any
 

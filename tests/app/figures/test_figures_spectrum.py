@@ -1,4 +1,5 @@
-"""Pictures of spectra: what the probe makes, a run without class token, one image, spectra that end in zeros."""
+"""Pictures of spectra: what the probe makes, a run without class token, one image, spectra that end
+in zeros."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Shared ranges: they hold everything that is drawn, join over figures, and leave what a figure has decided itself."""
+"""Shared ranges: they hold everything that is drawn, join over figures, and leave what a figure has
+decided itself."""
 
 import numpy as np
 import plotly.graph_objects as go

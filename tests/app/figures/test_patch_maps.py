@@ -20,7 +20,8 @@ def field(values: np.ndarray) -> xr.DataArray:
 
 @pytest.fixture
 def maps() -> Maps:
-    """Two maps of 4 x 6 cells over 2 x 3 patches; half of the second lies within 2 cells of patch 4."""
+    """Two maps of 4 x 6 cells over 2 x 3 patches; half of the second lies within 2 cells of patch
+    4."""
     ramp = np.arange(24.0).reshape(4, 6)
     return Maps({"one": field(ramp), "two": field(2 * ramp)}, "share", (2, 3), 4, {"two": 2.0})
 

@@ -1,4 +1,5 @@
-"""Augmentation is a function of (seed, epoch, index), and draws what the papers' augmentation draws."""
+"""Augmentation is a function of (seed, epoch, index), and draws what the papers' augmentation
+draws."""
 
 import math
 from typing import Any
@@ -27,7 +28,8 @@ counts = st.integers(-(2**63), 2**63 - 1)
 
 
 def splitmix64(state: int) -> int:
-    """The reference in plain integers: one step of Steele, Lea and Flood's generator from `state`."""
+    """The reference in plain integers: one step of Steele, Lea and Flood's generator from
+    `state`."""
     state = (state + 0x9E3779B97F4A7C15) % 2**64
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -55,7 +57,8 @@ def test_uniforms_are_uniform_and_independent() -> None:
     # 100 bins of 480: chi-squared with 99 degrees of freedom stays below 149 in 999 of 1000 cases
     expected = draws.numel() / 100
     assert ((draws.flatten().histc(100, 0, 1) - expected) ** 2 / expected).sum() < 149
-    # neighbouring draws, images, seeds: correlations of n pairs are 1 / sqrt(n) wide, five of which are allowed
+    # neighbouring draws, images, seeds: correlations of n pairs are 1 / sqrt(n) wide, five of which
+    # are allowed
     correlations = draws.T.corrcoef() - torch.eye(12)
     assert correlations.abs().max() < 5 / math.sqrt(4000)
     for other in (
@@ -106,7 +109,8 @@ def test_it_draws_nothing_from_the_global_generator(pictures: Tensor) -> None:
 def test_the_crop_of_everything_is_the_image(pictures: Tensor) -> None:
     whole = Augmentation(scale=(1, 1), aspect=(10 / 8, 10 / 8), flip=False)
     pixels = augment(pictures, torch.arange(12), seed=0, epoch=0, settings=whole)
-    # sampling places are rounded to float32, 1e-7 of a side, times slopes of up to 255 steps a pixel
+    # sampling places are rounded to float32, 1e-7 of a side, times slopes of up to 255 steps a
+    # pixel
     torch.testing.assert_close(pixels, pictures / 255, atol=1e-5, rtol=0)
 
 
@@ -161,7 +165,8 @@ def test_areas_and_aspects_are_spread_as_the_paper_says() -> None:
 
 
 def reference_crop(rng: np.random.Generator, settings: Augmentation) -> tuple[float, float]:
-    """Area and aspect of one crop of a square image: ten tries, one by one, else the whole image."""
+    """Area and aspect of one crop of a square image: ten tries, one by one, else the whole
+    image."""
     for _ in range(10):
         area = rng.uniform(*settings.scale)
         aspect = math.exp(rng.uniform(math.log(settings.aspect[0]), math.log(settings.aspect[1])))
@@ -178,13 +183,15 @@ def test_tries_that_do_not_fit_are_drawn_anew() -> None:
     rng = np.random.default_rng(0)
     theirs = torch.tensor([reference_crop(rng, settings) for _ in range(20000)]).T
     for mine, other in zip(ours, theirs, strict=True):
-        # Kolmogorov and Smirnov: two samples of n differ by less than 1.95 sqrt(2 / n) in 999 of 1000 cases
+        # Kolmogorov and Smirnov: two samples of n differ by less than 1.95 sqrt(2 / n) in 999 of
+        # 1000 cases
         test: Any = ks_2samp(mine, other)
         assert test.statistic < 1.95 * math.sqrt(2 / 20000)
 
 
 def test_a_crop_is_the_enlarged_part() -> None:
-    # a ramp stays a ramp: the pixel at column j of the crop shows the image at left + (j + 1/2) wide
+    # a ramp stays a ramp: the pixel at column j of the crop shows the image at left + (j + 1/2)
+    # wide
     ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(1, 1, 32, 32).contiguous()
     index = torch.tensor([5])
     settings = Augmentation(scale=(0.3, 0.3), aspect=(1, 1), flip=False)

@@ -123,7 +123,8 @@ def test_sixteen_bit_colour_is_scaled() -> None:
 
 
 def png_of_16_bit_colour(values: np.ndarray) -> bytes:
-    """Written by hand (PNG, section 11.2), because Pillow reads such files but does not write them."""
+    """Written by hand (PNG, section 11.2), because Pillow reads such files but does not write
+    them."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

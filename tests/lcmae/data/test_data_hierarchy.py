@@ -1,4 +1,5 @@
-"""Images from known latents: the same whatever the batch, dependent on their parents alone, and invertible by an oracle."""
+"""Images from known latents: the same whatever the batch, dependent on their parents alone, and
+invertible by an oracle."""
 
 import math
 import pickle
@@ -74,7 +75,8 @@ def test_kinds_are_those_that_the_tables_allow_and_attributes_have_their_spread(
         assert all(len(of_class[:, place].unique()) <= 2 for place in range(4))
     part, texture = latents["part"], latents["texture"]
     above = part[:, made.tree.ancestor(3, 2)]
-    # texture = sqrt(1 - 0.3^2) part + 0.3 normal: 4000 x 64 x 3 residuals, of deviation 0.3 to 4 / sqrt(2 x 768,000)
+    # texture = sqrt(1 - 0.3^2) part + 0.3 normal: 4000 x 64 x 3 residuals, of deviation 0.3 to 4 /
+    # sqrt(2 x 768,000)
     residual = texture - (1 - 0.3**2) ** 0.5 * above
     assert residual.std().item() == pytest.approx(0.3, rel=4 / (2 * residual.numel()) ** 0.5)
     # and independent of the parent
@@ -82,8 +84,9 @@ def test_kinds_are_those_that_the_tables_allow_and_attributes_have_their_spread(
 
 
 def read_textures(made: Hierarchy, pixels: torch.Tensor) -> torch.Tensor:
-    """Brightness, orientation and phase [b nodes 3] of clean pixels [b h w]: at each of 800 orientations brightness and phase are
-    linear least squares, and the orientation with the least error wins."""
+    """Brightness, orientation and phase [b nodes 3] of clean pixels [b h w]: at each of 800
+    orientations brightness and phase are linear least squares, and the orientation with the least
+    error wins."""
     down, across, wavelength = made._coordinates()
     place = [grid.expand(made.height, made.width) for grid in (down, across)]
     angles = torch.linspace(_ANGLES[0], _ANGLES[1], 800, dtype=torch.float64) * math.pi
@@ -104,7 +107,8 @@ def read_textures(made: Hierarchy, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def test_an_oracle_recovers_every_latent() -> None:
-    """It knows the generator and sees pixels: textures by least squares, parts by means, kinds by what the tables allow."""
+    """It knows the generator and sees pixels: textures by least squares, parts by means, kinds by
+    what the tables allow."""
     made = hierarchy(noise=0.0, jitter=0.05)
     rows = torch.arange(20)
     pixels, latents = made.pixels(rows)[:, 0].double() / 255, made.latents(rows)
@@ -112,7 +116,8 @@ def test_an_oracle_recovers_every_latent() -> None:
     # 8-bit pixels leave 1e-3 of brightness and some hundredths of a radian
     assert ((found - true).square().mean((0, 1)).sqrt() < torch.tensor([2e-3, 0.04, 0.1])).all()
 
-    # a part is the mean of its four textures, up to the known factor and what jitter leaves: 0.05 / sqrt(4)
+    # a part is the mean of its four textures, up to the known factor and what jitter leaves: 0.05 /
+    # sqrt(4)
     keep = (1 - 0.05**2) ** 0.5
     brightness = (found[..., 0] - 0.5) / _BRIGHTNESS_STEP
     orientation = torch.special.ndtri(

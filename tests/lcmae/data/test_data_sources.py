@@ -1,4 +1,5 @@
-"""Sources: what they hold, how they split, and that streaming gives the same pixels as memory does."""
+"""Sources: what they hold, how they split, and that streaming gives the same pixels as memory
+does."""
 
 import json
 import os
@@ -25,7 +26,8 @@ from lcmae.errors import InputError
 def _own_home(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the user's data is found, and nothing is written into it, unless a test says so."""
+    """Nothing of the user's data is found, and nothing is written into it, unless a test says
+    so."""
     if "data_root" in request.fixturenames:
         request.getfixturevalue("data_root")  # looks for the user's data before it is hidden
     home = tmp_path_factory.mktemp("home")
@@ -517,7 +519,8 @@ def test_shared_cifar10(data_root: Path) -> None:
 
 
 def fake_cifar(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of torchvision's layout with 6 training and 2 test images; their checksums are not looked at."""
+    """Files of torchvision's layout with 6 training and 2 test images; their checksums are not
+    looked at."""
     from torchvision import datasets
 
     kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100

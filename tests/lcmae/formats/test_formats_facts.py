@@ -1,4 +1,5 @@
-"""What is read, what is assumed, what you may say, what is left aside; wrappers, grids, inspection, import, refusals."""
+"""What is read, what is assumed, what you may say, what is left aside; wrappers, grids, inspection,
+import, refusals."""
 
 import argparse
 import dataclasses
@@ -169,7 +170,8 @@ def test_umae_trained_without_its_regulariser_is_mae(tmp_path: Path, plain: fore
 
 
 def test_simmim_config_of_yacs(tmp_path: Path, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch):
-    """SimMIM's files hold a yacs node, a class that need not be installed: it is read as a plain dictionary."""
+    """SimMIM's files hold a yacs node, a class that need not be installed: it is read as a plain
+    dictionary."""
     node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     module = types.ModuleType("yacs.config")
     vars(module)["CfgNode"] = node
@@ -236,7 +238,8 @@ def test_weights_are_not_mapped_to_the_file(tmp_path: Path, plain: foreign.State
 
 @pytest.mark.parametrize("kind", ["fine-tuned, global pool", "fine-tuned, class token", "linear probe"])
 def test_classifiers_of_mae_are_encoders(kind: str, tmp_path: Path, rng: torch.Generator):
-    """FINETUNE.md: with --global_pool fc_norm stands in place of norm; main_linprobe.py puts a batch norm into the head."""
+    """FINETUNE.md: with --global_pool fc_norm stands in place of norm; main_linprobe.py puts a
+    batch norm into the head."""
     state = foreign.encoder(rng)
     if kind == "linear probe":
         state |= {"head.0.running_mean": torch.zeros(16), "head.0.running_var": torch.ones(16)}
@@ -512,7 +515,8 @@ def test_export_to_an_unknown_layout(tmp_path: Path, mae: MAE):
 
 
 def test_predictions_are_in_the_order_of_targets(tmp_path: Path):
-    """SimMIM's head writes pixels by a shuffle: a head that copies its bias shows where each value goes."""
+    """SimMIM's head writes pixels by a shuffle: a head that copies its bias shows where each value
+    goes."""
     state = foreign.simmim(torch.Generator().manual_seed(0))
     state["decoder.0.weight"].zero_()
     picture = torch.arange(float(foreign.VALUES)).reshape(3, 4, 4)

@@ -59,7 +59,8 @@ def test_refused_globals_are_listed(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["torch", "safetensors"])
 def test_every_bit_flip_is_refused_or_harmless(name: str, tmp_path: Path, rng: torch.Generator):
-    """A flipped bit in the names or shapes is refused; in a safetensors payload it cannot be seen, and stays a number."""
+    """A flipped bit in the names or shapes is refused; in a safetensors payload it cannot be seen,
+    and stays a number."""
     path = tmp_path / "a"
     data = (good if name == "torch" else good_safetensors)(path)
     for place in torch.randint(len(data), (40,), generator=rng).tolist():
@@ -114,7 +115,8 @@ print((peak() - before) >> 20)
 
 
 def test_bombs_take_no_memory(tmp_path: Path):
-    """Peak resident memory of one process that reads them all; the bombs ask for 400 MiB to 150 GiB each."""
+    """Peak resident memory of one process that reads them all; the bombs ask for 400 MiB to 150 GiB
+    each."""
     paths = []
     for index, name in enumerate(BOMBS):
         folder = tmp_path / str(index)
@@ -156,7 +158,8 @@ def test_inside_follows_no_link_out_of_the_root(tmp_path: Path):
 
 
 def test_no_code_of_ours_trusts_a_pickle():
-    """weights_only is never switched off, and arrays are never unpickled, anywhere in the product."""
+    """weights_only is never switched off, and arrays are never unpickled, anywhere in the
+    product."""
     switched_off = re.compile(
         r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|pickle\.(load|loads|Unpickler)\b|joblib"
     )

@@ -1,7 +1,9 @@
-"""What `load` makes of a foreign checkpoint computes what the other library computes: at most 1e-5 apart in float32.
+"""What `load` makes of a foreign checkpoint computes what the other library computes: at most 1e-5
+apart in float32.
 
-transformers, timm and lightly are here in person; the others by files written key by key from their layouts, and by forward
-passes in float64 (tests/reference/foreign.py). Values are of the order of 1, so 1e-5 is a hundred roundings.
+transformers, timm and lightly are here in person; the others by files written key by key from their
+layouts, and by forward passes in float64 (tests/reference/foreign.py). Values are of the order of
+1, so 1e-5 is a hundred roundings.
 """
 
 import argparse

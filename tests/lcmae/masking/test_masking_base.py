@@ -1,4 +1,5 @@
-"""Laws of every mask strategy: a mask is a split of the patches, its count is exact, and it is a function of its generator."""
+"""Laws of every mask strategy: a mask is a split of the patches, its count is exact, and it is a
+function of its generator."""
 
 import math
 from typing import get_args
@@ -29,7 +30,8 @@ def generator(seed: int) -> torch.Generator:
 
 
 def draw(strategy: type[MaskStrategy], num_images: int, grid: tuple[int, int], seed: int, **values: float) -> Mask:
-    """Masks, or the example is dropped where the strategy says in words that this grid or ratio cannot be."""
+    """Masks, or the example is dropped where the strategy says in words that this grid or ratio
+    cannot be."""
     try:
         return parse(strategy, values)(num_images, grid, generator(seed))
     except InputError:
@@ -44,7 +46,8 @@ def test_a_mask_is_a_permutation_with_an_exact_count(
 ) -> None:
     num_images, num_patches = 3, grid[0] * grid[1]
     mask = draw(strategy, num_images, grid, seed, ratio=ratio)
-    # the count of MAE's release, but for products like 10 * 0.1 that fall just short of a whole number
+    # the count of MAE's release, but for products like 10 * 0.1 that fall just short of a whole
+    # number
     num_visible = math.floor(num_patches * (1 - ratio) + 1e-9)
     assert mask.visible.shape == (num_images, num_visible)
     assert mask.hidden.shape == (num_images, num_patches - num_visible)
@@ -83,7 +86,8 @@ def test_one_image_says_nothing_about_the_next(strategy: type[MaskStrategy]) -> 
     hidden = strategy(ratio=0.5)(8000, (4, 4), generator(0)).is_hidden.double()
     first, second = hidden[0::2], hidden[1::2]
     joint = first.T @ second / len(first)
-    # 256 covariances of 4000 pairs: deviation below 0.25 / sqrt(4000) = 0.004 each, six deviations allowed
+    # 256 covariances of 4000 pairs: deviation below 0.25 / sqrt(4000) = 0.004 each, six deviations
+    # allowed
     assert (joint - first.mean(0)[:, None] * second.mean(0)).abs().max() < 0.024
 
 
@@ -98,7 +102,8 @@ def test_every_patch_is_sometimes_hidden_and_sometimes_visible(strategy: MaskStr
 
 def test_random_hides_every_patch_alike() -> None:
     share = Random(ratio=0.75)(20000, (3, 5), generator(2)).is_hidden.double().mean(0)
-    # 15 patches of which 12 are hidden; deviation sqrt(.8 * .2 / 20000) = 0.003, five of them allowed
+    # 15 patches of which 12 are hidden; deviation sqrt(.8 * .2 / 20000) = 0.003, five of them
+    # allowed
     assert (share - 0.8).abs().max() < 0.015
 
 

@@ -197,7 +197,8 @@ def test_checkpoints_that_cannot_guide_are_refused(teacher: MAE) -> None:
 
 @pytest.mark.parametrize("kind", ["attention", "loss"])
 def test_a_run_is_trained_under_the_masks_of_another_run(kind: str, tmp_path: Path) -> None:
-    """Nothing replaced: a published run guides, resuming reads it again, and the masks are those of its scores."""
+    """Nothing replaced: a published run guides, resuming reads it again, and the masks are those of
+    its scores."""
     guide = tiny_run(tmp_path / "guide")
     train(guide)
     mask = {"kind": kind, "ratio": 0.5, "checkpoint": str(guide.path)}

@@ -1,4 +1,5 @@
-"""What each family of masks promises: its figure, even coverage where it claims it, independence, and words for the impossible."""
+"""What each family of masks promises: its figure, even coverage where it claims it, independence,
+and words for the impossible."""
 
 import pytest
 import torch
@@ -128,7 +129,8 @@ def test_one_image_says_nothing_about_the_next(strategy: MaskStrategy) -> None:
 @every_variant
 def test_a_mask_lives_where_its_generator_does(strategy: MaskStrategy) -> None:
     expected = strategy(8, (8, 8), generator(3))
-    # whatever device the rest of the program works on: anything created elsewhere would be meta, without values
+    # whatever device the rest of the program works on: anything created elsewhere would be meta,
+    # without values
     with torch.device("meta"):
         mask = strategy(8, (8, 8), generator(3))
     assert mask.is_hidden.device.type == "cpu"
@@ -305,7 +307,8 @@ def test_the_frame_outside_the_context_is_hidden() -> None:
     )
     for hidden in drawn(strategy, (8, 8), 50):
         boxes = [~hidden[top : top + 6, left : left + 6] for top in range(3) for left in range(3)]
-        # all that is visible lies in one 6 x 6 box, but for the patch that chance adds where the target is outside
+        # all that is visible lies in one 6 x 6 box, but for the patch that chance adds where the
+        # target is outside
         assert max(int(box.sum()) for box in boxes) >= 35
 
 
@@ -315,7 +318,8 @@ def test_area_and_aspect_are_drawn_apart() -> None:
     inside = strategy.preference(num_images, grid, generator(0)).view(-1, *grid) >= 1
     height, width = inside.any(2).sum(1).double(), inside.any(1).sum(1).double()
     sides = torch.stack([(height * width).log(), (height / width).log()])
-    # correlation of independent draws: deviation 1 / sqrt(2000), five allowed; one number for both gives nearly 1
+    # correlation of independent draws: deviation 1 / sqrt(2000), five allowed; one number for both
+    # gives nearly 1
     assert torch.corrcoef(sides)[0, 1].abs() < 5 / num_images**0.5
 
 

@@ -1,4 +1,5 @@
-"""A run folder under every fault that a test can stage: what is listed is whole, what is torn is named."""
+"""A run folder under every fault that a test can stage: what is listed is whole, what is torn is
+named."""
 
 import contextlib
 import errno
@@ -71,7 +72,8 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
     return text
 
 
-# --- the folder -------------------------------------------------------------------------------------------------------
+# --- the folder
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "ünï ☃", "a\nb", "'quo\"te'"])
@@ -208,7 +210,8 @@ def test_listing_runs_needs_no_torch(run: Run) -> None:
     assert done.stdout == "[3] [{'step': 3}] 3 []\n"
 
 
-# --- publishing and reading back --------------------------------------------------------------------------------------
+# --- publishing and reading back
+# --------------------------------------------------------------------------------------
 
 DTYPES = "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int32 int16 int8 uint8 uint16 uint32 uint64"
 
@@ -308,7 +311,8 @@ def test_a_resume_state_that_would_not_read_back_is_refused_at_once(run: Run) ->
     assert os.listdir(run.path / "checkpoints") == []
 
 
-# --- torn and altered -------------------------------------------------------------------------------------------------
+# --- torn and altered
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -422,7 +426,8 @@ def test_tensors_outlive_their_file(run: Run) -> None:
     assert torch.equal(tensors["weight"], torch.ones(3, 5))
 
 
-# --- publishing a step again ------------------------------------------------------------------------------------------
+# --- publishing a step again
+# ------------------------------------------------------------------------------------------
 
 
 def test_equal_contents_keep_what_is_published(run: Run) -> None:
@@ -495,7 +500,8 @@ def test_readers_see_whole_steps_while_a_writer_publishes_and_replaces(run: Run)
     assert run.steps() == list(range(21))
 
 
-# --- the disk says no -------------------------------------------------------------------------------------------------
+# --- the disk says no
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_bytes", [0, 50, 1_500, 20_500, 41_500])
@@ -548,7 +554,8 @@ def test_a_run_deleted_under_its_writer_is_not_half_made_again(run: Run) -> None
     assert not run.path.exists()
 
 
-# --- one file, atomically ---------------------------------------------------------------------------------------------
+# --- one file, atomically
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_written_by_bytes_or_by_a_function(run: Run) -> None:
@@ -576,7 +583,8 @@ def test_a_file_is_written_by_bytes_or_by_a_function(run: Run) -> None:
         run.result_path(5, "../../config")
 
 
-# --- metrics ----------------------------------------------------------------------------------------------------------
+# --- metrics
+# ------------------------------------------------------------------------------------------
 
 numbers = st.floats() | st.integers(-(2**60), 2**60) | st.booleans() | st.none() | st.text(st.characters(codec="utf-8"))
 records = st.dictionaries(st.text(st.characters(codec="utf-8")), numbers | st.lists(numbers, max_size=3), max_size=4)
@@ -654,7 +662,8 @@ def test_truncated_metrics_forget_the_steps_to_come(run: Run) -> None:
     assert [line.get("step") for line in run.metrics()] == [1, 2, 3, None, 4]
 
 
-# --- one writer -------------------------------------------------------------------------------------------------------
+# --- one writer
+# ------------------------------------------------------------------------------------------
 
 HOLD = """
 import os, signal, sys

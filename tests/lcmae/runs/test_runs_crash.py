@@ -1,9 +1,9 @@
 """Twenty kills at random moments lose no published checkpoint and leave no unreadable one listed.
 
-Random moments seldom fall between two particular system calls, so a second test kills at every file operation in turn.
-The same file is the program under test: one process imports torch once, then forks a writer at a time, ends it with
-SIGKILL and looks at what it left. (This shows what a kill does, not a power cut: nothing here can tell whether fsync
-reached the disk.)
+Random moments seldom fall between two particular system calls, so a second test kills at every file
+operation in turn. The same file is the program under test: one process imports torch once, then
+forks a writer at a time, ends it with SIGKILL and looks at what it left. (This shows what a kill
+does, not a power cut: nothing here can tell whether fsync reached the disk.)
 """
 
 import itertools
@@ -24,7 +24,8 @@ MODES = ["new", "replace", "no exchange"]
 
 
 def write_forever(path: str, out: int, seed: int, first_value: int) -> None:
-    """Publish new steps and replace old ones in a tight loop; say what is about to be done, and what is done."""
+    """Publish new steps and replace old ones in a tight loop; say what is about to be done, and
+    what is done."""
     import torch
 
     from lcmae.runs.run import Run
@@ -45,7 +46,8 @@ def write_forever(path: str, out: int, seed: int, first_value: int) -> None:
 
 
 def kill_and_look(path: str, kill: int, value: int, seconds: float) -> dict[str, Any]:
-    """Fork one writer, kill it in some round of its loop at some moment, and read everything that is listed then.
+    """Fork one writer, kill it in some round of its loop at some moment, and read everything that
+    is listed then.
 
     A round takes about `seconds`.
     """
@@ -95,7 +97,8 @@ def kill_and_look(path: str, kill: int, value: int, seconds: float) -> dict[str,
 
 
 def publish_until(path: str, mode: str, last: int) -> None:
-    """Publish step 5, or replace it, and die by SIGKILL right before the file operation number `last`."""
+    """Publish step 5, or replace it, and die by SIGKILL right before the file operation number
+    `last`."""
     import torch
 
     import lcmae.runs.publish
@@ -115,7 +118,8 @@ def publish_until(path: str, mode: str, last: int) -> None:
 
 
 def kill_at_every_operation(path: str, mode: str) -> list[dict[str, Any]]:
-    """What a reader finds after each kill, and what is left once the next writer has taken the lock."""
+    """What a reader finds after each kill, and what is left once the next writer has taken the
+    lock."""
     import torch
 
     from lcmae.errors import CheckpointError
@@ -203,11 +207,13 @@ def test_twenty_kills_lose_nothing_and_list_nothing_torn(done: subprocess.Comple
         listed = {int(step): values for step, values in kill["listed"].items()}
         assert kill["unreadable"] == []
         assert kill["skipped"] == []
-        # every step that was ever said to be published is there; at most the one being made is there besides
+        # every step that was ever said to be published is there; at most the one being made is
+        # there besides
         assert set(published) <= set(listed) <= set(tried)
         assert kill["newest"] == max(listed)
         for step, values in listed.items():
-            # model, resume state and config are of one publication: the last said, or the one the kill cut short
+            # model, resume state and config are of one publication: the last said, or the one the
+            # kill cut short
             assert len(values) == 1
             assert values[0] in (published.get(step), tried[step])
             published[step] = int(values[0])
@@ -229,7 +235,8 @@ def test_a_kill_at_any_file_operation_leaves_the_old_step_or_the_new(
     for kill in found[:-1]:
         assert os.WTERMSIG(kill["status"]) == signal.SIGKILL
     old = None if mode == "new" else 1.0
-    # without an exchange of names the step may be missing for a moment, until the next writer mends it
+    # without an exchange of names the step may be missing for a moment, until the next writer mends
+    # it
     allowed = {old, 2.0, None} if mode == "no exchange" else {old, 2.0}
     for kill in found:
         assert kill["at_once"] in allowed

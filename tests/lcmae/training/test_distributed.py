@@ -1,7 +1,9 @@
-"""Two processes on gloo are one process: every objective's value, gradient and masks, under DDP and FSDP2.
+"""Two processes on gloo are one process: every objective's value, gradient and masks, under DDP and
+FSDP2.
 
-Run as a script, this file is the pair: it pays for importing torch once, forks, and each half joins the group through the
-environment, as under `torchrun`. Models are float64 to the end, so that equality is held to float64's rounding.
+Run as a script, this file is the pair: it pays for importing torch once, forks, and each half joins
+the group through the environment, as under `torchrun`. Models are float64 to the end, so that
+equality is held to float64's rounding.
 """
 
 import os
@@ -67,7 +69,8 @@ def build(objective: Objective) -> MaskedImageModel:
 
 
 def work(objective: Objective, *, shard: bool) -> dict[str, Any]:
-    """One step of plain gradient descent on this process's share of the images, and everything worth comparing."""
+    """One step of plain gradient descent on this process's share of the images, and everything
+    worth comparing."""
     images = torch.randn(NUM_IMAGES, 3, 8, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     # images that differ in level, so that no two shares have the same mean
     images += torch.arange(NUM_IMAGES, dtype=torch.float64)[:, None, None, None]

@@ -1,4 +1,5 @@
-"""Lines of metrics: means over the steps they stand for, whatever stopped in between; what is no number is named."""
+"""Lines of metrics: means over the steps they stand for, whatever stopped in between; what is no
+number is named."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
-"""The monitor's judgement against scikit-learn and against definitions; it looks at whole images and changes nothing."""
+"""The monitor's judgement against scikit-learn and against definitions; it looks at whole images
+and changes nothing."""
 
 import math
 from typing import Any
@@ -174,5 +175,6 @@ def test_monitor_and_raw_pixels_name_their_numbers(mae: MAE, pixels: Tensor) -> 
     assert raw["linear"] == 1
     flat = pixels.flatten(1).float() / 255
     assert raw == judge(flat, labels, flat[:12], labels[:12])
-    # scaled to [0, 1], neither centred nor of length 1: brightness does not turn a picture, so neighbours miss it
+    # scaled to [0, 1], neither centred nor of length 1: brightness does not turn a picture, so
+    # neighbours miss it
     assert raw["knn"] < 1

@@ -1,4 +1,5 @@
-"""Which images, at which rate: every image once an epoch, whoever shares the batch and wherever training begins."""
+"""Which images, at which rate: every image once an epoch, whoever shares the batch and wherever
+training begins."""
 
 import math
 from itertools import pairwise
@@ -126,7 +127,8 @@ def test_the_rate_warms_up_and_falls_without_a_jump(
 def test_the_rate_by_hand() -> None:
     schedule = Schedule(tiny_config(epochs=4, warmup_epochs=1, base_lr=0.16), 48)  # 3 steps an epoch, peak 0.01
     assert [schedule.learning_rate(step) for step in (1, 2, 3, 4)] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
-    # the cosine has 9 steps: a third of the way is 3/4 of the peak, and the step after the last one would have rate 0
+    # the cosine has 9 steps: a third of the way is 3/4 of the peak, and the step after the last one
+    # would have rate 0
     assert schedule.learning_rate(7) == pytest.approx(0.0075)
     assert schedule.learning_rate(13) == pytest.approx(0, abs=1e-12)
 

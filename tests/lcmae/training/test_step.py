@@ -1,4 +1,5 @@
-"""The fast path computes what the readable one does: fewer queries, recomputed blocks, recorded steps, no look at the device."""
+"""The fast path computes what the readable one does: fewer queries, recomputed blocks, recorded
+steps, no look at the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,8 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUD
 
 
 def by_hand(compute: Callable[[], Values]) -> tuple[Callable[[], None], Values]:
-    """What a CUDA graph does, without one: repeat a computation on fixed memory, into fixed places."""
+    """What a CUDA graph does, without one: repeat a computation on fixed memory, into fixed
+    places."""
     values: Values = {}
 
     def replay() -> None:
@@ -136,7 +138,8 @@ def test_recomputed_blocks_have_the_same_gradients_and_keep_less(build: Any, ima
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         assert torch.equal(again[name], gradient), name
-    # a block keeps 34 numbers a token and dimension or so, and now one; embeddings and heads are as they were
+    # a block keeps 34 numbers a token and dimension or so, and now one; embeddings and heads are as
+    # they were
     assert few_kept < all_kept / 3
 
 
@@ -186,7 +189,8 @@ def test_a_cpu_takes_no_notice_of_cuda_graphs() -> None:
 
 
 class _Unseen(TorchDispatchMode):
-    """Fails where the CPU would have to see what a GPU computed: values, or a shape that depends on them."""
+    """Fails where the CPU would have to see what a GPU computed: values, or a shape that depends on
+    them."""
 
     LOOKS = (
         "aten._local_scalar_dense",

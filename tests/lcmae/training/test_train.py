@@ -1,4 +1,5 @@
-"""The loop: a resumed run is the uninterrupted one bit for bit, signals publish, and a loss that is no number stops."""
+"""The loop: a resumed run is the uninterrupted one bit for bit, signals publish, and a loss that is
+no number stops."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ from lcmae.training.train import (
 )
 from tests.reference.tiny_runs import MODEL, STEPS, lines, tiny_config, tiny_run, weights
 
-# two masks an image, other masks of other ratios, crops and flips, clipping: whatever could differ after a stop
+# two masks an image, other masks of other ratios, crops and flips, clipping: whatever could differ
+# after a stop
 RICH = {
     "objective": {"kind": "lcmae", "mask": {"kind": "block", "ratio": 0.5}},
     "ratio_schedule": {"kind": "uniform_per_batch", "low": 0.3, "high": 0.8},
@@ -87,7 +89,8 @@ def assert_same(run: Run, other: Run) -> None:
 class TestResume:
     @pytest.mark.parametrize(
         ("steps", "number"),
-        # in the first step, in the middle of an epoch and of a line of metrics, at an epoch's end, twice, in the last step
+        # in the first step, in the middle of an epoch and of a line of metrics, at an epoch's end,
+        # twice, in the last step
         [((1,), signal.SIGTERM), ((4, 7), signal.SIGINT), ((6,), signal.SIGTERM), ((12,), signal.SIGTERM)],
         ids=["first", "twice", "epoch-end", "last"],
     )
@@ -200,7 +203,8 @@ class TestNonFinite:
     def test_weights_are_not_published_where_the_loss_was_still_finite(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # the loss is that of the weights before the step: the last step of an epoch can ruin them unseen
+        # the loss is that of the weights before the step: the last step of an epoch can ruin them
+        # unseen
         run = tiny_run(tmp_path / "run", checkpoint_every=1)
 
         def ruin(draw: Any, *rest: Any) -> dict[str, Tensor]:

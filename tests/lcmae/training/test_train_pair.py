@@ -1,6 +1,8 @@
-"""Two gloo processes train to the weights of one, a real SIGKILL costs only the steps since, and compiling changes nothing.
+"""Two gloo processes train to the weights of one, a real SIGKILL costs only the steps since, and
+compiling changes nothing.
 
-Run as a script, this file is the pair (it forks after paying once for importing torch), or a process that trains alone.
+Run as a script, this file is the pair (it forks after paying once for importing torch), or a
+process that trains alone.
 """
 
 import os
@@ -72,9 +74,11 @@ def test_two_processes_train_to_the_same_weights(runs: dict[str, tuple[Run, Run]
     for key, weight in weights(together).items():
         kept = torch.ones(len(weight), dtype=torch.bool)
         if key.endswith("qkv.bias"):
-            # softmax does not see a bias of the keys: its gradient is rounding, which AdamW makes steps of full size of
+            # softmax does not see a bias of the keys: its gradient is rounding, which AdamW makes
+            # steps of full size of
             kept = torch.arange(3).repeat_interleave(len(weight) // 3) != 1
-        # 12 steps of AdamW on float32 sums in another order; a wrong share of the batch is off by tenths
+        # 12 steps of AdamW on float32 sums in another order; a wrong share of the batch is off by
+        # tenths
         torch.testing.assert_close(weight[kept], expected[key][kept], rtol=1e-2, atol=2e-4, msg=f"{name} {key}")
 
 
@@ -111,7 +115,8 @@ def test_a_kill_between_checkpoints_costs_the_steps_since(tmp_path: Path) -> Non
 
 
 def test_compiled_training_learns_the_same(tmp_path: Path) -> None:
-    # as users have it: the check of shapes that tests run under would break the graph at every function
+    # as users have it: the check of shapes that tests run under would break the graph at every
+    # function
     compiled, plain = (tiny_run(tmp_path / f"{on}", epochs=2, compile=on) for on in (True, False))
     for run in (compiled, plain):
         done = script("whole", str(run.path))

@@ -1,4 +1,5 @@
-"""Baselines beside a probe's numbers: the same numbers of an untrained network and of raw pixels, on the first images."""
+"""Baselines beside a probe's numbers: the same numbers of an untrained network and of raw pixels,
+on the first images."""
 
 import numpy as np
 import pytest

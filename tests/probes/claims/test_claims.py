@@ -1,4 +1,5 @@
-"""Claims: the rule that decides (hand-solved), readings, every claim on made-up results, the record, one small rerun."""
+"""Claims: the rule that decides (hand-solved), readings, every claim on made-up results, the
+record, one small rerun."""
 
 import itertools
 import json
@@ -153,7 +154,8 @@ def a_claim(**changes: Any) -> Claim:
 
 
 def test_seeds_are_paired_and_the_interval_is_students() -> None:
-    # differences 1, 2, 3: mean 2, deviation 1, t(0.975, 2) = 4.302653, half width 4.302653 / sqrt(3)
+    # differences 1, 2, 3: mean 2, deviation 1, t(0.975, 2) = 4.302653, half width 4.302653 /
+    # sqrt(3)
     values = {seed: [Value(10.0 * seed + seed + 1), Value(10.0 * seed)] for seed in range(3)}
     found = effect(a_claim(), [values])
     assert found is not None
@@ -279,7 +281,8 @@ def test_unknown_claims_are_named() -> None:
 
 
 def made_results(claim: Claim, lab: Laboratory, numbers: Sequence[float], spread: float = 1e-3) -> None:
-    """Runs with results that hold these numbers for the claim's readings (and its variants'), a little more for each seed."""
+    """Runs with results that hold these numbers for the claim's readings (and its variants'), a
+    little more for each seed."""
     wanted: dict[tuple[Path, str], dict[str, list[tuple[dict[str, Any], float]]]] = {}
     for readings in (claim.readings, *claim.variants):
         for reading, number in zip(readings, numbers, strict=True):

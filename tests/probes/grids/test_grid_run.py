@@ -1,4 +1,5 @@
-"""A comparison: what a cell is, what is done once, what a kill leaves, what a failure leaves, what the table says."""
+"""A comparison: what a cell is, what is done once, what a kill leaves, what a failure leaves, what
+the table says."""
 
 import json
 import math

@@ -1,4 +1,5 @@
-"""Jobs: the same files whichever engine ran, nothing computed twice, and one failure is one failure."""
+"""Jobs: the same files whichever engine ran, nothing computed twice, and one failure is one
+failure."""
 
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -165,7 +166,8 @@ class TestSettingsTravel:
         assert type(probe).model_validate(probe_settings(probe)) == probe
 
     def test_the_command_that_is_stored_computes_it_again(self, run: Run, tmp_path: Path) -> None:
-        """Bit for bit, though it asks for one probe only, and the smaller batches of the other one decided the last bits."""
+        """Bit for bit, though it asks for one probe only, and the smaller batches of the other one
+        decided the last bits."""
         from lcmae.app.cli import main
 
         mask = {"kind": "block", "ratio": 0.6, "min_block": 2}

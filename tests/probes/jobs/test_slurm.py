@@ -1,4 +1,5 @@
-"""Slurm for real: Debian's slurm-wlm and munge started on this machine, jobs through submitit. Skips where it cannot start."""
+"""Slurm for real: Debian's slurm-wlm and munge started on this machine, jobs through submitit.
+Skips where it cannot start."""
 
 import functools
 import operator

@@ -1,4 +1,5 @@
-"""The shared latents of small trees by hand and by brute force; of the pictures' tree in cases that are plain."""
+"""The shared latents of small trees by hand and by brute force; of the pictures' tree in cases that
+are plain."""
 
 from itertools import combinations
 
@@ -81,7 +82,8 @@ def test_by_hand() -> None:
 
     # left half against right half: one number does, node 0 (height 3) or 1 or 2 (height 2)
     assert levels([3, 4], [5, 6]) == [(1, 3.0), (1, 2.0)]
-    # one of the left half hidden, all others visible: its parent alone (its own node would be two numbers)
+    # one of the left half hidden, all others visible: its parent alone (its own node would be two
+    # numbers)
     assert levels([3, 5, 6], [4]) == [(1, 2.0), (1, 2.0)]
     # every second: both parents
     assert levels([3, 5], [4, 6]) == [(2, 2.0), (2, 2.0)]

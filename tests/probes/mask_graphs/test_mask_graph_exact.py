@@ -1,4 +1,5 @@
-"""The augmentation graph where every number is known: worked out by hand, by brute force, and by estimators on growing samples."""
+"""The augmentation graph where every number is known: worked out by hand, by brute force, and by
+estimators on growing samples."""
 
 from itertools import combinations
 
@@ -31,12 +32,14 @@ LEFT, RIGHT = np.array([True, False]), np.array([False, True])
 
 def test_two_patches_two_classes_by_hand() -> None:
     graph = exact_graph(TWO, hidden=RIGHT, num_eigenvalues=2)
-    # M = [[.4 .1] [.1 .4]], both marginals (.5 .5), so B = 2 M with singular values 1 and .6: eigenvalues 1 and .36
+    # M = [[.4 .1] [.1 .4]], both marginals (.5 .5), so B = 2 M with singular values 1 and .6:
+    # eigenvalues 1 and .36
     assert graph.eigenvalues.tolist() == pytest.approx([1, 0.36])
     assert graph.squares == pytest.approx(1 + 0.36**2)
     assert graph.tail.tolist() == pytest.approx([0.36**2, 0], abs=1e-12)
-    # sharing the right patch: the image itself with .8^2 + .2^2 = .68, else the image with the other left patch: another class
-    # sharing the left patch: the image itself with .68, else the image with the other right patch: the same class
+    # sharing the right patch: the image itself with .8^2 + .2^2 = .68, else the image with the
+    # other left patch: another class sharing the left patch: the image itself with .68, else the
+    # image with the other right patch: the same class
     assert graph.edges.ravel().tolist() == pytest.approx([0.68, 0, 0.32, 0.68, 0.32, 0], abs=1e-12)
     # the left patch, which is visible, is the class
     assert graph.label_error == pytest.approx(0)
@@ -108,7 +111,8 @@ def test_the_toy_shows_the_trade_off() -> None:
     for count in range(1, PATCHES):
         assert sum(share for _, share in masks(count, 1)) == pytest.approx(1)
     same, intra, inter = np.array([graph.edges[1] for graph in graphs]).T
-    # small ratios: edges lead back; then within the class; large ratios: to other classes, which alpha follows
+    # small ratios: edges lead back; then within the class; large ratios: to other classes, which
+    # alpha follows
     assert (np.diff(same) < 0).all()
     assert same[0] > 0.8
     assert inter[0] < 1e-9

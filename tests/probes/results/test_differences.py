@@ -1,4 +1,5 @@
-"""Differences with intervals: hand-solved values, pairing against apart, coverage, and every direction has a variable."""
+"""Differences with intervals: hand-solved values, pairing against apart, coverage, and every
+direction has a variable."""
 
 import math
 
@@ -42,7 +43,8 @@ def row(a: xr.Dataset, b: xr.Dataset) -> dict:
 
 
 def test_intervals_apart_are_newcombes():
-    # Newcombe (1998), table II, example (a), method 10: 56/70 - 48/80 = 0.2, 95 % interval 0.0524 to 0.3339
+    # Newcombe (1998), table II, example (a), method 10: 56/70 - 48/80 = 0.2, 95 % interval 0.0524
+    # to 0.3339
     z = 1.959964
 
     def wilson(count: int, total: int) -> Cell:

@@ -1,4 +1,5 @@
-"""Stored results: what was written comes back, and a file that is not as it was written is refused before HDF5 sees it."""
+"""Stored results: what was written comes back, and a file that is not as it was written is refused
+before HDF5 sees it."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Streamed sums equal one look at everything, for any split into batches; shares lie where they must."""
+"""Streamed sums equal one look at everything, for any split into batches; shares lie where they
+must."""
 
 import math
 
@@ -135,7 +136,8 @@ def test_share_at_its_ends() -> None:
     assert only_place.share == pytest.approx(1)
     only_image.add(torch.randn(20, 1, 3, generator=generator).expand(20, 5, 3), ones)
     assert only_image.share == pytest.approx(0, abs=1e-12)
-    # a number that has no exact binary form: its mean is off by a rounding, and that is not a variance
+    # a number that has no exact binary form: its mean is off by a rounding, and that is not a
+    # variance
     for batch in torch.full((20, 5, 3), 0.1).split(3):
         nothing.add(batch, torch.ones(len(batch), 5))
     assert math.isnan(nothing.share)

@@ -1,4 +1,5 @@
-"""Graphs of bounded size: how many rows fit into one is told from the model's shape, and changes no number."""
+"""Graphs of bounded size: how many rows fit into one is told from the model's shape, and changes no
+number."""
 
 import gc
 import weakref
@@ -41,7 +42,8 @@ def kept_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved.setdefault(storage.data_ptr(), storage.nbytes())
-        # not the tensor itself, which knows the graph that keeps it: a circle that Python never sees, let alone frees
+        # not the tensor itself, which knows the graph that keeps it: a circle that Python never
+        # sees, let alone frees
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):

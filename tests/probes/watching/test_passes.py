@@ -1,4 +1,5 @@
-"""Passes over a batch are made once for all probes: counted in rows that go through the first encoder block."""
+"""Passes over a batch are made once for all probes: counted in rows that go through the first
+encoder block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ K_MASKS = ("local_contrast", "spectrum", "invariance")
 
 
 def encoder_rows(names: tuple[str, ...], model: MAE, images: Tensor, **settings: object) -> int:
-    """Rows that these probes send through the model's own encoder, the untrained network's left out."""
+    """Rows that these probes send through the model's own encoder, the untrained network's left
+    out."""
     usual = {"fidelity": {"ratios": (0.75,)}, "decoder_attention": {"num_masks": 1}}
     probes = [parse(probe_class(name), {**usual.get(name, {}), **settings}) for name in names]
     with counted_rows(model.blocks[0]) as rows:
@@ -32,7 +34,8 @@ def encoder_rows(names: tuple[str, ...], model: MAE, images: Tensor, **settings:
 
 
 def test_whole_images_pass_once(mae: MAE, images: Tensor) -> None:
-    # whole, and (but for frequency) under one mask that these share, too; spectrum's eight masks are its own
+    # whole, and (but for frequency) under one mask that these share, too; spectrum's eight masks
+    # are its own
     assert encoder_rows(("frequency",), mae, images) == 5
     assert encoder_rows(("spectrum",), mae, images) == 5 + 5 * 8
     assert encoder_rows(("encoder_attention",), mae, images) == 5 + 5
@@ -40,7 +43,8 @@ def test_whole_images_pass_once(mae: MAE, images: Tensor) -> None:
 
 
 def test_images_under_one_mask_pass_once(mae: MAE, images: Tensor) -> None:
-    # whole (three of them), under one mask (all), and under the mask that decoder_attention's images have in common
+    # whole (three of them), under one mask (all), and under the mask that decoder_attention's
+    # images have in common
     assert encoder_rows(ONE_MASK[:-1], mae, images) == 5 + 5 + 5
     # the contrast terms of embedding_consistency's points are those of local_contrast's eight masks
     assert encoder_rows(ONE_MASK, mae, images) == 5 + 5 + 5 + 5 * 8

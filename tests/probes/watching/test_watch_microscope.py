@@ -1,4 +1,5 @@
-"""The microscope's numbers are the probes' own: equal to the last bit, for one image, one mask and one seed."""
+"""The microscope's numbers are the probes' own: equal to the last bit, for one image, one mask and
+one seed."""
 
 import math
 
@@ -64,7 +65,8 @@ def equal(found: xr.DataArray, expected: xr.DataArray) -> None:
 
 
 def test_the_batch_is_that_of_the_command(images: Tensor):
-    """The mask of image 3 is the same, alone or among the others, as `lcmae probe --seed 11` draws it."""
+    """The mask of image 3 is the same, alone or among the others, as `lcmae probe --seed 11` draws
+    it."""
     model = MODELS["mae"]()
     pixels = (model.to_pixels(images).clamp(0, 1) * 255).to(torch.uint8)
     alone = microscope.batch_of(model, pixels[3:4], 3, 11)
@@ -99,7 +101,8 @@ def test_decoder_rows_are_those_of_the_probe(images: Tensor):
     for number, patch in enumerate(probe["query_patch"].values[0].tolist()):
         found = microscope.attention(look(batch), look(batch, mask), patch)
         expected = probe.isel(picture=0, query=number)
-        # the probe's passes hold other rows beside this one: equal but for the order of float32 sums
+        # the probe's passes hold other rows beside this one: equal but for the order of float32
+        # sums
         np.testing.assert_allclose(found["decoder"].values, expected["attention_map"].values, rtol=2e-6, atol=1e-8)
         np.testing.assert_allclose(found["decoder_prefix"].values, expected["attention_class"].values, rtol=2e-6)
         assert found["decoder_layer"].values.tolist() == probe["layer"].values.tolist()
@@ -159,7 +162,8 @@ def test_attention_sums_to_one_and_hidden_patches_have_none_in_an_encoder_that_d
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_receptive_fields_are_those_of_the_probe(model: MaskedImageModel, images: Tensor, hidden: bool):
-    """At the centre, under a mask that has it as the probe wants it, so that the probe does not change the mask."""
+    """At the centre, under a mask that has it as the probe wants it, so that the probe does not
+    change the mask."""
     seed = next(
         s for s in range(99) if bool(Batch(model, images[:1], 0, s).masks(MASK, 1).is_hidden[0, CENTRE]) == hidden
     )
@@ -219,7 +223,8 @@ def test_contrast_is_that_of_the_probe(model: MaskedImageModel, images: Tensor):
 
 
 def test_contrast_terms_of_an_image_add_up_with_its_mean(model: MaskedImageModel, images: Tensor):
-    """loss = invariance + local consistency + the offset of this image alone (`lcmae.contrast` for b = 1)."""
+    """loss = invariance + local consistency + the offset of this image alone (`lcmae.contrast` for
+    b = 1)."""
     batch = batch_of(model, images[:1])
     found = microscope.contrast(batch, MASK, 4)
     masks, out = batch.masked(MASK, 4)

@@ -1,4 +1,5 @@
-"""A real Chromium on a real server: every page is drawn, nobody else is asked for anything, picks travel by link."""
+"""A real Chromium on a real server: every page is drawn, nobody else is asked for anything, picks
+travel by link."""
 
 import csv
 import http.client

@@ -1,5 +1,6 @@
-"""A real Chromium walks the pages as a person does: two runs compared, training scrubbed, points of a map drawn around, a sight
-taken away and sent to a colleague. What is shown is what is stored, nothing complains, nobody else is asked."""
+"""A real Chromium walks the pages as a person does: two runs compared, training scrubbed, points of
+a map drawn around, a sight taken away and sent to a colleague. What is shown is what is stored,
+nothing complains, nobody else is asked."""
 
 import csv
 import io
@@ -35,7 +36,8 @@ LOADING = 240_000  # milliseconds: the first model imports torch
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs to compare, one with results along its steps but no weights any more, points of a map, two models."""
+    """Two runs to compare, one with results along its steps but no weights any more, points of a
+    map, two models."""
     root = tmp_path_factory.mktemp("runs")
     synthetic.run(root / "a")
     synthetic.run(root / "bb")
@@ -62,7 +64,8 @@ def address(runs: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page that must complain about nothing and ask no other host, whatever the test does with it."""
+    """A page that must complain about nothing and ask no other host, whatever the test does with
+    it."""
     with browser_page() as found:
         watch = Watch(found)
         yield found
@@ -178,7 +181,8 @@ def test_points_that_are_drawn_around_are_pictured(page: Page, address: str, run
     num_left = 7
     border = float(across[num_left - 1 : num_left + 1].mean())
     pick_tool(page, tool)
-    # where the left map's axes lie in the window; 4 pixels within their edges, or the press may land on the legend above
+    # where the left map's axes lie in the window; 4 pixels within their edges, or the press may
+    # land on the legend above
     left, top, right, bottom = page.evaluate(
         """border => {
           const figure = document.querySelector(".js-plotly-plot"), { xaxis, yaxis } = figure._fullLayout;
@@ -214,7 +218,8 @@ def numbers_of(page: Page) -> list[str]:
 
 
 def test_from_the_runs_to_a_colleague(page: Page, address: str):
-    """The main journey: pick runs, look through the microscope, take the sight away, send it; compare, scrub."""
+    """The main journey: pick runs, look through the microscope, take the sight away, send it;
+    compare, scrub."""
     page.goto(f"{address}/?runs=left")
     settle(page)
     page.get_by_role("link", name="Microscope").click()

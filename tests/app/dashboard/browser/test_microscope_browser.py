@@ -1,4 +1,5 @@
-"""The microscope in a real Chromium: clicks and arrow keys move the patch, edits reach the model, a link shows the same."""
+"""The microscope in a real Chromium: clicks and arrow keys move the patch, edits reach the model, a
+link shows the same."""
 
 import base64
 import hashlib
@@ -203,7 +204,8 @@ def test_edits_that_are_faster_than_the_server_all_count(address: str):
         for column in range(4):
             page.mouse.click(*at(0, column))
         masked_by(page, {0, 1, 2, 3, 15})
-        # a stroke gives all patches on its way what it gives the first one, also where the pointer jumps
+        # a stroke gives all patches on its way what it gives the first one, also where the pointer
+        # jumps
         page.mouse.move(*at(0, 0))
         page.mouse.down()
         page.mouse.move(*at(3, 3))
@@ -281,7 +283,8 @@ GIVE = """([content, kind, name, text]) => {
 
 
 def give(page: Page, kind: str, content: bytes, text: str = "") -> bool:
-    """Drop or paste a file, as the browser tells of it; whether the browser was told to leave it."""
+    """Drop or paste a file, as the browser tells of it; whether the browser was told to leave
+    it."""
     return page.evaluate(GIVE, [base64.b64encode(content).decode(), kind, "mine.png", text])
 
 

@@ -1,4 +1,5 @@
-"""The board's own script in a real Chromium, without a server: what a slow one, a lost event or a second finger does to it."""
+"""The board's own script in a real Chromium, without a server: what a slow one, a lost event or a
+second finger does to it."""
 
 import json
 from collections.abc import Iterator

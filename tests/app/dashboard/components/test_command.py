@@ -1,4 +1,5 @@
-"""Commands to copy: what the browser is told, and that equal ones at two places of a page are two."""
+"""Commands to copy: what the browser is told, and that equal ones at two places of a page are
+two."""
 
 from streamlit.testing.v1 import AppTest
 

@@ -1,4 +1,5 @@
-"""Computing from a page: the button starts the command that is shown, its progress is on every page, its end draws the page."""
+"""Computing from a page: the button starts the command that is shown, its progress is on every
+page, its end draws the page."""
 
 import shlex
 import sys
@@ -147,7 +148,8 @@ def test_a_run_without_checkpoint_offers_no_button(root: Path, queue: Queue):
 
 
 def test_the_command_of_the_page_gives_the_numbers_of_the_page_bit_for_bit(root: Path, tmp_path: Path):
-    """A run that was probed together with others, under a mask of its own: the page's command, in a terminal."""
+    """A run that was probed together with others, under a mask of its own: the page's command, in a
+    terminal."""
     from lcmae.training.train import build_model
 
     run = tiny_run(root / "tiny")

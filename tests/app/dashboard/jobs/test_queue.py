@@ -1,4 +1,5 @@
-"""Jobs of the dashboard: one queue for all sessions, nothing left of a cancelled one, every end told in a sentence."""
+"""Jobs of the dashboard: one queue for all sessions, nothing left of a cancelled one, every end
+told in a sentence."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
-"""The two threads of all computing: each does one thing after the other, both do something at once, neither waits for itself."""
+"""The two threads of all computing: each does one thing after the other, both do something at once,
+neither waits for itself."""
 
 import threading
 

@@ -1,4 +1,5 @@
-"""Models kept once for all sessions, within bounds; images of sources and of uploads; answers by weights and settings."""
+"""Models kept once for all sessions, within bounds; images of sources and of uploads; answers by
+weights and settings."""
 
 import io
 import shutil

@@ -1,4 +1,5 @@
-"""What is computed before it is asked for: after a rest, in order, and not once somebody asks for something else."""
+"""What is computed before it is asked for: after a rest, in order, and not once somebody asks for
+something else."""
 
 import logging
 import threading

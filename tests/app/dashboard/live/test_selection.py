@@ -1,4 +1,5 @@
-"""The one selection: its address, its fall-backs, its compact masks; in a session, and after a page change."""
+"""The one selection: its address, its fall-backs, its compact masks; in a session, and after a page
+change."""
 
 import subprocess
 import sys
@@ -116,7 +117,8 @@ def test_what_a_model_does_not_have_falls_back_with_a_phrase_each():
 
 
 def test_an_encoder_alone_is_no_news():
-    """A link that names a decoder's layer is not stale where there is no decoder: the page says that once, in its place."""
+    """A link that names a decoder's layer is not stale where there is no decoder: the page says
+    that once, in its place."""
     fitted, notices = fit_model(Selection(decoder_layer=2), num_patches=4, encoder=(2, 2), decoder=(0, 0))
     assert (fitted, notices) == (Selection(), [])
 
@@ -170,7 +172,13 @@ def test_a_bad_address_gives_one_notice_once():
 
 
 def test_importing_it_imports_no_torch():
-    code = "import sys; import lcmae.app.dashboard.live.selection, lcmae.app.dashboard.live.models, lcmae.app.dashboard.live.uploads; assert 'torch' not in sys.modules"
+    code = (
+        "import sys\n"
+        "import lcmae.app.dashboard.live.selection\n"
+        "import lcmae.app.dashboard.live.models\n"
+        "import lcmae.app.dashboard.live.uploads\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

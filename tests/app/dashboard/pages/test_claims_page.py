@@ -1,4 +1,5 @@
-"""The page Claims in every state: no record, one, two, torn, without numbers, runs that are gone; and its forest plot."""
+"""The page Claims in every state: no record, one, two, torn, without numbers, runs that are gone;
+and its forest plot."""
 
 import subprocess
 import sys

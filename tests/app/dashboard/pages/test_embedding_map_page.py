@@ -1,4 +1,5 @@
-"""Embedding map: both sides show the same points, what is selected is pictured, the page in every state."""
+"""Embedding map: both sides show the same points, what is selected is pictured, the page in every
+state."""
 
 import json
 import shutil

@@ -26,7 +26,8 @@ def loaded(root: Path) -> models.Loaded:
 
 
 def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
-    """Edit and button come together, from a busy page: the button's callback runs first, though it was pressed last."""
+    """Edit and button come together, from a busy page: the button's callback runs first, though it
+    was pressed last."""
     state: dict[str, Any] = {}
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(st, "query_params", {})

@@ -242,7 +242,8 @@ def test_widgets_change_the_selection_and_the_address(root: Path):
 
 
 def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatch):
-    """A choice comes from the browser, so from anybody; the encoder's layer decides numbers beside its own column."""
+    """A choice comes from the browser, so from anybody; the encoder's layer decides numbers beside
+    its own column."""
     state: dict[str, Any] = {}
     changes: list[dict[str, int | None]] = []
     monkeypatch.setattr(st, "session_state", state)
@@ -343,7 +344,8 @@ def test_pictures_are_drawn_once(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert drawn == []
     app.number_input("selection-image").set_value(4).run()
     checked(app)
-    # image, reconstruction, error; three maps of each attention and of contrast terms, and three fields or two
+    # image, reconstruction, error; three maps of each attention and of contrast terms, and three
+    # fields or two
     assert len(drawn) in (3 + 3 * 3 + 3, 3 + 3 * 3 + 2)
 
 
@@ -408,7 +410,8 @@ def test_a_foreign_path_in_a_link_opens_nothing(root: Path):
 
 
 def test_the_command_computes_the_same_numbers(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What the page shows of image 3 is picture 3 of the command's results, to the rounding of a batch."""
+    """What the page shows of image 3 is picture 3 of the command's results, to the rounding of a
+    batch."""
     from lcmae.app.cli import main
 
     published(root / "a")
@@ -441,5 +444,10 @@ def test_answers_of_an_edited_mask_are_not_those_of_the_drawn_one(root: Path):
 
 
 def test_the_page_imports_no_torch_before_a_model_is_needed():
-    code = "import sys; import lcmae.app.dashboard.pages.microscope, lcmae.app.figures.microscope; assert 'torch' not in sys.modules"
+    code = (
+        "import sys\n"
+        "import lcmae.app.dashboard.pages.microscope\n"
+        "import lcmae.app.figures.microscope\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

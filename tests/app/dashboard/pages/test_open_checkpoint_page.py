@@ -1,4 +1,5 @@
-"""The picker of foreign checkpoints: what it lists, what it says, and that no file can do anything to it."""
+"""The picker of foreign checkpoints: what it lists, what it says, and that no file can do anything
+to it."""
 
 import json
 import os
@@ -35,7 +36,8 @@ SEEN_IN_WEIGHTS_ALONE = {"NaN weights", "infinite weights"}
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The reader's own function, in this process, so that a page does not wait for another torch; notes every path."""
+    """The reader's own function, in this process, so that a page does not wait for another torch;
+    notes every path."""
     paths: list[Path] = []
 
     def read(wanted: list[Path]) -> list[reader.Answer]:
@@ -193,7 +195,8 @@ def test_a_reader_that_gives_no_answer_is_a_line_and_is_asked_again(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor|.*quantized:")
 def test_the_hostile_corpus_through_the_picker(tmp_path: Path):
-    """One reader, behind its fence, for all of them; the files that load are among them, so the fence lets work through."""
+    """One reader, behind its fence, for all of them; the files that load are among them, so the
+    fence lets work through."""
     paths: dict[str, Path] = {}
     for place, (name, make) in enumerate(hostile.CORPUS.items()):
         folder = tmp_path / str(place)

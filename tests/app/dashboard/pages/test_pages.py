@@ -1,4 +1,5 @@
-"""Every page in every state it can meet: nothing stored, one run, several, torn files, deleted runs, stale links."""
+"""Every page in every state it can meet: nothing stored, one run, several, torn files, deleted
+runs, stale links."""
 
 import json
 import os

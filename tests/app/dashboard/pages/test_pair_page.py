@@ -1,4 +1,5 @@
-"""Compare: A against B in every state, figures on one scale, and what is locked between two models."""
+"""Compare: A against B in every state, figures on one scale, and what is locked between two
+models."""
 
 import json
 import shutil

@@ -150,7 +150,8 @@ def test_the_slider_changes_the_figures_and_no_axis(root: Path):
     early = figures(app)
     assert early[1]["data"] != late[1]["data"]
     for one, other in zip(early[1:], late[1:], strict=True):
-        # the legend of bars aside, nothing of the layout moves: every axis and colour scale is fixed
+        # the legend of bars aside, nothing of the layout moves: every axis and colour scale is
+        # fixed
         assert one["layout"].get("xaxis") == other["layout"].get("xaxis")
         assert one["layout"].get("yaxis") == other["layout"].get("yaxis")
         assert one["layout"].get("coloraxis") == other["layout"].get("coloraxis")

@@ -86,7 +86,8 @@ server.leave_dask_out()
 server.preload()
 assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()
 before = set(sys.modules)
-import lcmae.app.dashboard.main, lcmae.app.dashboard.pages.reconstruction, lcmae.app.dashboard.pages.training, lcmae.app.dashboard.pages.runs
+import lcmae.app.dashboard.main, lcmae.app.dashboard.pages.reconstruction
+import lcmae.app.dashboard.pages.training, lcmae.app.dashboard.pages.runs
 import xarray
 assert bool((xarray.DataArray([1.0]) > 0).all())  # where xarray would import dask
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "torch" in sys.modules)
@@ -99,7 +100,8 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "
 @pytest.mark.skipif(not Path("/lib64/ld-linux-x86-64.so.2").exists(), reason="a setting of glibc's")
 @pytest.mark.parametrize("keeps", [True, False])
 def test_memory_of_one_answer_serves_the_next(keeps: bool):
-    """The share of 48 MiB that is new to the process when they are asked for again, by the system's count of pages."""
+    """The share of 48 MiB that is new to the process when they are asked for again, by the system's
+    count of pages."""
     code = f"""
 import resource
 from lcmae.app.dashboard.server import process as server

@@ -1,4 +1,5 @@
-"""A comparison that runs is followed: how many runs have ended, where the others are, and how long it takes."""
+"""A comparison that runs is followed: how many runs have ended, where the others are, and how long
+it takes."""
 
 import json
 from pathlib import Path
