@@ -5,10 +5,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes
+    from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, training
     from lcmae.formats import load
-    from lcmae.runs.run import run
-    from lcmae.training import train
 
 __version__ = "0.1.0"
 
@@ -25,7 +23,7 @@ __all__ = [
     "patches",
     "recipes",
     "runs",
-    "train",
+    "training",
 ]
 
 

@@ -9,7 +9,7 @@ def half_width(result: xr.Dataset, variable: str) -> np.ndarray:
     """Half a 95 % interval of a mean over images, 1.96 standard errors; NaN where none is
     stored."""
     name = f"{variable}_sem"
-    return 1.96 * result[name].values if name in result else np.full(result[variable].shape, np.nan)
+    return np.asarray(1.96 * result[name].values if name in result else np.full(result[variable].shape, np.nan))
 
 
 def ends(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ PAGES: tuple[Page, ...] = (
     Page("through_training", "Through training", ":material/timeline:", section="Runs", is_probe=False),
     Page("open_checkpoint", "Open a checkpoint", ":material/folder_open:", section="Runs", is_probe=False),
     Page("microscope", "Microscope", ":material/biotech:", section="Live", is_probe=False),
-    Page("compare", "Compare", ":material/compare:", section="Live", is_probe=False),
+    Page("pair", "Pair", ":material/compare:", section="Live", is_probe=False),
     Page("embedding_map", "Embedding map", ":material/bubble_chart:", section="Live", is_probe=False),
     Page("reconstruction", "Reconstruction", ":material/image:"),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:"),

@@ -24,6 +24,7 @@ import lcmae
 from lcmae.formats import export, load
 from lcmae.masking import Mask
 from lcmae.models import MAE, MaskedImageModel
+from lcmae.runs.run import Run
 from tests.reference import foreign
 
 CLOSE = 1e-5
@@ -320,7 +321,7 @@ def state_bytes(folder: Path) -> dict[str, bytes]:
 
 def publish(model: MaskedImageModel, path: Path) -> Path:
     config = {"model": model.config.model_dump(mode="json"), "data": None, "objective": None}
-    lcmae.runs.run.Run.create(path, config).publish(3, model.state_dict(), config=config, resume=None)
+    Run.create(path, config).publish(3, model.state_dict(), config=config, resume=None)
     return path
 
 

@@ -60,8 +60,8 @@ def test_intervals_apart_are_newcombes():
 
 
 def test_symmetric_intervals_apart_add_in_squares():
-    assert apart(cell(1, 1 - 3, 1 + 3), cell(2, 2 - 4, 2 + 4)) == Difference(1, -4, 6, "apart")
-    assert apart(cell(1, math.nan, math.nan), cell(2, 1, 3)).how == "none stored"
+    assert apart(cell(1.0, -2.0, 4.0), cell(2.0, -2.0, 6.0)) == Difference(1.0, -4.0, 6.0, "apart")
+    assert apart(cell(1.0, math.nan, math.nan), cell(2.0, 1.0, 3.0)).how == "none stored"
 
 
 def test_up_to_32_images_pairs_are_the_images_themselves():

@@ -89,7 +89,7 @@ def rows_of(content: bytes) -> list[dict[str, str]]:
 
 
 def test_two_runs_are_compared_by_what_is_stored(page: Page, address: str, runs: Path):
-    page.goto(f"{address}/compare?runs=a&runs=bb")
+    page.goto(f"{address}/pair?runs=a&runs=bb")
     settle(page, 1)
     a, b = (result_of(runs / name, 40, "reconstruction") for name in ("a", "bb"))
     expected = differences("reconstruction", a, b)
@@ -101,7 +101,7 @@ def test_two_runs_are_compared_by_what_is_stored(page: Page, address: str, runs:
     first = table[0]
     assert (float(first["A"]), float(first["B"])) == (float(a["error"]), float(b["error"]))
     # the figure shows these differences, of one probe alone where the address says so
-    page.goto(f"{address}/compare?runs=a&runs=bb&numbers_of=reconstruction")
+    page.goto(f"{address}/pair?runs=a&runs=bb&numbers_of=reconstruction")
     page.get_by_text("Reconstruction of all picked runs").wait_for()
     settle(page, 2)
     points = [x for trace in drawn(page, "compare-differences") for x in trace["x"]]
@@ -112,7 +112,7 @@ def test_two_runs_are_compared_by_what_is_stored(page: Page, address: str, runs:
 
 
 def test_one_image_goes_through_both_models_with_their_difference(page: Page, address: str):
-    page.goto(f"{address}/compare?runs=left&runs=right&a_step=10&live=true")
+    page.goto(f"{address}/pair?runs=left&runs=right&a_step=10&live=true")
     page.locator(".board figure").first.wait_for(timeout=LOADING)
     settle(page, 2)
     keys = page.evaluate("""[...document.querySelectorAll('[class*="st-key-figure-compare"]')].map(
@@ -271,7 +271,7 @@ def test_from_the_runs_to_a_colleague(page: Page, address: str):
     assert watch.complaints == []
     fresh.close()
 
-    for link_name, heading in (("Compare", "Compare"), ("Through training", "Through training")):
+    for link_name, heading in (("Pair", "Pair"), ("Through training", "Through training")):
         page.get_by_role("link", name=link_name, exact=True).click()
         page.get_by_role("heading", name=heading, exact=True).wait_for()
         settle(page)

@@ -29,7 +29,7 @@ from tests.app import synthetic
 from tests.app.pages import ONE_PAGE, checked, figures, open_page, traces, words
 from tests.conftest import tiny_mae, tiny_simmim
 
-NAME = "compare"
+NAME = "pair"
 
 
 def trained(path: Path, model: torch.nn.Module) -> Run:
@@ -202,7 +202,7 @@ def test_the_stored_part_needs_no_torch(root: Path):
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_string({ONE_PAGE!r}.format(name="compare"), default_timeout=60)
+app = AppTest.from_string({ONE_PAGE!r}.format(name="pair"), default_timeout=60)
 app.query_params["runs"] = ["a", "other"]
 app.run()
 assert not app.exception, app.exception

@@ -94,7 +94,7 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["app", "False"]
+    assert done.stdout.split() == ["lcmae", "False"]
 
 
 @pytest.mark.skipif(not Path("/lib64/ld-linux-x86-64.so.2").exists(), reason="a setting of glibc's")
