@@ -12,7 +12,7 @@ from pathlib import Path
 from lcmae.errors import InputError
 
 ADDRESS = "127.0.0.1"
-MAIN = Path(__file__).with_name("main.py")
+MAIN = Path(__file__).parents[1] / "main.py"
 
 FLAGS = {
     "server.headless": "true",
@@ -46,7 +46,7 @@ def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tupl
     if port is not None and not 1 <= port <= 65535:
         raise InputError(f"expected a port from 1 to 65535, got {port}")
     flags = {"server.address": address, **({} if port is None else {"server.port": str(port)}), **FLAGS}
-    words = [sys.executable, "-m", "lcmae.app.dashboard.server.process", "run", str(MAIN)]
+    words = [sys.executable, "-P", "-m", "lcmae.app.dashboard.server.process", "run", str(MAIN)]
     words += [part for name, value in flags.items() for part in (f"--{name}", value)]
     for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
         words += ["--server.allowedHosts", host]

@@ -34,6 +34,13 @@ def test_the_server_listens_here_and_sends_nothing(tmp_path: Path):
     assert "server.port" not in flags(launch.command(tmp_path, None))
 
 
+def test_the_server_runs_our_file_and_no_package_of_the_working_folder(tmp_path: Path):
+    words = launch.command(tmp_path, None)
+    assert "-P" in words
+    assert Path(words[words.index("run") + 1]) == launch.MAIN
+    assert launch.MAIN.is_file()
+
+
 def test_more_hosts_are_added_once(tmp_path: Path):
     found = flags(launch.command(tmp_path, None, address="0.0.0.0", hosts=("gpu1", "localhost")))
     assert found["server.allowedHosts"] == ["localhost", "127.0.0.1", "0.0.0.0", "gpu1"]
