@@ -80,8 +80,8 @@ class ModelConfig(Settings):
     patch_size: int = Field(default=4, ge=1)
     """Side of a patch, in pixels."""
 
-    channels: int = Field(default=3, ge=1, le=4)
-    """Colour channels of the images."""
+    channels: int = Field(default=3, ge=1)
+    """Channels of the images: 1 grey, 3 colour, or any other number (satellites, microscopes)."""
 
     width: int = Field(default=192, ge=1)
     """Width d of the encoder's tokens."""
@@ -111,6 +111,10 @@ class ModelConfig(Settings):
     pixel_std: tuple[float, ...] = (0.5,)
     """Standard deviation by which pixels in [0, 1] are divided; one number, or one a channel."""
 
+    bands: tuple[int, ...] = ()
+    """Channels that pictures show, counted from 1: three for red, green and blue (3,2,1), or one
+    for grey; by default all of 1, 3 or 4 channels, the first of 2, the first three of more."""
+
     @model_validator(mode="before")
     @classmethod
     def _square_by_one_number(cls, values: Any) -> Any:
@@ -121,7 +125,6 @@ class ModelConfig(Settings):
     @model_validator(mode="after")
     def _shapes_fit(self) -> "ModelConfig":
         grid_of(self.image_size, self.patch_size)
-        _check_width("width", self.width, "heads", self.heads)
         for name, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"expected 1 or {self.channels} values of {name}, got {len(values)}")
@@ -129,6 +132,18 @@ class ModelConfig(Settings):
             raise ValueError(f"expected pixel_std above 0, got {self.pixel_std}")
         if self.normalize_targets and self.patch_values < 2:
             raise ValueError("expected patches of at least 2 values for normalised targets, got 1")
+        return self
+
+    @model_validator(mode="after")
+    def _bands_exist(self) -> "ModelConfig":
+        if len(self.bands) not in (0, 1, 3) or not all(1 <= band <= self.channels for band in self.bands):
+            shown = ",".join(map(str, self.bands))
+            raise ValueError(f"expected 1 or 3 bands from 1 to {self.channels} (the channels), got {shown}")
+        return self
+
+    @model_validator(mode="after")
+    def _width_fits(self) -> "ModelConfig":
+        _check_width("width", self.width, "heads", self.heads)
         return self
 
     @property
@@ -227,6 +242,14 @@ class MaskedImageModel(nn.Module):
     source: "Provenance | None" = None
     """Where the weights came from, on every model that `lcmae.load` returns."""
 
+    can_be_copied: bool = True
+    """Whether a deep copy computes with modules of its own; functions that a person gives
+    (`lcmae.adapt`) hold the original's."""
+
+    def fresh(self) -> "MaskedImageModel | None":
+        """A model of the same settings with new random weights; None where nothing can build it."""
+        return None if type(self.config).build is ModelConfig.build else self.config.build()
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -271,6 +294,22 @@ class MaskedImageModel(nn.Module):
     def to_pixels(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The inverse of `prepare`: input space to pixels, nominally in [0, 1], not clipped."""
         return images * self.pixel_std + self.pixel_mean
+
+    def to_picture(self, images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b h w k"]:
+        """Input space to a picture of k = 1, 3 or 4 channels.
+
+        Grey, RGB and RGBA images show their pixels. Of other images three channels are shown
+        (`config.bands`), each from 2 standard deviations below its mean to 2 above it: their
+        numbers are no colours.
+        """
+        bands = self.config.bands
+        if bands or self.config.channels not in (1, 3, 4):
+            first = range(1, 4 if self.config.channels > 2 else 2)
+            chosen = images[:, [band - 1 for band in bands or first]]
+            shown = chosen / 4 + 0.5
+        else:
+            shown = self.to_pixels(images)
+        return rearrange((shown.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c")
 
     def targets(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n p"]:
         """What this model is trained to predict: patches of the input, normalised each where the

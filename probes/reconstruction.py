@@ -132,8 +132,8 @@ def labelled(pictures: dict[str, Tensor], units: str) -> dict[str, xr.Variable]:
 def draw(
     model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, pred: Float[Tensor, "b n p"]
 ) -> dict[str, Tensor]:
-    """Pictures as uint8 [b h w c]: the image, its reconstruction with visible patches pasted, and
-    error and mask maps."""
+    """Pictures as uint8 [b h w k] (`MaskedImageModel.to_picture`): the image, its reconstruction
+    with visible patches pasted, and error and mask maps."""
     patches = patchify(images, model.patch_size)
     target = model.targets(images)
     hidden = mask.is_hidden[..., None]
@@ -141,8 +141,7 @@ def draw(
 
     def picture(content: Float[Tensor, "b n p"]) -> Tensor:
         pasted = torch.where(hidden, content, patches)
-        pixels = model.to_pixels(unpatchify(pasted, model.grid, model.patch_size)).clamp(0, 1)
-        return rearrange((pixels * 255).round().to(torch.uint8), "b c h w -> b h w c")
+        return model.to_picture(unpatchify(pasted, model.grid, model.patch_size))
 
     pictures = {
         "original": picture(patches),

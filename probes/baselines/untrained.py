@@ -4,7 +4,7 @@ from weakref import WeakKeyDictionary, ref
 
 import torch
 
-from lcmae.models import MaskedImageModel, ModelConfig
+from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
 
 _ALIVE: WeakKeyDictionary[MaskedImageModel, tuple[int, ref[MaskedImageModel]]] = WeakKeyDictionary()
@@ -17,8 +17,6 @@ def untrained(model: MaskedImageModel, seed: int) -> MaskedImageModel | None:
     Probes that ask while another still holds it share one. Initialisers of torch and timm draw from
     torch's global generators, which are put back as they were.
     """
-    if type(model.config).build is ModelConfig.build:
-        return None
     last_seed, last = _ALIVE.get(model, (None, None))
     found = last() if last is not None and last_seed == seed else None
     same = (model.device, next(model.parameters()).dtype, model.precision)
@@ -27,7 +25,9 @@ def untrained(model: MaskedImageModel, seed: int) -> MaskedImageModel | None:
     cuda = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator("untrained", seed))))
-        fresh = model.config.build()
+        fresh = model.fresh()
+    if fresh is None:
+        return None
     fresh.precision = model.precision
     fresh = fresh.to(model.device, next(model.parameters()).dtype).eval().requires_grad_(False)
     _ALIVE[model] = seed, ref(fresh)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lcmae.errors import InputError
 from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel
 from lcmae.randomness import generator
@@ -27,6 +28,8 @@ class Classifier(nn.Module):
 
     def __init__(self, model: MaskedImageModel, num_classes: int, seed: int) -> None:
         super().__init__()
+        if not model.can_be_copied:
+            raise InputError("expected a model that can be copied to be fine-tuned, got one of lcmae.adapt")
         self.encoder = copy.deepcopy(model)
         with torch.device("meta"):
             fresh = {name: parameter.requires_grad for name, parameter in model.config.build().named_parameters()}

@@ -118,7 +118,7 @@ def pictures(masked: Look) -> xr.Dataset:
     model, images, mask, pred = masked.model, masked.batch.images, masked.mask, masked.trace.prediction
     units = error_units(model)
     if pred is None:
-        shown = model.to_pixels(images)[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
+        shown = model.to_picture(images)[0]
         return xr.Dataset(
             {
                 "original": variable(("y", "x", "channel"), shown, "image", "pixel value"),

@@ -254,7 +254,7 @@ def test_a_config_builds_the_same_model_again(build: Build) -> None:
         ({"decoder_width": 6}, r"expected decoder_width to be a multiple of 4"),
         ({"image_size": 33, "patch_size": 4}, r"image 33x33 is not a whole number of 4-pixel patches"),
         ({"patch_size": 0}, r"patch_size: "),
-        ({"channels": 5}, r"channels: "),
+        ({"channels": 0}, r"channels: "),
         ({"pixel_mean": (0.1, 0.2)}, r"expected 1 or 3 values of pixel_mean, got 2"),
         ({"pixel_std": (0.0,)}, r"expected pixel_std above 0"),
         ({"patch_size": 1, "channels": 1, "normalize_targets": True}, r"expected patches of at least 2 values"),
@@ -286,3 +286,32 @@ def test_wrong_images_and_masks_are_refused_in_one_line(build: Build, images: Te
 
 def fields(out: MaskedOutput) -> list[Tensor]:
     return [out.pred, out.tokens, out.positions, out.prefix, out.pooled, out.visible]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 12])
+def test_models_take_any_number_of_channels(channels: int, rng: torch.Generator) -> None:
+    statistics = tuple(float(channel + 1) for channel in range(channels))
+    model = tiny_mae(channels=channels, pixel_mean=statistics, pixel_std=statistics).eval()
+    pixels = torch.rand(2, channels, 8, 12, generator=rng)
+    images = model.prepare(pixels)
+    torch.testing.assert_close(model.to_pixels(images), pixels)
+    for channel in range(channels):
+        torch.testing.assert_close(images[:, channel], (pixels[:, channel] - channel - 1) / (channel + 1))
+    out = model(images, Random(ratio=0.5)(2, model.grid, rng))
+    assert out.pred.shape == model.targets(images).shape == (2, 24, 4 * channels)
+    assert model.to_picture(images).shape == (2, 8, 12, {1: 1, 2: 1, 4: 4}.get(channels, 3))
+
+
+def test_pictures_show_the_chosen_bands(rng: torch.Generator) -> None:
+    model = tiny_mae(channels=6, bands=(5, 2, 1))
+    images = torch.randn(2, 6, 8, 12, generator=rng)
+    right = ((images[:, [4, 1, 0]] / 4 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    assert torch.equal(model.to_picture(images), right.permute(0, 2, 3, 1))
+    with pytest.raises(InputError, match=r"expected 1 or 3 bands from 1 to 6 \(the channels\), got 7,1,2"):
+        tiny_mae(channels=6, bands=(7, 1, 2))
+
+
+def test_pictures_of_colour_images_are_their_pixels(rng: torch.Generator) -> None:
+    model = tiny_mae()
+    pixels = torch.randint(256, (2, 3, 8, 12), generator=rng, dtype=torch.uint8)
+    assert torch.equal(model.to_picture(model.prepare(pixels)), pixels.permute(0, 2, 3, 1))
