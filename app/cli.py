@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from lcmae import processes
 from lcmae.errors import InputError
 
 COMMANDS = {
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # small models on shared machines: threads that spin while they wait cost more than they save
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return import_module(f"lcmae.app.commands.{name}").run(arguments[1:])
+        with processes.safe_path():
+            return import_module(f"lcmae.app.commands.{name}").run(arguments[1:])
     except InputError as error:
         complain(f"lcmae {name}", str(error))
         return 1 if is_disk(error) else 2
@@ -86,4 +88,5 @@ def complain(who: str, message: str) -> int:
 
 
 if __name__ == "__main__":
+    processes.leave_working_folder_out()
     sys.exit(main())

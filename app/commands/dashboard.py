@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from lcmae import processes
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
@@ -46,7 +47,7 @@ def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
-    server = subprocess.Popen(launch.command(runs, port, hosts=hosts))
+    server = processes.start(launch.command(runs, port, hosts=hosts))
     print(f"dashboard: http://{launch.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()

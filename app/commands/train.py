@@ -16,7 +16,7 @@ _SIDE = "--model.image-size"
 
 DESCRIPTION = """Train a recipe, or continue a run bit for bit. The run folder is printed last.
 
-On several devices: torchrun --nproc-per-node N -m lcmae.app.cli train RECIPE ...
+On several devices: torchrun --nproc-per-node N --no-python lcmae train RECIPE ...
 SIGTERM and Ctrl-C finish the step, publish a checkpoint, and exit with 143 or 130."""
 
 

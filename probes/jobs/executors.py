@@ -4,6 +4,7 @@
 
 import multiprocessing
 import os
+import shlex
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from lcmae import processes
 from lcmae.errors import InputError
 from lcmae.probes.jobs.slurm import SlurmPool
 from lcmae.settings import Settings
@@ -59,10 +61,15 @@ class Engine(Settings):
         if self.engine == "local":
             # spawned, not forked: a fork of a process that has used threads may hang
             spawn = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+            with (
+                processes.safe_path(),
+                ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_end_with_parent) as pool,
+            ):
                 yield pool
         elif self.engine == "slurm":
-            slurm = _package("submitit", "slurm").SlurmExecutor(folder=str(folder / "slurm"))
+            slurm = _package("submitit", "slurm").SlurmExecutor(
+                folder=str(folder / "slurm"), python=shlex.join(processes.python())
+            )
             more = {"partition": self.partition} if self.partition else {}
             slurm.update_parameters(
                 time=self.minutes,

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from lcmae import processes
 from lcmae.errors import InputError
 from lcmae.runs.durable import sweep
 
@@ -82,8 +82,7 @@ class Queue:
     arguments."""
 
     def __init__(self, workers: int = 1, start: Sequence[str] | None = None) -> None:
-        # -P: a package `app` in the working folder is not ours
-        self._start = list(start or (sys.executable, "-P", "-m", "lcmae.app.dashboard.jobs.worker"))
+        self._start = list(start or processes.module("lcmae.app.dashboard.jobs.worker"))
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._known: dict[Arguments, Job] = {}
@@ -186,15 +185,14 @@ class Queue:
 
     def _run(self, job: Job) -> tuple[int, str]:
         """Exit code, and the last line that was no progress."""
-        environment = {**os.environ, "LCMAE_PROGRESS": "json", "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
+        process = processes.start(
             [*self._start, *job.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=environment,
+            env={"LCMAE_PROGRESS": "json", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
         with self._changed:

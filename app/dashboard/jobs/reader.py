@@ -9,7 +9,6 @@ server does not import torch.
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lcmae import processes
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.run import is_run
@@ -155,12 +155,12 @@ def inspect_all_below(root: Path, paths: Sequence[Path | str]) -> list[Answer]:
 def read(paths: Sequence[Path]) -> list[Answer]:
     """Answers of one reader, in order; where it dies or takes too long, the rest of the answers say
     so."""
-    # -P: a package `app` in the working folder is not ours; -B: nothing is written
-    command = [sys.executable, "-P", "-B", "-m", "lcmae.app.dashboard.jobs.inspect_many"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
+    # -B: nothing is written
+    command = processes.python("-B", "-m", "lcmae.app.dashboard.jobs.inspect_many")
+    environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     asked = json.dumps([str(path) for path in paths]).encode()
     try:
-        done = subprocess.run(command, input=asked, capture_output=True, env=environment, timeout=TIMEOUT, check=False)
+        done = processes.run(command, input=asked, capture_output=True, env=environment, timeout=TIMEOUT)
         output, ending = (
             done.stdout,
             f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}",
