@@ -119,6 +119,37 @@ def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> 
         raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
 
 
+def write_once(path: Path | str, write: Callable[[Path], None]) -> bool:
+    """Write a whole file where nothing is yet; False where something is, which stays as it is.
+
+    Of two writers one wins, and the other is told so. Where the file system has no hard links, the
+    later of two writers that are at it in the same instant wins. Errors as `write_atomically`.
+    """
+    path = Path(path)
+    temporary = path.parent / temporary_name(path.suffix)
+    try:
+        make_folder(path.parent)
+        try:
+            if os.path.lexists(path):
+                return False
+            write(temporary)
+            flush(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        flush(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
+    return True
+
+
 def alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine."""
     try:

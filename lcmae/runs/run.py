@@ -2,7 +2,7 @@
 
     config.json  metrics.jsonl
     checkpoints/000500/{model.safetensors, resume.pt, manifest.json}
-    probes/000500/<probe>.nc
+    probes/000500/<probe>/<condition>.nc
 
 One process writes, any number read at any moment, and a kill at any moment costs at most the step
 that was being written. Torch is imported only to read or write tensors, so a dashboard can list
@@ -111,7 +111,7 @@ class Run:
     def sweep(self) -> None:
         """Remove the temporary files of processes of this host that are dead; `lock` does it for
         every writer."""
-        folders = [self.path, self.path / "checkpoints", *(self.path / "probes").glob("*/")]
+        folders = [self.path, self.path / "checkpoints", *(self.path / "probes").glob("**/")]
         try:
             for folder in folders:
                 sweep(folder)
@@ -232,11 +232,15 @@ class Run:
         found = f"{len(folders)} that are torn" if folders else "none"
         raise InputError(f"expected a published checkpoint in {show(self.path)}, got {found}")
 
+    def results_folder(self, step: int) -> Path:
+        """Where the results of a step lie (`lcmae.probes.results.catalogue`)."""
+        return self.path / "probes" / f"{step:06d}"
+
     def result_path(self, step: int, probe: str) -> Path:
-        """Where the result of a probe on a step lies; write it with `write_atomically`."""
+        """Where the one result of a probe on a step lay before results had conditions."""
         if not probe.isidentifier():
             raise InputError(f"expected the name of a probe, got {probe!r}")
-        return self.path / "probes" / f"{step:06d}" / f"{probe}.nc"
+        return self.results_folder(step) / f"{probe}.nc"
 
 
 def find_runs(root: Path | str) -> list[Path]:

@@ -1,8 +1,8 @@
 """B minus A, number by number, with a 95 % interval: paired over the images where the results allow
 it.
 
-Both results must be of the same images under the same masks (data, split, number of images, seed,
-settings). Then
+Both results must be of the same images under the same masks (all of
+`lcmae.probes.results.conditions` but the checkpoint). Then
 
 - *paired*: results keep means over G interleaved groups of the images
   (`lcmae.probes.statistics.running.RunningMean`). With n_g images in group g, N in all and d_g the
@@ -22,11 +22,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lcmae.probes.results.conditions import Condition, unlike
 from lcmae.probes.results.metric_directions import better
 from lcmae.probes.results.tables import Cell, cells
-
-CONDITIONS = ("settings", "data", "split", "num_images", "seed")
-"""What two results must have in common, as attributes, for their difference to be the model's."""
 
 COLUMNS = (
     "probe", "quantity", "part", "A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high", "interval", "better",
@@ -44,8 +42,8 @@ class Difference(NamedTuple):
 
 
 def differing(a: xr.Dataset, b: xr.Dataset) -> list[str]:
-    """Conditions under which the two were not measured alike."""
-    return [name for name in CONDITIONS if str(a.attrs.get(name)) != str(b.attrs.get(name))]
+    """What the two were not measured alike in; see `lcmae.probes.results.conditions`."""
+    return unlike([Condition.of(a.attrs), Condition.of(b.attrs)])
 
 
 def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:

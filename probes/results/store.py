@@ -1,19 +1,23 @@
 """Probe results as netCDF files in the run folder: written whole or not at all, and checked before
 they are parsed. No torch.
 
-Arrays carry HDF5's fletcher32 checksum, for whatever reads them. Reading flipped copies was seen
-not to end (docs/LOG.md), so behind the netCDF data stands a last line with its sha256 (readers of
-HDF5 ignore what follows the data), and `load_result` hands nothing to HDF5 that does not agree with
-it.
+Arrays carry HDF5's fletcher32 checksum, for whatever reads them. Behind the netCDF data stand an
+index (`lcmae.probes.results.index`: where each array lies, and all that is said of it), which makes
+reading a matter of a millisecond, and a last line with the sha256 of all before it; readers of HDF5
+ignore what follows the data. Reading flipped copies was seen not to end (docs/LOG.md), so nothing
+is parsed that does not agree with the last line. A file of before, which has no index, is parsed by
+HDF5 once `lcmae.probes.results.without_index` has seen that all its data lie in it.
 """
 
 import hashlib
-import io
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from lcmae.errors import InputError
+from lcmae.probes.results import index, without_index
+from lcmae.runs.durable import write_once
 from lcmae.runs.run import write_atomically
 
 _MARK = b"\nlcmae sha256 "
@@ -21,38 +25,77 @@ _LINE = len(_MARK) + 64 + 1
 
 
 def save_result(result: xr.Dataset, path: Path) -> None:
-    """Write a result whole; on failure nothing is left behind."""
+    """Write a result whole, in the place of what was there; on failure nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, _writer(result))
+
+
+def save_new(result: xr.Dataset, path: Path) -> bool:
+    """Write a result whole where nothing is yet; False, and nothing is changed, where something
+    is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_once(path, _writer(result))
+
+
+def _writer(result: xr.Dataset) -> Any:
     filters = {"fletcher32": True, "zlib": True, "complevel": 4}
     encoding = {
-        # text of fixed length can carry a checksum, text of any length cannot
-        name: {**filters, "dtype": "S1"} if variable.dtype.kind in "UO" else filters
+        # text of fixed length can carry a checksum, text of any length cannot; one chunk an array,
+        # so that the index has one place for it
+        name: {**filters, "dtype": "S1"} if variable.dtype.kind in "UO" else {**filters, "chunksizes": variable.shape}
         for name, variable in result.variables.items()
         if variable.ndim and variable.size
     }
 
     def write(target: Path) -> None:
         result.to_netcdf(target, engine="h5netcdf", encoding=encoding)
+        part = index.of(result, target)
+        with target.open("ab") as file:
+            file.write(part)
         digest = hashlib.sha256(target.read_bytes()).hexdigest().encode()
         with target.open("ab") as file:
             file.write(_MARK + digest + b"\n")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
+    return write
 
 
 def load_result(path: Path) -> xr.Dataset:
     """Read a result into memory. `InputError` of one line for a missing, torn, altered or foreign
     file."""
+    data = _checked(path)
+    try:
+        known = index.read(data)
+        return without_index.read(data) if known is None else index.dataset(known, data)
+    except ValueError as error:
+        raise _foreign(path, error) from error
+
+
+def load_attrs(path: Path) -> dict[str, Any]:
+    """What a stored result says of itself, without its arrays; errors as `load_result`."""
+    data = _checked(path)
+    try:
+        known = index.read(data)
+        return without_index.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
+    except ValueError as error:
+        raise _foreign(path, error) from error
+
+
+def _foreign(path: Path, error: ValueError) -> InputError:
+    why = " ".join(str(error).split())[:200]
+    return InputError(f"expected a probe result written by lcmae at {path}, got a foreign file ({why})")
+
+
+def _checked(path: Path) -> memoryview:
+    """The file but for its last line, once that agrees with it."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"expected a probe result at {path}, found none") from error
     except OSError as error:
         raise InputError(f"cannot read the probe result {path}: {error.strerror}") from error
-    data, line = content[:-_LINE], content[-_LINE:]
+    data, line = memoryview(content)[:-_LINE], content[-_LINE:]
     if not line.startswith(_MARK):
         raise InputError(f"expected a probe result written by lcmae at {path}, got a torn or foreign file")
     if line != _MARK + hashlib.sha256(data).hexdigest().encode() + b"\n":
         raise InputError(f"expected a probe result as it was written at {path}, got one whose bytes were altered")
-    with xr.open_dataset(io.BytesIO(data), engine="h5netcdf") as opened:
-        return opened.load()
+    return data

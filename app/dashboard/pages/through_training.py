@@ -23,7 +23,7 @@ from lcmae.app.figures import limits
 from lcmae.app.figures import through_training as figures
 from lcmae.app.figures.baselines import LABELS, legend
 from lcmae.errors import InputError
-from lcmae.probes.results.differences import CONDITIONS
+from lcmae.probes.results.conditions import Condition, unlike
 
 SAYS = (
     "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's own "
@@ -52,11 +52,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stays in memory of a result: its numbers, and the conditions under which they were
+    """What stays in memory of a result: its numbers, and the condition under which they were
     measured."""
 
     numbers: pd.DataFrame
-    conditions: tuple[str, ...]
+    condition: Condition
 
 
 @lru_cache(maxsize=4096)
@@ -64,7 +64,7 @@ def summary(moment: Moment) -> Summary:
     """The numbers of one result, computed once for each file."""
     result = moment.result()
     numbers = figures.numbers({(moment.run, moment.step): result})
-    return Summary(numbers, tuple(str(result.attrs.get(name, "")) for name in CONDITIONS))
+    return Summary(numbers, Condition.of(result.attrs))
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -127,10 +127,7 @@ def tell_other_conditions(moments: Sequence[Moment]) -> None:
     """A warning where results of one run were measured under different conditions."""
     differing = []
     for run in dict.fromkeys(moment.run for moment in moments):
-        found = [summary(moment).conditions for moment in moments if moment.run == run]
-        names = [
-            name for name, values in zip(CONDITIONS, zip(*found, strict=True), strict=True) if len(set(values)) > 1
-        ]
+        names = unlike(summary(moment).condition for moment in moments if moment.run == run)
         if names:
             differing.append(f"{run} ({', '.join(names).replace('_', ' ')})")
     if differing:

@@ -1,0 +1,139 @@
+"""A result's condition: what it was measured on, and how. It is the result's identity.
+
+Two results of one probe are the same result where checkpoint, data, split, images, mask, seed and
+settings agree; they may stand on one axis where all but the checkpoint agree (`unlike`). The
+attributes of a stored result say all of it, also those of results from before conditions had a
+name. No torch.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Any
+
+NOT_SETTINGS = ("mask", "batch_size")
+"""Settings that are no part of `Condition.settings`: the mask has a field of its own, and images of
+one forward pass decide nothing but rounding."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Everything that decides a probe's numbers, as text."""
+
+    checkpoint: str
+    """sha256 of the weights."""
+
+    data: str
+    """Name of the source; of images that were handed over, `array`."""
+
+    split: str
+    """train or test; empty for images that were handed over."""
+
+    images: str
+    """How many; behind it, for images that were handed over, the sha256 of their pixels."""
+
+    mask: str
+    """The mask strategy's settings as JSON; empty for a probe without one."""
+
+    seed: str
+    """Of all that is drawn."""
+
+    settings: str
+    """The probe's other settings as JSON, keys sorted."""
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> "Condition":
+        """The condition that the attributes of a result state; what they lack is empty."""
+        mask, settings = split_settings(str(attrs.get("settings", "")))
+        images = [str(attrs.get("num_images", "")), str(attrs.get("images_sha256", ""))]
+        return cls(
+            checkpoint=str(attrs.get("checkpoint_sha256", "")),
+            data=str(attrs.get("data", "")),
+            split=str(attrs.get("split", "")),
+            images=" ".join(filter(None, images)),
+            mask=mask,
+            seed=str(attrs.get("seed", "")),
+            settings=settings,
+        )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the condition."""
+        return hashlib.sha256(json.dumps(astuple(self), ensure_ascii=True).encode()).hexdigest()
+
+    @property
+    def apart_from_checkpoint(self) -> "Condition":
+        """The condition that results of several checkpoints can share."""
+        return replace(self, checkpoint="")
+
+    @property
+    def num_images(self) -> str:
+        """How many images, as text."""
+        return self.images.partition(" ")[0]
+
+    @property
+    def mask_words(self) -> str:
+        """`random 0.75`, or `block 0.6 (min_block 4)`; empty for a probe without a mask."""
+        return mask_words(self.mask)
+
+    def __str__(self) -> str:
+        """`digits, 360 test images, random 0.5`."""
+        images = f"{self.num_images} {self.split} images" if self.split else f"{self.num_images} images"
+        return ", ".join(filter(None, (self.data, images, self.mask_words)))
+
+    @property
+    def file_stem(self) -> str:
+        """`digits-test-360-random-0.5`: what a person reads of it in a file name, at most 80
+        characters."""
+        kind, _, _ = self.mask_words.partition(" (")
+        text = "-".join(filter(None, (self.data, self.split, self.num_images, kind)))
+        return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:80] or "result"
+
+
+def split_settings(settings: str) -> tuple[str, str]:
+    """The mask, and the other settings, of a probe's settings as JSON; text that is no JSON stays
+    as it is."""
+    try:
+        values = json.loads(settings)
+    except ValueError:
+        return "", settings
+    if not isinstance(values, dict):
+        return "", settings
+    mask = _canonical(values["mask"]) if values.get("mask") is not None else ""
+    return mask, _canonical({name: value for name, value in values.items() if name not in NOT_SETTINGS})
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def mask_words(mask: str | Mapping[str, Any]) -> str:
+    """A mask strategy in words, from its settings or their JSON: kind, ratio, and what else it
+    has."""
+    if isinstance(mask, str):
+        try:
+            mask = json.loads(mask)
+        except ValueError:
+            return ""
+    if not isinstance(mask, Mapping):
+        return ""
+    others = ", ".join(f"{name} {value}" for name, value in mask.items() if name not in ("kind", "ratio"))
+    words = " ".join(str(mask[name]) for name in ("kind", "ratio") if name in mask)
+    return f"{words} ({others})" if others else words
+
+
+NAMES = {"images": "num_images"}
+"""Fields of a condition that go by another name among attributes and in sentences."""
+
+
+def unlike(conditions: Iterable[Condition]) -> list[str]:
+    """Fields, but for the checkpoint, in which these conditions are not all the same."""
+    all_of_them = list(conditions)
+    found = [
+        field.name
+        for field in fields(Condition)
+        if field.name != "checkpoint" and len({getattr(one, field.name) for one in all_of_them}) > 1
+    ]
+    return [NAMES.get(name, name) for name in found]
