@@ -13,8 +13,10 @@ ARGS ?=
 
 .PHONY: setup demo test check gpu clean
 
+# Bytecode is compiled here, once: where PYTHONDONTWRITEBYTECODE is set, as in many images, `import torch, timm` would else take
+# 23 s in place of 8 in every process.
 setup: $(UV)
-	@$(UV) sync --quiet
+	@$(UV) sync --quiet --compile-bytecode
 
 demo: setup
 	@$(RUN) lcmae demo $(ARGS)
