@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, training
+    from lcmae.data.images import images
     from lcmae.formats import load
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "contrast",
     "data",
     "formats",
+    "images",
     "load",
     "masking",
     "models",
@@ -27,9 +29,13 @@ __all__ = [
 ]
 
 
+FUNCTIONS = {"images": "lcmae.data.images", "load": "lcmae.formats"}
+"""Public functions and the modules that they lie in."""
+
+
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        return importlib.import_module("lcmae.formats").load
+    if name in FUNCTIONS:
+        return getattr(importlib.import_module(FUNCTIONS[name]), name)
     if name in __all__:
         return importlib.import_module(f"lcmae.{name}")
     raise AttributeError(f"module 'lcmae' has no attribute {name!r}")

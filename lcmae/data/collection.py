@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lcmae.data.order import HELD_OUT, balanced_order, held_out
+from lcmae.data.values import Range
 from lcmae.errors import InputError
 from lcmae.shapes import Int
 
@@ -45,6 +46,31 @@ class Collection:
     """What computes these images, whole batches at a time and at the asked size, where they are not
     read."""
 
+    name: str = ""
+    """The source's name, where it is another than was asked for (a bare path's kind was found)."""
+
+    part: str = "all"
+    """The split these images are: train, test, or all where none was drawn."""
+
+    container: str = ""
+    """What they lie in: folder, parquet, numpy, ..."""
+
+    notes: tuple[str, ...] = ()
+    """What was assumed, a sentence each."""
+
+    own_range: tuple[Range, str] | None = None
+    """The values that are black and white by the files' own words (a DICOM window), and which
+    words."""
+
+    read_mask: Callable[[int], Any] | None = None
+    """A row's segmentation mask, as `read` gives its image."""
+
+    labels_of: Callable[[list[int]], list[Any]] | None = None
+    """Labels of rows that were read, where they are known only by reading them."""
+
+    may_fail: bool = False
+    """Whether reading can fail although there are no files to check (a user's own data set)."""
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -54,13 +80,20 @@ class Collection:
         paths = [self.paths[position] for position in positions.tolist()]
         return replace(self, paths=paths, labels=labels, rows=self.rows[positions])
 
+    def replaced(self, **fields: Any) -> "Collection":
+        """The same images with other fields."""
+        return replace(self, **fields)
+
     def split(self, split: str) -> "Collection":
         """The training part, or the fifth held out for tests, where the data set itself draws no
-        line."""
+        line; everything for "all" and for "own"."""
+        if split in ("all", "own"):
+            return replace(self, part="all")
         if len(self) < 2:
             raise InputError(f"expected at least 2 images to hold out one in {HELD_OUT} for tests, got {len(self)}")
         is_held_out = held_out(self.labels, len(self))
-        return self.take((is_held_out if split == "test" else ~is_held_out).nonzero().flatten())
+        chosen = (is_held_out if split == "test" else ~is_held_out).nonzero().flatten()
+        return replace(self.take(chosen), part=split)
 
     def balanced(self) -> "Collection":
         """A fixed shuffle, any first N of which hold the classes as equally as possible."""

@@ -3,8 +3,10 @@
 What is done with the unusual, in this order:
 - EXIF rotation is applied; of an animation the first frame is taken; colour profiles (ICC) are
   ignored.
-- 16-bit values are scaled to 8 bits (65535 -> 255), not clipped. Float images must lie in 0..1 (1
-  -> 255).
+- A stated range is black to white. Without one, 16-bit values are scaled to 8 bits (65535 -> 255),
+  not clipped, and float images must lie in 0..1 (1 -> 255); see `lcmae.data.values`.
+- Bands are chosen, where that is asked for; beyond 4 they are taken as they are, and nothing is
+  converted.
 - Transparency is laid over white, unless an alpha channel is asked for (2 or 4 channels).
 - CMYK, palette, YCbCr and bilevel become RGB; colour becomes grey by ITU-R 601 luma, grey becomes
   three equal channels.
@@ -19,34 +21,46 @@ from typing import Any
 
 import numpy as np
 
+from lcmae.data.values import Range, Unreadable, eight_bits
+
+__all__ = ["MODES", "Decoder", "Unreadable"]
+
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """PIL's name for images of so many channels."""
 
 
-class Unreadable(Exception):
-    """This one image cannot be used; the message is the reason. Sources skip it, count it and name
-    it."""
-
-
 @dataclass(frozen=True)
 class Decoder:
-    """`decoder(file)` -> uint8 array [c h w]; the file is a path, the bytes of one, or a PIL
-    image."""
+    """`decoder(file)` -> uint8 array [c h w]; the file is a path, the bytes of one, a PIL image, or
+    an array [h w] or [h w c]."""
 
     height: int
     width: int
     channels: int
+    value_range: Range | None = None
+    """The values that become 0 and 255; by default those of the type."""
+
+    bands: tuple[int, ...] | None = None
+    """Bands to take, counted from 1."""
 
     def __call__(self, file: Any) -> np.ndarray:
+        return self.pixels(self.stored(file))
+
+    def stored(self, file: Any) -> np.ndarray | Any:
+        """The image as it is stored: a PIL image of 8 bits, or an array [h w c] of any type."""
         from PIL import Image, UnidentifiedImageError
 
+        if isinstance(file, np.ndarray):
+            return file[..., None] if file.ndim == 2 else file
         if isinstance(file, bytes) and not file:
             raise Unreadable("empty file")
         try:
             if isinstance(file, Image.Image):
-                return self._pixels(file)
+                return self._loaded(file)
+            if is_tiff(file) and (self._wants_every_band or needs_tifffile(file)):
+                return self._bands_of_tiff(file)
             with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
-                return self._pixels(image)
+                return self._loaded(image)
         except (Unreadable, MemoryError):
             raise
         except UnidentifiedImageError as error:
@@ -56,36 +70,134 @@ class Decoder:
             reason = " ".join(str(error).split()) or "no message"
             raise Unreadable(f"{reason} ({type(error).__name__})") from error
 
-    def _pixels(self, image: Any) -> np.ndarray:
+    @property
+    def _wants_every_band(self) -> bool:
+        return self.bands is not None or self.channels > 4
+
+    def _bands_of_tiff(self, file: Any) -> np.ndarray:
+        from lcmae.data.readers.tiff import tiff_bands
+
+        return tiff_bands(file, pages_are_bands=self._wants_every_band)
+
+    def _loaded(self, image: Any) -> Any:
         from PIL import Image, ImageOps
 
         most = Image.MAX_IMAGE_PIXELS
         if most is not None and image.width * image.height > most:
             raise Unreadable(f"{image.width}x{image.height} pixels: more than {most:,}, taken for a decompression bomb")
         ImageOps.exif_transpose(image, in_place=True)
-        image = _in_mode(_eight_bits(image), MODES[self.channels])
-        if image.size != (self.width, self.height):
-            image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BICUBIC)
+        image.load()
+        if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+            return _deep(image)
+        if image.mode in MODES.values() and (self.bands is not None or self.value_range is not None):
+            values = np.asarray(image)
+            return values[..., None] if values.ndim == 2 else values
+        return image
+
+    def pixels(self, image: np.ndarray | Any) -> np.ndarray:
+        """uint8 [c h w] of an image as it is stored."""
+        from PIL import Image
+
+        if isinstance(image, np.ndarray):
+            values = eight_bits(self._taken(image), self.value_range)
+            if self.channels > 4 or values.shape[-1] > 4:
+                return self._each_band(values)
+            image = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values, MODES[values.shape[-1]])
+        if self.channels > 4:
+            bands = len(image.getbands())
+            raise Unreadable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
+        return self._planes(self._fitted(_in_mode(image, MODES[self.channels])))
+
+    def _taken(self, values: np.ndarray) -> np.ndarray:
+        if values.ndim != 3 or 0 in values.shape:
+            raise Unreadable(f"expected an image [height width bands], got an array of shape {values.shape}")
+        if self.bands is None:
+            return values
+        if max(self.bands) > values.shape[-1]:
+            raise Unreadable(f"expected bands from 1 to {values.shape[-1]}, got {', '.join(map(str, self.bands))}")
+        return values[..., [band - 1 for band in self.bands]]
+
+    def _each_band(self, values: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        bands = values.shape[-1]
+        if bands != self.channels:
+            raise Unreadable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
+        planes = [self._fitted(Image.fromarray(np.ascontiguousarray(values[..., band]))) for band in range(bands)]
+        return np.stack([np.asarray(plane) for plane in planes])
+
+    def _fitted(self, image: Any) -> Any:
+        from PIL import Image, ImageOps
+
+        if image.size == (self.width, self.height):
+            return image
+        return ImageOps.fit(image, (self.width, self.height), Image.Resampling.BICUBIC)
+
+    def _planes(self, image: Any) -> np.ndarray:
         pixels = np.asarray(image)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
+    def mask(self, file: Any) -> np.ndarray:
+        """A segmentation mask as int64 [h w], cut as its image is, without mixing its numbers."""
+        from PIL import Image, ImageOps
 
-def _eight_bits(image: Any) -> Any:
-    from PIL import Image
+        values = _numbers_of(self._opened(file))
+        if values.shape == (self.height, self.width):
+            return values.astype(np.int64)
+        size, nearest = (self.width, self.height), Image.Resampling.NEAREST
+        return np.asarray(ImageOps.fit(Image.fromarray(values.astype(np.int32)), size, nearest)).astype(np.int64)
 
+    def _opened(self, file: Any) -> Any:
+        from PIL import Image
+
+        if isinstance(file, np.ndarray | Image.Image):
+            return file
+        # numbers of a palette are classes: they must not become colours
+        return Decoder(self.height, self.width, 1).stored(file)
+
+
+CHOOSE = "choose among them, counted from 1, with --bands 4,3,2 (bands=(4, 3, 2))"
+
+
+def is_tiff(file: Any) -> bool:
+    """Whether a path or the bytes of a file begin as TIFF and BigTIFF do."""
+    if isinstance(file, Path):
+        try:
+            with file.open("rb") as opened:
+                begin = opened.read(4)
+        except OSError:
+            return False
+    else:
+        begin = file[:4] if isinstance(file, bytes) else b""
+    return begin in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def needs_tifffile(file: Path | bytes) -> bool:
+    """Whether a TIFF has more than 4 bands, or several of more than 8 bits: Pillow reads
+    neither."""
+    from PIL import TiffImagePlugin
+
+    with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
+        header = opened.read(8)
+        header += opened.read(8) if 43 in header[2:4] else b""  # BigTIFF's is longer
+        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+        opened.seek(directory.next)
+        directory.load(opened)
+    bits = directory.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    num_bands = int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+    return num_bands > 4 or (num_bands > 1 and max(bits) > 8)
+
+
+def _deep(image: Any) -> np.ndarray:
+    """A PIL image of more than 8 bits as an array [h w 1]."""
+    values = np.asarray(image)
     if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise Unreadable("pixels that are not finite (NaN or infinity)")
-        if values.min() < 0 or values.max() > 1:
-            raise Unreadable(f"expected float pixels from 0 to 1, got {values.min():g} to {values.max():g}")
-        return Image.fromarray((values * 255).round().astype(np.uint8))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise Unreadable(f"expected 16-bit pixels from 0 to 65535, got {values.min()} to {values.max()}")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    return image
+        return values[..., None]
+    # 16-bit files open in Pillow's 32-bit mode too
+    values = values.astype(np.int64)
+    if values.min() >= 0 and values.max() <= 65535:
+        values = values.astype(np.uint16)
+    return values[..., None]
 
 
 def _in_mode(image: Any, mode: str) -> Any:
@@ -98,3 +210,15 @@ def _in_mode(image: Any, mode: str) -> Any:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)
+
+
+def _numbers_of(mask: Any) -> np.ndarray:
+    """The class numbers of a mask [h w], from a PIL image or an array."""
+    mode = getattr(mask, "mode", None)
+    if mode not in (None, "1", "L", "P") and not mode.startswith("I"):
+        raise Unreadable(f"expected a mask of class numbers (one band, or a palette), got colours ({mode})")
+    values = np.asarray(mask)
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if values.ndim != 2 or values.dtype.kind not in "biu":
+        raise Unreadable(f"expected a mask of whole numbers [h w], got {values.dtype} {values.shape}")
+    return values

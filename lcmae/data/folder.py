@@ -7,8 +7,9 @@ numbered over both splits together.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,13 +36,25 @@ class FolderImages:
         return self.files[row]
 
 
-def folder_images(folder: Path, split: str) -> Collection:
-    """The images of one split below `folder`, sorted by path."""
+def folder_images(
+    folder: Path,
+    split: str,
+    *,
+    suffixes: tuple[str, ...] = SUFFIXES,
+    reader: Callable[[list[Path]], Callable[[int], Any]] = FolderImages,
+) -> Collection:
+    """The images of one split below `folder`, sorted by path: files of these suffixes, which
+    `reader` reads."""
     if not folder.is_dir():
         raise InputError(f"expected a folder of images, got {folder}, which {_what_it_is(folder)}")
-    found = sorted(_image_files(folder), key=lambda file: file.as_posix())
+    found = sorted(_image_files(folder, suffixes), key=lambda file: file.as_posix())
     if not found:
-        raise InputError(f"expected images ({' '.join(SUFFIXES)}) in {folder}, found none")
+        raise InputError(f"expected images ({' '.join(suffixes)}) in {folder}, found none")
+    images = _of_split(folder, found, split)
+    return images.replaced(read=reader([Path(path) for path in images.paths]), rows=in_order(len(images)))
+
+
+def _of_split(folder: Path, found: list[Path], split: str) -> Collection:
 
     top = {file.parts[0] for file in found if len(file.parts) > 1}
     has_splits = bool(top) and top <= {"train", *TEST_NAMES} and all(len(file.parts) > 1 for file in found)
@@ -57,7 +70,9 @@ def folder_images(folder: Path, split: str) -> Collection:
     classes = [_classes(folder / files[0].parts[0], _below(files)) for files in parts.values() if files]
     names = None if None in classes else tuple(sorted({name for part in classes for name in part or ()}))
     if parts["train"] and parts["test"]:
-        return _collection(folder, parts[split], names, depth=1)
+        part = "test" if split == "own" else split
+        files = parts["train"] + parts["test"] if part == "all" else parts[part]
+        return _collection(folder, files, names, depth=1).replaced(part=part)
     return _collection(folder, parts["train"] or parts["test"], names, depth=1).split(split)
 
 
@@ -69,7 +84,9 @@ def _collection(folder: Path, files: list[Path], names: tuple[str, ...] | None, 
         labels = torch.tensor([number[file.parts[depth]] for file in files])
     absolute = [folder / file for file in files]
     paths = [str(file) for file in absolute]
-    return Collection(paths, labels, names, in_order(len(files)), FolderImages(absolute), files=absolute)
+    return Collection(
+        paths, labels, names, in_order(len(files)), FolderImages(absolute), files=absolute, container="folder"
+    )
 
 
 def _classes(folder: Path, files: list[Path]) -> tuple[str, ...] | None:
@@ -86,7 +103,7 @@ def _below(files: list[Path]) -> list[Path]:
     return [Path(*file.parts[1:]) for file in files]
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def _image_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Relative paths of images, through links to folders too, each real folder once; hidden names
     are passed over."""
     seen: set[str] = set()
@@ -100,7 +117,7 @@ def _image_files(folder: Path) -> Iterator[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
         below = Path(place).relative_to(folder)
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield below / name
 
 

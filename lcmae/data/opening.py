@@ -2,8 +2,10 @@
 
 import os
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,14 @@ import torch
 from lcmae.data.builtin import digits, torchvision_set
 from lcmae.data.checked import CheckedImages
 from lcmae.data.collection import Collection
-from lcmae.data.decode import MODES, Decoder, Unreadable
-from lcmae.data.folder import folder_images
+from lcmae.data.decode import Decoder, Unreadable
 from lcmae.data.hierarchy import hierarchy_images
+from lcmae.data.names import SourceName, parse_name
 from lcmae.data.parquet import parquet_images
+from lcmae.data.paths import KINDS, kind_of, path_images
 from lcmae.data.source import ImageSource
+from lcmae.data.survey import ImagesWarning, survey, with_found_labels
+from lcmae.data.values import Description, Range
 from lcmae.errors import InputError
 
 SOURCES = {
@@ -25,10 +30,13 @@ SOURCES = {
     "cifar100": "60,000 photographs at 32x32 pixels, 100 classes",
     "stl10": "13,000 labelled photographs at 96x96 pixels, 10 classes",
     "hierarchy": "images made from a tree of known latents (lcmae/data/hierarchy.py), as hierarchy:depth=4,classes=10,...",
-    "parquet:PATH": "a Parquet file, or a folder of them, in Hugging Face's layout: image {bytes, path}, label",
-    "folder:PATH": "a folder of image files: one subfolder a class, or flat and without labels",
+    **{f"{kind}:PATH": text for kind, text in KINDS.items()},
+    "PATH": "a bare path: which of these it is, is found out",
 }
 """What `open_source` opens: name -> one line."""
+
+IN_MEMORY = ("array", "list", "dataset", "loader", "stream")
+"""What `lcmae.images` calls images that have no name of their own."""
 
 RESIDENT_LIMIT = 4 << 30
 """Bytes of pixels that are kept in memory; a source of more streams."""
@@ -44,8 +52,8 @@ def open_source(
     name: str,
     *,
     split: str = "train",
-    image_size: int | tuple[int, int] = (32, 32),
-    channels: int = 3,
+    image_size: int | tuple[int, int] | None = (32, 32),
+    channels: int | None = 3,
     limit: int | None = None,
     root: str | Path | None = None,
     download: bool = False,
@@ -53,25 +61,66 @@ def open_source(
 ) -> ImageSource:
     """The images of one split, cut to `image_size` (side, or height and width, in pixels).
 
-    `channels`: 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha. `limit`: the first so many
-    of a fixed shuffle in which classes alternate. `root`: where data sets lie and are downloaded to
-    (default: the environment's LCMAE_DATA, else ~/.cache/lcmae). `download`: fetch cifar10,
-    cifar100 or stl10 where it is missing. Corrupt images are listed in `.skipped`; a source that
-    streams is checked for them too, once. Raises `InputError` for what cannot be opened, and where
-    no image is readable.
+    `name`: one of `SOURCES`, or a bare path; behind it may stand what is said about the images, as
+    in folder:PATH?value_range=0:4000&bands=4,3,2 (lcmae/data/names.py). `split`: train, test, all,
+    or own (test where the data has splits of its own, else all). `channels`: 1 grey, 2 grey and
+    alpha, 3 colour, 4 colour and alpha, or the number of bands. `image_size` and `channels` of None
+    are those of the first image. `limit`: the first so many of a fixed shuffle in which classes
+    alternate. `root`: where data sets lie and are downloaded to (default: the environment's
+    LCMAE_DATA, else ~/.cache/lcmae). `download`: fetch cifar10, cifar100 or stl10 where it is
+    missing. Corrupt images are listed in `.skipped`; a source that streams is checked for them too,
+    once. Raises `InputError` for what cannot be opened, and where no image is readable.
     """
-    decoder = _decoder(image_size, channels)
-    if split not in ("train", "test"):
-        raise InputError(f"expected split train or test, got {split!r}")
-    if limit is not None and limit < 1:
-        raise InputError(f"expected a limit of at least 1 image, got {limit}")
+    _check(image_size, channels, limit)
+    if split not in ("train", "test", "all", "own"):
+        raise InputError(f"expected split train or test, got {split!r} (all takes both)")
     home = Path(root or os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
-    images = _find(name, split, decoder, home, own_root=root is not None, download=download)
-    if limit is not None:
-        images = images.balanced()
-    most = len(images) if limit is None else min(limit, len(images))
+    parsed = parse_name(name)
+    images = _find(parsed, split, image_size, channels, home, own_root=root is not None, download=download)
+    if parsed.masks is not None and images.read_mask is None:
+        raise InputError(f"{name}: expected images that masks can lie beside, got {images.container}")
+    return opened(
+        str(replace(parsed, base=images.name or parsed.base)), images, image_size=image_size, channels=channels,
+        limit=limit, value_range=parsed.value_range, bands=parsed.bands, home=home, resident_limit=resident_limit,
+    )  # fmt: skip
 
-    resident = most * channels * decoder.height * decoder.width <= resident_limit
+
+def opened(
+    name: str,
+    images: Collection,
+    *,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    limit: int | None = None,
+    value_range: Range | None = None,
+    bands: tuple[int, ...] | None = None,
+    home: Path | None = None,
+    resident_limit: int = RESIDENT_LIMIT,
+    shuffled: bool = True,
+) -> ImageSource:
+    """A source of these images; see `open_source`. `shuffled`: whether a limit takes the first of a
+    fixed shuffle, or the first."""
+    _check(image_size, channels, limit)
+    home = home or Path(os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
+    if limit is not None and shuffled:
+        images = images.balanced()
+    decoder, description = survey(name, images, image_size, channels, value_range, bands)
+    for note in description.notes:
+        warnings.warn(f"{name}: {note}", ImagesWarning, stacklevel=3)
+    return _decoded(name, images, decoder, description, limit, home, resident_limit)
+
+
+def _decoded(
+    name: str,
+    images: Collection,
+    decoder: Decoder,
+    description: Description,
+    limit: int | None,
+    home: Path,
+    resident_limit: int,
+) -> ImageSource:
+    most = len(images) if limit is None else min(limit, len(images))
+    resident = most * decoder.channels * decoder.height * decoder.width <= resident_limit
     good, pixels, skipped, looked = [], [], [], 0
     # an unreadable image gives its place under the limit to the next one of the shuffle
     while looked < len(images) and (missing := most - sum(map(len, good))) > 0:
@@ -87,41 +136,97 @@ def open_source(
     if not len(chosen):
         raise InputError(f"{name}: none of {len(skipped)} images can be read; the first is {skipped[0]}")
     stored = (pixels[0] if len(pixels) == 1 else torch.cat(pixels)) if resident else None
-    return ImageSource(name, split, images.take(chosen), decoder, skipped, stored, torch.device("cpu"))
+    found = with_found_labels(images.take(chosen))
+    return ImageSource(
+        name, images.part, found, decoder, skipped, stored, torch.device("cpu"), description, resident_limit
+    )
 
 
-def _decoder(image_size: int | tuple[int, int], channels: int) -> Decoder:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+def _check(image_size: int | tuple[int, int] | None, channels: int | None, limit: int | None) -> None:
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (1, 1)
     if height < 1 or width < 1:
         raise InputError(f"expected an image size of at least 1x1 pixels, got {height}x{width}")
-    if channels not in MODES:
-        raise InputError(f"expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, got {channels}")
-    return Decoder(height, width, channels)
+    if channels is not None and channels < 1:
+        raise InputError(
+            f"expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, or the number of bands, got {channels}"
+        )
+    if limit is not None and limit < 1:
+        raise InputError(f"expected a limit of at least 1 image, got {limit}")
 
 
-def _find(name: str, split: str, decoder: Decoder, home: Path, *, own_root: bool, download: bool) -> Collection:
+def _find(
+    parsed: SourceName,
+    split: str,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    home: Path,
+    *,
+    own_root: bool,
+    download: bool,
+) -> Collection:
+    name = parsed.base
     kind, colon, path = name.partition(":")
-    if colon and kind in ("parquet", "folder"):
+    if colon and kind in KINDS:
         if not path:
             raise InputError(f"expected a path after {name}")
-        where = Path(path).expanduser()
-        return parquet_images(where, split) if kind == "parquet" else folder_images(where, split)
+        expected = None if parsed.bands is not None else channels
+        return path_images(kind, Path(path).expanduser(), split, expected, parsed.masks)
+    if colon and kind in IN_MEMORY:
+        raise InputError(f"expected images that can be opened again by name, got images that lay in memory ({name})")
     if kind not in SOURCES or (colon and kind != "hierarchy"):
-        raise InputError(f"expected data to be {', '.join(SOURCES)}; got {name!r}")
-    channels = decoder.channels
-    if channels not in (1, 3):
+        if not _is_path(name):
+            raise InputError(
+                f"expected data to be {', '.join(SOURCES)}; got {name!r}, and no file or folder has this name"
+            )
+        kind, expected = kind_of(Path(name).expanduser()), None if parsed.bands is not None else channels
+        images = path_images(kind, Path(name).expanduser(), split, expected, parsed.masks)
+        return images.replaced(name=f"{kind}:{name}")
+    return _named_set(name, kind, path, split, image_size, channels, home, own_root=own_root, download=download)
+
+
+def _named_set(
+    name: str,
+    kind: str,
+    path: str,
+    split: str,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    home: Path,
+    *,
+    own_root: bool,
+    download: bool,
+) -> Collection:
+    if channels not in (None, 1, 3):
         raise InputError(
             f"{name}: expected 1 or 3 channels, because these images have no alpha channel; got {channels}"
         )
+    split = "test" if split == "own" else split
     if kind == "hierarchy":
-        return hierarchy_images(path, split, decoder.height, decoder.width, channels)
+        if split == "all":
+            raise InputError(f"{name}: expected split train or test, got 'all'")
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (32, 32)
+        return hierarchy_images(path, split, height, width, channels or 3).replaced(part=split, container="hierarchy")
     if name == "digits":
-        return digits(split)
+        return digits(split).replaced(container="digits")
     # a checkout keeps what it shares with other checkouts beside itself
     for place in [home] if own_root else [home, Path("../shared/data")]:
-        if (place / name / f"{split}.parquet").is_file():
+        if (place / name / f"{'train' if split == 'all' else split}.parquet").is_file():
             return parquet_images(place / name, split)
-    return torchvision_set(name, split, home, download=download)
+    if split == "all":
+        raise InputError(f"{name}: expected split train or test, got 'all'")
+    return torchvision_set(name, split, home, download=download).replaced(part=split, container=name)
+
+
+def _is_path(name: str) -> bool:
+    path = Path(name).expanduser()
+    try:
+        return (
+            path.exists()
+            or os.sep in name
+            or path.suffix.lower() in (".tar", ".npy", ".npz", ".parquet", ".tif", ".tiff")
+        )
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def _look(
@@ -132,8 +237,10 @@ def _look(
     if keep:
         pixels = np.zeros((len(images), decoder.channels, decoder.height, decoder.width), np.uint8)
         return torch.from_numpy(pixels), _decode_all(f"decoding {name}", images, decoder, pixels)
-    if not images.files:
+    if not images.files and not images.may_fail:
         return None, {}  # arrays in memory cannot be corrupt
+    if not images.files:
+        return None, _decode_all(f"checking {name}", images, decoder, None)
     checked = CheckedImages(home, images.fingerprint())
     unreadable = checked.recall()
     if unreadable is None:

@@ -96,7 +96,9 @@ def parquet_images(path: Path, split: str) -> Collection:
     }
     train, test = named["train"], next((named[word] for word in TEST_NAMES if named[word]), [])
     if train and test:
-        return _collection(train if split == "train" else test, train + test, path)
+        part = "test" if split == "own" else split
+        chosen = {"train": train, "test": test, "all": train + test}[part]
+        return _collection(chosen, train + test, path).replaced(part=part)
     only = train or test or files
     return _collection(only, only, path).split(split)
 
@@ -129,7 +131,9 @@ def _collection(files: list[Path], both: list[Path], root: Path) -> Collection:
         number_of = {name: number for number, name in enumerate(names)}
         labels = [number_of[value] for value in labels]
     read = ParquetImages(files, image, np.array(groups))
-    return Collection(paths, _numbers(files[0], labels, names), names, in_order(len(paths)), read, files=files)
+    return Collection(
+        paths, _numbers(files[0], labels, names), names, in_order(len(paths)), read, files=files, container="parquet"
+    )
 
 
 def _schema(files: list[Path]) -> Any:

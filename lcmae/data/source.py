@@ -2,7 +2,7 @@
 asked for."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
 from lcmae.data.streaming import Batch, carry, streamed
+from lcmae.data.values import Description
 from lcmae.errors import InputError
 from lcmae.shapes import Int, UInt8
 
@@ -40,6 +41,12 @@ class ImageSource:
 
     device: torch.device
     """Where pixels are handed out."""
+
+    description: Description = field(default_factory=lambda: Description(""))
+    """What the images are as they are stored, and what was assumed about them."""
+
+    resident_limit: int = 4 << 30
+    """Bytes of pixels up to which they are kept in memory when the size is changed (`at`)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,6 +86,54 @@ class ImageSource:
             return self.stored.index_select(0, indices.to(self.device))
         positions = torch.arange(len(self))[indices] if isinstance(indices, slice) else indices
         return self._decode(positions).to(self.device)
+
+    def at(self, image_size: int | tuple[int, int] | None = None, channels: int | None = None) -> "ImageSource":
+        """The same images at another size or number of channels, decoded again from their files."""
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        height, width = size or (self.decoder.height, self.decoder.width)
+        decoder = replace(self.decoder, height=height, width=width, channels=channels or self.decoder.channels)
+        if decoder == self.decoder:
+            return self
+        if self.images.made is not None:
+            raise InputError(
+                f"{self.name}: these images are made at one size; open them with image_size={height, width}"
+            )
+        again = replace(self, decoder=decoder, stored=None, device=torch.device("cpu"))
+        if len(self) * decoder.channels * height * width <= self.resident_limit:
+            again = replace(again, stored=again[:])
+        return again.to(self.device)
+
+    def first(self, limit: int | None) -> "ImageSource":
+        """The first `limit` of these images; all for None."""
+        if limit is None or limit >= len(self):
+            return self
+        if limit < 1:
+            raise InputError(f"expected a limit of at least 1 image, got {limit}")
+        stored = None if self.stored is None else self.stored[:limit]
+        return replace(self, images=self.images.take(torch.arange(limit)), stored=stored)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether segmentation masks lie beside the images."""
+        return self.images.read_mask is not None
+
+    def masks(self, indices: slice | Int[Tensor, " b"]) -> Int[Tensor, "b h w"]:
+        """Segmentation masks: the class of each pixel, cut as the images are, by the nearest pixel;
+        `InputError` where there are none."""
+        if self.images.read_mask is None:
+            raise InputError(f"{self.name}: expected segmentation masks (--masks FOLDER or COLUMN), got none")
+        positions = torch.arange(len(self))[indices] if isinstance(indices, slice) else indices
+        found = []
+        for position in positions.tolist():
+            try:
+                found.append(self.decoder.mask(self.images.read_mask(int(self.images.rows[position]))))
+            except Unreadable as error:
+                raise InputError(f"{self.paths[position]}: its mask cannot be used: {error}") from error
+        return torch.from_numpy(np.stack(found)) if found else torch.empty(0, *self._size, dtype=torch.int64)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.decoder.height, self.decoder.width
 
     def to(self, device: torch.device | str) -> "ImageSource":
         """The same source, whose pixels lie (resident) or arrive (streaming) on `device`; labels

@@ -19,6 +19,7 @@ from PIL import Image
 
 from lcmae.data import SOURCES, ImageSource, open_source
 from lcmae.data.parquet import parquet_images
+from lcmae.data.paths import KINDS
 from lcmae.errors import InputError
 
 
@@ -586,7 +587,8 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], mess
 
 
 def test_every_source_has_a_line_of_description() -> None:
-    assert set(SOURCES) == {"digits", "cifar10", "cifar100", "stl10", "hierarchy", "parquet:PATH", "folder:PATH"}
+    named = {"digits", "cifar10", "cifar100", "stl10", "hierarchy"}
+    assert set(SOURCES) == {*named, *(f"{kind}:PATH" for kind in KINDS), "PATH"}
     assert all(text and "\n" not in text for text in SOURCES.values())
 
 
