@@ -7,16 +7,19 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from lcmae.app.command_line.arguments import parse_arguments
-from lcmae.app.command_line.tables import number, print_table
+from lcmae.app.command_line.tables import print_table
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.jobs.executors import Engine
 from lcmae.progress import clock
+
+if TYPE_CHECKING:
+    from lcmae.probes.grids.verdict import CellVerdict, Verdict
 
 LISTS = ("masks", "ratios", "units", "objectives", "probes", "set")
 """Options whose values may be separated by commas."""
@@ -65,6 +68,10 @@ class CompareArguments(Comparison, Engine):
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where the worker has one."""
 
+    baseline: str | None = None
+    """Cell that the others are compared with, by its words: "random, 0.75"; by default MAE with
+    random masks of 0.75, or the random masks nearest to it."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where
@@ -86,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     for row in failed:
         print(f"lcmae compare: {row['run']}: {row['error']}", file=sys.stderr)
     if len(failed) < len(result.rows):
-        summary(read_table(options.out / TABLE), comparison.seeds)
+        summary(read_table(options.out / TABLE), options.baseline)
     print(options.out / TABLE)
     if result.stopped_by is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -101,43 +108,95 @@ def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> N
     print(f"compare {done}/{total}, {clock(seconds_left)} left: {row['run']} {what}", file=sys.stderr, flush=True)
 
 
-def summary(table: Any, num_seeds: int) -> None:
-    """Means with the spread from seed to seed, and differences to the first cell with 95 %
-    intervals."""
-    from lcmae.probes.grids.table import by_cell, describe, measures, paired, summarise
+def summary(table: Any, baseline: str | None = None) -> None:
+    """The answer for each measure with a better end in a sentence, then the cells, best first."""
+    from lcmae.probes.grids.table import by_cell, measures
+    from lcmae.probes.grids.verdict import parse_baseline, verdict
 
     known = measures(table)
     for title, labels in MEASURES.items():
-        names = [name for name in labels if name in known]
-        values = {name: by_cell(table, name) for name in names}
-        cells = list(dict.fromkeys(cell for name in names for cell in values[name]))
-        if not cells:
-            continue
-        header = ["objective, mask, ratio", *(labels[name] for name in names)]
-        rows = [
-            [describe(cell), *(_cell(summarise(list(values[name].get(cell, {}).values())), "spread") for name in names)]
-            for cell in cells
-        ]
-        spread = f"{num_seeds} seeds ± their standard deviation" if num_seeds > 1 else "1 seed"
-        print_table(title, header, rows, note=f"Means over {spread}. {NOTES[title]}")
-        if num_seeds > 1 and len(cells) > 1:
-            baseline, *others = cells
-            rows = [
-                [describe(cell), *(_cell(paired(values[name].get(cell, {}), values[name].get(baseline, {})), "half_width")
-                                   for name in names)]
-                for cell in others
-            ]  # fmt: skip
-            note = "Mean over pairs of runs of the same seed ± half of its 95 % interval (Student's t)."
-            print_table(f"Difference to {describe(baseline)}", header, rows, note=note)
-    if num_seeds < 2:
-        print("Intervals need --seeds 2 or more.")
+        found = []
+        for name in (name for name in labels if name in known):
+            wanted = None if baseline is None else parse_baseline(baseline, list(by_cell(table, name)))
+            found.append(verdict(table, name, wanted))
+        if found:
+            show(title, found, [labels[one.measure] for one in found])
 
 
-def _cell(found: Any, error: str) -> str:
-    """A mean with three digits, what is uncertain of it with one."""
-    reach = getattr(found, error)
-    mean = number(found.mean, digits=3)
-    return mean if math.isnan(reach) else f"{mean} ± {float(f'{reach:.1g}'):g}"
+def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> None:
+    """Measures of the same cells: sentences, notes of the first, and one table in its order."""
+    from lcmae.probes.grids.table import describe
+
+    first = verdicts[0]
+    print()
+    for found, label in zip(verdicts, labels, strict=True):
+        if found.direction:
+            print(f"{label}: {found.sentence()}")
+    for note in first.notes():
+        print(note)
+    is_ratio = first.scale == "logarithm"
+    header = [
+        "objective, mask, ratio",
+        "seeds",
+        labels[0],
+        "95 %",
+        "ratio" if is_ratio else "difference",
+        "95 %",
+        "verdict",
+        *labels[1:],
+    ]
+    places = [
+        _decimals([cell.high - cell.low for cell in found.cells], [cell.mean for cell in found.cells])
+        for found in verdicts
+    ]
+    changes = _decimals(
+        [cell.change_high - cell.change_low for cell in first.cells], [cell.change for cell in first.cells]
+    )
+    rows = []
+    for cell in first.cells:
+        change = [_fixed(cell.change, changes, sign=not is_ratio), _range(cell.change_low, cell.change_high, changes)]
+        rest = []
+        for found, digits in zip(verdicts[1:], places[1:], strict=True):
+            mine = next((other for other in found.cells if other.key == cell.key), None)
+            rest.append("-" if mine is None else _with_reach(mine, digits))
+        rows.append([
+            describe(cell.key), str(cell.num_seeds), _fixed(cell.mean, places[0]), _range(cell.low, cell.high, places[0]),
+            *(["", ""] if cell.word == "baseline" else change), _word(first, cell), *rest,
+        ])  # fmt: skip
+    note = (
+        f"{NOTES[title]} Means over seeds (± or range: 95 %, without what a seed does to all cells alike), by {first.scale}; "
+        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells together."
+    )
+    print_table(title, header, rows, note=note)
+
+
+def _word(found: "Verdict", cell: "CellVerdict") -> str:
+    words = [] if cell.may_be_best is None else ["may be best" if cell.may_be_best else "not best"]
+    if cell.word in ("higher", "lower") and found.direction:
+        words.append("better" if (cell.word == "higher") == (found.direction > 0) else "worse")
+    elif cell.word != "undecided" or not words:
+        words.append(cell.word)
+    return ", ".join(words)
+
+
+def _with_reach(cell: "CellVerdict", digits: int) -> str:
+    mean = _fixed(cell.mean, digits)
+    return mean if math.isnan(cell.high) else f"{mean} ± {_fixed((cell.high - cell.low) / 2, digits)}"
+
+
+def _decimals(widths: Sequence[float], values: Sequence[float]) -> int:
+    """Decimals of a column: two digits of the typical interval, else three of the largest value."""
+    finite = sorted(width / 2 for width in widths if math.isfinite(width) and width > 0)
+    step = finite[len(finite) // 2] / 10 if finite else max(map(abs, values)) / 1000
+    return 0 if step <= 0 else min(9, max(0, math.ceil(-math.log10(step) - 1e-9)))
+
+
+def _fixed(value: float, digits: int, *, sign: bool = False) -> str:
+    return "-" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def _range(low: float, high: float, digits: int) -> str:
+    return "-" if math.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def split_lists(arguments: Sequence[str], lists: Sequence[str] = LISTS) -> list[str]:

@@ -35,14 +35,15 @@ class Monitor:
 
     def __call__(self, model: MaskedImageModel) -> dict[str, float]:
         """`cls_knn`, `cls_linear`, `cls_effective_rank` and the same for `mean`; accuracies are
-        shares of test images."""
+        shares of `num_test_images` test images."""
         train = unmasked_features(model, self.train.pixels)
         test = unmasked_features(model, self.test.pixels)
-        return {
+        found = {
             f"{feature}_{name}": value
             for feature in test
             for name, value in judge(train[feature], self.train.labels, test[feature], self.test.labels).items()
         }
+        return {**found, "num_test_images": float(len(self.test.labels))}
 
     def raw_pixels(self) -> dict[str, float]:
         """The same judgement of the pixels themselves: the baseline to hold beside any feature."""

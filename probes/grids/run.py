@@ -365,6 +365,9 @@ def describe_run(job: CellJob, run: Run) -> tuple[Row, dict[str, tuple[str, str]
     for name, (long_name, units) in _ACCURACIES.items():
         if looks and name in looks[-1]:
             row[name], columns[name] = looks[-1][name], (long_name, units)
+    if looks and "num_test_images" in looks[-1]:
+        row["num_test_images"] = looks[-1]["num_test_images"]
+        columns["num_test_images"] = "test images behind the accuracies", "images"
     space = "variance of a patch" if getattr(config.model, "normalize_targets", False) else "squared input units"
     for name, long_name in (("loss", "training loss, last lines"), ("collapse", "collapse level, last lines")):
         values = [line[name] for line in steps if name in line][-5:]

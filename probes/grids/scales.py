@@ -55,6 +55,6 @@ def logit(num_images: int) -> Scale:
 
     def back(odds: np.ndarray) -> np.ndarray:
         share = 1 / (1 + np.exp(-np.asarray(odds)))
-        return np.clip((share * (num_images + 1) - 0.5) / num_images, 0, 1)
+        return np.asarray(np.clip((share * (num_images + 1) - 0.5) / num_images, 0, 1))
 
     return Scale("log odds", forward, back, num_images)

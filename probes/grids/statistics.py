@@ -106,7 +106,14 @@ class Grid:
 
     @cached_property
     def own_variance(self) -> np.ndarray:
-        """Variance of each cell's runs, without the seeds' effects [cells]; NaN for one run."""
+        """Variance of each cell's runs [cells], from `MIN_CELLS` cells on without the seeds'
+        effects; NaN for one run."""
+        if self.num_cells < MIN_CELLS:
+            own = [
+                float(row[known].var(ddof=1)) if known.sum() > 1 else math.nan
+                for row, known in zip(self.values, self.known, strict=True)
+            ]
+            return np.maximum(own, max(self.step**2 / 12, np.finfo(float).tiny))
         cell, seed = np.nonzero(self.known)
         runs = self.values[self.known]
         effect = np.zeros(self.values.shape[1])

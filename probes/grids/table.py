@@ -106,7 +106,7 @@ def frame(table: xr.Dataset) -> pd.DataFrame:
 def measures(table: xr.Dataset) -> list[str]:
     """Columns that a run is judged by: numbers that are no setting, without standard errors, at
     least one of them known."""
-    settings = {*SETTINGS, *_TEXT, "seed", "epochs", "steps", "image_mask_pairs", "hidden_share"}
+    settings = {*SETTINGS, *_TEXT, "seed", "epochs", "steps", "image_mask_pairs", "hidden_share", "num_test_images"}
     return [
         str(name)
         for name, column in table.data_vars.items()

@@ -91,9 +91,11 @@ def test_a_comparison_prints_spread_and_differences(
     assert main(["compare", *arguments]) == 0
     out, err = capsys.readouterr()
     assert "mae, random, 0.5" in out
-    assert "0.55 ± 0.07" in out  # 0.5 and 0.6: standard deviation 0.0707
-    assert "0.025 ± 0.06" in out  # 0.02 and 0.03: 12.7 x 0.00707 / sqrt(2) = 0.0635
-    assert "Difference to mae, random, 0.5" in " ".join(out.split())
+    # two cells are paired by seed: 0.02 and 0.03, and 12.7 x 0.00707 / sqrt(2) = 0.0635
+    row = next(line for line in out.splitlines() if "mae, grid, 0.5" in line)
+    assert [word.strip() for word in row.split("│")][5:8] == ["+0.025", "-0.039 to 0.089", "may be best"]
+    assert "kNN: No cell is ruled out as the best; 1 is undecided" in out
+    assert "Provisional: 2 seeds" in out
     assert out.splitlines()[-1] == str(tmp_path / "out" / TABLE)
     assert "compare 4/4, 0:00 left: mae-grid-0.5-s1 kNN 63.0%" in err
 
@@ -104,8 +106,8 @@ def test_one_seed_has_no_intervals(
     answering(lambda cell: {"mean_knn": 0.5}, monkeypatch)
     assert main(["compare", *HERE, "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "Intervals need --seeds 2 or more." in out
-    assert "Difference" not in out
+    assert "One seed says nothing of chance: take --seeds 5." in out
+    assert "undecided" not in out
 
 
 def test_a_failed_cell_is_said_and_the_exit_code_is_1(

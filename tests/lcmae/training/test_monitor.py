@@ -170,6 +170,7 @@ def test_monitor_and_raw_pixels_name_their_numbers(mae: MAE, pixels: Tensor) -> 
     pixels = (pixels // 8 + 64 * labels[:, None, None, None]).to(torch.uint8)
     monitor = Monitor(Labelled(pixels, labels), Labelled(pixels[:12], labels[:12]))
     names = [f"{feature}_{name}" for feature in ("cls", "mean") for name in ("knn", "linear", "effective_rank")]
+    names.append("num_test_images")
     assert list(monitor(mae)) == names
     raw = monitor.raw_pixels()
     assert raw["linear"] == 1
