@@ -1,19 +1,17 @@
 """Files of torch.save (a zip around a pickle), read so that no code in them runs and no lie in them
 costs memory.
 
-Three fences stand before a tensor is made: the zip must be what torch writes (stored members, sizes
-that add up, intact checksums); the pickle may name only the globals below; and what its tensors
-declare must lie in the file. Only then torch.load, with weights_only and with stand-ins for the few
-classes that training scripts put beside the weights.
+Three fences stand before a tensor is made: the zip must be what torch writes (members and values
+that it knows, stored as they are, intact checksums: `lcmae.safety.torch_zip`); the pickle may ask
+only for the calls below, with arguments that their rules allow (`lcmae.safety.pickle_machine`); and
+what its tensors declare must lie in the file. Only then torch.load, with weights_only and with
+stand-ins for the few classes that training scripts put beside the weights.
 """
 
 import argparse
 import pathlib
-import pickletools
 import struct
 import threading
-import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +23,10 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.runs.durable import reason, show
+from lcmae.safety.pickle_machine import Machine, Refused, names_in
+from lcmae.safety.text import printable
+from lcmae.safety.torch_zip import check_zip
 
-MAX_MEMBERS = 50_000
-MAX_PICKLE = 16 * 2**20
-MAX_OPCODES = 1_000_000
 MAX_NESTING = 32
 
 
@@ -82,21 +80,37 @@ STAND_INS: dict[str, Any] = {
 """Globals that torch does not know and we allow: inert classes, by the name that a file gives
 them."""
 
-KNOWN_TO_TORCH = {
-    "collections.OrderedDict",
-    "collections.Counter",  # milestones of a learning-rate schedule
-    "builtins.set",
-    "_codecs.encode",  # bytes, as protocol 2 writes them
-    "torch.Size",
-    "torch.device",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_parameter",
-    *(f"torch.{name}Storage" for name in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char")),
-    *(f"torch.{name}Storage" for name in ("Byte", "Bool")),
-    *(f"torch.{name}" for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")),
+KNOWN_TO_TORCH: dict[str, str | None] = {
+    "collections.OrderedDict": "mapping",
+    "collections.Counter": "counter",  # milestones of a learning-rate schedule
+    "builtins.set": "set",
+    "_codecs.encode": "encode",
+    "torch.Size": "size",
+    "torch.device": "device",
+    "torch._utils._rebuild_tensor_v2": "tensor",
+    "torch._utils._rebuild_parameter": "parameter",
+    **{
+        f"torch.{name}Storage": None for name in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char")
+    },
+    **{f"torch.{name}Storage": None for name in ("Byte", "Bool")},
+    **{
+        f"torch.{name}": None
+        for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
+    },
 }
-"""The part of torch's own list that a checkpoint needs; among the rest are constructors that
-allocate (bytearray)."""
+"""The part of torch's own list that a checkpoint needs, with the rule for its calls; among the rest
+are constructors that allocate (bytearray)."""
+
+RULES: dict[Any, str] = {
+    argparse.Namespace: "namespace",
+    pathlib.PurePosixPath: "path",
+    OrderedDict: "mapping",
+    NumpyType: "numpy type",
+    numpy_number: "numpy number",
+}
+"""The rule for the calls of each stand-in."""
+
+ALLOWED = {**KNOWN_TO_TORCH, **{name: RULES[stand_in] for name, stand_in in STAND_INS.items()}}
 
 # torch keeps its list of safe globals for the whole process
 _LOCK = threading.Lock()
@@ -105,7 +119,9 @@ _LOCK = threading.Lock()
 def read_torch(path: Path, *, meta: bool) -> Any:
     """The object in a torch.save file; tensors lie in the mapped file, or on the meta device if
     `meta`."""
-    data_bytes = _check_zip(path)
+    data, storages = check_zip(path)
+    _check_pickle(path, data, storages)
+    data_bytes = sum(storages.values())
     with _LOCK, torch.serialization.safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
         outline = _load(path, map_location="meta")
         _check_declared(path, outline, data_bytes)
@@ -123,111 +139,40 @@ def _load(path: Path, **how: Any) -> Any:
         ) from error
 
 
+REASON = "WeightsUnpickler error:"
+
+
 def _short(error: Exception) -> str:
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    # torch prefixes advice of many lines; its last sentence has the reason
-    text = reason(cause).split("Please file an issue")[0].strip()
-    return (text if text.isprintable() else ascii(text))[:200]
+    # torch puts advice of many lines before the reason, and more behind it
+    text = str(cause).split(REASON)[-1]
+    text = text.split("Please file an issue")[0].split("Check the documentation")[0].strip()
+    return printable((text or type(cause).__name__).splitlines()[0])
 
 
-def _check_zip(path: Path) -> int:
-    """Refuse what torch.save does not write; returns the bytes of tensors in the file."""
-    size = path.stat().st_size
-    _check_directory(path, size)
+def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> None:
+    """Refuse a pickle that asks for anything but the calls above; it is followed, never run."""
+    machine = Machine(data, ALLOWED, storages)
+    refused, problem = [], ""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            names = [member.filename for member in members]
-            total = sum(member.file_size for member in members)
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members) or total > size:
-                raise CheckpointError(
-                    f"expected a checkpoint whose parts are stored as they are, got {show(path)} with {size} bytes that "
-                    f"unpack to {total}: a zip bomb, or a zip that torch.save did not write"
-                )
-            if len(set(names)) != len(names):
-                raise CheckpointError(
-                    f"expected members with names of their own in {show(path)}, got the same name twice"
-                )
-            roots = {name.partition("/")[0] for name in names}
-            pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
-            if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-                raise CheckpointError(f"expected weights, got a TorchScript program: {show(path)}")
-            if len(pickles) != 1 or len(roots) != 1:
-                raise CheckpointError(f"expected a file of torch.save, got a zip without one data.pkl: {show(path)}")
-            if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:
-                raise CheckpointError(f"expected a data.pkl of at most {MAX_PICKLE} bytes in {show(path)}, got more")
-            _check_globals(path, archive.read(pickles[0]))
-            if (broken := archive.testzip()) is not None:
-                raise CheckpointError(
-                    f"expected intact members in {show(path)}, got one that fails its checksum: {broken!a}"
-                )
-            return sum(member.file_size for member in members if "/data/" in member.filename)
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-        struct.error,
-    ) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"expected a whole checkpoint, got a torn zip: {show(path)}: {reason(error)}") from error
-
-
-def _check_directory(path: Path, size: int) -> None:
-    """Refuse a zip whose list of members alone would fill the memory, before Python reads that
-    list."""
-    with path.open("rb") as file:
-        start = max(0, size - 2**16 - 22 - 76)
-        file.seek(start)
-        tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) - end < 22:
-        raise CheckpointError(f"expected a whole checkpoint, got a zip that was cut off: {show(path)}")
-    count, length = struct.unpack("<H", tail[end + 10 : end + 12])[0], struct.unpack("<I", tail[end + 12 : end + 16])[0]
-    wide = tail.rfind(b"PK\x06\x06", 0, end)
-    if wide >= 0 and end - wide >= 56:
-        count, length = struct.unpack("<QQ", tail[wide + 32 : wide + 48])
-    if count > MAX_MEMBERS or length > MAX_MEMBERS * 300:
-        raise CheckpointError(f"expected at most {MAX_MEMBERS} members in {show(path)}, got {count}")
-
-
-def _check_globals(path: Path, data: bytes) -> None:
-    """Refuse a pickle that names anything but the globals above; it is read as text, never run."""
-    refused: dict[str, None] = {}
-    try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > MAX_OPCODES:
-                raise CheckpointError(f"expected at most {MAX_OPCODES} opcodes in the pickle of {show(path)}, got more")
-            if opcode.name == "GLOBAL":
-                name = _current_name(*str(argument).split(" ", 1))
-                if name not in KNOWN_TO_TORCH and name not in STAND_INS:
-                    refused[name] = None
-            elif opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX", "PERSID"):
-                refused[f"opcode {opcode.name}"] = None
-    except (ValueError, IndexError, UnicodeDecodeError, struct.error) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(
-            f"expected a whole pickle in {show(path)}, got one that breaks off: {reason(error)}"
-        ) from error
+        refused = machine.follow()
+    except Refused as error:
+        refused, problem = list(machine.refused), f"expected a pickle that torch can read, got {error}"
+    except (ValueError, IndexError, KeyError, RecursionError, struct.error) as error:
+        problem = f"expected a whole pickle, got one that breaks off: {reason(error)}"
+    if problem:
+        # what it asks for beyond what was followed says more than the opcode at which that ended
+        refused = list(dict.fromkeys([*refused, *names_in(data, ALLOWED)]))
     if refused:
         names = [ascii(name)[1:-1][:80] for name in refused]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         raise CheckpointError(
             f"refused {show(path)}: it asks for code that a checkpoint does not need: {', '.join(names[:8])}{more}"
         )
-
-
-def _current_name(module: str, name: str = "") -> str:
-    """A global by its name in Python 3, as torch translates it too."""
-    if (module, name) in NAME_MAPPING:
-        module, name = NAME_MAPPING[(module, name)]
-    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
+    if problem:
+        raise CheckpointError(f"{problem}: {show(path)}")
 
 
 def _check_declared(path: Path, tree: Any, data_bytes: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tests.reference.hostile_torch  # noqa: F401 - it adds to the corpus
 from lcmae.errors import CheckpointError
 from lcmae.formats import import_checkpoint, inside, inspect, load
 from tests.reference.hostile import CANARY, CORPUS, REASONS, good, good_safetensors

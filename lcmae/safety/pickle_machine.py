@@ -1,0 +1,467 @@
+"""What a pickle would do, found out without doing it: its opcodes are followed with stand-ins for
+values, and every call that it asks for is held against a rule for its arguments.
+
+A list of allowed names is not enough. `_codecs.encode` takes any codec, and some never end;
+a set of nested tuples is hashed in exponential time; an `OrderedDict` takes attributes that hide
+its methods. So a call is allowed with the arguments that checkpoints need, keys are plain, tensors
+lie in their storage, and all calls together cost no more than reading the file.
+"""
+
+import math
+import pickle
+import pickletools
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_OPCODES = 1_000_000
+MAX_TUPLE_KEYS = 1_000
+"""Tuples of numbers can be made to collide in a dictionary, and text cannot."""
+MAX_DIMENSIONS = 64
+MAX_VALUES = 2**40
+"""Of one tensor; above it, a product of sizes could overflow."""
+MAX_NAME = 1_000
+"""Characters of a key: names of weights have a hundred."""
+MAX_INTEGER = 32
+"""Bytes of a whole number: states of random generators have 17."""
+
+NAMES = {getattr(pickle, name)[0]: name for name in pickle.__all__ if isinstance(getattr(pickle, name), bytes)}
+ASKS_FOR_CODE = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX", "PERSID")
+
+
+class Refused(ValueError):
+    """The pickle asks for what a checkpoint does not need; the message follows "got"."""
+
+
+@dataclass(eq=False)
+class Global:
+    """A name that the pickle asks for."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class Made:
+    """What a call would return."""
+
+    kind: str
+    extent: int = 0
+    """Of a storage: its number of values."""
+
+
+@dataclass(eq=False)
+class Table:
+    """A dict, an OrderedDict, a Counter or a namespace."""
+
+    kind: str
+    keys: list[Any] = field(default_factory=list)
+
+
+class Mark(list[Any]):
+    """The stack below a MARK."""
+
+
+Rule = Callable[["Machine", tuple[Any, ...]], Any]
+
+
+class Machine:
+    """Follows one pickle. `kinds` says for each allowed global which rule its calls obey; a global
+    without one may be named (a dtype, a class of storage) but not called."""
+
+    def __init__(self, data: bytes, kinds: dict[str, str | None], storages: dict[str, int]) -> None:
+        self.data, self.place = data, 0
+        self.kinds, self.sizes = kinds, storages
+        self.storages: dict[str, Made] = {}
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.tuple_keys = 0
+        self.left = 4 * len(data) + 65_536
+        """What calls may still cost, in values or bytes."""
+        self.refused: dict[str, None] = {}
+
+    def follow(self) -> list[str]:
+        """Names of the refused globals. `Refused` for all else, `ValueError` for a torn pickle."""
+        data = self.data
+        for _ in range(MAX_OPCODES):
+            code = data[self.place]
+            self.place += 1
+            step = STEPS[code]
+            if step is not None:
+                step(self)
+            elif code == STOP:
+                self.stack.pop()
+                return list(self.refused)
+            else:
+                raise Refused(f"the opcode {NAMES.get(code, code)}")
+        raise Refused(f"more, where at most {MAX_OPCODES} opcodes are read")
+
+    def _read(self, count: int) -> bytes:
+        found = self.data[self.place : self.place + count]
+        if len(found) < count:
+            raise ValueError("it ends in the middle")
+        self.place += count
+        return found
+
+    def _line(self) -> str:
+        end = self.data.index(b"\n", self.place)
+        line, self.place = self.data[self.place : end], end + 1
+        return line.decode()
+
+    def byte(self) -> int:
+        found = self.data[self.place]
+        self.place += 1
+        return found
+
+    def unpack(self, form: str) -> Any:
+        return struct.unpack(form, self._read(struct.calcsize(form)))[0]
+
+    def above_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def spend(self, cost: int) -> None:
+        self.left -= cost
+        if self.left < 0:
+            raise Refused("calls that cost more than reading the file")
+
+    # --- opcodes ---
+
+    def text(self) -> None:
+        raw = self._read(self.unpack("<I"))
+        self.stack.append(str(raw, "utf-8", "surrogatepass"))
+
+    def short_text(self) -> None:
+        self.stack.append(self._read(self._read(1)[0]).decode())
+
+    def long(self) -> None:
+        raw = self._read(self._read(1)[0])
+        if len(raw) > MAX_INTEGER:
+            raise Refused(f"a whole number of {len(raw)} bytes")
+        self.stack.append(int.from_bytes(raw, "little", signed=True))
+
+    def protocol(self) -> None:
+        if (found := self._read(1)[0]) != 2:
+            raise Refused(f"pickle protocol {found} (torch.save writes 2)")
+
+    def mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def name_global(self) -> None:
+        name = current_name(self._line(), self._line())
+        if name not in self.kinds:
+            self.refused[name] = None
+        self.stack.append(Global(name))
+
+    def tuple_above_mark(self) -> None:
+        items = self.above_mark()  # first: it puts the stack below the mark in place
+        self.stack.append(tuple(items))
+
+    def tuple_of(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise ValueError("it takes more from its stack than lies there")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def append(self) -> None:
+        item = self.stack.pop()
+        self._list().append(item)
+
+    def appends(self) -> None:
+        items = self.above_mark()
+        self._list().extend(items)
+
+    def _list(self) -> list[Any]:
+        if not isinstance(self.stack[-1], list):
+            raise Refused("something appended to what is no list")
+        return self.stack[-1]
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, Table) or target.kind == "namespace" or len(items) % 2:
+            raise Refused("items set in what is no dict")
+        for key in items[::2]:
+            self.check_key(key)
+        target.keys.extend(items[::2])
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
+    def check_key(self, key: Any, *, deep: bool = False) -> None:
+        """A key whose hash costs nothing, and that many others cannot be made to collide with."""
+        if isinstance(key, tuple) and not deep and len(key) <= 16:
+            self.tuple_keys += 1
+            if self.tuple_keys > MAX_TUPLE_KEYS:
+                raise Refused(f"more than {MAX_TUPLE_KEYS} keys that are tuples")
+            for part in key:
+                self.check_key(part, deep=True)
+        elif isinstance(key, str | bytes):
+            if len(key) > MAX_NAME:
+                raise Refused(f"a key of {len(key)} characters, of at most {MAX_NAME}")
+        elif isinstance(key, int):
+            if not -(2**63) <= key < 2**64:
+                raise Refused("a key that is a whole number of more than 64 bits")
+        elif not (key is None or isinstance(key, float | Global | Made)):
+            raise Refused("a key that is no plain value")
+
+    def persistent(self) -> None:
+        match self.stack.pop():
+            case ("storage", Global(), str(key), str(), int(count)) if key in self.sizes and count >= 0:
+                if self.storages.setdefault(key, Made("storage", count)).extent != count:
+                    raise Refused(f"two sizes for the storage {key}")
+                self.stack.append(self.storages[key])
+            case ("storage", Global(), str(key), str(), int()):
+                raise Refused(f"a storage without data: {key[:20]!a}")
+            case _:
+                raise Refused("a persistent id that is no storage")
+
+    def reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+            raise Refused("a call of what is no function")
+        self.stack.append(self._call(function.name, arguments))
+
+    def new_object(self) -> None:
+        arguments, cls = self.stack.pop(), self.stack.pop()
+        if not isinstance(cls, Global) or not isinstance(arguments, tuple):
+            raise Refused("an object of what is no class")
+        kind = self.kinds.get(cls.name)
+        if cls.name in self.kinds and (kind not in ("mapping", "counter", "namespace") or arguments):
+            raise Refused(f"a new object of {cls.name} with {len(arguments)} arguments")
+        self.stack.append(self._call(cls.name, arguments))
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name not in self.kinds:
+            return Made("refused")
+        kind = self.kinds[name]
+        if kind is None:
+            raise Refused(f"a call of {name}")
+        self.spend(1)
+        try:
+            return CALLS[kind](self, arguments)
+        except Refused as error:
+            raise Refused(f"a call of {name} with {error}") from error
+
+    def build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Made) and target.kind in ("numpy type", "refused"):
+            return
+        if not isinstance(target, Table) or target.kind not in ("mapping", "namespace"):
+            raise Refused("a state for what has none")
+        # (None, slots) is what Python writes for classes with slots; ours have none
+        if not isinstance(state, Table) or not all(isinstance(key, str) for key in state.keys):
+            raise Refused("a state that is no dict of names")
+        self.spend(len(state.keys))
+        hidden = [key for key in state.keys if _hides(target.kind, key)]
+        if hidden:
+            raise Refused(f"attributes that hide methods: {hidden[0][:40]!a}")
+
+
+def _hides(kind: str, name: str) -> bool:
+    if kind == "namespace":
+        return name.startswith("__")
+    return hasattr(OrderedDict, name) and not name.startswith("__")
+
+
+# --- calls ---
+
+
+def _mapping(kind: str) -> Rule:
+    def rule(machine: Machine, arguments: tuple[Any, ...]) -> Table:
+        table = Table(kind)
+        match arguments:
+            case ():
+                return table
+            case (list(pairs),):  # as Python 2 wrote them
+                machine.spend(len(pairs))
+                for pair in pairs:
+                    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+                        raise Refused("pairs that are none")
+                    machine.check_key(pair[0])
+                    table.keys.append(pair[0])
+                return table
+            case (Table(keys=keys),):
+                machine.spend(len(keys))
+                table.keys.extend(keys)
+                return table
+        raise Refused("other arguments than one list or dict")
+
+    return rule
+
+
+def _set(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (list(values),):
+            machine.spend(len(values))
+            for value in values:
+                machine.check_key(value)
+            return Made("set")
+    raise Refused("other arguments than one list")
+
+
+def _encode(machine: Machine, arguments: tuple[Any, ...]) -> bytes:
+    # bytes, as protocol 2 writes them: numpy scalars have at most 8, states of generators 5,000
+    match arguments:
+        case (str(text), "latin1" | "latin-1"):
+            machine.spend(len(text))
+            try:
+                return text.encode("latin1")
+            except UnicodeEncodeError as error:
+                raise Refused("text that is not latin1") from error
+    raise Refused("another codec than latin1")
+
+
+def _size(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (tuple(values) | list(values),) if _are_whole(values) and len(values) <= MAX_DIMENSIONS:
+            return Made("size")
+    raise Refused("what is no shape")
+
+
+def _device(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (str(name),) | (str(name), int()) if len(name) <= 20:
+            return Made("device")
+    raise Refused("what is no device")
+
+
+def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (Made(kind="storage", extent=extent), int(offset), tuple(size), tuple(stride), bool(), *_):
+            if not (_are_whole(size) and _are_whole(stride)) or len(arguments) > 7:
+                raise Refused("what is no shape")
+            if len(size) != len(stride) or len(size) > MAX_DIMENSIONS or min((offset, *size, *stride)) < 0:
+                raise Refused("a shape that does not fit its strides")
+            last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+            if math.prod(size) > MAX_VALUES or (math.prod(size) and offset + last >= extent):
+                raise Refused(f"a tensor that declares more values than the {extent} that are stored")
+            return Made("tensor")
+    raise Refused("what is no tensor")
+
+
+def _parameter(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (Made(kind="tensor" | "refused"), bool(), _):
+            return Made("tensor")
+    raise Refused("what is no tensor")
+
+
+def _namespace(machine: Machine, arguments: tuple[Any, ...]) -> Table:
+    if arguments:
+        raise Refused("arguments")
+    return Table("namespace")
+
+
+def _path(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    parts = [part for part in arguments if isinstance(part, str)]
+    if len(parts) != len(arguments) or sum(map(len, parts)) > 4096:
+        raise Refused("what is no path")
+    machine.spend(sum(map(len, parts)))
+    return Made("path")
+
+
+def _numpy_type(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    if not all(isinstance(argument, str | int) for argument in arguments) or len(arguments) > 3:
+        raise Refused("what is no numpy type")
+    return Made("numpy type")
+
+
+def _numpy_number(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+    match arguments:
+        case (Made(kind="numpy type"), bytes(raw)) if len(raw) <= 8:
+            return Made("number")
+        case (Made(kind="numpy type"), _):
+            raise Refused("numpy scalars that are plain numbers, or another kind")
+    raise Refused("what is no number")
+
+
+def _are_whole(values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+CALLS: dict[str, Rule] = {
+    "mapping": _mapping("mapping"),
+    "counter": _mapping("counter"),
+    "set": _set,
+    "encode": _encode,
+    "size": _size,
+    "device": _device,
+    "tensor": _tensor,
+    "parameter": _parameter,
+    "namespace": _namespace,
+    "path": _path,
+    "numpy type": _numpy_type,
+    "numpy number": _numpy_number,
+}
+"""The rule for each kind of call."""
+
+OPCODES: dict[str, Callable[[Machine], Any]] = {
+    "PROTO": Machine.protocol,
+    "MARK": Machine.mark,
+    "GLOBAL": Machine.name_global,
+    "REDUCE": Machine.reduce,
+    "NEWOBJ": Machine.new_object,
+    "BUILD": Machine.build,
+    "BINPERSID": Machine.persistent,
+    "APPEND": Machine.append,
+    "APPENDS": Machine.appends,
+    "SETITEM": Machine.set_item,
+    "SETITEMS": lambda machine: machine.set_items(machine.above_mark()),
+    "TUPLE": Machine.tuple_above_mark,
+    "TUPLE1": lambda machine: machine.tuple_of(1),
+    "TUPLE2": lambda machine: machine.tuple_of(2),
+    "TUPLE3": lambda machine: machine.tuple_of(3),
+    "NONE": lambda machine: machine.stack.append(None),
+    "NEWFALSE": lambda machine: machine.stack.append(False),
+    "NEWTRUE": lambda machine: machine.stack.append(True),
+    "EMPTY_TUPLE": lambda machine: machine.stack.append(()),
+    "EMPTY_LIST": lambda machine: machine.stack.append([]),
+    "EMPTY_DICT": lambda machine: machine.stack.append(Table("dict")),
+    "EMPTY_SET": lambda machine: machine.stack.append(Made("set")),
+    "BININT": lambda machine: machine.stack.append(machine.unpack("<i")),
+    "BININT1": lambda machine: machine.stack.append(machine.byte()),
+    "BININT2": lambda machine: machine.stack.append(machine.unpack("<H")),
+    "BINFLOAT": lambda machine: machine.stack.append(machine.unpack(">d")),
+    "BINUNICODE": Machine.text,
+    "SHORT_BINSTRING": Machine.short_text,
+    "LONG1": Machine.long,
+    "BINGET": lambda machine: machine.stack.append(machine.memo[machine.byte()]),
+    "LONG_BINGET": lambda machine: machine.stack.append(machine.memo[machine.unpack("<I")]),
+    "BINPUT": lambda machine: machine.memo.__setitem__(machine.byte(), machine.stack[-1]),
+    "LONG_BINPUT": lambda machine: machine.memo.__setitem__(machine.unpack("<I"), machine.stack[-1]),
+}
+"""All that torch's reader of protocol 2 follows; there is no POP, no DUP and no STACK_GLOBAL."""
+
+STOP = pickle.STOP[0]
+STEPS = [OPCODES.get(NAMES.get(code, "")) for code in range(256)]
+
+
+def current_name(module: str, name: str) -> str:
+    """A global by its name in Python 3, as torch translates it too."""
+    from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+
+    if (module, name) in NAME_MAPPING:
+        module, name = NAME_MAPPING[(module, name)]
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
+
+
+def names_in(data: bytes, allowed: dict[str, str | None]) -> list[str]:
+    """Everything that a pickle of any protocol asks for beyond the allowed, for a message; what
+    cannot be parsed ends the list."""
+    found: dict[str, None] = {}
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if opcode.name == "GLOBAL":
+                name = current_name(*str(argument).split(" ", 1))
+                if name not in allowed:
+                    found[name] = None
+            elif opcode.name in ASKS_FOR_CODE:
+                found[f"opcode {opcode.name}"] = None
+            if count > 10_000:
+                break
+    except (ValueError, IndexError, TypeError, struct.error):
+        pass  # what was found before the tear is what the message says
+    return list(found)
