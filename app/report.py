@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from lcmae.app.dashboard.components.curves import SAYS, all_curves
-from lcmae.app.dashboard.page import ProbePage, Shown, take_first
+from lcmae.app.dashboard.components.curves import SUMMARY, all_curves
+from lcmae.app.dashboard.page import Panel, ProbePage, take_first
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored import reading, trends
 from lcmae.app.figures import style
@@ -77,7 +77,7 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
         if "loss" in lines:
             curves[name] = lines
     if curves:
-        yield f"<h2>Training</h2><p>{_prose(SAYS)}</p>"
+        yield f"<h2>Training</h2><p>{_prose(SUMMARY)}</p>"
         for shown in all_curves(curves):
             yield to_figure(shown)
 
@@ -85,7 +85,7 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
 def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str]:
     """A probe's section: two sentences, figures, numbers, provenance; and for each run without a
     result, the command."""
-    yield f"<h2>{escape(title)}</h2><p>{_prose(content.says)}</p>"
+    yield f"<h2>{escape(title)}</h2><p>{_prose(content.summary)}</p>"
     results: dict[str, xr.Dataset] = {}
     for name, path in runs.items():
         steps = reading.result_steps(path, content.probe)
@@ -105,13 +105,13 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
         figured, left_out = trends.all_along_steps(runs, content.probe, results)
     if left_out:
         yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
-    for shown in content.shown(figured, take_first):
+    for shown in content.panels(figured, take_first):
         yield to_figure(shown)
     yield "<h3>Numbers</h3>" + to_table(tables.scalars(results))
     yield "<h3>Where this comes from</h3>" + to_table(tables.provenance(results))
 
 
-def to_figure(shown: Shown) -> str:
+def to_figure(shown: Panel) -> str:
     """A figure with title and caption; plotly.js is in the file already."""
     drawing = shown.figure.update_layout(template=style.TEMPLATE).to_html(full_html=False, include_plotlyjs=False)
     words = f"<h3>{escape(shown.title)}</h3><figcaption>{_prose(shown.caption)}</figcaption>"
@@ -134,4 +134,4 @@ def _cell(value: object) -> str:
 def _prose(text: str) -> str:
     """Escaped text; what stands between asterisks is emphasised."""
     parts = escape(text).split("*")
-    return "".join(f"<em>{part}</em>" if place % 2 else part for place, part in enumerate(parts))
+    return "".join(f"<em>{part}</em>" if position % 2 else part for position, part in enumerate(parts))

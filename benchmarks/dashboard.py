@@ -38,7 +38,7 @@ const PARTS = "img, .said, .cursor.inner, .title, .caption, code, td";
 const boards = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
   .flatMap((element) => (element.shadowRoot ? [...element.shadowRoot.querySelectorAll(PARTS)] : []))
   .map((part) => [part.src?.slice(-64), part.textContent, part.getAttribute("x"), part.getAttribute("y")].join());
-window.sight = () => {
+window.view = () => {
   const figures = [...document.querySelectorAll(".js-plotly-plot")];
   const traces = figures.flatMap((figure) => (figure._fullData ?? []).map((trace) =>
     [trace.name, trace.x0, (trace.source ?? "").slice(-64), trace.z?.length, String(trace.x), String(trace.y)].join()));
@@ -55,11 +55,11 @@ window.look = () => {
   if (!window.isTouched) return window.last;
   window.isTouched = false;
   watch();
-  return window.sight();
+  return window.view();
 };
 window.begin = () => {
   watch();
-  Object.assign(window, { before: sight(), last: sight(), changed: 0, isTouched: false });
+  Object.assign(window, { before: view(), last: view(), changed: 0, isTouched: false });
 };
 """
 
@@ -99,19 +99,19 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         if options.starts:
             rows += starts(browser, options.runs, names[0], options.starts)
-            told(rows, options.out)
+            report(rows, options.out)
         if options.clicks:
             with server(options.runs) as (address, _):
                 rows += clicks(browser, address, names[0], options.clicks)
-            told(rows, options.out)
+            report(rows, options.out)
         if options.sessions:
             with server(options.runs) as (address, process):
                 rows += sessions(browser, address, process, names[0], sorted(options.sessions))
         browser.close()
-    told(rows, options.out)
+    report(rows, options.out)
 
 
-def told(rows: list[tuple[str, str]], out: Path | None) -> None:
+def report(rows: list[tuple[str, str]], out: Path | None) -> None:
     """Print, and write, what is measured so far: a busy machine may end this early."""
     print(table(rows), flush=True)
     if out is not None:
@@ -153,17 +153,17 @@ def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[t
         page.wait_for_timeout(2000)
         titles = ["Local contrast", "Reconstruction", "Receptive field", "Spectrum"]
         times = []
-        for place in range(num_clicks):
-            times.append(answer(page, lambda title=titles[place % 4]: page.get_by_role("link", name=title).click()))
+        for number in range(num_clicks):
+            times.append(answer(page, lambda title=titles[number % 4]: page.get_by_role("link", name=title).click()))
             bar.advance(note="another page")
         rows.append(("click in the menu until the other page has its figures", percentiles(times)))
 
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         times = []
-        for place in range(num_clicks):
+        for number in range(num_clicks):
             page.get_by_role("combobox", name="First picture").click()
-            times.append(answer(page, lambda place=place: page.get_by_role("option").nth((place + 1) % 2).click()))
+            times.append(answer(page, lambda number=number: page.get_by_role("option").nth((number + 1) % 2).click()))
             bar.advance(note="other pictures")
         rows.append(("other pictures picked until they are drawn", percentiles(times)))
         rows += microscope(page, address, name, num_clicks, bar)
@@ -172,7 +172,7 @@ def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[t
 
 def microscope(page: Page, address: str, name: str, num_clicks: int, bar: ProgressBar) -> list[tuple[str, str]]:
     """The patch moved by an arrow key to one that was never asked for, until every view has
-    followed; and the first sight, which loads torch and the model."""
+    followed; and the first page, which loads torch and the model."""
     begin = time.perf_counter()
     page.goto(f"{address}/microscope?{urlencode({'runs': name})}")
     # the last board of maps is that of the receptive field
@@ -205,16 +205,16 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     jumps: dict[str, list[float]] = {}
     for name in ("image", "seed"):
         field = page.locator(f".st-key-selection-{name} input")
-        for place in range(num_clicks):
-            field.fill(str(200 + 3 * place))  # nobody can know which one comes next
+        for number in range(num_clicks):
+            field.fill(str(200 + 3 * number))  # nobody can know which one comes next
             jumps.setdefault(name, []).append(answer(page, lambda field=field: field.press("Enter")))
             bar.advance(note=f"{name}s")
     picks: dict[str, list[float]] = {}
     for label in ("Layer of the encoder", "Head of the decoder"):
         field = page.get_by_label(label)
         options = field.locator("option").all_inner_texts()
-        for place in range(num_clicks if len(options) > 1 else 0):
-            option = options[place % len(options)]
+        for number in range(num_clicks if len(options) > 1 else 0):
+            option = options[number % len(options)]
             if field.input_value() != option:
                 picks.setdefault(label, []).append(
                     answer(page, lambda field=field, option=option: field.select_option(option))
@@ -226,10 +226,10 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     edits = []
     back = [OPPOSITE[key] for key in keys[: len(times)][::-1]]
     board.focus()
-    for place in range(num_clicks):
+    for number in range(num_clicks):
         edits.append(answer(page, lambda: page.keyboard.press("Space")))
         # to a patch that was not edited yet
-        answer(page, lambda place=place: page.keyboard.press(back[place % len(back)]))
+        answer(page, lambda number=number: page.keyboard.press(back[number % len(back)]))
         bar.advance(note="edited masks")
     uploads = []
     for number in range(num_clicks):
@@ -237,7 +237,7 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
         uploads.append(answer(page, lambda file=file: page.locator("input[type=file]").set_input_files([file])))
         bar.advance(note="uploads")
     return [
-        ("microscope, first sight: torch, model and image are loaded", f"{first:.1f} s"),
+        ("microscope, first page: torch, model and image are loaded", f"{first:.1f} s"),
         ("microscope: arrow key to another patch until every view has followed", percentiles(times)),
         ("microscope: the next image, which is computed ahead, until every view has followed", percentiles(images)),
         ("microscope: an image by its number until every view has followed", percentiles(jumps["image"])),

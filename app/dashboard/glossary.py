@@ -20,7 +20,7 @@ GLOSSARY = {
     "error": "mean squared error over hidden patches, in the space that the model was trained to predict",
     "nearest-patch baseline": "the same error when the nearest visible patch is copied",
     "positional share": "share of the variance of attention rows that lies between query positions, corrected for chance: 1 where "
-    "the place of the query decides the whole map, about 0 where it decides nothing (lcmae's own definition)",
+    "the position of the query decides the whole map, about 0 where it decides nothing (lcmae's own definition)",
     "attention distance": "mean distance from a patch to the patches it attends to, in patches; class token left out",
     "attention entropy": "how widely attention is spread, in nats: 0 for a single token, log of the number of tokens if uniform",
     "mutual information": "what a key tells of its query, over the geometric mean of their entropies: 0 to 1",

@@ -16,7 +16,7 @@ Choose = Callable[[str, Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
-class Shown:
+class Panel:
     """A figure with its words. The caption is also its alternative text."""
 
     title: str
@@ -31,10 +31,10 @@ class ProbePage:
     probe: str
     """Name of the probe, as in `lcmae probe`."""
 
-    says: str
+    summary: str
     """Two sentences: what the pictures say, and whose definition it is."""
 
-    shown: Callable[[Results, Choose], Iterator[Shown]]
+    panels: Callable[[Results, Choose], Iterator[Panel]]
     """The figures, in order. Quantities of different units never share an axis
     (`style.by_units`)."""
 

@@ -20,9 +20,9 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=340)
     lines(shown, companions(over_heads(results, variable), variable), "layer")
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         values = result[variable].transpose("layer", "head")
-        symbol = style.SYMBOLS[place % len(style.SYMBOLS)]
+        symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
         layers = values["layer"].values
         heads = values.stack(point=("layer", "head"))
         shown.add_trace(
@@ -67,9 +67,9 @@ def over_heads(results: Mapping[str, xr.Dataset], variable: str) -> dict[str, xr
 
 def across(shown: go.Figure, values: set[float], label: str) -> go.Figure:
     """Grey lines across the figure at these values, in the legend once."""
-    for place, value in enumerate(sorted(values)):
+    for position, value in enumerate(sorted(values)):
         shown.add_shape(
             type="line", xref="paper", x0=0, x1=1, y0=value, y1=value, name=label, legendgroup=label,
-            showlegend=place == 0, line={"color": style.GREY, "dash": "dot", "width": 2},
+            showlegend=position == 0, line={"color": style.GREY, "dash": "dot", "width": 2},
         )  # fmt: skip
     return shown

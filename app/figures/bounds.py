@@ -15,7 +15,7 @@ from lcmae.probes.statistics import intervals
 
 LEVELS = {
     "global": "about the mean patch",
-    "position": "about the mean at each place",
+    "position": "about the mean at each position",
     "image": "about each image's mean",
 }
 LOSS = "loss"
@@ -40,7 +40,7 @@ def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Each checkpoint as a point: half of L_align across, loss upwards; the line goes along the
     steps."""
     shown = style.figure(height=420)
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         result, colour = along_steps(result), style.colours(results)[name]
         shown.add_trace(
             go.Scatter(
@@ -51,7 +51,7 @@ def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 mode="lines+markers",
                 name=name,
                 line={"color": colour, "dash": style.dashes(results)[name]},
-                marker={"symbol": style.SYMBOLS[place % len(style.SYMBOLS)], "size": 9},
+                marker={"symbol": style.SYMBOLS[position % len(style.SYMBOLS)], "size": 9},
                 customdata=result["step"].values,
                 hovertemplate="step %{customdata}: %{x:.4g}, %{y:.4g}<extra>" + name + "</extra>",
             )
@@ -92,22 +92,22 @@ def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
         values = along_steps(results[name])["tail"].isel(step=-1)
         values = values.where(values > 0)
         middle = values.sizes["bandwidth"] // 2
-        for place in range(values.sizes["bandwidth"]):
-            width = float(values["bandwidth"][place])
+        for position in range(values.sizes["bandwidth"]):
+            width = float(values["bandwidth"][position])
             label = f"{name}, bandwidth {width:g}"
-            look = {
+            marks = {
                 "color": colour,
-                "dash": "solid" if place == middle else "dot",
-                "width": 2 if place == middle else 1,
+                "dash": "solid" if position == middle else "dot",
+                "width": 2 if position == middle else 1,
             }
             shown.add_trace(
                 go.Scatter(
                     x=values["rank"].values,
-                    y=values.isel(bandwidth=place).values,
+                    y=values.isel(bandwidth=position).values,
                     mode="lines",
                     name=label,
                     legendgroup=name,
-                    line=look,
+                    line=marks,
                     hovertemplate="k = %{x}: %{y:.4g}<extra>" + label + "</extra>",
                 )
             )

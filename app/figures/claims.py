@@ -58,13 +58,13 @@ def forest(outcomes: Sequence[Outcome], symbols: Mapping[Any, str], in_words: Ca
     total = sum(heights)
     shown = make_subplots(rows=len(groups), cols=1, figure=style.figure(height=total + TOP))
     below = 1.0
-    for place, (units, group) in enumerate(groups.items(), start=1):
-        _panel(shown, place, group, in_words)
+    for position, (units, group) in enumerate(groups.items(), start=1):
+        _panel(shown, position, group, in_words)
         # make_subplots cannot keep the height of a row the same in all panels
         plot = ROW * len(group) / total
-        shown.update_yaxes(row=place, domain=[below - plot, below])
-        below -= heights[place - 1] / total
-        shown.update_xaxes(row=place, title="number" if units == "1" else f"number [{units}]", title_standoff=4)
+        shown.update_yaxes(row=position, domain=[below - plot, below])
+        below -= heights[position - 1] / total
+        shown.update_xaxes(row=position, title="number" if units == "1" else f"number [{units}]", title_standoff=4)
     for verdict in COLOURS:
         shown.add_trace(
             go.Scatter(
@@ -77,7 +77,7 @@ def forest(outcomes: Sequence[Outcome], symbols: Mapping[Any, str], in_words: Ca
     return shown.update_layout(margin={"l": 10, "r": 20, "t": TOP, "b": 0})
 
 
-def _panel(shown: go.Figure, place: int, group: Sequence[Outcome], in_words: Callable[[Any], str]) -> None:
+def _panel(shown: go.Figure, position: int, group: Sequence[Outcome], in_words: Callable[[Any], str]) -> None:
     names = [one.id for one in group]
     for one in group:
         levels = (-one.level, one.level) if one.side == "within" else (one.level,)
@@ -86,11 +86,11 @@ def _panel(shown: go.Figure, place: int, group: Sequence[Outcome], in_words: Cal
                 x=levels, y=[one.id] * len(levels), mode="markers", showlegend=False, hoverinfo="skip",
                 marker={"color": style.BLUE, "symbol": "line-ns-open", "size": 14, "line": {"width": 2}},
             ),
-            row=place, col=1,
+            row=position, col=1,
         )  # fmt: skip
-        shown.add_trace(_dot(one, in_words(one)), row=place, col=1)
+        shown.add_trace(_dot(one, in_words(one)), row=position, col=1)
     shown.update_yaxes(
-        row=place, categoryorder="array", categoryarray=names[::-1], ticks="", range=[-0.6, len(group) - 0.4]
+        row=position, categoryorder="array", categoryarray=names[::-1], ticks="", range=[-0.6, len(group) - 0.4]
     )
 
 

@@ -24,7 +24,7 @@ def masses(result: xr.Dataset) -> go.Figure:
     by_layer = result["mass"].mean("head")
     beside = {"uniform attention": result["mass_uniform"]}
     for label, values in rows(over_heads({"": result}, "mass"), "mass"):
-        beside |= {f"{label}, {layer}": values.isel(layer=place) for place, layer in enumerate(layers)}
+        beside |= {f"{label}, {layer}": values.isel(layer=position) for position, layer in enumerate(layers)}
     shown = style.figure(height=140 + 40 * (len(layers) + len(beside)), barmode="stack", bargap=0.3)
     for key, colour in KEYS.items():
         values = [*by_layer.sel(key=key).values.tolist(), *(float(one.sel(key=key)) for one in beside.values())]
@@ -52,7 +52,7 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     shown = style.figure(height=340 + 20 * lines_above, margin={"l": 60, "r": 20, "t": 44 + 20 * lines_above, "b": 50})
     for (variable, label), dash in zip(READINGS.items(), (DASHED, DOTTED), strict=True):
         lines(shown, companions(results, f"{variable}_pooled"), "layer", words=label, dash=dash)
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         for (variable, label), dash in zip(READINGS.items(), ("solid", "dash"), strict=True):
             shown.add_trace(
                 go.Scatter(
@@ -61,13 +61,13 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
                     mode="lines+markers",
                     name=f"{name}, {label}",
                     line={"color": colour[name], "dash": dash},
-                    marker={"size": 8, "symbol": style.SYMBOLS[place % len(style.SYMBOLS)]},
+                    marker={"size": 8, "symbol": style.SYMBOLS[position % len(style.SYMBOLS)]},
                     hovertemplate="layer %{x}: %{y:.3f}<extra>" + f"{name}, {label}" + "</extra>",
                 )
             )
     across(shown, {0.0, 1.0}, "position ignored / nothing but position")
     shown.update_xaxes(title="layer", dtick=1)
-    return shown.update_yaxes(title="share of attention that place alone explains")
+    return shown.update_yaxes(title="share of attention that position alone explains")
 
 
 def maps(result: xr.Dataset, picture: int, layer: int) -> go.Figure:

@@ -58,10 +58,10 @@ def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=340)
-    places = {words: {"scope": scope, "reference": "model"} for scope, words in SCOPES.items()}
-    segments(shown, companions(results, variable), names, places)
+    positions = {words: {"scope": scope, "reference": "model"} for scope, words in SCOPES.items()}
+    segments(shown, companions(results, variable), names, positions)
     for turn, (name, result) in enumerate(results.items()):
-        x = [place + shift(names, name) for place in range(len(SCOPES))]
+        x = [position + shift(names, name) for position in range(len(SCOPES))]
         ordered = result.sel(scope=list(SCOPES))
         for reference, symbol in REFERENCES.items():
             shown.add_trace(

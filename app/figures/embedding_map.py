@@ -44,7 +44,7 @@ def colours(result: xr.Dataset, what: str) -> list[str]:
 
 
 def planes(result: xr.Dataset, what: str) -> list[str]:
-    """Planes in which every point of both sides has a place, UMAP first."""
+    """Planes in which every point of both sides has a position, UMAP first."""
     points = result.isel(point=np.isin(result["kind"].values, SIDES[what]))
     known = [name for name in ("umap", "pca") if f"{name}_x" in result]
     return [name for name in known if bool(points[f"{name}_x"].notnull().all())]
@@ -60,7 +60,7 @@ def maps(result: xr.Dataset, what: str, plane: str, colour_by: str, selected: Se
     """Both sides in the same colours, each in a plane of its own; `selected` points stand out on
     both."""
     shown = style.figure(height=520, dragmode="lasso", margin={"l": 30, "r": 20, "t": 64, "b": 40})
-    for place, kind in enumerate(SIDES[what]):
+    for position, kind in enumerate(SIDES[what]):
         points = side(result, kind)
         for rows, name, marker in _groups(points, colour_by):
             within = {int(row): at for at, row in enumerate(rows)}
@@ -72,9 +72,9 @@ def maps(result: xr.Dataset, what: str, plane: str, colour_by: str, selected: Se
                     mode="markers",
                     name=name,
                     legendgroup=name,
-                    showlegend=bool(name) and place == 0,
-                    xaxis="x2" if place else "x",
-                    yaxis="y2" if place else "y",
+                    showlegend=bool(name) and position == 0,
+                    xaxis="x2" if position else "x",
+                    yaxis="y2" if position else "y",
                     marker={"size": 6 if what == "patches" else 9, **marker},
                     selectedpoints=chosen,
                     unselected={"marker": {"opacity": 0.15}},
@@ -110,8 +110,8 @@ def _groups(points: xr.Dataset, colour_by: str) -> list[tuple[np.ndarray, str, M
     values = points[colour_by].values
     if _is_class(points, colour_by):
         found = []
-        for place, label in enumerate(np.unique(values).tolist()):
-            colour, symbol = style.PALETTE[place % 6], style.SYMBOLS[place // 6 % 6]
+        for position, label in enumerate(np.unique(values).tolist()):
+            colour, symbol = style.PALETTE[position % 6], style.SYMBOLS[position // 6 % 6]
             marker = {"color": style.GREY if label < 0 else colour, "symbol": symbol, "opacity": 0.8}
             found.append((np.flatnonzero(values == label), f"class {label}" if label >= 0 else "no class", marker))
         return found

@@ -23,10 +23,10 @@ def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     variable = f"{measure}_unmasked"
     colour = style.colours(results)
     rows = []
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         low, high = intervals.ends(result, variable)
         predictors = result["predictor"].values.tolist()
-        symbol = style.SYMBOLS[place % len(style.SYMBOLS)]
+        symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
         rows.append(Series(name, predictors, result[variable].values, colour[name], low, high, symbol))
     order = [*NETWORKS, *BASELINES]
     found = [one for one in order if any(one in row.x for row in rows)]
@@ -42,12 +42,14 @@ def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
         for predictor in result["predictor"].values.tolist():
             values = result[measure].sel(predictor=predictor)
             low, high = intervals.ends(result, measure, predictor=predictor)
-            look = (colour[name], NETWORKS[predictor]) if predictor in NETWORKS else BASELINES[predictor]
+            marks = (colour[name], NETWORKS[predictor]) if predictor in NETWORKS else BASELINES[predictor]
             if predictor in BASELINES:
                 if any(values.equals(other) for other in drawn):
                     continue
                 drawn.append(values)
             label = predictor if predictor in BASELINES else f"{name}, {predictor}".removesuffix(", model")
-            rows.append(Series(label, values["ratio"].values.tolist(), values.values, look[0], low, high, dash=look[1]))
+            rows.append(
+                Series(label, values["ratio"].values.tolist(), values.values, marks[0], low, high, dash=marks[1])
+            )
     first = next(iter(results.values()))[measure]
     return series.curves(rows, style.axis_title(first["ratio"]), style.axis_title(first))

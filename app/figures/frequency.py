@@ -17,7 +17,7 @@ def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
     values = result["log_amplitude"].sel(network=network)
     layers = values["layer"].values.tolist()
     shades = sample_colorscale(
-        style.SEQUENTIAL, [place / max(len(layers) - 1, 1) * 0.9 for place in range(len(layers))]
+        style.SEQUENTIAL, [position / max(len(layers) - 1, 1) * 0.9 for position in range(len(layers))]
     )
     rows = []
     for layer, shade in zip(layers, shades, strict=True):
@@ -42,15 +42,15 @@ def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
     fresh weights."""
     colour = style.colours(results)
     rows = []
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         highest = result["frequency"].values[-1]
         for network in result["network"].values.tolist():
             chosen = {"network": network, "frequency": highest}
             values = result["log_amplitude"].sel(chosen)
             low, high = intervals.ends(result, "log_amplitude", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
-            look = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[place % 6]}
-            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
+            marks = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[position % 6]}
+            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     first = next(iter(results.values()))["log_amplitude"]
     shown = series.curves(rows, "layer", style.axis_title(first))
     return shown.update_xaxes(type="category")

@@ -45,10 +45,10 @@ def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Fig
     colours, dashes = style.colours(names), style.dashes(names)
     ratios = sorted(set(table["ratio"].values.tolist()))
     gap = min(np.diff(ratios), default=0.1)
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         mine = table.isel(row=[row for row, label in enumerate(labels) if label == name])
         # side by side, so that intervals at one ratio don't cover each other
-        shift = (place - (len(names) - 1) / 2) * 0.05 * gap
+        shift = (position - (len(names) - 1) / 2) * 0.05 * gap
         cells = [(ratio, _finite(mine[measure].values[mine["ratio"].values == ratio])) for ratio in ratios]
         cells = [(ratio, values) for ratio, values in cells if values]
         means = [interval(values) for _, values in cells]
@@ -63,7 +63,7 @@ def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Fig
                 mode="lines+markers",
                 name=name,
                 line={"color": colours[name], "dash": dashes[name]},
-                marker={"size": 8, "symbol": style.SYMBOLS[place % len(style.SYMBOLS)]},
+                marker={"size": 8, "symbol": style.SYMBOLS[position % len(style.SYMBOLS)]},
                 hovertemplate="ratio %{customdata[0]:.3g}: %{y:.4g} ± %{customdata[2]:.2g}, %{customdata[1]} seeds"
                 f"<extra>{name}</extra>",
             )
@@ -135,7 +135,7 @@ def scatter(table: xr.Dataset, x: str, y: str) -> go.Figure:
     names = list(dict.fromkeys(labels))
     colours = style.colours(names)
     shown = style.figure(height=440)
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         mine = table.isel(row=[row for row, label in enumerate(labels) if label == name])
         shown.add_trace(
             go.Scatter(
@@ -147,7 +147,7 @@ def scatter(table: xr.Dataset, x: str, y: str) -> go.Figure:
                 marker={
                     "size": 10,
                     "color": colours[name],
-                    "symbol": style.SYMBOLS[place % len(style.SYMBOLS)],
+                    "symbol": style.SYMBOLS[position % len(style.SYMBOLS)],
                     "line": {"width": 0.5},
                 },
                 hovertemplate="%{customdata}<br>%{x:.4g}, %{y:.4g}<extra></extra>",

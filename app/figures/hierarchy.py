@@ -26,9 +26,9 @@ def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
     colour = style.colours(results)
     pixels = "patch pixels" if feature == "patch" else "pixels"
     levels, rows = _levels(results), []
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         looks = [
-            (name, feature, style.SYMBOLS[place % 6]),
+            (name, feature, style.SYMBOLS[position % 6]),
             (f"{name}, untrained", f"untrained {feature}", "circle-open"),
         ]
         for label, representation, symbol in looks:
@@ -42,7 +42,7 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
     """Decodability of one level from the mean token after each block; dotted: the same network with
     fresh weights."""
     colour, rows = style.colours(results), []
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         if "layer_skill" not in result or level not in result["level"].values:
             continue
         for network in result["network"].values.tolist():
@@ -50,8 +50,8 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
             values = result["layer_skill"].sel(chosen)
             low, high = intervals.ends(result, "layer_skill", **chosen)
             label, dash = (name, "solid") if network == "trained" else (f"{name}, untrained", "dot")
-            look = {"dash": dash, "symbol": style.SYMBOLS[place % 6]}
-            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
+            marks = {"dash": dash, "symbol": style.SYMBOLS[position % 6]}
+            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     shown = series.curves(rows, "encoder block", "decodability (0: chance, 1: perfect)")
     return _from_chance(shown.update_xaxes(dtick=1))
 
@@ -103,7 +103,7 @@ def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) 
     shown.update_layout(style.figure(height=640).layout)
     for column, unit in enumerate(units, start=1):
         for level in levels:
-            look = {"legendgroup": level, "name": level}
+            marks = {"legendgroup": level, "name": level}
             for end, dash in ENDS_SAY.items() if unit in first["unit"].values else ():
                 y = first["predicted_share"].sel(end=end, unit=unit, level=level)
                 shown.add_trace(
@@ -114,12 +114,12 @@ def side_by_side(results: Mapping[str, xr.Dataset], feature: str, measure: str) 
                         line={"color": colour[level], "dash": dash},
                         showlegend=False,
                         hovertemplate=f"ratio %{{x}}: %{{y:.3f}}, {end}<extra>{level}, predicted</extra>",
-                        **look,
+                        **marks,
                     ),
                     row=1,
                     col=column,
                 )
-            _add_measured(shown, runs, unit, level, feature, measure, column, colour[level], symbol[level], look)
+            _add_measured(shown, runs, unit, level, feature, measure, column, colour[level], symbol[level], marks)
     shown.update_xaxes(range=[0, 1], dtick=0.2)
     shown.update_xaxes(title=style.axis_title(first["ratio"]), row=2)
     shown.update_yaxes(title="predicted: share of the<br>level's latents in c", range=[-0.03, 1.03], row=1, col=1)
@@ -155,7 +155,7 @@ def _add_measured(
     column: int,
     colour: str,
     symbol: str,
-    look: dict[str, str],
+    marks: dict[str, str],
 ) -> None:
     axis = "feature" if measure == "gain" else "representation"
     found = [
@@ -179,7 +179,7 @@ def _add_measured(
             marker={"color": colour, "symbol": symbol, "size": 8},
             showlegend=column == 1,
             hovertemplate="%{customdata}: %{y:.3f}<extra>" + level + "</extra>",
-            **look,
+            **marks,
         ),
         row=2,
         col=column,
@@ -190,7 +190,7 @@ def _add_measured(
         float(np.mean([value for ratio, value in zip(ratios, values, strict=True) if ratio == step])) for step in steps
     ]
     line = {"color": colour, "width": 1.5}
-    trace = go.Scatter(x=steps, y=means, mode="lines", line=line, showlegend=False, hoverinfo="skip", **look)
+    trace = go.Scatter(x=steps, y=means, mode="lines", line=line, showlegend=False, hoverinfo="skip", **marks)
     shown.add_trace(trace, row=2, col=column)
 
 

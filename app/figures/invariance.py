@@ -12,7 +12,7 @@ from lcmae.app.figures.baselines import DASHED, DOTTED, companions, lines, segme
 from lcmae.probes.statistics import intervals
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
-SCOPES = {"image": "among the image's patches", "other_images": "among other images, same place"}
+SCOPES = {"image": "among the image's patches", "other_images": "among other images, same position"}
 DASHES = {"same_image": DASHED, "other_image": DOTTED}
 """Of an untrained network."""
 
@@ -28,8 +28,8 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
     shown = style.figure(height=360)
     for pair, words in PAIRS.items():
         chosen = {name: result.sel(centring=centring, pair=pair) for name, result in results.items()}
-        places = {quantity: {"quantity": quantity} for quantity in quantities}
-        segments(shown, companions(chosen, "alignment"), names, places, words=words, dash=DASHES[pair])
+        positions = {quantity: {"quantity": quantity} for quantity in quantities}
+        segments(shown, companions(chosen, "alignment"), names, positions, words=words, dash=DASHES[pair])
     for turn, (name, result) in enumerate(results.items()):
         here = [quantity for quantity in quantities if quantity in result["quantity"].values]
         symbol = style.SYMBOLS[turn % len(style.SYMBOLS)]
@@ -98,7 +98,7 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
     chosen = {name: result.sel(scope=scope) for name, result in results.items()}
     segments(shown, companions(chosen, variable), names, {one: {"similarity": one} for one in similarities})
     for turn, (name, one) in enumerate(chosen.items()):
-        x = [place + shift(names, name) for place in range(len(similarities))]
+        x = [position + shift(names, name) for position in range(len(similarities))]
         for reference, symbol in REFERENCES.items():
             shown.add_trace(
                 go.Scatter(

@@ -102,16 +102,16 @@ def _with_errors(trace: Mapping[str, Any], letter: str) -> list[np.ndarray]:
 
 
 def _bars(figure: Figure) -> Iterator[tuple[str, np.ndarray]]:
-    """Ends of bars, which start at 0; stacked ones add up by place and offset group."""
+    """Ends of bars, which start at 0; stacked ones add up by position and offset group."""
     stacks: dict[tuple[str, object, object], float] = defaultdict(float)
     for number, trace in enumerate(figure.data):
         if not isinstance(trace, go.Bar):
             continue
         parts = trace.to_plotly_json()
-        length, place = ("x", "y") if parts.get("orientation") == "h" else ("y", "x")
+        length, position = ("x", "y") if parts.get("orientation") == "h" else ("y", "x")
         axis = parts.get(f"{length}axis", length).replace(length, f"{length}axis")
         group = parts.get("offsetgroup") if figure.layout.barmode in ("stack", "relative") else number
-        for where, value in zip(parts[place], _numbers(parts[length]), strict=True):
+        for where, value in zip(parts[position], _numbers(parts[length]), strict=True):
             stacks[axis, group, where] += float(np.nan_to_num(value))
             yield axis, np.array([0.0, stacks[axis, group, where]])
 

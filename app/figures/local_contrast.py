@@ -75,18 +75,18 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     names = list(results)
     shown = style.figure(height=150 + 4 * (26 + 16 * len(names)))
     colour = style.colours(names)
-    places = {TITLES[part]: {"part": part} for part in PARTS}
+    positions = {TITLES[part]: {"part": part} for part in PARTS}
     beside = companions(results, "term")
-    segments(shown, beside, names, places, upright=True)
+    segments(shown, beside, names, positions, upright=True)
     _end(
         shown,
         max(float(result[variable].max()) for result in results.values() for variable in ("term", COLLAPSE)),
         {
-            place: max((float(one.values.sel(part=part)) for one in beside), default=0.0)
-            for place, part in enumerate(PARTS)
+            position: max((float(one.values.sel(part=part)) for one in beside), default=0.0)
+            for position, part in enumerate(PARTS)
         },
     )
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         label = [TITLES[part] for part in PARTS]
         heights = [row + shift(names, name) for row in range(len(PARTS))]
         ordered = result.sel(part=list(PARTS))
@@ -97,7 +97,7 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 mode="markers",
                 name="collapse level (best constant)",
                 legendgroup=COLLAPSE,
-                showlegend=place == 0,
+                showlegend=position == 0,
                 marker={"symbol": "line-ns-open", "size": 15, "color": style.GREY, "line": {"width": 3}},
                 customdata=label,
                 hovertemplate="%{customdata}: %{x:.4g}<extra>collapse, " + name + "</extra>",
@@ -110,7 +110,7 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 error_x={"array": intervals.half_width(ordered, "term"), "thickness": 1.5, "width": 4},
                 mode="markers",
                 name=name,
-                marker={"color": colour[name], "symbol": style.SYMBOLS[place % len(style.SYMBOLS)], "size": 10},
+                marker={"color": colour[name], "symbol": style.SYMBOLS[position % len(style.SYMBOLS)], "size": 10},
                 customdata=label,
                 hovertemplate="%{customdata}: %{x:.4g}<extra>" + name + "</extra>",
             )
@@ -121,8 +121,8 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     )
 
 
-def place_maps(result: xr.Dataset) -> go.Figure:
-    """Loss, invariance and local consistency by place on the grid, means over images."""
+def position_maps(result: xr.Dataset) -> go.Figure:
+    """Loss, invariance and local consistency by position on the grid, means over images."""
     names = [name for name in ("loss_map", "invariance_map", "local_consistency_map") if name in result]
     return style.maps({str(result[name].attrs["long_name"]): result[name] for name in names})
 
@@ -159,13 +159,13 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """How much of the variance of targets, predictions and tokens the place on the grid explains
+    """How much of the variance of targets, predictions and tokens the position on the grid explains
     alone."""
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=300, barmode="group")
     quantities = [str(quantity) for quantity in next(iter(results.values()))["quantity"].values]
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         share = result["position_share"].sel(quantity=quantities)
         shown.add_trace(
             go.Bar(
@@ -173,11 +173,11 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 y=share.values,
                 customdata=quantities,
                 name=name,
-                marker={"color": colour[name], "pattern": {"shape": style.HATCHES[place // len(style.PALETTE) % 6]}},
+                marker={"color": colour[name], "pattern": {"shape": style.HATCHES[position // len(style.PALETTE) % 6]}},
                 hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
             )
         )
     segments(shown, companions(results, "position_share"), names, {one: {"quantity": one} for one in quantities})
     share = next(iter(results.values()))["position_share"]
     shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
-    return shown.update_yaxes(title="variance explained by place", range=[0, 1], tickformat=".0%")
+    return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=".0%")

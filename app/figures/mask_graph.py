@@ -60,8 +60,8 @@ def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:
     frame.
     """
     shown = _spectral(results, "tail", mask, rank)
-    having = [row for row in results.values() if mask in row["mask"].values and rank in row["rank"].values]
-    tops = [float(row[name].sel(mask=mask, rank=rank).max()) for row in having for name in ("tail", "model_tail")]
+    available = [row for row in results.values() if mask in row["mask"].values and rank in row["rank"].values]
+    tops = [float(row[name].sel(mask=mask, rank=rank).max()) for row in available for name in ("tail", "model_tail")]
     top = float(np.log10(max(2 * max(tops), 10 * LEAST_TAIL)))
     return shown.update_yaxes(type="log", range=[np.log10(LEAST_TAIL), top], exponentformat="power")
 
@@ -111,12 +111,12 @@ def toy_unit(result: xr.Dataset, mask: str) -> int | None:
 
 def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank: int) -> go.Figure:
     shown = style.figure(height=420)
-    # on a logarithmic axis zeros have no place
+    # on a logarithmic axis zeros cannot be shown
     least = LEAST_TAIL / 2 if variable == "tail" else 0.0
     first = next(iter(results.values()))
     sem = first[f"{variable}_sem"].sel(mask=mask, rank=rank)
     _band(shown, first[variable].sel(mask=mask, rank=rank).clip(least), sem, "kernel", style.GREY)
-    for place, (name, colour) in enumerate(style.colours(results).items()):
+    for position, (name, colour) in enumerate(style.colours(results).items()):
         row = results[name]
         if mask not in row["mask"].values or rank not in row["rank"].values:
             continue
@@ -124,7 +124,7 @@ def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank:
         half = 1.96 * row[f"model_{variable}_sem"].sel(mask=mask, rank=rank)
         line = _line(here["ratio"].values, here.values, name, colour, style.dashes(results)[name])
         line.update(error_y={"array": half.values, "thickness": 1.5, "width": 4})
-        shown.add_trace(line.update(marker={"symbol": style.SYMBOLS[place % len(style.SYMBOLS)], "size": 7}))
+        shown.add_trace(line.update(marker={"symbol": style.SYMBOLS[position % len(style.SYMBOLS)], "size": 7}))
     unit = toy_unit(first, mask)
     if unit is not None:
         _toy(shown, first[f"toy_{variable}"].sel(toy_unit=unit, rank=rank).clip(least), "toy, exact", style.PINK)

@@ -24,8 +24,8 @@ def gallery(samples: Mapping[str, np.ndarray], num_columns: int = 2) -> go.Figur
     names = list(samples)
     rows, columns = _largest_grid(samples)
     num_samples = max((len(value) for value in samples.values()), default=1)
-    figure, places = _panels(names, num_columns, num_samples * (columns + 1) * PATCH, rows * PATCH)
-    for name, (row, column) in zip(names, places, strict=True):
+    figure, positions = _panels(names, num_columns, num_samples * (columns + 1) * PATCH, rows * PATCH)
+    for name, (row, column) in zip(names, positions, strict=True):
         hidden = np.asarray(samples[name])
         if hidden.ndim != 3:
             raise ValueError(f"expected samples [mask rows columns] of {name}, got {hidden.ndim} axes")
@@ -60,8 +60,8 @@ def coverage(maps: Mapping[str, np.ndarray], num_columns: int = 4) -> go.Figure:
     columns] in [0, 1]."""
     names = list(maps)
     rows, columns = _largest_grid(maps)
-    figure, places = _panels(names, num_columns, 2 * columns * PATCH, 2 * rows * PATCH, right=110)
-    for name, (row, column) in zip(names, places, strict=True):
+    figure, positions = _panels(names, num_columns, 2 * columns * PATCH, 2 * rows * PATCH, right=110)
+    for name, (row, column) in zip(names, positions, strict=True):
         chance = np.asarray(maps[name], dtype=float)
         if chance.ndim != 2:
             raise ValueError(f"expected coverage [rows columns] of {name}, got {chance.ndim} axes")
@@ -81,14 +81,14 @@ def coverage(maps: Mapping[str, np.ndarray], num_columns: int = 4) -> go.Figure:
 
 
 def side_by_side(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[mask rows columns] as one strip with an empty column between masks, and each place's (mask,
-    column)."""
+    """[mask rows columns] as one strip with an empty column between masks, and each position's
+    (mask, column)."""
     num_masks, rows, columns = masks.shape
     padded = np.full((num_masks, rows, columns + 1), np.nan)
     padded[:, :, :columns] = masks
     strip = padded.transpose(1, 0, 2).reshape(rows, -1)[:, :-1]
-    place = np.arange(strip.shape[1])
-    which = np.stack([place // (columns + 1), place % (columns + 1)], axis=-1)
+    position = np.arange(strip.shape[1])
+    which = np.stack([position // (columns + 1), position % (columns + 1)], axis=-1)
     return strip, np.broadcast_to(which, (rows, *which.shape))
 
 
@@ -130,7 +130,7 @@ def _titles(figure: go.Figure, names: list[str], titles: list[str]) -> None:
 
 
 def _key(name: str, colour: str) -> go.Scatter:
-    """An entry of the legend, without a place in the picture."""
+    """An entry of the legend, without a point in the picture."""
     return go.Scatter(x=[None], y=[None], mode="markers", marker={"color": colour, "symbol": "square"}, name=name)
 
 

@@ -47,9 +47,9 @@ def maps(a: xr.DataArray, b: xr.DataArray, names: tuple[str, str], title: str, *
     shown = row(columns, scales)
     if grid is not None and patch is not None:
         aspect = a.shape[1] / a.shape[0]
-        for place, (_, values) in enumerate(columns):
+        for position, (_, values) in enumerate(columns):
             if values.shape == a.shape:
-                outline(shown, patch, grid, x0=place * (aspect + style.GAP), width=aspect, height=1)
+                outline(shown, patch, grid, x0=position * (aspect + style.GAP), width=aspect, height=1)
     return shown
 
 
@@ -59,8 +59,8 @@ def row(columns: Sequence[tuple[str, np.ndarray | xr.DataArray]], scales: Mappin
     first = columns[0][1]
     aspect = first.shape[1] / first.shape[0]
     shown = style.figure(height=HIGH + 110, margin={"l": 10, "r": 10, "t": 10, "b": 60})
-    for place, (heading, content) in enumerate(columns):
-        x0 = place * (aspect + style.GAP)
+    for position, (heading, content) in enumerate(columns):
+        x0 = position * (aspect + style.GAP)
         shown.add_annotation(style.headline(heading, x0 + aspect / 2, -0.03))
         if isinstance(content, xr.DataArray):
             dy, dx = 1 / content.shape[0], aspect / content.shape[1]
@@ -119,31 +119,31 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
         row_heights=[count + 0.5 for count in counts],
         vertical_spacing=min(75 / height, 0.9 / len(units)),
     )
-    for place, unit in enumerate(units, start=1):
+    for position, unit in enumerate(units, start=1):
         here = chosen.loc[chosen["unit"] == unit]
         value = here["B - A"]
-        colours = [_colour(says) for says in here["says"]]
+        colours = [_colour(outcome) for outcome in here["says"]]
         shown.add_trace(
             go.Scatter(
                 x=value.tolist(),
                 y=list(range(len(here))),
                 error_x=_bars(here["high"] - value, value - here["low"]),
                 mode="markers",
-                marker={"color": colours, "size": 10, "symbol": [_symbol(says) for says in here["says"]]},
+                marker={"color": colours, "size": 10, "symbol": [_symbol(outcome) for outcome in here["says"]]},
                 customdata=list(zip(here["says"], here["interval"], strict=True)),
                 hovertemplate="%{x:.4g}: %{customdata[0]} (%{customdata[1]})<extra></extra>",
             ),
-            row=place,
+            row=position,
             col=1,
         )
         labels = [
             "<br>".join(wrap(f"{q}: {p}" if p else q, 46)) for q, p in zip(here["quantity"], here["part"], strict=True)
         ]
         shown.update_yaxes(
-            tickvals=list(range(len(here))), ticktext=labels, range=[len(here) - 0.5, -0.5], row=place, col=1
+            tickvals=list(range(len(here))), ticktext=labels, range=[len(here) - 0.5, -0.5], row=position, col=1
         )
         title = "B - A" if unit == "1" else f"B - A [{unit}]"
-        shown.update_xaxes(title=title, title_standoff=4, zeroline=True, zerolinewidth=2, row=place, col=1)
+        shown.update_xaxes(title=title, title_standoff=4, zeroline=True, zerolinewidth=2, row=position, col=1)
     return shown
 
 
@@ -151,12 +151,12 @@ def _bars(up: Any, down: Any) -> dict[str, Any]:
     return {"array": up, "arrayminus": down, "symmetric": False, "width": 4, "thickness": 1.5, "color": style.GREY}
 
 
-def _colour(says: str) -> str:
-    return {"A better": style.ORANGE, "B better": style.BLUE, "differ": style.GREEN}.get(says, style.GREY)
+def _colour(outcome: str) -> str:
+    return {"A better": style.ORANGE, "B better": style.BLUE, "differ": style.GREEN}.get(outcome, style.GREY)
 
 
-def _symbol(says: str) -> str:
-    return {"A better": "triangle-left", "B better": "triangle-right", "differ": "diamond"}.get(says, "circle-open")
+def _symbol(outcome: str) -> str:
+    return {"A better": "triangle-left", "B better": "triangle-right", "differ": "diamond"}.get(outcome, "circle-open")
 
 
 def of_runs(
@@ -180,8 +180,8 @@ def of_runs(
         horizontal_spacing=0.06,
     )  # fmt: skip
     colours = style.colours(runs)
-    for place, (quantity, part, unit) in enumerate(wanted):
-        cell: dict[str, Any] = {"row": 1 + place // across, "col": 1 + place % across}
+    for position, (quantity, part, unit) in enumerate(wanted):
+        cell: dict[str, Any] = {"row": 1 + position // across, "col": 1 + position % across}
         here = frame.loc[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
         for turn, run in enumerate(runs):
             own = here.loc[here["run"] == run]
@@ -203,5 +203,5 @@ def of_runs(
             title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=4, nticks=6, **cell
         )
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
-    places = list(range(len(runs)))
-    return shown.update_yaxes(tickvals=places, ticktext=list(runs), range=[len(runs) - 0.5, -0.5])
+    positions = list(range(len(runs)))
+    return shown.update_yaxes(tickvals=positions, ticktext=list(runs), range=[len(runs) - 0.5, -0.5])

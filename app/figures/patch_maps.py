@@ -56,9 +56,9 @@ class Maps:
 
     def words(self) -> list[str]:
         """What the maps say of each patch, in raster order."""
-        said = [[f"{name} = {value}" for value in self._values(name)] for name in self.panels]
+        words = [[f"{name} = {value}" for value in self._values(name)] for name in self.panels]
         end = "" if next(iter(self.panels.values())).shape == self.grid else " (means over the patch)"
-        return [", ".join(of_patch) + end for of_patch in zip(*said, strict=True)]
+        return [", ".join(of_patch) + end for of_patch in zip(*words, strict=True)]
 
     def _values(self, name: str) -> list[str]:
         (rows, columns), values = self.grid, np.asarray(self.panels[name].values, dtype=float)
@@ -73,8 +73,8 @@ class Maps:
         width = min(len(self.panels), PER_ROW) * columns * (1 + style.GAP) - style.GAP * columns
         traces: list[Any] = []
         headings, marks = [], []
-        for place, (name, values) in enumerate(self.panels.items()):
-            left, top = corner(place, rows, columns)
+        for position, (name, values) in enumerate(self.panels.items()):
+            left, top = corner(position, rows, columns)
             traces.append(style.heatmap(values, name, x0=left, y0=top, dx=1, dy=1))
             middle = {"x": left + columns / 2, "y": top, "yanchor": "bottom"}
             headings.append({"text": name, **middle, "showarrow": False, "font": {"size": 12}})
@@ -143,9 +143,9 @@ def largest(values: xr.DataArray) -> float:
     return float(np.nanmax(values.values, initial=0.0))
 
 
-def corner(place: int, rows: int, columns: int) -> tuple[float, float]:
-    """Left and top of the map that comes at this place."""
-    return place % PER_ROW * columns * (1 + style.GAP), place // PER_ROW * rows * (1 + HEADING)
+def corner(position: int, rows: int, columns: int) -> tuple[float, float]:
+    """Left and top of the map that comes at this position."""
+    return position % PER_ROW * columns * (1 + style.GAP), position // PER_ROW * rows * (1 + HEADING)
 
 
 def mark(
@@ -155,8 +155,8 @@ def mark(
     rows, columns = grid
     dx, dy = width / columns, height / rows
     left, top = x0 + patch % columns * dx, y0 + patch // columns * dy
-    place = {"type": "rect", "x0": left, "x1": left + dx, "y0": top, "y1": top + dy}
-    return [{**place, "line": {"color": colour, "width": size}} for colour, size in (("#ffffff", 5), (MARK, 2.5))]
+    position = {"type": "rect", "x0": left, "x1": left + dx, "y0": top, "y1": top + dy}
+    return [{**position, "line": {"color": colour, "width": size}} for colour, size in (("#ffffff", 5), (MARK, 2.5))]
 
 
 def in_one_path(rectangles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

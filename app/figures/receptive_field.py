@@ -36,9 +36,9 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
     chosen = {name: result.sel(target=target, mass=mass) for name, result in results.items()}
     kinds = list(dict.fromkeys(kind for one in chosen.values() for kind in _strategies(one)))
     for turn, strategy in enumerate(kinds):
-        having = {name: _of(one, strategy) for name, one in chosen.items() if strategy in _strategies(one)}
-        lines(shown, companions(having, variable), "ratio", words=strategy, dash=UNTRAINED[turn % len(UNTRAINED)])
-    for place, (name, one) in enumerate(chosen.items()):
+        available = {name: _of(one, strategy) for name, one in chosen.items() if strategy in _strategies(one)}
+        lines(shown, companions(available, variable), "ratio", words=strategy, dash=UNTRAINED[turn % len(UNTRAINED)])
+    for position, (name, one) in enumerate(chosen.items()):
         for turn, strategy in enumerate(_strategies(one)):
             here = _of(one, strategy)
             label = f"{name}, {strategy}"
@@ -50,7 +50,7 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
                     mode="lines+markers",
                     name=label,
                     line={"color": colour[name], "dash": style.DASHES[turn % len(style.DASHES)]},
-                    marker={"size": 8, "symbol": style.SYMBOLS[place % len(style.SYMBOLS)]},
+                    marker={"size": 8, "symbol": style.SYMBOLS[position % len(style.SYMBOLS)]},
                     hovertemplate="ratio %{x}: %{y:.4g}<extra>" + label + "</extra>",
                 )
             )
@@ -75,7 +75,7 @@ def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure
     shown = style.figure(height=360)
     chosen = {name: result.sel(mass=mass) for name, result in results.items()}
     lines(shown, companions(chosen, "depth_image_radius"), "layer")
-    for place, (name, one) in enumerate(chosen.items()):
+    for position, (name, one) in enumerate(chosen.items()):
         shown.add_trace(
             go.Scatter(
                 x=one["layer"].values,
@@ -84,7 +84,7 @@ def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure
                 mode="lines+markers",
                 name=name,
                 line={"color": colour[name], "dash": dash[name]},
-                marker={"size": 8, "symbol": style.SYMBOLS[place % len(style.SYMBOLS)]},
+                marker={"size": 8, "symbol": style.SYMBOLS[position % len(style.SYMBOLS)]},
                 hovertemplate="layer %{x}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
@@ -110,9 +110,9 @@ def depth_fields(result: xr.Dataset, form: str, most: int = 6) -> go.Figure:
     """Maps of one run by depth, each scaled to its own maximum: up to `most` layers, first and last
     among them."""
     layers = result["layer"].values
-    chosen = sorted({int(place) for place in np.linspace(0, len(layers) - 1, min(most, len(layers))).round()})
+    chosen = sorted({int(position) for position in np.linspace(0, len(layers) - 1, min(most, len(layers))).round()})
     panels = {}
-    for place in chosen:
-        field = result["depth_field"].sel(form=form).isel(layer=place)
-        panels[f"layer {layers[place]}"] = field / max(float(field.max()), np.finfo(float).tiny)
+    for position in chosen:
+        field = result["depth_field"].sel(form=form).isel(layer=position)
+        panels[f"layer {layers[position]}"] = field / max(float(field.max()), np.finfo(float).tiny)
     return style.maps(panels, height=260, title="share of the maximum")

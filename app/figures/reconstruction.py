@@ -1,5 +1,5 @@
 """Pictures of the reconstruction probe: images filled in, errors against baselines, errors by
-place."""
+position."""
 
 from collections.abc import Mapping, Sequence
 
@@ -66,8 +66,8 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     learning."""
     names = list(results)
     shown = style.figure(height=140 + 54 * len(names))
-    for place, (name, result) in enumerate(results.items()):
-        segments(shown, companions({name: result}, "error"), [name], {name: {}}, first=place, upright=True)
+    for position, (name, result) in enumerate(results.items()):
+        segments(shown, companions({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
     marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
              "error_constant": ("line-ns-open", style.GREY)}  # fmt: skip
     for variable, label in ERRORS.items():

@@ -37,12 +37,12 @@ class Series:
 def dots(rows: Sequence[Series], categories: Sequence[str], title: str) -> go.Figure:
     """Rows side by side within each category, so that intervals do not cover each other."""
     shown = style.figure(height=380)
-    places = {category: place for place, category in enumerate(categories)}
+    positions = {category: position for position, category in enumerate(categories)}
     for turn, row in enumerate(rows):
         shift = (turn - (len(rows) - 1) / 2) * 0.6 / max(len(rows), 1)
         shown.add_trace(
             go.Scatter(
-                x=[places[str(category)] + shift for category in row.x],
+                x=[positions[str(category)] + shift for category in row.x],
                 y=row.y,
                 error_y=row.error(),
                 mode="markers",

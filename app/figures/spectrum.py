@@ -25,12 +25,12 @@ NUMBERS = (
 
 def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     """One number of every feature and view, with 95 % intervals; a colour and symbol a run."""
-    places = {
+    positions = {
         f"{feature}, {view}": {"feature": feature, "view": view}
         for feature in features(results)
         for view in ("full", "masked")
     }
-    shown = _dots(results, variable, places)
+    shown = _dots(results, variable, positions)
     first = next(iter(results.values()))[variable]
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12})
 
@@ -80,24 +80,24 @@ def features(results: Mapping[str, xr.Dataset]) -> list[str]:
     return [name for name in ("cls", "mean", "token") if any(name in r["feature"].values for r in results.values())]
 
 
-def _dots(results: Mapping[str, xr.Dataset], variable: str, places: Mapping[str, Mapping[str, str]]) -> go.Figure:
+def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[str, Mapping[str, str]]) -> go.Figure:
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=360)
-    segments(shown, companions(results, variable), names, places)
+    segments(shown, companions(results, variable), names, positions)
     for turn, (name, result) in enumerate(results.items()):
         here = {
-            place: at
-            for at, (place, labels) in enumerate(places.items())
+            position: at
+            for at, (position, labels) in enumerate(positions.items())
             if all(label in result[dim].values for dim, label in labels.items())
         }
         values, half = result[variable], result[variable].copy(data=intervals.half_width(result, variable))
         shown.add_trace(
             go.Scatter(
                 x=[at + shift(names, name) for at in here.values()],
-                y=np.array([float(values.sel(places[place])) for place in here]),
+                y=np.array([float(values.sel(positions[position])) for position in here]),
                 error_y={
-                    "array": np.array([float(half.sel(places[place])) for place in here]),
+                    "array": np.array([float(half.sel(positions[position])) for position in here]),
                     "thickness": 1.5,
                     "width": 4,
                 },
@@ -108,4 +108,6 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, places: Mapping[str,
                 hovertemplate="%{customdata}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
-    return shown.update_xaxes(tickvals=list(range(len(places))), ticktext=list(places), range=[-0.5, len(places) - 0.5])
+    return shown.update_xaxes(
+        tickvals=list(range(len(positions))), ticktext=list(positions), range=[-0.5, len(positions) - 0.5]
+    )

@@ -63,14 +63,14 @@ def axis_title(data: xr.DataArray) -> str:
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, by its place; the seventh name starts again (and differs by dash or
-    symbol)."""
-    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+    """A colour for each name, by its position; the seventh name starts again (and differs by dash
+    or symbol)."""
+    return {name: PALETTE[position % len(PALETTE)] for position, name in enumerate(names)}
 
 
 def dashes(names: Iterable[str]) -> dict[str, str]:
     """A dash for each name, another one for each turn through the palette."""
-    return {name: DASHES[place // len(PALETTE) % len(DASHES)] for place, name in enumerate(names)}
+    return {name: DASHES[position // len(PALETTE) % len(DASHES)] for position, name in enumerate(names)}
 
 
 def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str, dict[str, xr.Dataset]]]:
@@ -97,11 +97,11 @@ def maps(
     shown = figure(height=height, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     rows, columns = next(iter(panels.values())).shape
     step = columns * (1 + GAP)
-    for place, (name, values) in enumerate(panels.items()):
+    for position, (name, values) in enumerate(panels.items()):
         shown.add_trace(
-            heatmap(values, name, x0=place * step, y0=0.0, dx=columns / values.shape[1], dy=rows / values.shape[0])
+            heatmap(values, name, x0=position * step, y0=0.0, dx=columns / values.shape[1], dy=rows / values.shape[0])
         )
-        shown.add_annotation(headline(name, place * step + columns / 2, -0.02 * rows))
+        shown.add_annotation(headline(name, position * step + columns / 2, -0.02 * rows))
     first = next(iter(panels.values()))
     shown.update_layout(coloraxis=colour_axis(title or str(first.attrs["units"]), colorscale))
     return bare_axes(shown, (len(panels) - 1) * step + columns, rows, headings=0.12 * rows)
@@ -111,10 +111,10 @@ def heatmap(values: xr.DataArray, name: str, *, x0: float, y0: float, dx: float,
     """A map [row column] whose first cell has its outer corner at (x0, y0), coloured by the
     figure's colour axis."""
     rows, columns = values.shape
-    place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
+    position = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
     return go.Heatmap(
         z=np.asarray(values.values, dtype=float),
-        customdata=place,
+        customdata=position,
         x0=x0 + dx / 2,
         dx=dx,
         y0=y0 + dy / 2,

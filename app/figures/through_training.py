@@ -56,7 +56,7 @@ def panels(frame: pd.DataFrame, quantities: Sequence[str]) -> list[tuple[str, st
     """(quantity, part, unit) of each panel: runs whose numbers have other units never share one."""
     chosen: Any = frame[frame["quantity"].isin(list(quantities))]
     found = chosen[["quantity", "part", "unit"]].drop_duplicates()
-    order = {quantity: place for place, quantity in enumerate(quantities)}
+    order = {quantity: position for position, quantity in enumerate(quantities)}
     found = found.sort_values("quantity", key=lambda names: names.map(order), kind="stable")
     return [(str(quantity), str(part), str(unit)) for quantity, part, unit in found.itertuples(index=False)]
 
@@ -80,12 +80,12 @@ def against_steps(
         horizontal_spacing=0.09,
     )
     colours, dashes = style.colours(runs), style.dashes(runs)
-    symbols = {run: style.SYMBOLS[place % len(style.SYMBOLS)] for place, run in enumerate(runs)}
+    symbols = {run: style.SYMBOLS[position % len(style.SYMBOLS)] for position, run in enumerate(runs)}
     in_legend: set[str] = set()
     room = _room(pd.Series(frame["step"]))
-    for place, (quantity, part, unit) in enumerate(wanted):
+    for position, (quantity, part, unit) in enumerate(wanted):
         here: Any = frame[(frame["quantity"] == quantity) & (frame["part"] == part) & (frame["unit"] == unit)]
-        cell: Any = {"row": 1 + place // across, "col": 1 + place % across}
+        cell: Any = {"row": 1 + position // across, "col": 1 + position % across}
         traces: list[Any] = _beside(here, runs, room)
         for run, line in here[here["beside"] == ""].groupby("run", sort=False):
             traces.append(
@@ -95,7 +95,7 @@ def against_steps(
             shown.add_trace(trace.update(showlegend=trace.name not in in_legend), **cell)
             in_legend.add(trace.name)
         shown.update_yaxes(title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=4, **cell)
-        shown.update_xaxes(title="optimiser step" if place + across >= len(wanted) else "", nticks=4, **cell)
+        shown.update_xaxes(title="optimiser step" if position + across >= len(wanted) else "", nticks=4, **cell)
         if at is not None:
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))

@@ -67,10 +67,10 @@ def loss(runs: Mapping[str, xr.Dataset]) -> go.Figure:
     """The training loss of each run; in grey, the collapse level of the same hidden patches.
     Logarithmic where it can be."""
     shown = curves(runs, ["loss"], height=380)
-    for place, (name, run) in enumerate(runs.items()):
+    for position, (name, run) in enumerate(runs.items()):
         if "collapse" in run:
             line = _line(run, "collapse", name, colour=style.GREY, dash="dot", width=1.5)
-            line.update(name="collapse level", legendgroup="collapse", showlegend=place == 0)
+            line.update(name="collapse level", legendgroup="collapse", showlegend=position == 0)
             shown.add_trace(line)
     shown.layout.annotations = ()  # one panel needs no heading
     shown.update_yaxes(title=style.axis_title(first_with(runs, "loss")))
@@ -100,8 +100,8 @@ def curves(runs: Mapping[str, xr.Dataset], names: Sequence[str], *, height: int 
     )
     colours, dashes = style.colours(runs), style.dashes(runs)
     in_legend: set[str] = set()
-    for place, metric in enumerate(names):
-        row, column = 1 + place // across, 1 + place % across
+    for position, metric in enumerate(names):
+        row, column = 1 + position // across, 1 + position % across
         for name, run in runs.items():
             if metric in run:
                 line = _line(run, metric, name, colour=colours[name], dash=dashes[name])

@@ -1,4 +1,4 @@
-"""Pictures of the transfer probe: accuracies of frozen features, by layer, on spoiled images, and
+"""Pictures of the transfer probe: accuracies of frozen features, by layer, on corrupted images, and
 what is taken for what."""
 
 from collections.abc import Mapping, Sequence
@@ -11,65 +11,65 @@ from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
 
-def accuracies(results: Mapping[str, xr.Dataset], judge: str) -> go.Figure:
+def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
     """Accuracy of the output's features beside untrained ones, pixels and the commonest class; 95 %
     intervals."""
     colour = style.colours(results)
     rows, categories = [], []
-    for place, (name, result) in enumerate(results.items()):
-        values = result["accuracy"].sel(judge=judge)
+    for position, (name, result) in enumerate(results.items()):
+        values = result["accuracy"].sel({"judge": classifier})
         found = values["representation"].values.tolist()
         categories += [one for one in found if one not in categories]
-        low, high = intervals.ends(result, "accuracy", judge=judge)
-        rows.append(Series(name, found, values.values, colour[name], low, high, style.SYMBOLS[place % 6]))
-    shown = series.dots(rows, categories, f"{judge} accuracy")
+        low, high = intervals.ends(result, "accuracy", judge=classifier)
+        rows.append(Series(name, found, values.values, colour[name], low, high, style.SYMBOLS[position % 6]))
+    shown = series.dots(rows, categories, f"{classifier} accuracy")
     for majority in sorted({float(result["majority_accuracy"]) for result in results.values()}):
         shown.add_hline(majority, line={"color": style.GREY, "dash": "dot"}, annotation={"text": "commonest class"})
     return _shares(shown)
 
 
-def by_layer(results: Mapping[str, xr.Dataset], judge: str, feature: str) -> go.Figure:
+def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -> go.Figure:
     """Accuracy after each block; dotted: the same network with fresh weights."""
     colour = style.colours(results)
     rows = []
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         if feature not in result["feature"].values:
             continue
         for network in result["network"].values.tolist():
-            chosen = {"judge": judge, "feature": feature, "network": network}
+            chosen = {"judge": classifier, "feature": feature, "network": network}
             values = result["layer_accuracy"].sel(chosen)
             low, high = intervals.ends(result, "layer_accuracy", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
-            look = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[place % 6]}
-            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **look))
+            marks = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[position % 6]}
+            rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     first = next(iter(results.values()))["layer_accuracy"]
-    shown = series.curves(rows, style.axis_title(first["layer"]), f"{judge} accuracy")
+    shown = series.curves(rows, style.axis_title(first["layer"]), f"{classifier} accuracy")
     return _shares(shown.update_xaxes(dtick=1))
 
 
-def robustness(results: Mapping[str, xr.Dataset], judge: str, tested: str, severity: int) -> go.Figure:
+def robustness(results: Mapping[str, xr.Dataset], classifier: str, tested: str, severity: int) -> go.Figure:
     """Accuracy on the same images clean and under each corruption at one severity; 95 %
     intervals."""
     colour = style.colours(results)
     rows, categories = [], ["clean"]
-    for place, (name, result) in enumerate(results.items()):
+    for position, (name, result) in enumerate(results.items()):
         if tested not in result["tested"].values or severity not in result["severity"].values:
             continue
-        chosen = {"judge": judge, "tested": tested}
+        chosen = {"judge": classifier, "tested": tested}
         clean = _with_bounds(result, "clean_accuracy", chosen)
-        spoiled = _with_bounds(result, "corruption_accuracy", {**chosen, "severity": severity})
+        corrupted = _with_bounds(result, "corruption_accuracy", {**chosen, "severity": severity})
         y, low, high = (xr.concat([one.expand_dims(corruption=["clean"]), other], "corruption").values
-                        for one, other in zip(clean, spoiled, strict=True))  # fmt: skip
+                        for one, other in zip(clean, corrupted, strict=True))  # fmt: skip
         found = result["corruption"].values.tolist()
         categories += [one for one in found if one not in categories]
-        rows.append(Series(name, ["clean", *found], y, colour[name], low, high, style.SYMBOLS[place % 6]))
-    return _shares(series.dots(rows, categories, f"{judge} accuracy"))
+        rows.append(Series(name, ["clean", *found], y, colour[name], low, high, style.SYMBOLS[position % 6]))
+    return _shares(series.dots(rows, categories, f"{classifier} accuracy"))
 
 
-def confusion(result: xr.Dataset, judge: str, tested: str) -> go.Figure:
+def confusion(result: xr.Dataset, classifier: str, tested: str) -> go.Figure:
     """Rows are true classes, columns predicted ones; each row adds to 1, and is blank where no
     image has the class."""
-    counts = result["confusion"].sel(judge=judge, tested=tested)
+    counts = result["confusion"].sel({"judge": classifier, "tested": tested})
     total = counts.sum("predicted")
     return series.table_map(
         counts / total.where(total > 0),

@@ -5,9 +5,10 @@ Nothing is defined here. The numbers are those of the probes `reconstruction`, `
 image and without a mean over images; the image's mask is the one that `lcmae probe --seed` gives
 it.
 
-Two forward passes serve all of it but the contrast terms, and belong to no patch or layer (`look`):
+Two forward passes serve all of it but the contrast terms, and belong to no patch or layer
+(`forward`):
 
-    whole, masked = look(batch), look(batch, mask)
+    whole, masked = forward(batch), forward(batch, mask)
     pictures(masked); attention(whole, masked, patch); receptive_field(whole, masked, patch, layer)
 
 Each function returns a dataset whose variables have `units` and `long_name`; what cannot be (the
@@ -59,9 +60,8 @@ def error_units(model: MaskedImageModel) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """One forward pass over an image, with all that is asked of it: its graph, and the attention
-    inside it.
+class CachedForward:
+    """One forward pass over an image, with its graph and its attention.
 
     It is made in full precision. One thread at a time.
     """
@@ -94,7 +94,7 @@ class Look:
         return self.model.encodes_hidden or not bool(self.mask.is_hidden[0, patch])
 
 
-def look(batch: Batch, mask: Mask | None = None) -> Look:
+def forward(batch: Batch, mask: Mask | None = None) -> CachedForward:
     """The pass under a mask up to the prediction; without one, over the whole image and up to the
     encoder's end."""
     model = batch.model
@@ -106,11 +106,11 @@ def look(batch: Batch, mask: Mask | None = None) -> Look:
             for blocks in (model.blocks, model.decoder_blocks)
         )
         trace = Traced(model, batch.images, mask, to_prediction=predicts)
-    return Look(batch, mask, trace, encoder, decoder)
+    return CachedForward(batch, mask, trace, encoder, decoder)
 
 
 @torch.no_grad()
-def pictures(masked: Look) -> xr.Dataset:
+def pictures(masked: CachedForward) -> xr.Dataset:
     """`original` and `hidden`; with a prediction also `reconstruction` (and `reconstruction_leaky`,
     which uses the hidden patches' true statistics), `picture_error` of each patch, `nearest_error`
     of a copy of the nearest visible patch, and `error` and `error_nearest`, means over hidden
@@ -138,8 +138,8 @@ def pictures(masked: Look) -> xr.Dataset:
 
 
 def attention(
-    whole: Look,
-    masked: Look,
+    whole: CachedForward,
+    masked: CachedForward,
     patch: int,
     layers: Sequence[int] | None = None,
     decoder_layers: Sequence[int] | None = None,
@@ -178,7 +178,7 @@ def attention(
     )
 
 
-def _row(seen: Look, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
+def _row(seen: CachedForward, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "l h n"], Float[Tensor, "l h"]]:
     """What the patch's token gives to every patch and to prefix tokens, in encoder blocks; NaN
     where there are no tokens."""
     model = seen.model
@@ -192,7 +192,7 @@ def _row(seen: Look, patch: int, layers: Sequence[int]) -> tuple[Float[Tensor, "
     return to_patches, rows[..., : model.num_prefix].sum(-1)
 
 
-def receptive_field(whole: Look, masked: Look, patch: int, layer: int) -> xr.Dataset:
+def receptive_field(whole: CachedForward, masked: CachedForward, patch: int, layer: int) -> xr.Dataset:
     """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block
     `layer` (from 1), on the full and on the masked image, and of its prediction, each times the
     probe's random signs; and `half_radius` [target] of the disc around the patch that holds half of

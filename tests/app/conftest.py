@@ -17,9 +17,9 @@ def _packages_are_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_computed_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_is_prefetched(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be in the middle of the next test; the tests of it ask for it themselves."""
-    monkeypatch.setattr(prefetch, "after_rest", lambda parts: None)
+    monkeypatch.setattr(prefetch, "start", lambda steps: None)
 
 
 _manifests = cache(manifest_scanner.scan_component_manifests)

@@ -82,10 +82,10 @@ class Watch:
             self.complaints.append(message.text)
 
 
-def downloaded(page: Page, name: str, place: int = 0) -> bytes:
-    """What the button of this name, the `place`-th of the page, downloads."""
+def downloaded(page: Page, name: str, position: int = 0) -> bytes:
+    """What the button of this name, the `position`-th of the page, downloads."""
     with page.expect_download() as download:
-        page.get_by_role("button", name=name, exact=True).nth(place).click()
+        page.get_by_role("button", name=name, exact=True).nth(position).click()
     return Path(download.value.path()).read_bytes()
 
 

@@ -31,7 +31,7 @@ def var(dims, values, long_name: str, units: str = "1") -> xr.Variable:
 
 
 def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6, channels: int = 1) -> xr.Dataset:
-    """A result of the reconstruction probe on a grid of 3 x 4 patches of 2 pixels; a place was
+    """A result of the reconstruction probe on a grid of 3 x 4 patches of 2 pixels; a patch was
     never hidden (NaN)."""
     rng = np.random.default_rng(seed)
     shared = np.random.default_rng(0)  # the images are the same, whatever the seed of the model
@@ -46,14 +46,14 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
         "error_constant": var((), 0.7, "the same, by the best constant patch", units),
         "error_map": var(("row", "column"), error_map, "mean squared error where the patch was hidden", units),
     }
-    image, place = ("picture", "y", "x", "channel"), ("picture", "row", "column")
+    image, position = ("picture", "y", "x", "channel"), ("picture", "row", "column")
     shape = (pictures, 6, 8, channels)
     if pictures:
         values |= {
             "original": var(image, shared.integers(0, 256, shape, np.uint8), "image", "pixel value"),
-            "hidden": var(place, shared.integers(0, 2, (pictures, 3, 4), np.uint8), "whether the patch was hidden"),
+            "hidden": var(position, shared.integers(0, 2, (pictures, 3, 4), np.uint8), "whether the patch was hidden"),
             "reconstruction": var(image, rng.integers(0, 256, shape, np.uint8), "pasted", "pixel value"),
-            "picture_error": var(place, rng.random((pictures, 3, 4)), "mean squared error of the patch", units),
+            "picture_error": var(position, rng.random((pictures, 3, 4)), "mean squared error of the patch", units),
         }
     if pictures and normalised:
         leaky = rng.integers(0, 256, shape, np.uint8)
@@ -80,7 +80,7 @@ def local_contrast(
         "collapse": var("part", [0, 0.4, 0.3, 0], "the same for the best constant prediction", units),
         "invariance_unbiased": var((), 0.06, "invariance, corrected for the number of masks", units),
         "token_share": var("source", share, "share of the encoder tokens' variance"),
-        "position_share": var("quantity", [0.5, np.nan, 0.3], "share of the variance that place alone explains"),
+        "position_share": var("quantity", [0.5, np.nan, 0.3], "share of the variance that position alone explains"),
     }
     for name in ("loss", "invariance", "local_consistency"):
         grid = rng.random((3, 4))
@@ -236,7 +236,7 @@ def _computed(name: str, *, seed: int = 0, normalised: bool = False, pictures: i
     return computed.result(name, normalised=normalised)
 
 
-MADE = {
+RESULTS = {
     "reconstruction": reconstruction,
     "local_contrast": local_contrast,
     "mask_graph": mask_graph,
@@ -280,14 +280,14 @@ def _written(kind: str, normalised: bool, steps: tuple[int, ...], results: bool,
         "model": {"kind": "mae", "normalize_targets": normalised},
         "objective": {"kind": kind, "mask": {"kind": "random", "ratio": 0.75}},
     }
-    made = Run.create(path, config)
+    created = Run.create(path, config)
     for line in lines(kind=kind, last=max(steps, default=40)):
-        made.log_metrics(line)
+        created.log_metrics(line)
     for step in steps:
-        made.publish(step, {"w": torch.zeros(1)}, config=config, resume=None)
+        created.publish(step, {"w": torch.zeros(1)}, config=config, resume=None)
     if results and steps:
-        for probe, make in MADE.items():
-            save_result(make(seed=seed, normalised=normalised), made.result_path(steps[-1], probe))
+        for probe, make in RESULTS.items():
+            save_result(make(seed=seed, normalised=normalised), created.result_path(steps[-1], probe))
     return path
 
 

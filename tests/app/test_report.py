@@ -11,7 +11,7 @@ from lcmae.app.report import to_table, write_report
 from lcmae.errors import InputError
 from tests.app import synthetic
 
-TITLES = [page.title for page in PAGES if page.is_probe and page.name in synthetic.MADE]
+TITLES = [page.title for page in PAGES if page.is_probe and page.name in synthetic.RESULTS]
 
 
 def test_a_report_stands_alone(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_names_cannot_smuggle_a_script(tmp_path: Path):
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):
-    runs = [synthetic.run(tmp_path / place / "a", results=False).path for place in ("x", "y")]
+    runs = [synthetic.run(tmp_path / position / "a", results=False).path for position in ("x", "y")]
     write_report(runs, tmp_path / "report.html")
     assert all(str(run) in (tmp_path / "report.html").read_text() for run in runs)
 

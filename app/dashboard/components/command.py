@@ -1,5 +1,5 @@
 """A command to copy. Streamlit's own code block reads 1.5 MB of highlighting first, a quarter of a
-second of every first sight."""
+second of every first page."""
 
 import hashlib
 from pathlib import Path

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.jobs import queue as jobs
+from lcmae.app.dashboard.jobs.queue import Arguments, Job, server_queue
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
 from lcmae.progress import clock
@@ -28,7 +28,7 @@ def offer(sentence: str, command: str, *, is_note: bool = False) -> None:
     arguments = tuple(shlex.split(command)[1:])
     if not reading.steps_of(run_of(arguments)):
         return  # nothing to compute it from yet
-    job = jobs.queue().find(arguments)
+    job = server_queue().find(arguments)
     is_active = job is not None and job.is_active
     st.fragment(button, run_every=EVERY if is_active else None)(arguments, is_active)
 
@@ -36,7 +36,7 @@ def offer(sentence: str, command: str, *, is_note: bool = False) -> None:
 def offer_all(commands: Sequence[str]) -> None:
     """One button for several commands."""
     arguments = [tuple(shlex.split(command)[1:]) for command in commands]
-    queue = jobs.queue()
+    queue = server_queue()
     missing = [
         one for one in arguments
         if reading.steps_of(run_of(one)) and ((job := queue.find(one)) is None or not job.is_active)
@@ -46,10 +46,10 @@ def offer_all(commands: Sequence[str]) -> None:
         st.button(label, key=f"compute-all-{missing[0]}", icon=icon, on_click=_submit, args=(missing,))
 
 
-def button(arguments: jobs.Arguments, was_active: bool) -> None:
+def button(arguments: Arguments, was_active: bool) -> None:
     """Starts the command, or shows how far it is. When it has begun or ended the whole page is
     drawn anew."""
-    queue = jobs.queue()
+    queue = server_queue()
     job = queue.find(arguments)
     if was_active != (job is not None and job.is_active):
         st.rerun()
@@ -62,17 +62,17 @@ def button(arguments: jobs.Arguments, was_active: bool) -> None:
         icon = ":material/play_arrow:"
         st.button("Compute now", key=f"compute-{key}", icon=icon, on_click=_submit, args=([arguments],))
         return
-    told, stop = st.columns([4, 1], vertical_alignment="center")
+    message, stop = st.columns([4, 1], vertical_alignment="center")
     if job.state == "waiting":
         before = sum(one.asked < job.asked for one in queue.active())
-        told.caption(f":material/hourglass_empty: waiting for {before} before it")
+        message.caption(f":material/hourglass_empty: waiting for {before} before it")
     else:
-        told.progress(0.0 if job.progress is None else job.progress.share, text=said(job))
+        message.progress(0.0 if job.progress is None else job.progress.share, text=describe(job))
     is_stopping, icon = job.state == "stopping", ":material/stop:"
     stop.button("Cancel", key=f"cancel-{key}", disabled=is_stopping, icon=icon, on_click=queue.cancel, args=(job,))
 
 
-def said(job: jobs.Job) -> str:
+def describe(job: Job) -> str:
     """How far a job is, in words: "probing: 128 of 500, 0:12 left"."""
     if job.state == "stopping":
         return "stopping"
@@ -85,30 +85,30 @@ def said(job: jobs.Job) -> str:
 
 def running() -> None:
     """A line in the side bar, on every page, while anything is computed."""
-    if jobs.queue().active():
+    if server_queue().active():
         with st.sidebar:
             st.fragment(_running, run_every=EVERY)()
 
 
 def _running() -> None:
-    active = jobs.queue().active()
+    active = server_queue().active()
     if not active:
         st.rerun()  # the line goes, and what was computed may be on this page
     waiting = sum(job.state == "waiting" for job in active)
     more = f"; {waiting} waiting" if waiting else ""
     first = active[0]
-    st.caption(f":material/sync: computing `{' '.join(first.arguments[:2])}`: {said(first)}{more}")
+    st.caption(f":material/sync: computing `{' '.join(first.arguments[:2])}`: {describe(first)}{more}")
 
 
-def run_of(arguments: jobs.Arguments) -> Path:
+def run_of(arguments: Arguments) -> Path:
     """The run that a command of ours probes; it names the run, or one of its steps."""
     checkpoint = Path(arguments[arguments.index("--checkpoint") + 1])
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint
 
 
-def _submit(commands: Sequence[jobs.Arguments]) -> None:
+def _submit(commands: Sequence[Arguments]) -> None:
     try:
         for arguments in commands:
-            jobs.queue().submit(arguments, run_of(arguments) / "probes")
+            server_queue().submit(arguments, run_of(arguments) / "probes")
     except InputError as error:
         st.toast(str(error), icon=":material/error:")

@@ -3,11 +3,11 @@ streamlit here."""
 
 import xarray as xr
 
-from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import style
 from lcmae.app.figures import training as figures
 
-SAYS = (
+SUMMARY = (
     "The loss of each run beside its collapse level: a run that sits on its level has learned nothing but the mean patch. "
     "Accuracies are those of frozen features of *unmasked* images (kNN and ridge regression), so runs with different masks "
     "and losses can be held side by side; the losses themselves can't."
@@ -19,12 +19,12 @@ TERMS = (
 """Words of the glossary that the page uses."""
 
 
-def all_curves(runs: dict[str, xr.Dataset]) -> list[Shown]:
+def all_curves(runs: dict[str, xr.Dataset]) -> list[Panel]:
     """Loss, terms, accuracies and the optimiser, as far as the runs have logged them."""
     if not runs:
         return []
     found = [
-        Shown(
+        Panel(
             f"Loss{unit}",
             "What the optimiser minimises, mean over the logged steps; in grey, the loss of the best constant prediction on the "
             "same hidden patches. Only runs with the same targets and objective have comparable losses.",
@@ -49,5 +49,5 @@ def all_curves(runs: dict[str, xr.Dataset]) -> list[Shown]:
     }
     for title, (names, caption) in parts.items():
         if any(name in run for name in names for run in runs.values()):
-            found.append(Shown(title, caption, figures.curves(runs, names)))
+            found.append(Panel(title, caption, figures.curves(runs, names)))
     return found

@@ -1,4 +1,4 @@
-// Buttons that only a browser can serve: the figure above as a picture, and the address of the present sight.
+// Buttons that only a browser can serve: the figure above as a picture, and the address of the present view.
 // Called again whenever Streamlit draws the page, so it builds its row from nothing each time.
 
 export default function ({ parentElement, data }) {
@@ -27,9 +27,9 @@ export default function ({ parentElement, data }) {
     );
   } else {
     const field = Object.assign(document.createElement("input"), { readOnly: true, hidden: true });
-    field.setAttribute("aria-label", "address of this sight");
+    field.setAttribute("aria-label", "address of this view");
     row.replaceChildren(
-      button("Copy link to this sight", "the full address, for a colleague or a notebook", async () => {
+      button("Copy link to this view", "the full address, for a colleague or a notebook", async () => {
         field.value = address(data.query);
         field.hidden = false;
         field.select();

@@ -106,6 +106,6 @@ def result_files(files: Mapping[str, Path], probe: str) -> None:
 
 
 def link(**query: str) -> None:
-    """The full address of the present sight, to copy; `query` pins what the address leaves open."""
+    """The full address of the present view, to copy; `query` pins what the address leaves open."""
     otherwise = "This browser gives no access to its clipboard; the address is marked, so Ctrl-C copies it."
     BUTTONS(key="link", data={"query": query, "otherwise": otherwise})

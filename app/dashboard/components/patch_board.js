@@ -20,9 +20,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const hidden = () => state.hidden ?? data.hidden;
 
   const { rows, columns } = data;
-  const place = (patch) => [patch % columns, Math.floor(patch / columns)];
+  const at = (patch) => [patch % columns, Math.floor(patch / columns)];
   const tell = (patch) => {
-    const [column, row] = place(patch);
+    const [column, row] = at(patch);
     const edited = hidden()[patch] !== data.hidden[patch];
     const words = edited ? (hidden()[patch] ? "hidden" : "visible") : data.words[patch];
     const isRead = performance.now() - state.remarked > READING;
@@ -37,14 +37,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
   draw(board, data);
   cover(board, data, hidden());
   legend(parentElement.querySelector(".shared.scale"), data.scale, data.gradient);
-  mark(board, "cursor", here(), place);
-  mark(board, "hover", null, place);
+  mark(board, "cursor", here(), at);
+  mark(board, "hover", null, at);
   tell(here());
 
   const want = (change) => {
     Object.assign(state, change, { number: Math.max(state.number + 1, Date.now()) });
     if (change.hidden) cover(board, data, hidden());
-    mark(board, "cursor", here(), place);
+    mark(board, "cursor", here(), at);
     tell(here());
   };
   const send = (delay) => {
@@ -89,12 +89,12 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const patch = under(event);
     const { stroke } = state;
     if (!stroke) {
-      mark(board, "hover", patch, place);
+      mark(board, "hover", patch, at);
       tell(patch ?? here());
     } else if (event.pointerId === stroke.id) {
       if (!event.buttons) return finish(); // its end was told to somebody else
       if (patch === null || patch === stroke.last) return;
-      for (const one of between(place(stroke.last), place(patch), columns)) turn(one, stroke.value);
+      for (const one of between(at(stroke.last), at(patch), columns)) turn(one, stroke.value);
       stroke.last = patch;
     }
   };
@@ -102,7 +102,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     if (event.pointerId === state.stroke?.id) finish();
   };
   board.onpointerleave = () => {
-    mark(board, "hover", null, place);
+    mark(board, "hover", null, at);
     tell(here());
   };
   board.onclick = (event) => {
@@ -111,7 +111,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
   board.onkeydown = (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    let [column, row] = place(here());
+    let [column, row] = at(here());
     const moves = {
       ArrowLeft: () => (column = Math.max(column - 1, 0)),
       ArrowRight: () => (column = Math.min(column + 1, columns - 1)),
@@ -146,7 +146,7 @@ function between([x0, y0], [x1, y1], columns) {
   });
 }
 
-// Pictures are made once and then changed in place, so nothing flickers and the focus stays.
+// Pictures are made once and then changed in at, so nothing flickers and the focus stays.
 function draw(board, data) {
   while (board.children.length > data.panels.length) board.lastChild.remove();
   data.panels.forEach((panel, number) => {
@@ -236,11 +236,11 @@ function shape(tag, name) {
   return made;
 }
 
-function mark(board, name, patch, place) {
+function mark(board, name, patch, at) {
   for (const rect of board.querySelectorAll(`.${name}`)) {
     rect.style.display = patch === null ? "none" : "";
     if (patch === null) continue;
-    const [x, y] = place(patch);
+    const [x, y] = at(patch);
     rect.setAttribute("x", x);
     rect.setAttribute("y", y);
   }

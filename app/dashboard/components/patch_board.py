@@ -33,7 +33,7 @@ _MAPS = _component("maps", "")
 
 
 @dataclass(frozen=True)
-class Panel:
+class Tile:
     """One picture of the board, or one map."""
 
     title: str
@@ -64,7 +64,7 @@ class Choice:
 
 
 def patch_board(
-    panels: Sequence[Panel],
+    panels: Sequence[Tile],
     *,
     grid: tuple[int, int],
     is_hidden: Sequence[bool],
@@ -89,7 +89,7 @@ def patch_board(
 
 
 def patch_maps(
-    panels: Sequence[Panel],
+    panels: Sequence[Tile],
     *,
     title: str,
     caption: str,
@@ -125,7 +125,7 @@ def patch_maps(
     )
 
 
-def _shared(panels: Sequence[Panel], grid: tuple[int, int], patch: int, gradient: str, key: str) -> dict[str, Any]:
+def _shared(panels: Sequence[Tile], grid: tuple[int, int], patch: int, gradient: str, key: str) -> dict[str, Any]:
     of_grid = {"rows": grid[0], "columns": grid[1], "patch": patch, "heard": st.session_state.get(_heard(key), 0)}
     return {"panels": [asdict(panel) for panel in panels], "gradient": gradient, **of_grid}
 

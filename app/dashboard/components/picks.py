@@ -50,7 +50,7 @@ def ask() -> Picks:
     """The two widgets of the side bar; called once a page run, before the page."""
     root = runs_root()
     runs = reading.runs_below(root)
-    _tell_stale("runs", list(runs), "run")
+    _warn_stale("runs", list(runs), "run")
     names = st.sidebar.multiselect(
         "Runs",
         list(runs),
@@ -62,7 +62,7 @@ def ask() -> Picks:
     )
     steps = sorted({step for name in names for step in reading.steps_of(runs[name])} | _result_steps(runs, names))
     options = [NEWEST, *map(str, reversed(steps))]
-    _tell_stale("step", options, "step")
+    _warn_stale("step", options, "step")
     step = st.sidebar.selectbox(
         "Checkpoint",
         options,
@@ -78,7 +78,7 @@ def _result_steps(runs: dict[str, Path], names: Sequence[str]) -> set[int]:
     return {step for name in names for step in reading.result_steps(runs[name], "*")}
 
 
-def _tell_stale(key: str, options: Sequence[str], what: str) -> None:
+def _warn_stale(key: str, options: Sequence[str], what: str) -> None:
     """Say what of an old link, or of the last pick, is no longer there; streamlit then drops it
     without a word."""
     wanted = [*st.query_params.get_all(key), *_as_list(st.session_state.get(key))]

@@ -12,7 +12,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.glossary import GLOSSARY
-from lcmae.app.dashboard.page import ProbePage, Shown
+from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import reading, trends
 from lcmae.probes.results import tables
@@ -27,7 +27,7 @@ PLOTLY = {
 def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     """The whole page. What is missing or torn is said in a sentence with the command that computes
     it."""
-    heading(page.title, content.says, content.terms)
+    heading(page.title, content.summary, content.terms)
     if not ask_for_runs(picked):
         return
     found = picks.find(picked, content.probe)
@@ -44,13 +44,13 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         results, left_out = trends.all_along_steps(picked.paths, content.probe, found.results)
         if left_out:
             st.caption(f"Not in the trends: {'; '.join(left_out)}.")
-    for number, shown in enumerate(content.shown(results, choose)):
+    for number, shown in enumerate(content.panels(results, choose)):
         draw(shown, f"{content.probe}-{number}")
     st.subheader("Numbers")
     export.table(tables.scalars(found.results), content.probe, column_config=number_format())
     st.subheader("Where this comes from")
     export.table(tables.provenance(found.results), f"{content.probe}-provenance")
-    st.subheader("Take it away")
+    st.subheader("Export")
     export.link(**pinned(found.steps))
     export.result_files(
         {name: reading.result_path(picked.runs[name], step, content.probe) for name, step in found.steps.items()},
@@ -63,12 +63,12 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     to_copy("\n".join(commands))
 
 
-def heading(title: str, says: str, terms: Sequence[str] = ()) -> None:
+def heading(title: str, summary: str, terms: Sequence[str] = ()) -> None:
     """Title, the two sentences, and the words that they use."""
     st.title(title)
-    st.markdown(says)
+    st.markdown(summary)
     if terms:
-        with st.expander("Words", icon=":material/menu_book:"):
+        with st.expander("Glossary", icon=":material/menu_book:"):
             st.markdown("\n".join(f"- **{term}**: {GLOSSARY[term]}" for term in terms))
 
 
@@ -94,7 +94,7 @@ def choose(question: str, options: Sequence[Any]) -> Any:
     return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=260)
 
 
-def draw(shown: Shown, key: str) -> None:
+def draw(shown: Panel, key: str) -> None:
     """A figure, its words, and the files to take away."""
     st.subheader(shown.title)
     st.caption(shown.caption)

@@ -152,27 +152,27 @@ class Queue:
     def _work(self) -> None:
         while (job := self._take()) is not None:
             try:
-                ended, told = self._run(job)
+                ended, last_line = self._run(job)
             except OSError as error:
-                ended, told = 1, f"the process could not be started: {error.strerror}"
+                ended, last_line = 1, f"the process could not be started: {error.strerror}"
             try:
                 self._tidy(job)
             except OSError as error:  # a folder that somebody else deletes; the queue goes on
-                ended, told = ended or 1, told or f"its folder could not be tidied: {error.strerror}"
+                ended, last_line = ended or 1, last_line or f"its folder could not be tidied: {error.strerror}"
             with self._changed:
                 if job.state == "stopping":
                     job.state = "cancelled"
                 elif ended == 0:
                     job.state = "done"
                 else:
-                    job.state, job.error = "failed", explain(ended, told)
+                    job.state, job.error = "failed", explain(ended, last_line)
                 job.process = None
                 self._changed.notify_all()
 
     def _tidy(self, job: Job) -> None:
         if job.folder is not None:
-            for place in (job.folder, *job.folder.glob("*/")):
-                sweep(place)
+            for folder in (job.folder, *job.folder.glob("*/")):
+                sweep(folder)
 
     def _take(self) -> Job | None:
         with self._changed:
@@ -224,9 +224,9 @@ def read_progress(line: str) -> Progress | None:
         return None
 
 
-def explain(code: int, told: str) -> str:
+def explain(code: int, last_line: str) -> str:
     """Why a command failed, in one sentence: its own where it said one."""
-    who, colon, what = told.partition(": ")
+    who, colon, what = last_line.partition(": ")
     if code > 0 and colon and who.startswith("lcmae "):
         return what
     if code < 0:
@@ -234,7 +234,7 @@ def explain(code: int, told: str) -> str:
         return f"its process was ended by {name}" + (
             ", as the system does when memory runs out" if name == "SIGKILL" else ""
         )
-    return f"its process ended with exit code {code}" + (f" and said: {told[:500]}" if told else "")
+    return f"its process ended with exit code {code}" + (f" and said: {last_line[:500]}" if last_line else "")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -251,9 +251,9 @@ def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 @cache
-def queue() -> Queue:
+def server_queue() -> Queue:
     """The server's one queue, made when the first page asks for it, and closed when the server
     ends."""
-    made = Queue()
-    atexit.register(made.close)
-    return made
+    created = Queue()
+    atexit.register(created.close)
+    return created

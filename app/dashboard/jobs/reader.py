@@ -143,13 +143,13 @@ def inspect_all_below(root: Path, paths: Sequence[Path | str]) -> list[Answer]:
     """The same for many paths, with one reader for all of them; nothing is remembered."""
     answers: dict[int, Answer] = {}
     found: dict[int, Path] = {}
-    for place, path in enumerate(paths):
+    for number, path in enumerate(paths):
         try:
-            found[place] = inside(path, root)
+            found[number] = inside(path, root)
         except CheckpointError as error:
-            answers[place] = Answer(None, str(error))
+            answers[number] = Answer(None, str(error))
     answers |= dict(zip(found, read(list(found.values())), strict=True))
-    return [answers[place] for place in range(len(paths))]
+    return [answers[number] for number in range(len(paths))]
 
 
 def read(paths: Sequence[Path]) -> list[Answer]:
@@ -169,6 +169,8 @@ def read(paths: Sequence[Path]) -> list[Answer]:
         output, ending = late.stdout or b"", f"a kill after {TIMEOUT:.0f} s"
     # a line that was cut has no end
     lines = output[: output.rfind(b"\n") + 1].splitlines()
-    answers = [Answer(said.get("facts"), said.get("refusal", ""), said["memory"]) for said in map(json.loads, lines)]
+    answers = [
+        Answer(answer.get("facts"), answer.get("refusal", ""), answer["memory"]) for answer in map(json.loads, lines)
+    ]
     missing = Answer(None, f"expected an answer of the process that reads checkpoints, got none: it ended by {ending}")
     return [*answers, *[missing] * (len(paths) - len(answers))]

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Value]):
-    """Values by key; what was used longest ago goes first. The newest stays, however big it is."""
+class Cache(Generic[Value]):
+    """Values by key; the least recently used goes first. The newest stays, however big it is."""
 
     def __init__(self, *, max_bytes: int, max_entries: int, size: Callable[[Value], int]) -> None:
         self.max_bytes, self.max_entries, self.size = max_bytes, max_entries, size
@@ -23,7 +23,7 @@ class Kept(Generic[Value]):
         """The value of `key`; of several threads that ask at once, one computes and the others
         wait.
 
-        What `compute` raises, all of them get, and nothing is kept.
+        What `compute` raises, all of them get, and nothing is stored.
         """
         with self._lock:
             future = self._futures.get(key)
@@ -59,7 +59,7 @@ class Kept(Generic[Value]):
 
     @property
     def num_bytes(self) -> int:
-        """What is kept now takes."""
+        """Bytes of all values that are stored."""
         return sum(self._bytes.values())
 
     def _trim(self, newest: Hashable) -> None:

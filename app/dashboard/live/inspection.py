@@ -1,8 +1,8 @@
-"""What one checkpoint says about the selection: the microscope's numbers
+"""One checkpoint, one image, one mask: the microscope's numbers
 (`lcmae.probes.watching.microscope`), each computed once.
 
-sight = see(live.load(place), chosen)
-sight.pictures()["picture_error"]
+    inspected = inspect(models.load(location), chosen)
+    inspected.pictures()["picture_error"]
 """
 
 from collections.abc import Callable, Hashable
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from lcmae.app.dashboard.live import compute as computing
 from lcmae.app.dashboard.live import models, uploads
 from lcmae.app.dashboard.live.selection import Selection, fit_model, unpack
 from lcmae.errors import InputError
@@ -19,18 +18,14 @@ from lcmae.errors import InputError
 if TYPE_CHECKING:
     from lcmae.masking import Mask, MaskStrategy
     from lcmae.probes.base import Batch
-    from lcmae.probes.watching.microscope import Look
+    from lcmae.probes.watching.microscope import CachedForward
 
 NUM_MASKS = 8
 """K of the contrast terms, as in the local_contrast probe."""
 
-REHEARSALS = 3
-"""Images whose looks are in memory at once: those of two are kept, and those of a third are made
-before the oldest go."""
-
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class Inspection:
     """One model, one image, one mask."""
 
     loaded: models.Loaded
@@ -71,7 +66,7 @@ class Sight:
         patch, layers = self.patch, ([self.encoder_layer], [self.decoder_layer])
 
         def compute() -> xr.Dataset:
-            return microscope.attention(self.whole(), self._masked(), patch, *layers)
+            return microscope.attention(self._whole(), self._masked(), patch, *layers)
 
         return self._answer("attention", (patch, self.encoder_layer, self.decoder_layer), compute)
 
@@ -83,62 +78,30 @@ class Sight:
 
         def compute() -> xr.Dataset:
             # of the same passes for all patches and layers: a backward pass each is left to do
-            return microscope.receptive_field(self.whole(), self._masked(), patch, layer)
+            return microscope.receptive_field(self._whole(), self._masked(), patch, layer)
 
         return self._answer("receptive_field", (patch, layer), compute)
 
     def contrast(self) -> xr.Dataset:
-        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask has
-        no say in them)."""
+        """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask
+        does not change them)."""
         from lcmae.probes.watching import microscope
 
         def compute() -> xr.Dataset:
-            return microscope.contrast(self._batch(by_twin=True), self._strategy(), NUM_MASKS)
+            return microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
 
-        return self._answer("contrast", NUM_MASKS, compute, by_twin=True)
-
-    def rehearse(self) -> None:
-        """Answer as often as looks are kept, once a model, before its first picture: memory that
-        was never touched makes the first images a third slower than all others. A large model's
-        memory is not what one waits for."""
-        if self.loaded.is_small:
-            computing.together(
-                lambda: models.answer(self.loaded, "rehearsal", (), self._rehearsal),
-                lambda: models.answer(self.loaded, "twin's rehearsal", (), self._twins_rehearsal, by_twin=True),
-            )
-
-    def _rehearsal(self) -> xr.Dataset:
-        from lcmae.probes.watching import microscope
-
-        looks = [microscope.look(self._batch(), self._mask()) for _ in range(REHEARSALS)]
-        whole = microscope.look(self._batch())
-        for masked in looks:
-            microscope.pictures(masked)
-            if self.loaded.encoder[0]:
-                microscope.receptive_field(whole, masked, self.patch, self.encoder_layer)
-        return xr.Dataset()
-
-    def _twins_rehearsal(self) -> xr.Dataset:
-        from lcmae.probes.watching import microscope
-
-        batch = self._batch(by_twin=True)
-        looks = [microscope.look(batch) for _ in range(REHEARSALS)]
-        for _ in looks if self.loaded.model.has_prediction else ():
-            microscope.contrast(batch, self._strategy(), NUM_MASKS)
-        return xr.Dataset()
+        return self._answer("contrast", NUM_MASKS, compute)
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""
         self._strategy()
 
-    def _answer(
-        self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
-    ) -> xr.Dataset:
-        seen = self._seen(is_drawn=what == "contrast")
-        return models.answer(self.loaded, what, (seen, settings), compute, by_twin=by_twin)
+    def _answer(self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        return models.answer(self.loaded, what, (self._key(is_drawn=what == "contrast"), settings), compute)
 
-    def _seen(self, *, is_drawn: bool = False) -> Hashable:
-        """The image, and what decides its mask: an edited one says it all, where it has a say."""
+    def _key(self, *, is_drawn: bool = False) -> Hashable:
+        """The image, and what decides its mask: an edited mask replaces the drawn one, where a
+        single mask counts."""
         chosen = self.chosen
         mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
         return self.picture.key, self.picture.index, mask
@@ -146,27 +109,23 @@ class Sight:
     def view(self, what: str, settings: Hashable, draw: Callable[[], models.Drawn]) -> models.Drawn:
         """What a page shows of the answers, drawn once: `settings` must decide it together with
         image and mask."""
-        return models.view(self.loaded, what, (self._seen(), settings), draw)
+        return models.view(self.loaded, what, (self._key(), settings), draw)
 
-    def whole(self) -> "Look":
-        """The pass over the whole image, by the twin."""
+    def _whole(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
         # no mask, so none of its settings
-        return models.look(
-            self.loaded, self.picture.key, lambda: microscope.look(self._batch(by_twin=True)), by_twin=True
-        )
+        return models.forward(self.loaded, self.picture.key, lambda: microscope.forward(self._batch()))
 
-    def _masked(self) -> "Look":
+    def _masked(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
-        return models.look(self.loaded, self._seen(), lambda: microscope.look(self._batch(), self._mask()))
+        return models.forward(self.loaded, self._key(), lambda: microscope.forward(self._batch(), self._mask()))
 
-    def _batch(self, *, by_twin: bool = False) -> "Batch":
+    def _batch(self) -> "Batch":
         from lcmae.probes.watching import microscope
 
-        model = self.loaded.twin if by_twin else self.loaded.model
-        return microscope.batch_of(model, self.picture.pixels, self.picture.index, self.chosen.seed)
+        return microscope.batch_of(self.loaded.model, self.picture.pixels, self.picture.index, self.chosen.seed)
 
     def _strategy(self) -> "MaskStrategy":
         return models.strategy(self.chosen.mask, self.chosen.ratio, self.grid)
@@ -179,25 +138,29 @@ class Sight:
         return microscope.mask_of(self._batch(), self._strategy(), hidden)
 
 
-def see(loaded: models.Loaded, chosen: Selection) -> Sight:
+def inspect(loaded: models.Loaded, chosen: Selection) -> Inspection:
     """The selection through this model. `InputError` where its image is not there, or its mask
     cannot be drawn."""
     if chosen.upload:
         picture = models.uploaded(loaded, chosen.upload)
     else:
         picture = models.picture(loaded, chosen.data or loaded.data, chosen.split, chosen.image)
-    sight = Sight(loaded, picture, chosen)
-    sight.check()
-    return sight
+    inspected = Inspection(loaded, picture, chosen)
+    inspected.check()
+    return inspected
 
 
 def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
     """The selection as far as this model, its data and the server's uploads have it, and phrases
     for what fell back."""
     chosen, notices = fit_model(
-        chosen, num_patches=loaded.model.num_patches, encoder=loaded.encoder, decoder=loaded.decoder
+        chosen,
+        num_patches=loaded.model.num_patches,
+        encoder=loaded.encoder,
+        decoder=loaded.decoder,
+        masks=models.masks(),
     )
-    if chosen.upload and not uploads.is_kept(chosen.upload):
+    if chosen.upload and not uploads.is_stored(chosen.upload):
         notices = [*notices, "the uploaded image is no longer on this server"]
         chosen = chosen.changed(upload="")
     if chosen.data and chosen.data not in models.sources(loaded):

@@ -1,28 +1,25 @@
-"""Models that answer while one waits: loaded when first needed, kept once for all sessions, bounded
-in memory.
+"""Models that answer while one waits: loaded when first needed, shared by all sessions, bounded in
+memory.
 
-Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers are
-datasets, kept by (weights, settings, image), never by an array. They are computed in the threads of
-`lcmae.app.dashboard.live.compute`.
+Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers,
+forward passes and drawn views share one cache; its keys are (weights, settings, image), never
+arrays. Models compute in the thread of `lcmae.app.dashboard.live.compute`.
 """
 
-import copy
-import gc
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import xarray as xr
 
 from lcmae.app.dashboard.components.picks import Picks
 from lcmae.app.dashboard.jobs import reader
-from lcmae.app.dashboard.live import compute as computing
 from lcmae.app.dashboard.live import prefetch, uploads
-from lcmae.app.dashboard.live.cache import Kept
+from lcmae.app.dashboard.live.cache import Cache
+from lcmae.app.dashboard.live.compute import compute as in_compute_thread
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.within_root import inside
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from lcmae.data import ImageSource
     from lcmae.masking import MaskStrategy
     from lcmae.models import MaskedImageModel
-    from lcmae.probes.watching.microscope import Look
+    from lcmae.probes.watching.microscope import CachedForward
 
 NUM_IMAGES = 500
 """Images of a source that can be picked: those that `lcmae probe` takes by default, in its
@@ -43,15 +40,18 @@ NAMED = ("digits", "cifar10", "cifar100", "stl10")
 """Sources that need no path. A path may come from a run's config, never from an address."""
 
 MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
-"""What the kept models may take; the newest is kept in any case."""
+"""Of all models in memory; the newest stays in any case."""
+
+CACHE_BYTES = 512 << 20
+"""Of answers, forward passes and drawn views together."""
 
 SMALL_PASS = 4e9
-"""Operations of an encoder's pass over one image, up to which one thread is faster than several:
-waking another for every layer takes longer than it helps, and the browser is glad of the core."""
+"""Operations of an encoder's pass over one image, up to which a model counts as small: what may be
+asked for next is computed before anybody asks."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a checkpoint lies: a step of a run, or a file of another library."""
 
     name: str
@@ -78,7 +78,7 @@ class Place:
 class Loaded:
     """A model, and what identifies it."""
 
-    place: Place
+    location: Location
     model: "MaskedImageModel"
     """In evaluation mode; its weights take no gradients."""
 
@@ -95,12 +95,7 @@ class Loaded:
     """Of parameters and buffers."""
 
     is_small: bool
-    """Whether one thread is faster than several on a processor."""
-
-    twin: "MaskedImageModel"
-    """The same weights in modules of their own, for a second thread: hooks of a pass in one never
-    meet a pass in the other. The model itself where it isn't small, since one pass takes all cores
-    then."""
+    """Whether a pass is over before anybody has looked at the last answer."""
 
     @property
     def encoder(self) -> tuple[int, int]:
@@ -147,31 +142,36 @@ class Picture:
     """Name of its class, or nothing."""
 
 
-_models: Kept[Loaded] = Kept(max_bytes=MODEL_BYTES, max_entries=8, size=lambda loaded: loaded.num_bytes)
-_sources: "Kept[ImageSource]" = Kept(
+_models: Cache[Loaded] = Cache(max_bytes=MODEL_BYTES, max_entries=8, size=lambda loaded: loaded.num_bytes)
+_sources: "Cache[ImageSource]" = Cache(
     max_bytes=256 << 20, max_entries=8, size=lambda source: source.stored.nbytes if source.stored is not None else 0
 )
-_answers: Kept[xr.Dataset] = Kept(max_bytes=256 << 20, max_entries=2000, size=lambda answer: answer.nbytes)
-# no more than two models need for one image: memory that is used again costs nothing, but to touch
-# new memory takes as long as to compute what goes there
-_looks: "Kept[Look]" = Kept(max_bytes=256 << 20, max_entries=4, size=lambda look: look.num_bytes)
-_views: "Kept[View]" = Kept(max_bytes=64 << 20, max_entries=500, size=lambda view: view.num_bytes)
+_computed: Cache[Any] = Cache(max_bytes=CACHE_BYTES, max_entries=2000, size=lambda value: value.num_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    dataset: xr.Dataset
+
+    @property
+    def num_bytes(self) -> int:
+        return self.dataset.nbytes
 
 
 # --- checkpoints ---
 
 
 def names(picked: Picks) -> list[str]:
-    """Everything that can be looked at: the picked runs, the other runs, files of other
+    """Every checkpoint: the picked runs, the other runs, files of other
     libraries."""
     others = [name for name in picked.runs if name not in picked.names]
     return [*picked.names, *others, *reader.candidates_below(picked.root).names]
 
 
-def place(picked: Picks, name: str, step: int | None = None) -> Place:
+def locate(picked: Picks, name: str, step: int | None = None) -> Location:
     """Where the checkpoint of a selection lies. `InputError` where there is none."""
     if name not in picked.runs:
-        return Place(name, inside(name, picked.root), picked.root)
+        return Location(name, inside(name, picked.root), picked.root)
     run = picked.runs[name]
     published = reading.steps_of(run)
     if not published:
@@ -180,56 +180,45 @@ def place(picked: Picks, name: str, step: int | None = None) -> Place:
         step = picked.step if picked.step in published else published[-1]
     if step not in published:
         raise InputError(f"{name} has no step {step}")
-    return Place(name, run / "checkpoints" / f"{step:06d}", picked.root, run, step)
+    return Location(name, run / "checkpoints" / f"{step:06d}", picked.root, run, step)
 
 
-def load(place: Place) -> Loaded:
+def load(location: Location) -> Loaded:
     """The model, loaded once for all sessions. The first call imports torch. `InputError` for what
     cannot be opened."""
     try:
-        files = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
-    except OSError as error:  # deleted between the look and the listing
-        raise CheckpointError(f"expected a checkpoint at {place.path}, got none: {error.strerror}") from error
-    return _models.get(tuple(map(reading.stamp, files)), lambda: _load(place))
+        files = sorted(location.path.iterdir()) if location.path.is_dir() else [location.path]
+    except OSError as error:  # deleted meanwhile
+        raise CheckpointError(f"expected a checkpoint at {location.path}, got none: {error.strerror}") from error
+    return _models.get(tuple(map(reading.stamp, files)), lambda: _load(location))
 
 
-def _load(place: Place) -> Loaded:
-    if place.run is None:
-        # a process of its own looks first: names and shapes that would hurt the server are refused
-        # there
-        answer = reader.inspect_below(place.root, str(place.path))
+def _load(location: Location) -> Loaded:
+    if location.run is None:
+        # a process of its own reads it first, and refuses names and shapes that would hurt the
+        # server
+        answer = reader.inspect_below(location.root, str(location.path))
         if answer.facts is None:
             raise CheckpointError(answer.refusal)
     # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times
     # slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    is_first = "torch" not in sys.modules
     import torch
 
     import lcmae
     import lcmae.probes.watching.microscope  # now, while a spinner turns, rather than with the first picture
 
-    computing.all_threads()
-    if is_first:
-        gc.freeze()  # or every garbage collection walks all objects of torch: half a second
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = lcmae.load(place.path, device=device).requires_grad_(False)
+    model = lcmae.load(location.path, device=device).requires_grad_(False)
     assert model.source is not None
     config = model.config.model_dump_json()
     key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
     num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-    data = reading.config_of(place.run).get("data") if place.run is not None else None
+    data = reading.config_of(location.run).get("data") if location.run is not None else None
     tokens = model.num_patches + model.num_prefix
     operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
     is_small = operations <= SMALL_PASS
-    twin = twin_of(model) if is_small else model
-    return Loaded(place, model, model.source.sha256, key, str(data or "digits"), num_bytes, is_small, twin)
-
-
-def twin_of(model: "MaskedImageModel") -> "MaskedImageModel":
-    """Modules of their own around the same tensors."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
+    return Loaded(location, model, model.source.sha256, key, str(data or "digits"), num_bytes, is_small)
 
 
 # --- images ---
@@ -288,31 +277,31 @@ def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
 # --- answers ---
 
 
-def answer(
-    loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, by_twin: bool = False
-) -> xr.Dataset:
-    """What a model says, computed once: `settings` (with the image's key) must decide it together
-    with the weights. `compute` may use the model's own modules, or those of its twin where that is
-    told."""
+def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """A number of this model, computed once: `settings` (with the image's key) must decide it
+    together with the weights."""
     prefetch.stop()
-    return _answers.get((loaded.key, what, settings), lambda: _compute(loaded, compute, by_twin))
+    key = ("answer", loaded.key, what, settings)
+    return _computed.get(key, lambda: _Answer(in_compute_thread(compute))).dataset
 
 
-def look(loaded: Loaded, settings: Hashable, compute: "Callable[[], Look]", *, by_twin: bool = False) -> "Look":
-    """A forward pass that several answers share."""
-    return _looks.get((loaded.key, settings), lambda: _compute(loaded, compute, by_twin))
-
-
-def _compute(loaded: Loaded, call: Callable[[], computing.Found], by_twin: bool) -> computing.Found:
-    has_twin = loaded.twin is not loaded.model
-    return computing.compute(call, by_twin=by_twin and has_twin, on_all_cores=not loaded.is_small)
+def forward(loaded: Loaded, settings: Hashable, compute: "Callable[[], CachedForward]") -> "CachedForward":
+    """A forward pass that several answers share; asked for by what computes an answer, in the
+    compute thread alone (another thread could hold the entry while that thread waits for it)."""
+    return _computed.get(("forward", loaded.key, settings), compute)
 
 
 def view(loaded: Loaded, what: str, settings: Hashable, draw: Callable[[], Drawn]) -> Drawn:
     """What a page shows of answers, drawn once: `settings` must decide it together with the
     weights."""
-    found = _views.get((loaded.key, what, settings), draw)
-    return cast(Drawn, found)
+    return cast(Drawn, _computed.get(("view", loaded.key, what, settings), draw))
+
+
+def masks() -> list[str]:
+    """Kinds of mask that can be picked: every strategy that needs no images."""
+    from lcmae.masking import STRATEGIES
+
+    return [kind for kind, strategy in STRATEGIES.items() if not strategy.needs_images]
 
 
 def strategy(kind: str, ratio: float, grid: Sequence[int]) -> "MaskStrategy":

@@ -1,4 +1,4 @@
-"""What every live view looks at: checkpoints, image, mask, patch, layer, head. One selection a
+"""What every live view shows: checkpoints, image, mask, patch, layer, head. One selection a
 session; imports no torch.
 
 It lives in the session and, as far as it differs from the defaults, in the address bar, so a link
@@ -19,14 +19,6 @@ import streamlit as st
 from pydantic import Field, ValidationError
 
 from lcmae.settings import Settings, explain
-
-MASKS = (
-    "random", "coarse_random", "block", "grid", "window", "inverse_block", "multi_block", "noise", "checkerboard",
-    "stripes", "complementary",
-)  # fmt: skip
-"""Kinds of `lcmae.masking` that need nothing but a ratio; listed here because importing them
-imports torch."""
-
 
 MAX_SEED = 2**53 - 1
 """The largest whole number that a browser counts to."""
@@ -135,9 +127,9 @@ def follow_address() -> Selection:
 def settle(chosen: Selection, notices: Sequence[str]) -> Selection:
     """Keep what was found to fit (on top of what the session has), and tell what had to fall back,
     in one notice."""
-    told = [*st.session_state.pop(_NOTICES, []), *notices]
-    if told:
-        st.warning(f"Not as the link or your last pick says: {'; '.join(told)}.", icon=":material/link_off:")
+    phrases = [*st.session_state.pop(_NOTICES, []), *notices]
+    if phrases:
+        st.warning(f"Not as the link or your last pick says: {'; '.join(phrases)}.", icon=":material/link_off:")
     _put(chosen)
     return chosen
 
@@ -200,17 +192,22 @@ def fit_checkpoints(
 
 
 def fit_model(
-    chosen: Selection, *, num_patches: int, encoder: tuple[int, int], decoder: tuple[int, int]
+    chosen: Selection,
+    *,
+    num_patches: int,
+    encoder: tuple[int, int],
+    decoder: tuple[int, int],
+    masks: Sequence[str],
 ) -> tuple[Selection, list[str]]:
     """Patch, mask, layers and heads that the model has; `encoder` and `decoder` are (blocks,
-    heads), 0 for none."""
+    heads), 0 for none; `masks` are the kinds that can be picked."""
     changes: dict[str, Any] = {}
     notices = []
     if chosen.patch is not None and chosen.patch >= num_patches:
         notices.append(f"patch {chosen.patch} is outside the grid of {num_patches} patches, so its middle is selected")
         changes["patch"] = None
-    if chosen.mask not in MASKS:
-        notices.append(f"mask {chosen.mask} is not one of {', '.join(MASKS)}, so random is drawn")
+    if chosen.mask not in masks:
+        notices.append(f"mask {chosen.mask} is not one of {', '.join(masks)}, so random is drawn")
         changes["mask"] = "random"
     if chosen.hidden and unpack(chosen.hidden, num_patches) is None:
         notices.append("the edited mask is not one of this grid, so the mask is drawn")

@@ -5,7 +5,7 @@ import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from lcmae.app.dashboard.live.cache import Kept
+from lcmae.app.dashboard.live.cache import Cache
 from lcmae.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ terabytes)."""
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
 
-_files: Kept[bytes] = Kept(max_bytes=128 << 20, max_entries=64, size=len)
-_pixels: "Kept[np.ndarray]" = Kept(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
+_files: Cache[bytes] = Cache(max_bytes=128 << 20, max_entries=64, size=len)
+_pixels: "Cache[np.ndarray]" = Cache(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
 """As decoded: a photograph takes longer to decode than a model to look at it, and every patch that
 is picked asks for it."""
 
@@ -39,7 +39,7 @@ def too_big(num_bytes: int) -> str:
     return f"expected an image file of at most {MAX_BYTES >> 20} MiB, got {num_bytes / 2**20:.1f} MiB"
 
 
-def is_kept(name: str) -> bool:
+def is_stored(name: str) -> bool:
     """Whether the server still has it."""
     return _files.find(name) is not None
 

@@ -5,19 +5,27 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.image_drop import image_drop
 from lcmae.app.dashboard.components.patch_board import Choice
 from lcmae.app.dashboard.live import models, selection, uploads
-from lcmae.app.dashboard.live.inspection import Sight
+from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.dashboard.live.selection import Selection, tied
+from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
 
 ALL = "all"
+LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
 REFUSED = "microscope-refused"
 """In the session: what is wrong with the file that somebody brought."""
 
 REDRAWN = "microscope-redrawn"
 """In the session: how often edits were dropped."""
+
+
+def steps_of(picked: picks.Picks, name: str) -> list[int]:
+    """Published steps of a run; none of a file."""
+    return reading.steps_of(picked.runs[name]) if name in picked.runs else []
 
 
 def ask_image(loaded: models.Loaded, chosen: Selection) -> None:
@@ -74,7 +82,7 @@ def ask_mask(chosen: Selection) -> bool:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Mask",
-            selection.MASKS,
+            models.masks(),
             **tied("mask", chosen.mask),
             format_func=lambda kind: kind.replace("_", " "),
             width=170,
@@ -122,10 +130,10 @@ def _drawn(chosen: Selection) -> tuple[str, float, int, int]:
     return chosen.mask, chosen.ratio, chosen.seed, st.session_state.get(REDRAWN, 0)
 
 
-def layer_choices(what: str, layers: int, heads: int, seen: Sight) -> list[Choice]:
+def layer_choices(what: str, layers: int, heads: int, inspected: Inspection) -> list[Choice]:
     """A block of the encoder or the decoder, and a head of it."""
-    layer = seen.encoder_layer if what == "encoder" else seen.decoder_layer
-    head = getattr(seen.chosen, f"{what}_head")
+    layer = inspected.encoder_layer if what == "encoder" else inspected.decoder_layer
+    head = getattr(inspected.chosen, f"{what}_head")
     numbers = [[str(number) for number in range(1, most + 1)] for most in (layers, heads)]
     return [
         Choice(f"{what}_layer", f"Layer of the {what}", numbers[0], str(layer)),

@@ -1,15 +1,15 @@
 """What the microscope shows of an image and of a patch, ready to be sent: pictures, attention,
 receptive fields, contrast terms, each with its words. Nothing is sent from here; each view is drawn
-once (`Sight.view`).
+once (`Inspection.view`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lcmae.app.dashboard.components.patch_board import Panel
-from lcmae.app.dashboard.live import compute, inspection
-from lcmae.app.dashboard.live.inspection import Sight
+from lcmae.app.dashboard.components.patch_board import Tile
+from lcmae.app.dashboard.live import inspection
+from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.figures import microscope as figures
 from lcmae.app.figures import patch_maps, style
 from lcmae.app.figures.patch_maps import Maps
@@ -19,7 +19,7 @@ from lcmae.app.figures.patch_maps import Maps
 class Pictured:
     """Pictures of one image on which patches are picked."""
 
-    panels: Sequence[Panel]
+    panels: Sequence[Tile]
     is_hidden: Sequence[bool]
     words: Sequence[str]
     """What each patch is, in raster order."""
@@ -37,7 +37,7 @@ class Mapped:
     title: str
     caption: str
     maps: Maps
-    panels: Sequence[Panel]
+    panels: Sequence[Tile]
     """The maps as pictures."""
 
     @property
@@ -53,60 +53,48 @@ class Nothing:
     num_bytes: int = 0
 
 
-def prepare(seen: Sight) -> None:
-    """Have a small model's views ready before the first of them is sent: while both cores compute,
-    the browser has nothing to draw, and what is sent at once is drawn at once. A large model's come
-    one after the other, as they are computed."""
-    if seen.loaded.is_small:
-        first, second = parts(seen)
-        compute.together(lambda: [step() for step in first], lambda: [step() for step in second])
+def steps(inspected: Inspection) -> list[Callable[[], object]]:
+    """Everything that can be shown, one call a view."""
+    views: list[Callable[[Inspection], object]] = [pictures, encoder_attention, receptive_field]
+    if inspected.loaded.model.has_prediction:
+        views += [decoder_attention, contrast]
+    return [partial(view, inspected) for view in views]
 
 
-def parts(seen: Sight) -> tuple[list[Callable[[], object]], list[Callable[[], object]]]:
-    """Everything that can be shown, in two parts that take about the same time; the passes of the
-    second are the twin's."""
-    views: list[Callable[[Sight], object]] = [pictures, encoder_attention, receptive_field]
-    second: list[Callable[[], object]] = [seen.whole]
-    if seen.loaded.model.has_prediction:
-        views.insert(1, decoder_attention)
-        second.append(partial(contrast, seen))
-    return [partial(view, seen) for view in views], second
-
-
-def every(seen: Sight) -> dict[str, Mapped]:
+def every(inspected: Inspection) -> dict[str, Mapped]:
     """All maps that this model has, by name."""
     found: dict[str, Mapped | None] = {}
-    if seen.loaded.model.has_prediction:
-        found |= {"decoder": decoder_attention(seen), "contrast": contrast(seen)}
-    found |= {"encoder": encoder_attention(seen), "field": receptive_field(seen)}
+    if inspected.loaded.model.has_prediction:
+        found |= {"decoder": decoder_attention(inspected), "contrast": contrast(inspected)}
+    found |= {"encoder": encoder_attention(inspected), "field": receptive_field(inspected)}
     return {name: mapped for name, mapped in found.items() if mapped is not None}
 
 
-def pictures(seen: Sight) -> Pictured:
+def pictures(inspected: Inspection) -> Pictured:
     """Image, mask, reconstruction and errors."""
-    return seen.view("pictures", seen.picture.name, lambda: _pictures(seen))
+    return inspected.view("pictures", inspected.picture.name, lambda: _pictures(inspected))
 
 
-def _pictures(seen: Sight) -> Pictured:
-    shown = seen.pictures()
+def _pictures(inspected: Inspection) -> Pictured:
+    shown = inspected.pictures()
     hidden = shown["hidden"].values.reshape(-1) > 0
     original = style.png(shown["original"].values)
     panels = [
-        Panel("Image", original, f"the image, {name_of(seen)}"),
-        Panel(f"Masked ({hidden.mean():.0%} hidden)", original, "the image without its hidden patches", "solid"),
+        Tile("Image", original, f"the image, {name_of(inspected)}"),
+        Tile(f"Masked ({hidden.mean():.0%} hidden)", original, "the image without its hidden patches", "solid"),
     ]
     words = ["hidden" if is_hidden else "visible" for is_hidden in hidden]
     if "reconstruction" in shown:
         own = style.png(shown["reconstruction"].values)
-        panels.append(Panel("Reconstruction", own, "visible patches pasted, hidden ones predicted"))
+        panels.append(Tile("Reconstruction", own, "visible patches pasted, hidden ones predicted"))
         if "reconstruction_leaky" in shown:
             leaky = style.png(shown["reconstruction_leaky"].values)
             alt = "the same, with the true mean and deviation of hidden patches"
-            panels.append(Panel("With true statistics (leaks)", leaky, alt))
+            panels.append(Tile("With true statistics (leaks)", leaky, alt))
         errors = shown["picture_error"].where(shown["hidden"] == 1)
         unit = str(shown["picture_error"].attrs["units"])
         panels.append(
-            Panel(
+            Tile(
                 "Error",
                 style.png(patch_maps.coloured(errors)),
                 "squared error of each hidden patch",
@@ -121,44 +109,44 @@ def _pictures(seen: Sight) -> Pictured:
     return Pictured(panels, hidden.tolist(), words)
 
 
-def name_of(seen: Sight) -> str:
+def name_of(inspected: Inspection) -> str:
     """The image's file, and its class."""
-    picture = seen.picture
+    picture = inspected.picture
     return f"{picture.name}, class {picture.label}" if picture.label else picture.name
 
 
-def decoder_attention(seen: Sight) -> Mapped | None:
+def decoder_attention(inspected: Inspection) -> Mapped | None:
     """None for a model without a decoder of blocks, or whose attention cannot be seen."""
-    settings = (seen.patch, seen.encoder_layer, seen.decoder_layer, seen.chosen.decoder_head)
-    return _view(seen, "decoder", settings, _decoder_attention)
+    settings = (inspected.patch, inspected.encoder_layer, inspected.decoder_layer, inspected.chosen.decoder_head)
+    return _view(inspected, "decoder", settings, _decoder_attention)
 
 
-def _decoder_attention(seen: Sight) -> tuple[str, str, Maps] | None:
-    if not seen.loaded.decoder[0]:
+def _decoder_attention(inspected: Inspection) -> tuple[str, str, Maps] | None:
+    if not inspected.loaded.decoder[0]:
         return None
-    found, layer = seen.attention(), seen.decoder_layer
+    found, layer = inspected.attention(), inspected.decoder_layer
     if "decoder" not in found:
         return None
     rest = float(found["decoder_prefix"].sel(decoder_layer=layer).mean())
-    is_hidden = pictures(seen).is_hidden[seen.patch]
+    is_hidden = pictures(inspected).is_hidden[inspected.patch]
     caution = "" if is_hidden else " This patch is visible: its own prediction was never trained."
     return (
         f"Decoder attention, layer {layer}",
-        f"Where the decoder looks from patch {seen.patch} to predict it. {rest:.0%} goes to the class token, mean of "
+        f"Where the decoder looks from patch {inspected.patch} to predict it. {rest:.0%} goes to the class token, mean of "
         f"heads.{caution}",
-        figures.attention(found["decoder"].sel(decoder_layer=layer), seen.patch, seen.chosen.decoder_head),
+        figures.attention(found["decoder"].sel(decoder_layer=layer), inspected.patch, inspected.chosen.decoder_head),
     )
 
 
-def encoder_attention(seen: Sight) -> Mapped | None:
+def encoder_attention(inspected: Inspection) -> Mapped | None:
     """Under the mask where the patch has a token there, else on the full image; None where
     attention cannot be seen."""
-    settings = (seen.patch, seen.encoder_layer, seen.decoder_layer, seen.chosen.encoder_head)
-    return _view(seen, "encoder", settings, _encoder_attention)
+    settings = (inspected.patch, inspected.encoder_layer, inspected.decoder_layer, inspected.chosen.encoder_head)
+    return _view(inspected, "encoder", settings, _encoder_attention)
 
 
-def _encoder_attention(seen: Sight) -> tuple[str, str, Maps] | None:
-    found, layer = seen.attention(), seen.encoder_layer
+def _encoder_attention(inspected: Inspection) -> tuple[str, str, Maps] | None:
+    found, layer = inspected.attention(), inspected.encoder_layer
     if "encoder" not in found:
         return None
     has_token = bool(found["encoder"].sel(view="masked", layer=layer).notnull().any())
@@ -167,61 +155,61 @@ def _encoder_attention(seen: Sight) -> tuple[str, str, Maps] | None:
     rest = float(found["encoder_prefix"].sel(view=view, layer=layer).mean())
     return (
         f"Encoder attention, layer {layer}",
-        f"Where the encoder looks from patch {seen.patch}, {where}. {rest:.0%} goes to class token and registers, mean of "
+        f"Where the encoder looks from patch {inspected.patch}, {where}. {rest:.0%} goes to class token and registers, mean of "
         "heads.",
-        figures.attention(found["encoder"].sel(view=view, layer=layer), seen.patch, seen.chosen.encoder_head),
+        figures.attention(found["encoder"].sel(view=view, layer=layer), inspected.patch, inspected.chosen.encoder_head),
     )
 
 
-def receptive_field(seen: Sight) -> Mapped | None:
+def receptive_field(inspected: Inspection) -> Mapped | None:
     """None where every gradient is 0, or the encoder has no blocks."""
-    return _view(seen, "field", (seen.patch, seen.encoder_layer), _receptive_field)
+    return _view(inspected, "field", (inspected.patch, inspected.encoder_layer), _receptive_field)
 
 
-def _receptive_field(seen: Sight) -> tuple[str, str, Maps] | None:
-    if not seen.loaded.encoder[0]:
+def _receptive_field(inspected: Inspection) -> tuple[str, str, Maps] | None:
+    if not inspected.loaded.encoder[0]:
         return None
-    maps = figures.receptive_field(seen.receptive_field(), seen.patch, seen.grid)
+    maps = figures.receptive_field(inspected.receptive_field(), inspected.patch, inspected.grid)
     return maps and (
         "Effective receptive field",
-        f"Size of the gradient, at every pixel, of the patch's token after layer {seen.encoder_layer} (on the full image, and "
+        f"Size of the gradient, at every pixel, of the patch's token after layer {inspected.encoder_layer} (on the full image, and "
         "under this mask where it is visible) and of its prediction, along random signs; each map to its own maximum. Half of "
         "the gradient lies within the dotted disc.",
         maps,
     )
 
 
-def contrast(seen: Sight) -> Mapped:
+def contrast(inspected: Inspection) -> Mapped:
     """Of every patch; the picked one is marked."""
-    found = _view(seen, "contrast", seen.patch, _contrast)
+    found = _view(inspected, "contrast", inspected.patch, _contrast)
     assert found is not None
     return found
 
 
-def _contrast(seen: Sight) -> tuple[str, str, Maps]:
+def _contrast(inspected: Inspection) -> tuple[str, str, Maps]:
     return (
         "Contrast terms",
         f"Of each patch, over {inspection.NUM_MASKS} masks of the strategy: its loss; what the mask alone changes in it "
-        "(invariance); how badly it is told from the image's other patches (local consistency). Empty where no mask hides "
+        "(invariance); how badly it is separated from the image's other patches (local consistency). Empty where no mask hides "
         "the patch. Terms between images need more than one.",
-        figures.contrast(seen.contrast(), seen.patch),
+        figures.contrast(inspected.contrast(), inspected.patch),
     )
 
 
 def _view(
-    seen: Sight, what: str, settings: object, draw: Callable[[Sight], tuple[str, str, Maps] | None]
+    inspected: Inspection, what: str, settings: object, draw: Callable[[Inspection], tuple[str, str, Maps] | None]
 ) -> Mapped | None:
     def drawn() -> Mapped | Nothing:
-        found = draw(seen)
+        found = draw(inspected)
         return Nothing() if found is None else Mapped(*found, _panels(found[0], found[2]))
 
-    found = seen.view(what, settings, drawn)
+    found = inspected.view(what, settings, drawn)
     return found if isinstance(found, Mapped) else None
 
 
-def _panels(title: str, shown: Maps) -> list[Panel]:
+def _panels(title: str, shown: Maps) -> list[Tile]:
     return [
-        Panel(
+        Tile(
             heading,
             style.png(patch_maps.coloured(values, shown.top)),
             f"{title}: {heading}",

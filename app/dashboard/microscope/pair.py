@@ -7,15 +7,13 @@ import numpy as np
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components.patch_board import Panel, patch_board
+from lcmae.app.dashboard.components.patch_board import Tile, patch_board
 from lcmae.app.dashboard.components.probe_page import draw
 from lcmae.app.dashboard.live import inspection, models, selection
-from lcmae.app.dashboard.live.inspection import Sight
+from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.dashboard.live.selection import Selection
-from lcmae.app.dashboard.microscope.controls import ask_image, ask_mask, painter
-from lcmae.app.dashboard.microscope.views import stay_clear
-from lcmae.app.dashboard.page import Shown
-from lcmae.app.dashboard.pages.microscope import LOADING
+from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask, painter
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import pair as figures
 from lcmae.app.figures import style
 from lcmae.errors import InputError
@@ -24,7 +22,7 @@ NAMES = ("A", "B")
 
 
 @st.fragment
-def bench(a: models.Place, b: models.Place) -> None:
+def bench(a: models.Location, b: models.Location) -> None:
     """Image, mask and patch; everything below follows them."""
     try:
         with st.spinner(LOADING, show_time=True):
@@ -35,23 +33,22 @@ def bench(a: models.Place, b: models.Place) -> None:
         return
     chosen, notices = inspection.fit(first, selection.current())
     selection.settle(chosen, notices)
-    stay_clear(first, second)
     ask_image(first, chosen)
     editing = ask_mask(chosen)
     try:
-        seen = inspection.see(first, chosen)
-        other = inspection.see(second, as_b(chosen, first, second))
+        inspected = inspection.inspect(first, chosen)
+        other = inspection.inspect(second, as_b(chosen, first, second))
     except InputError as error:
         st.error(str(error), icon=":material/block:")
         return
-    board(seen, other, editing)
-    predictions(seen, other)
-    inside(seen, other)
+    board(inspected, other, editing)
+    predictions(inspected, other)
+    internals(inspected, other)
 
 
 def as_b(chosen: Selection, first: models.Loaded, second: models.Loaded) -> Selection:
-    """A's selection for B: the same data, the same place in the image on B's grid, and layers that
-    B has."""
+    """A's selection for B: the same data, the same position in the image on B's grid, and layers
+    that B has."""
     (rows, columns), (other_rows, other_columns) = first.model.grid, second.model.grid
     # the patch whose middle is nearest to the middle of A's; the mask is locked by kind, ratio and
     # seed
@@ -66,40 +63,40 @@ def as_b(chosen: Selection, first: models.Loaded, second: models.Loaded) -> Sele
     return inspection.fit(second, moved)[0]
 
 
-def board(seen: Sight, other: Sight, editing: bool) -> None:
+def board(inspected: Inspection, other: Inspection, editing: bool) -> None:
     """The image and its mask, on which the patch is picked."""
-    shown, beside = seen.pictures(), other.pictures()
+    shown, beside = inspected.pictures(), other.pictures()
     hidden = shown["hidden"].values.reshape(-1) > 0
     picture = style.png(shown["original"].values)
     panels = [
-        Panel("Image", picture, f"the image, {seen.picture.name}"),
-        Panel(f"Masked ({hidden.mean():.0%} hidden)", picture, "the image without its hidden patches", "solid"),
+        Tile("Image", picture, f"the image, {inspected.picture.name}"),
+        Tile(f"Masked ({hidden.mean():.0%} hidden)", picture, "the image without its hidden patches", "solid"),
     ]
     patch_board(
         panels,
-        grid=seen.grid,
+        grid=inspected.grid,
         is_hidden=hidden.tolist(),
-        patch=seen.patch,
+        patch=inspected.patch,
         words=["hidden" if one else "visible" for one in hidden],
         editing=editing,
         key="compare-board",
         on_pick=lambda patch: selection.change(patch=patch),
-        on_edit=painter(seen.chosen),
+        on_edit=painter(inspected.chosen),
     )
     same_mask = shown["hidden"].shape == beside["hidden"].shape and bool((shown["hidden"] == beside["hidden"]).all())
-    same_image = seen.picture.key == other.picture.key
+    same_image = inspected.picture.key == other.picture.key
     image = "The same pixels go to both" if same_image else "The image is the same file, at each model's own size"
     mask = (
         "under the same mask"
         if same_mask
-        else f"under masks of one kind, ratio and seed, but each on its own grid ({_grid(seen)} and {_grid(other)} patches)"
+        else f"under masks of one kind, ratio and seed, but each on its own grid ({_grid(inspected)} and {_grid(other)} patches)"
     )
-    st.caption(f"A: {seen.loaded.place.label}. B: {other.loaded.place.label}. {image}, {mask}.")
+    st.caption(f"A: {inspected.loaded.location.label}. B: {other.loaded.location.label}. {image}, {mask}.")
 
 
-def predictions(seen: Sight, other: Sight) -> None:
+def predictions(inspected: Inspection, other: Inspection) -> None:
     """Reconstructions and their errors."""
-    shown, beside = seen.pictures(), other.pictures()
+    shown, beside = inspected.pictures(), other.pictures()
     silent = [name for name, one in zip(NAMES, (shown, beside), strict=True) if "reconstruction" not in one]
     if silent:
         st.info(
@@ -109,9 +106,9 @@ def predictions(seen: Sight, other: Sight) -> None:
         )
         return
     leak = " Patches that are predicted normalised get mean and deviation of the nearest visible patch."
-    normalised = any(one.loaded.model.config.normalize_targets for one in (seen, other))
+    normalised = any(one.loaded.model.config.normalize_targets for one in (inspected, other))
     draw(
-        Shown(
+        Panel(
             "Reconstructions",
             "Visible patches pasted, hidden ones predicted; the difference is that of pixel values, mean over channels."
             + (leak if normalised else ""),
@@ -128,19 +125,21 @@ def predictions(seen: Sight, other: Sight) -> None:
         )
         return
     draw(
-        Shown(
+        Panel(
             "Errors",
             f"Mean squared error of each hidden patch, in the space of the targets. {of_image} Blue: B is better.",
-            figures.maps(first, second, NAMES, f"squared error [{units[0]}]", grid=seen.grid, patch=seen.patch),
+            figures.maps(
+                first, second, NAMES, f"squared error [{units[0]}]", grid=inspected.grid, patch=inspected.patch
+            ),
         ),
         "compare-errors",
     )
 
 
-def inside(seen: Sight, other: Sight) -> None:
+def internals(inspected: Inspection, other: Inspection) -> None:
     """Attention and receptive fields of the patch, where both have them."""
-    left, right = seen.attention(), other.attention()
-    views: list[tuple[str, str, Callable[[xr.Dataset, Sight], xr.DataArray]]] = [
+    left, right = inspected.attention(), other.attention()
+    views: list[tuple[str, str, Callable[[xr.Dataset, Inspection], xr.DataArray]]] = [
         (
             "encoder",
             "Encoder attention on the full image",
@@ -157,21 +156,26 @@ def inside(seen: Sight, other: Sight) -> None:
             lacking = [letter for letter, found in zip(NAMES, (left, right), strict=True) if name not in found]
             st.caption(f"{title} is not compared: {' and '.join(lacking)} has none that can be read.")
             continue
-        layers = [getattr(one, f"{name}_layer") for one in (seen, other)]
+        layers = [getattr(one, f"{name}_layer") for one in (inspected, other)]
         draw(
-            Shown(
+            Panel(
                 title,
                 f"From the outlined patch to every patch, mean of heads, layer {layers[0]} of A and {layers[1]} of B. "
-                + _only_alike(seen, other),
+                + _only_alike(inspected, other),
                 figures.maps(
-                    rows(left, seen), rows(right, other), NAMES, "attention", grid=seen.grid, patch=seen.patch
+                    rows(left, inspected),
+                    rows(right, other),
+                    NAMES,
+                    "attention",
+                    grid=inspected.grid,
+                    patch=inspected.patch,
                 ),
             ),
             f"compare-{name}",
         )
-    if not seen.loaded.encoder[0] or not other.loaded.encoder[0]:
+    if not inspected.loaded.encoder[0] or not other.loaded.encoder[0]:
         return
-    fields = [one.receptive_field()["field"] for one in (seen, other)]
+    fields = [one.receptive_field()["field"] for one in (inspected, other)]
     for target, title in (("token, full image", "Receptive field of the token"), ("prediction", "… of the prediction")):
         lacking = [letter for letter, field in zip(NAMES, fields, strict=True) if target not in field["target"].values]
         if lacking:
@@ -181,21 +185,23 @@ def inside(seen: Sight, other: Sight) -> None:
         if not (np.isfinite(first).all() and np.isfinite(second).all()):
             continue
         draw(
-            Shown(
+            Panel(
                 title,
                 f"Size of the gradient at every pixel, as a share of all of it, since its scale says nothing between models; token "
-                f"after block {seen.encoder_layer} of A and {other.encoder_layer} of B."
+                f"after block {inspected.encoder_layer} of A and {other.encoder_layer} of B."
                 if target != "prediction"
                 else "The same of the patch's prediction, under the mask.",
-                figures.maps(first, second, NAMES, "share of the gradient [‰]", grid=seen.grid, patch=seen.patch),
+                figures.maps(
+                    first, second, NAMES, "share of the gradient [‰]", grid=inspected.grid, patch=inspected.patch
+                ),
             ),
             f"compare-field-{target.split(',')[0]}",
         )
 
 
-def _only_alike(seen: Sight, other: Sight) -> str:
-    return "" if seen.grid == other.grid else "The grids differ, so there is no difference to draw."
+def _only_alike(inspected: Inspection, other: Inspection) -> str:
+    return "" if inspected.grid == other.grid else "The grids differ, so there is no difference to draw."
 
 
-def _grid(one: Sight) -> str:
+def _grid(one: Inspection) -> str:
     return f"{one.grid[0]} x {one.grid[1]}"

@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import bounds as figures
 from lcmae.app.figures import style
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """A theorem after the other, both sides against the step; then eps and the alignment of pairs
     by overlap."""
     for unit, group in style.by_units(results, "loss"):
-        yield Shown(
+        yield Panel(
             f"Theorem 3.4: loss and alignment{unit}",
             "Measured on patches that both masks of a pair hide. Unknown: the theorem's const, and eps (below). Dotted, "
             "certain by algebra and without eps: ½ L_align + half of the mean squared length of predictions. What lies "
             "between loss and bound is the error of the mean of the two predictions.",
             figures.pair_bound(group),
         )
-        yield Shown(
+        yield Panel(
             f"Do loss and alignment fall together?{unit}",
             "Each point a checkpoint, in the order of steps. The theorem predicts that a small loss needs a small L_align; it "
             "says nothing of a slope, and longer predictions alone make L_align smaller.",
@@ -26,28 +26,28 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         )
     level = choose("variance", list(figures.LEVELS))
     for unit, group in style.by_units(results, "loss"):
-        yield Shown(
+        yield Panel(
             f"Theorem 3.6: loss against Var(x2), {figures.LEVELS[level]}{unit}",
             "Constant over a run: Var(x2) belongs to images and masks. With a constant encoder the loss cannot "
-            "come below the variance at each place, as all the decoder then knows is the place. A loss below it says only that "
-            "collapse is not full.",
+            "come below the variance at each position, as all the decoder then knows is the position. A loss below it says only "
+            "that collapse is not full.",
             figures.collapse(group, level),
         )
-    yield Shown(
+    yield Panel(
         "Loss as a share of Var(x2)",
-        "Dashed: about the mean patch. Solid: about the mean at each place, the level of a constant encoder. Dotted: about "
+        "Dashed: about the mean patch. Solid: about the mean at each position, the level of a constant encoder. Dotted: about "
         "each image's own mean, which only a model that knows the image can use.",
         figures.share_of_variance(results),
     )
     for unit, group in style.by_units(results, "loss"):
         weights = ", ".join(sorted({f"{float(result.attrs['weight']):g}" for result in group.values()}))
-        yield Shown(
+        yield Panel(
             f"Theorem 4.2, left side: L_U-MAE{unit}",
             f"L_MAE + lambda L_unif with lambda {weights}, whatever the run was trained with; "
             "L_unif over pairs of different images.",
             figures.umae(group),
         )
-    yield Shown(
+    yield Panel(
         "Theorem 4.2, right side: the tail of the augmentation graph",
         "Constant over a run: kernel form in pixels, so the lines of runs with equal images and masks lie on each other. "
         "Solid: the middle bandwidth. It enters as 1 / (4 L) of its value, and L, the decoder's Lipschitz constant, is "
@@ -55,7 +55,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         figures.tail(results),
     )
     for unit, group in style.by_units(results, "loss"):
-        yield Shown(
+        yield Panel(
             f"eps: autoencoding error of the decoder{unit}",
             "Hidden patches as reconstructed from themselves (masks swapped). The decoder was never trained to repeat what it "
             "sees, so its class can do better: the theorems' eps is at most this. A large eps loosens their right sides.",
@@ -63,27 +63,27 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         )
     quantity = choose("alignment of", ["prediction", "cls", "mean"])
     centring = choose("cosines", ["centred", "raw"])
-    having = {name: result for name, result in results.items() if quantity in result["quantity"].values}
-    if having:
-        yield Shown(
+    available = {name: result for name, result in results.items() if quantity in result["quantity"].values}
+    if available:
+        yield Panel(
             f"Alignment of positive pairs: {quantity}, {centring}",
             "Solid: the same image under two masks that share a hidden part. Dotted: another image, the shuffled baseline. "
             "Raw cosines count what all vectors have in common; centred ones (intraclass correlation) do not.",
-            figures.alignment(having, quantity, centring),
+            figures.alignment(available, quantity, centring),
         )
-        yield Shown(
+        yield Panel(
             f"The same at the last step, by overlap of the visible patches: {quantity}, {centring}",
             "At overlap 1 the two views are equal. The slope says how much of the alignment is input that both views share.",
-            figures.by_overlap(having, quantity, centring),
+            figures.by_overlap(available, quantity, centring),
         )
 
 
 PAGE = ProbePage(
     probe="bounds",
-    says="Both sides of the bounds of “How Mask Matters” (Zhang, Wang and Wang, arXiv 2210.08344) at every stored step: loss "
+    summary="Both sides of the bounds of “How Mask Matters” (Zhang, Wang and Wang, arXiv 2210.08344) at every stored step: loss "
     "against alignment (theorem 3.4), variance (3.6) and spectrum (4.2). "
     "The theorems' constants are unknown, so these are trends and no proof; how each side is measured is lcmae's own.",
-    shown=shown,
+    panels=panels,
     terms=("alignment", "collapse level", "positive pair", "tail of the spectrum", "eps", "standard error"),
     every_step=True,
 )

@@ -10,7 +10,7 @@ import streamlit as st
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
-from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES, Page
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import claims as figures
@@ -18,7 +18,7 @@ from lcmae.errors import InputError
 from lcmae.probes.claims.claim import VERDICTS, Verdict
 from lcmae.probes.claims.record import FILE, OVER, SYMBOLS, Outcome, Record, interval, read_record
 
-SAYS = (
+SUMMARY = (
     "Statements of the papers on masked autoencoders, each held in a small form against runs on this machine. A verdict says "
     "whether the whole 95 % interval of the number lies where the claim says, by a rule without discretion; it is about these runs."
 )
@@ -31,7 +31,7 @@ SHOWN: dict[str, Verdict] = {f"{symbol} {verdict}": verdict for verdict, symbol 
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Counts, forest plot and table of one record below the root; one claim in full."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     found = records_below(picked.root)
     if not found:
         st.info(
@@ -54,7 +54,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     )
     if any(one.effect is not None for one in record.outcomes):
         draw(
-            Shown(
+            Panel(
                 "Numbers and the levels that decide",
                 "Each claim's number with its 95 % interval (over seeds, if its details say no other), beside the level that it "
                 "must lie above, below or within. One panel a unit. What could not be measured here is in the table.",
@@ -92,7 +92,7 @@ def badge(verdict: Verdict, count: int | None = None) -> str:
 def tint(shown: str) -> str:
     """A background that reads on white and on near-black, for a verdict as the table shows it."""
     colour = figures.COLOURS[SHOWN[shown]].lstrip("#")
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (0, 2, 4))
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (0, 2, 4))
     return f"background-color: rgba({red}, {green}, {blue}, 0.25)"
 
 

@@ -2,28 +2,28 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import decoder_attention as figures
 from lcmae.app.figures.attention import by_layer
 from lcmae.app.figures.baselines import says
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Shares and distances of every run, then masses and maps of one."""
-    yield Shown(
-        "How much of attention is place alone",
+    yield Panel(
+        "How much of attention is position alone",
         "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it. Solid: the same masks "
         "for all images, so images vary. Dashed: one image at a time, so masks vary."
         + says(results, "positional_share_over_images_pooled", "Lines without marks"),
         figures.positional_share(results),
     )
-    yield Shown(
+    yield Panel(
         "How far hidden patches look",
         "Attention-weighted distance, class token left out. Dots are heads, the line their mean; dotted: uniform attention."
         + says(results, "distance"),
         by_layer(results, "distance", "distance_uniform"),
     )
-    yield Shown(
+    yield Panel(
         "How widely hidden patches look",
         "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token."
         + says(results, "entropy"),
@@ -31,7 +31,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     )
     name = choose("attention of", list(results))
     result = results[name]
-    yield Shown(
+    yield Panel(
         f"Where hidden patches look: {name}",
         "Attention to itself, to visible and to other hidden patches and to the class token, mean over heads, hidden patches "
         "and images; below, what uniform attention would give." + says({name: result}, "mass", "Pale rows below"),
@@ -40,7 +40,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     if "attention_map" in result:
         picture = choose("picture", list(range(result.sizes["picture"])))
         layer = choose("layer", result["layer"].values.tolist())
-        yield Shown(
+        yield Panel(
             f"Whole maps: {name}, layer {layer}",
             "Each row is a query at a hidden patch, orange in the masked image; each map is one head's attention to all patches, "
             "on one scale.",
@@ -50,10 +50,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="decoder_attention",
-    says="To fill in a hidden patch the decoder attends to visible patches, to other hidden ones and to the class token; if its "
-    "maps were the same for every image, it would only know the place. "
+    summary="To fill in a hidden patch the decoder attends to visible patches, to other hidden ones and to the class token; if its "
+    "maps were the same for every image, it would only know the position. "
     "The positional share is lcmae's own definition (variance of attention rows between positions, corrected for chance); the "
     "question is that of Yue et al. (arXiv 2310.01994).",
-    shown=shown,
+    panels=panels,
     terms=("positional share", "attention distance", "attention entropy", "patch", "masking ratio"),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import embedding_consistency as figures
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import says
@@ -14,14 +14,16 @@ MEASURES = {
 }
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Geometry by layer, distances of reconstructions, then the points of one run."""
     measure = choose("measure", list(MEASURES))
     for scope, words in figures.SCOPES.items():
         points = (
-            "the patches of an image" if scope == "within" else "one place in many images, so position explains nothing"
+            "the patches of an image"
+            if scope == "within"
+            else "one position in many images, so position explains nothing"
         )
-        yield Shown(
+        yield Panel(
             f"Tokens against patches, {words}: {measure}",
             f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
             "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding."
@@ -33,7 +35,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     }
     for variable, title in (("sliced_wasserstein", "Distribution of reconstructed patches"), ("gram_gap", "Gram gap")):
         for unit, group in style.by_units(predicting, variable):
-            yield Shown(
+            yield Panel(
                 f"{title}{unit}",
                 "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true patches "
                 "of random images, the mean patch, and the patches themselves (0). All together are the same distribution in "
@@ -44,7 +46,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     result = results[name]
     plane = choose("plane", figures.planes(result))
     colour_by = choose("colour", ["label", "position", "image"])
-    yield Shown(
+    yield Panel(
         f"Tokens and patches in a plane: {name}",
         f"{plane.upper()} of the same patches as tokens of the last block and as pixels; each has its own plane.",
         figures.points(result, plane, colour_by),
@@ -53,10 +55,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="embedding_consistency",
-    says="Whether tokens that are near each other stand for patches that look alike, within an image and across images, layer by "
-    "layer; and whether reconstructed patches are distributed as the true ones. "
+    summary="Whether tokens that are near each other stand for patches that look alike, within an image and across images, layer "
+    "by layer; and whether reconstructed patches are distributed as the true ones. "
     "It examines the claim of Yue et al. (arXiv 2310.01994) with standard measures, not with that paper's formulas, which were "
     "not at hand.",
-    shown=shown,
+    panels=panels,
     terms=("CKA", "sliced Wasserstein distance", "Gram gap", "standard error"),
 )

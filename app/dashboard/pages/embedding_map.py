@@ -7,14 +7,14 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_for_runs, choose, heading
-from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import embedding_map as figures
 
 PROBE = "embedding_consistency"
 UMAP = "--embedding-consistency.umap"
-SAYS = (
+SUMMARY = (
     "Patches (or whole images) that the model represents alike lie near each other; draw around some, or click one, to see them. "
     "Beside it the same points by their raw pixels, so what the model adds is what differs; UMAP is McInnes et al.'s "
     "(arXiv 1802.03426), whose distances between clusters mean little, and contrast terms are lcmae's own definition."
@@ -26,7 +26,7 @@ MOST = 48
 
 def show(page: Page, picked: picks.Picks) -> None:
     """One run's stored points; the probe alone computes planes."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
     found = picks.find(picked, PROBE)
@@ -39,8 +39,8 @@ def show(page: Page, picked: picks.Picks) -> None:
         for name in found.results
         if name not in mapped
     ]
-    for sentence, told in [*found.missing, *old]:
-        compute_button.offer(sentence, told if UMAP in told else f"{told} {UMAP}")
+    for sentence, missing in [*found.missing, *old]:
+        compute_button.offer(sentence, missing if UMAP in missing else f"{missing} {UMAP}")
     if not mapped:
         return
     name = choose("points of", list(mapped))
@@ -72,7 +72,7 @@ def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) 
     # what was selected on one map stands out on both
     selected = figures.numbers_of(st.session_state.get(key, {}).get("selection", {}))
     is_term = colour_by in ("loss", "invariance", "local_consistency")
-    shown = Shown(
+    shown = Panel(
         f"{what.capitalize()} of {name}",
         f"{plane.upper()} of {' (left) and of '.join(figures.TITLES[kind] for kind in figures.SIDES[what])} (right), each with a "
         f"plane of its own; the same points on both, coloured by {figures.WORDS[colour_by]}. "

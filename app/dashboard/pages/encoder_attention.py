@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import encoder_attention as figures
 from lcmae.app.figures.baselines import says
 
@@ -32,20 +32,20 @@ WORDS = {
 }
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Five measures by layer, on the chosen view."""
     view = choose("view", ["full", "masked"])
     images = "whole images" if view == "full" else "masked images"
     for variable, (title, caption) in WORDS.items():
-        yield Shown(f"{title}: {images}", caption + says(results, variable), figures.measure(results, variable, view))
+        yield Panel(f"{title}: {images}", caption + says(results, variable), figures.measure(results, variable, view))
 
 
 PAGE = ProbePage(
     probe="encoder_attention",
-    says="Heads that look near, narrowly and each differently work on local detail; heads that look everywhere alike carry "
+    summary="Heads that look near, narrowly and each differently work on local detail; heads that look everywhere alike carry "
     "what the whole image shares. "
     "The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) and Xie et al. (2205.13543); "
     "distances are in patches, and masked images have fewer tokens, so compare with the dotted line of their own view.",
-    shown=shown,
+    panels=panels,
     terms=("attention distance", "attention entropy", "mutual information", "head divergence", "patch"),
 )

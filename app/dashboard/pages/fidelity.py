@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import fidelity as figures
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """One measure, first on unmasked images, then by masking ratio."""
     measure = choose("measure", list(figures.MEASURES))
     if measure != "mse_hidden":
-        yield Shown(
+        yield Panel(
             "Unmasked images, every patch predicted",
             "The setting of Kong et al.: nothing is hidden, and the whole picture is the model's prediction; 95 % intervals over "
             "images. An MAE is never trained to predict what it sees, so a low value here is no fault of training.",
             figures.unmasked(results, measure),
         )
-    yield Shown(
+    yield Panel(
         "By masking ratio, visible patches pasted",
         "Coloured lines: networks (dotted: fresh weights; dash-dotted: de-normalised with the hidden patches' true statistics, "
         "which LEAKS the answer). Grey: copies of the nearest visible patch (dashed) and the mean visible colour (dotted). "
@@ -27,9 +27,9 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="fidelity",
-    says="How close reconstructed pictures are to the images, in pixels from 0 to 1, beside predictions that need no learning. "
+    summary="How close reconstructed pictures are to the images, in pixels from 0 to 1, beside predictions that need no learning. "
     "SSIM, PSNR and squared error on unmasked images are the low-level evaluations of Kong et al. (arXiv 2306.04898); the "
     "baselines and the masked pictures are lcmae's.",
-    shown=shown,
+    panels=panels,
     terms=("SSIM", "PSNR", "nearest-patch baseline", "normalised targets", "leaky picture", "standard error"),
 )

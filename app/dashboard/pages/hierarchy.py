@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import hierarchy as figures
 
 MOST = 6
@@ -10,11 +10,11 @@ MOST = 6
 drawn."""
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Prediction, prediction beside measurement, then what is decoded, by level and by block."""
     name = choose("tree of", list(results))
     end = choose("shared set", list(figures.ENDS_SAY))
-    yield Shown(
+    yield Panel(
         f"Level of what visible and hidden parts share: {name}",
         "Predicted without training, a mean over masks of each ratio and unit: the smallest set of latents that parts what is "
         "visible from what is hidden, and its mean level, from 1 (textures) up to the class. Where several sets are smallest, "
@@ -25,7 +25,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     feature = choose("read from", features)
     if figures.random_runs(results):
         words = choose("measured", [words for words, name in figures.MEASURES.items() if _has(results, name)])
-        yield Shown(
+        yield Panel(
             "Prediction and measurement side by side",
             "Above: share of each level's latents that the mask shares (solid: highest smallest set, dotted: lowest). Below: how "
             f"well each level is decoded from frozen features ({feature}), a dot for each picked run at the ratio and unit of "
@@ -34,7 +34,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
             figures.side_by_side(results, feature, figures.MEASURES[words]),
         )
     few, which = (results, "") if len(results) <= MOST else ({name: results[name]}, f": {name}")
-    yield Shown(
+    yield Panel(
         f"What can be read off the features{which}",
         "Accuracy of kinds and R2 of attributes on one scale, 95 % intervals over images. Open: the same network with fresh "
         "weights; grey: the pixels themselves.",
@@ -44,7 +44,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     if with_layers:
         levels = next(iter(with_layers.values()))["level"].values.tolist()
         level = choose("level", levels)
-        yield Shown(
+        yield Panel(
             f"Where in the encoder: {level}{', ' + name if which else ''}",
             "Mean token after each block. Dotted: the same network with fresh weights.",
             figures.by_layer(with_layers, level),
@@ -65,9 +65,9 @@ def _has(results: Results, variable: str) -> bool:
 
 PAGE = ProbePage(
     probe="hierarchy",
-    says="Images were made from a tree of known latents (`--data hierarchy`): which of them do the visible and the hidden part "
+    summary="Images were made from a tree of known latents (`--data hierarchy`): which of them do the visible and the hidden part "
     "share, and which can be read off the features? The account is that of Kong et al. (CVPR 2023, 2306.04898); the images, the "
     "minimum cut that stands for their Theorem 1, and the linear decoding are *lcmae's own*.",
-    shown=shown,
+    panels=panels,
     terms=("latent", "shared latents", "decodability", "masking ratio", "standard error"),
 )

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import invariance as figures
 from lcmae.app.figures.baselines import says
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Alignment overall and by overlap, then retrieval among an image's patches and among
     images."""
     centring = choose("cosines", ["centred", "raw"])
@@ -17,7 +17,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         if centring == "centred"
         else "Raw: cosines of the vectors as they are; a mean that all vectors share makes them large. "
     )
-    yield Shown(
+    yield Panel(
         f"Alignment under two masks, {centring}",
         about
         + "Filled: the same patch, or the same image, under two masks. Open: the same patch of another image, or another "
@@ -26,20 +26,20 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         figures.alignment(results, centring),
     )
     quantity = choose("vectors", ["token", "cls", "mean"])
-    having = {name: result for name, result in results.items() if quantity in result["quantity"].values}
-    if having:
-        yield Shown(
+    available = {name: result for name, result in results.items() if quantity in result["quantity"].values}
+    if available:
+        yield Panel(
             f"Alignment by overlap of the visible patches: {quantity}, {centring}",
             "Two masks that show the same patches make the same features; the slope says how much of the alignment is shared "
             "input. Dotted: another image. Bins without a pair are left out."
-            + says(having, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
-            figures.by_overlap(having, quantity, centring),
+            + says(available, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
+            figures.by_overlap(available, quantity, centring),
         )
     predicting = {name: result for name, result in results.items() if not bool(result["retrieval"].isnull().all())}
     if not predicting:
         return
     for scope, words in figures.SCOPES.items():
-        yield Shown(
+        yield Panel(
             f"Retrieval {words}",
             "Share of hidden patches whose prediction is most like their own target (identical patches share the credit). "
             "Dotted line: chance. Bar: with the targets of another image. Triangle: the ceiling, targets as predictions."
@@ -48,7 +48,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         )
     for scope, words in figures.SCOPES.items():
         temperatures = sorted({float(result.attrs["temperature"]) for result in predicting.values()})
-        yield Shown(
+        yield Panel(
             f"InfoNCE {words}",
             "Minus the log of the own target's softmax; lower is better. Temperature "
             f"{' / '.join(f'{value:g}' for value in temperatures)}. References as above.",
@@ -58,10 +58,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="invariance",
-    says="Whether the features of a patch and of an image survive another mask, and whether a hidden patch's prediction is nearer "
-    "to its own target than to others. "
+    summary="Whether the features of a patch and of an image survive another mask, and whether a hidden patch's prediction is "
+    "nearer to its own target than to others. "
     "Both measurements are lcmae's own; alignment follows the positive pairs of “How Mask Matters” (Zhang et al., "
     "arXiv 2210.08344).",
-    shown=shown,
+    panels=panels,
     terms=("alignment", "retrieval", "InfoNCE", "standard error"),
 )

@@ -2,52 +2,52 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import local_contrast as figures
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import says
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
-    """Parts against collapse for every run, tokens and places, then maps of one run."""
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
+    """Parts against collapse for every run, tokens and positions, then maps of one run."""
     for unit, group in style.by_units(results, "term"):
-        yield Shown(
+        yield Panel(
             f"What the loss is made of{unit}",
             "Solid: the masked loss of the run, split exactly into four parts. Hatched: the same parts for the best constant "
             "prediction, the level of full collapse; a model that predicts nothing but one patch ends there."
             + says(group, "term", "Pale"),
             figures.terms(group),
         )
-        yield Shown(
+        yield Panel(
             f"Each part against its collapse level{unit}",
             "Dots with 95 % intervals over images; a grey bar marks the part's collapse level. Left of its bar a run has "
             "learned something in this part; invariance and offset are zero at collapse, so any distance there is a cost."
             + says(group, "term"),
             figures.terms_with_errors(group),
         )
-    yield Shown(
+    yield Panel(
         "What makes encoder tokens differ",
         "Shares of the tokens' variance: from the mask (the same patch seen under other masks), from the patch within its "
         "image, from the image." + says(results, "token_share", "Pale"),
         figures.token_share(results),
     )
-    yield Shown(
-        "What place alone explains",
-        "Share of the variance that a mean per place on the grid explains, without looking at the image."
+    yield Panel(
+        "What position alone explains",
+        "Share of the variance that a mean per position on the grid explains, without looking at the image."
         + says(results, "position_share"),
         figures.position_share(results),
     )
     name = choose("maps of", list(results))
     result = results[name]
-    yield Shown(
+    yield Panel(
         f"Where it happens: {name}",
-        "Means over images and masks by place, where the patch was hidden.",
-        figures.place_maps(result),
+        "Means over images and masks by position, where the patch was hidden.",
+        figures.position_maps(result),
     )
     if "original" in result:
         number = result.sizes["picture"]
         first = choose("first picture", list(range(0, number, 4)))
-        yield Shown(
+        yield Panel(
             f"On the images: {name}",
             "Stored images beside the loss and its parts, means over the masks that hid the patch.",
             figures.picture_maps(result, first),
@@ -56,10 +56,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="local_contrast",
-    says="The masked loss is split exactly into mask noise (invariance), structure within an image (local consistency), "
+    summary="The masked loss is split exactly into mask noise (invariance), structure within an image (local consistency), "
     "differences between images (global consistency) and a constant offset. "
     "This definition is lcmae's own, exact by construction; it is *not* the formula of the LC-MAE paper (Yue et al., "
     "arXiv 2310.01994), whose claim it serves to examine.",
-    shown=shown,
+    panels=panels,
     terms=("invariance", "local consistency", "global consistency", "offset", "collapse level"),
 )

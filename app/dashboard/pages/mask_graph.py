@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import mask_graph as figures
 
 BAND = "Line: the middle bandwidth with 95 % intervals over images (bootstrap; not over masks). Band: all bandwidths, "
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Edges, label error, tail, connectivity and spectrum; then what the estimators are worth on
     the toy."""
     name = choose("edges of", list(results))
@@ -18,14 +18,14 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     mask = choose("mask unit", result["mask"].values.tolist())
     sides = {words: side for side, words in figures.SIDES.items()}
     shared = choose("edges share", list(sides))
-    yield Shown(
+    yield Panel(
         f"Where edges lead: images that share {shared}, {mask}, {name}",
         f"{result.attrs['num_sampled']} images; two of them share a content as far as a Gaussian kernel on it says. {band}"
         "Dotted: the toy world, exact, over all masks. The spectrum is the same whichever part is shared; label error belongs "
         "to what is visible.",
         figures.edges(result, mask, sides[shared]),
     )
-    yield Shown(
+    yield Panel(
         f"Label error alpha: {name}",
         "How often the most likely class of an image's visible part is not its own (kernel vote of the other images; theorem "
         f"4.1's alpha). {band}Dotted: the toy, exact.",
@@ -35,7 +35,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     ranks = [rank for rank in (10, 2, 32, 64) if rank in result["rank"].values] or [1]
     rank = choose("beyond rank", ranks)
     reference = f"Grey: kernel form on the images of {next(iter(same))}, whose band is over bandwidths. "
-    yield Shown(
+    yield Panel(
         f"Tail of the spectrum beyond rank {rank}, {mask}",
         "The sum of squared eigenvalues that theorem 4.2 asks to be small; k there is the width of the encoder. "
         + reference
@@ -44,7 +44,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         "Few images inflate the grey curve (see the last figure); values below 0.001 are not drawn.",
         figures.tails(same, mask, rank),
     )
-    yield Shown(
+    yield Panel(
         f"Connectivity: the second eigenvalue, {mask}",
         "At 1 the graph falls into parts that do not communicate; how many eigenvalues are above 0.99 is in the table. "
         + reference
@@ -52,12 +52,12 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         figures.connectivity(same, mask),
     )
     ratio = choose("ratio", sorted(result["ratio"].values.tolist(), key=lambda value: abs(value - 0.5)))
-    yield Shown(
+    yield Panel(
         f"Eigenvalues by rank at ratio {ratio:g}, {mask}",
         reference + "Lines: the runs' features, from below.",
         figures.spectra(same, mask, ratio),
     )
-    yield Shown(
+    yield Panel(
         "What the estimators are worth: their error on the toy",
         "Root mean square difference from the exact numbers, by how many images are drawn (two of four blocks hidden; three "
         "draws). Solid: kernel form. Dashed: canonical correlations of the best possible features. It says how much of the "
@@ -68,10 +68,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="mask_graph",
-    says="Which images masking joins, whether they are of one class, and how fast the spectrum of that graph falls, against "
+    summary="Which images masking joins, whether they are of one class, and how fast the spectrum of that graph falls, against "
     "masking ratio and mask unit: the quantities of “How Mask Matters” (Zhang, Wang and Wang, arXiv 2210.08344). "
     "The paper defines them for a distribution; the estimators are lcmae's own, and the kernel's bandwidth decides much of the "
     "answer, so it is always shown as a band.",
-    shown=shown,
+    panels=panels,
     terms=("augmentation graph", "label error", "tail of the spectrum", "bandwidth", "masking ratio", "standard error"),
 )

@@ -17,7 +17,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
-from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import grid_progress
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
@@ -27,7 +27,7 @@ from lcmae.errors import InputError
 from lcmae.probes.grids.table import TABLE, frame, measures, read_table, summarise
 from lcmae.progress import clock
 
-SAYS = (
+SUMMARY = (
     "Which patches a strategy hides, and how that looks in numbers before any model. Below, what `lcmae compare` found: "
     "runs of equal image-mask pairs, so a point differs from its neighbours by mask, ratio or objective alone."
 )
@@ -43,7 +43,7 @@ EVERY = "3s"
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Gallery and diagnostics, then the comparisons below the root."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     strategies()
     comparisons(picked)
     export.link()
@@ -73,7 +73,7 @@ def strategies() -> None:
     if not samples:
         return
     draw(
-        Shown(
+        Panel(
             "Samples",
             "Six masks of each strategy that needs no checkpoint; dark is hidden. The realised share stands beside the name.",
             mask_figures.gallery(samples),
@@ -123,7 +123,7 @@ def comparisons(picked: picks.Picks) -> None:
     except InputError as error:
         st.warning(str(error), icon=":material/link_off:")
         return
-    going = grid_progress.look(found[name].parent, table)
+    going = grid_progress.progress_of(found[name].parent, table)
     if going is not None:
         st.fragment(follow, run_every=EVERY if going.is_running else None)(found[name], going)
     failed = table["run"].values[table["status"].values == "failed"]
@@ -143,7 +143,7 @@ def comparisons(picked: picks.Picks) -> None:
         else "one seed, so no intervals"
     )
     draw(
-        Shown(
+        Panel(
             f"{table[measure].attrs['long_name']} against the masking ratio",
             f"Means over seeds; {words}; open circles are single runs.",
             figures.against_ratio(table, measure, interval),
@@ -152,7 +152,7 @@ def comparisons(picked: picks.Picks) -> None:
     )
     if len(set(table["unit"].dropna("row").values)) > 1:
         draw(
-            Shown(
+            Panel(
                 "Ratio x mask unit",
                 "Means over the seeds (and over the objectives and masks, if there are several) of runs whose mask has a unit. "
                 "The account of masked autoencoders by hierarchical latent variables (Kong et al., 2306.04898) expects the "
@@ -183,7 +183,7 @@ def comparisons(picked: picks.Picks) -> None:
 def follow(file: Path, before: grid_progress.Going) -> None:
     """How far the comparison is; when a run of it has ended the whole page is drawn anew."""
     try:
-        going = grid_progress.look(file.parent, table_of(stamp(file)))
+        going = grid_progress.progress_of(file.parent, table_of(stamp(file)))
     except InputError:
         going = None
     if going is None or (going.num_ended, going.is_running) != (before.num_ended, before.is_running):

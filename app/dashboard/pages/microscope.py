@@ -14,14 +14,13 @@ from lcmae.app.dashboard.components.probe_page import heading
 from lcmae.app.dashboard.live import inspection, models, prefetch, selection
 from lcmae.app.dashboard.live.selection import Selection, tied
 from lcmae.app.dashboard.microscope import maps
-from lcmae.app.dashboard.microscope.controls import ask_image, ask_mask
-from lcmae.app.dashboard.microscope.patch_details import among_others, numbers, take_it_away
-from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in, stay_clear
+from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask, steps_of
+from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
+from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
 from lcmae.app.dashboard.pages import Page
-from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
 
-SAYS = (
+SUMMARY = (
     "Everything that one checkpoint says about one patch of one image under one mask: click a patch, or move it with the arrow "
     "keys, and every picture follows. The numbers are the probes' own, for this single image: reconstruction error as in MAE, "
     "the model's attention, Luo et al.'s receptive field, and contrast terms that are lcmae's own definition."
@@ -32,17 +31,16 @@ TERMS = (
     "normalised targets", "leaky picture",
 )  # fmt: skip
 
-LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
 ENCODER_ONLY = "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
 
-LAST, WAY = "microscope-last", "microscope-way"
+LAST, DIRECTION = "microscope-last", "microscope-direction"
 """In the session: the selection that was answered last; what was gone through, image or seed, and 1
 or -1."""
 
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Heading, checkpoint, and the bench with everything else."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     names = models.names(picked)
     if not names:
         st.info(f"There is no checkpoint below `{picked.root}` yet. This trains one on built-in images in a minute:")
@@ -51,22 +49,16 @@ def show(page: Page, picked: picks.Picks) -> None:
     chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
     ask_checkpoint(picked, names, chosen)
     try:
-        place = models.place(picked, chosen.a or names[0], chosen.a_step)
+        location = models.locate(picked, chosen.a or names[0], chosen.a_step)
         with st.spinner(LOADING, show_time=True):
-            chosen, more = inspection.fit(models.load(place), chosen)
+            chosen, more = inspection.fit(models.load(location), chosen)
     except InputError as error:
         selection.settle(chosen, notices)
         st.error("This checkpoint cannot be opened:", icon=":material/block:")
         st.code(str(error), language=None, wrap_lines=True)
         return
     selection.settle(chosen, [*notices, *more])
-    stay_clear(models.load(place))
-    bench(place)
-
-
-def steps_of(picked: picks.Picks, name: str) -> list[int]:
-    """Published steps of a run; none of a file."""
-    return reading.steps_of(picked.runs[name]) if name in picked.runs else []
+    bench(location)
 
 
 def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> None:
@@ -90,57 +82,55 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
 
 
 @st.fragment
-def bench(place: models.Place) -> None:
+def bench(location: models.Location) -> None:
     """Image, mask, board, and all that belongs to the selected patch."""
-    loaded, chosen = models.load(place), selection.current()
+    loaded, chosen = models.load(location), selection.current()
     try:
-        seen, problem = inspection.see(loaded, chosen), ""
-        seen.rehearse()
-        maps.prepare(seen)
+        inspected, problem = inspection.inspect(loaded, chosen), ""
     except InputError as error:
-        seen, problem = None, str(error)
+        inspected, problem = None, str(error)
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
-    if seen is None:
+    if inspected is None:
         st.error(problem, icon=":material/block:")
         return
-    board(seen, editing)
+    board(inspected, editing)
     if not loaded.model.has_prediction:
         st.info(ENCODER_ONLY, icon=":material/info:")
     filling, encoding = st.columns(2, gap="large")
     with filling:
         if loaded.model.has_prediction:
-            filling_in(place)
+            filling_in(location)
     with encoding:
-        encoding_it(place)
+        encoding_it(location)
     table, plane = st.columns(2, gap="large")
     with table:
-        numbers(seen)
+        numbers(inspected)
     with plane:
-        among_others(seen)
-    take_it_away(seen)
-    read_ahead(seen)
+        among_others(inspected)
+    export_section(inspected)
+    prefetch_next(inspected)
 
 
-def read_ahead(seen: inspection.Sight) -> None:
-    """Have the next image answered, or the next mask seed: whichever of them was changed last, in
-    the direction of that step. For a small model, which is ready before this one has been looked
-    at."""
-    chosen, state = seen.chosen, st.session_state
+def prefetch_next(inspected: inspection.Inspection) -> None:
+    """Compute the next image, or the next mask seed: whichever of them was changed last, in the
+    direction of that step. Only for a small model: a step of a large one would keep the person
+    waiting."""
+    chosen, state = inspected.chosen, st.session_state
     last: Selection = state.get(LAST, chosen)
     for name in ("image", "seed"):
         if getattr(chosen, name) != getattr(last, name):
-            state[WAY] = name, 1 if getattr(chosen, name) > getattr(last, name) else -1
+            state[DIRECTION] = name, 1 if getattr(chosen, name) > getattr(last, name) else -1
     state[LAST] = chosen
-    name, step = state.get(WAY, ("image", 1))
+    name, step = state.get(DIRECTION, ("image", 1))
     value = getattr(chosen, name) + step
     if name == "seed":
         end = selection.MAX_SEED + 1
     elif chosen.upload:
         end = 0
     else:
-        end = models.num_images(seen.loaded, chosen.data or seen.loaded.data, chosen.split)
-    if seen.loaded.is_small and 0 <= value < end:
+        end = models.num_images(inspected.loaded, chosen.data or inspected.loaded.data, chosen.split)
+    if inspected.loaded.is_small and 0 <= value < end:
         next_one = chosen.changed(**{name: value})
         # the image is not read before there is time for it
-        prefetch.after_rest(lambda: maps.parts(inspection.see(seen.loaded, next_one)))
+        prefetch.start(lambda: maps.steps(inspection.inspect(inspected.loaded, next_one)))

@@ -120,25 +120,25 @@ def option(name: str, value: Any) -> str:
 
 def continue_with(facts: dict[str, Any], root: Path, path: str) -> None:
     """The command that makes a run of it; for a run, the one that probes it."""
-    place = (root / path).absolute()
+    file = (root / path).absolute()
     st.subheader("Go on")
     if facts["format"] == "run":
         st.caption("It is a run, or a step of one, so it needs no import. This computes every probe:")
-        to_copy(f"lcmae probe all --checkpoint {shlex.quote(printable(place))}")
+        to_copy(f"lcmae probe all --checkpoint {shlex.quote(printable(file))}")
         return
     st.caption("This makes a run of it, which the other pages and every command take. The weights are checked then.")
-    command = f"lcmae import {shlex.quote(printable(place))} --out {shlex.quote(printable(free_run(root, place)))}"
+    command = f"lcmae import {shlex.quote(printable(file))} --out {shlex.quote(printable(free_run(root, file)))}"
     to_copy(command)
     replaceable = [name for name in facts["assumed"] if name in Overrides.model_fields]
     if replaceable:
         st.caption("The same, saying what was assumed; put the right values in:")
-        said = " ".join(option(name, facts["assumed"][name]) for name in replaceable)
-        to_copy(f"{command} {said}")
+        options = " ".join(option(name, facts["assumed"][name]) for name in replaceable)
+        to_copy(f"{command} {options}")
 
 
-def free_run(root: Path, place: Path) -> Path:
+def free_run(root: Path, file: Path) -> Path:
     """A folder below the root that is not taken, named after the checkpoint."""
-    name, number = (place.stem if place.is_file() else place.name), 1
+    name, number = (file.stem if file.is_file() else file.name), 1
     while (found := root.absolute() / f"{name}-imported{'' if number == 1 else f'-{number}'}").exists():
         number += 1
     return found

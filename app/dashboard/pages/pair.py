@@ -18,10 +18,10 @@ from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
 from lcmae.app.dashboard.live import models, selection
 from lcmae.app.dashboard.live.selection import tied
+from lcmae.app.dashboard.microscope.controls import steps_of
 from lcmae.app.dashboard.microscope.pair import bench
-from lcmae.app.dashboard.page import Shown
+from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES, Page
-from lcmae.app.dashboard.pages.microscope import steps_of
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import pair as figures
 from lcmae.errors import InputError
@@ -29,7 +29,7 @@ from lcmae.probes.results import tables
 from lcmae.probes.results.differences import differences, differing
 from lcmae.probes.results.metric_directions import BETTER
 
-SAYS = (
+SUMMARY = (
     "Two checkpoints under the same conditions: every stored number with the interval of its difference, and one image under one "
     "mask through both models on one colour scale. "
     "Numbers are those of the probes' own pages; which end of them is better, and why, is lcmae's own table, and most have none."
@@ -42,7 +42,7 @@ MOST_ROWS = 16
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Pick A and B, then stored numbers, then the live part."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     names = models.names(picked)
     if not names:
         ask_for_runs(picked)
@@ -54,7 +54,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     ask(picked, names, "a", name_a, chosen.a_step)
     ask(picked, names, "b", name_b, chosen.b_step)
     try:
-        a, b = models.place(picked, name_a, chosen.a_step), models.place(picked, name_b, chosen.b_step)
+        a, b = models.locate(picked, name_a, chosen.a_step), models.locate(picked, name_b, chosen.b_step)
     except InputError as error:
         st.info(f"{error}. Choose another checkpoint above.", icon=":material/hourglass_empty:")
         return
@@ -88,11 +88,11 @@ def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int
             )
 
 
-def stored_numbers(picked: picks.Picks, a: models.Place, b: models.Place) -> None:
+def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) -> None:
     """The table of differences, its picture, and all picked runs beside each other."""
     of_a, of_b = results_of(a, "A"), results_of(b, "B")
     both = [probe for probe in of_a if probe in of_b]
-    tell_missing(a, b, of_a, of_b)
+    describe_missing(a, b, of_a, of_b)
     if not both:
         return
     unlike = {probe: differing(of_a[probe], of_b[probe]) for probe in both}
@@ -112,7 +112,7 @@ def stored_numbers(picked: picks.Picks, a: models.Place, b: models.Place) -> Non
     chosen = usual(frame)
     if chosen:
         draw(
-            Shown(
+            Panel(
                 "What differs",
                 "B minus A with 95 % intervals; triangles point to the better one (orange: A, blue: B), diamonds differ without a "
                 "better end, grey circles are not told apart. Paired intervals are by groups of the same images; the table says "
@@ -134,15 +134,15 @@ def stored_numbers(picked: picks.Picks, a: models.Place, b: models.Place) -> Non
 
 def tally(frame: pd.DataFrame) -> str:
     """How many numbers speak for whom, and how many would by chance."""
-    judged = frame.loc[(frame["better"] != "neither") & ~frame["says"].isin(["", "equal"])]
-    count = Counter(judged["says"])
+    decided = frame.loc[(frame["better"] != "neither") & ~frame["says"].isin(["", "equal"])]
+    count = Counter(decided["says"])
     paired = int(frame["interval"].str.startswith("paired").sum())
     words = ", ".join(
-        f"{count[says]} {text}"
-        for says, text in (("A better", "speak for A"), ("B better", "for B"), ("not told apart", "for neither"))
+        f"{count[outcome]} {text}"
+        for outcome, text in (("A better", "speak for A"), ("B better", "for B"), ("not told apart", "for neither"))
     )
     return (
-        f"Of {len(judged)} numbers that differ and have a better end, {words}; at 95 % each, about one in twenty speaks by "
+        f"Of {len(decided)} numbers that differ and have a better end, {words}; at 95 % each, about one in twenty speaks by "
         f"chance, and numbers of one probe move together. {paired} of {len(frame)} differences are paired over images."
     )
 
@@ -187,7 +187,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     if quantities:
         steps = ", ".join(f"{name}: {step}" for name, step in found.steps.items())
         draw(
-            Shown(
+            Panel(
                 f"{probe.replace('_', ' ').capitalize()} of all picked runs",
                 f"Dots with 95 % intervals, of the newest stored step or the side bar's ({steps}).",
                 figures.of_runs(numbers, quantities, list(found.results)),
@@ -197,27 +197,27 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     export.table(numbers, f"compare-runs-{probe}", column_config=number_format())
 
 
-def results_of(place: models.Place, letter: str) -> dict[str, xr.Dataset]:
+def results_of(location: models.Location, letter: str) -> dict[str, xr.Dataset]:
     """Stored results of exactly this step, by probe; a torn file is named."""
     found: dict[str, xr.Dataset] = {}
-    if place.run is None or place.step is None:
+    if location.run is None or location.step is None:
         return found
     for known in PAGES:
-        if known.is_probe and place.step in reading.result_steps(place.run, known.name):
+        if known.is_probe and location.step in reading.result_steps(location.run, known.name):
             try:
-                found[known.name] = reading.result_of(place.run, place.step, known.name)
+                found[known.name] = reading.result_of(location.run, location.step, known.name)
             except InputError as error:
-                st.info(f"{letter}, {place.label}: {error}. Compute it again with", icon=":material/terminal:")
-                to_copy(reading.probe_command(known.name, place.run, place.step), key=f"{letter}-{known.name}")
+                st.info(f"{letter}, {location.label}: {error}. Compute it again with", icon=":material/terminal:")
+                to_copy(reading.probe_command(known.name, location.run, location.step), key=f"{letter}-{known.name}")
     return found
 
 
-def tell_missing(
-    a: models.Place, b: models.Place, of_a: Mapping[str, xr.Dataset], of_b: Mapping[str, xr.Dataset]
+def describe_missing(
+    a: models.Location, b: models.Location, of_a: Mapping[str, xr.Dataset], of_b: Mapping[str, xr.Dataset]
 ) -> None:
     """What only one of them has, or neither, and the commands."""
-    for letter, place, own, other in (("A", a, of_a, of_b), ("B", b, of_b, of_a)):
-        if place.run is None:
+    for letter, location, own, other in (("A", a, of_a, of_b), ("B", b, of_b, of_a)):
+        if location.run is None:
             st.info(
                 f"{letter} is a file: results are stored with runs. `lcmae import` makes one of it.",
                 icon=":material/terminal:",
@@ -225,23 +225,25 @@ def tell_missing(
             continue
         missing = [probe for probe in other if probe not in own] or ([] if own else ["all"])
         if missing:
-            command = reading.probe_command(" ".join(missing), place.run, place.step)
+            command = reading.probe_command(" ".join(missing), location.run, location.step)
             compute_button.offer(f"Not everything is stored for {letter}. This computes what is missing:", command)
 
 
-def _stamped(place: models.Place, probe: str) -> tuple[models.Place, str, reading.Stamp]:
-    assert place.run is not None
-    assert place.step is not None
-    return place, probe, reading.stamp(reading.result_path(place.run, place.step, probe))
+def _stamped(location: models.Location, probe: str) -> tuple[models.Location, str, reading.Stamp]:
+    assert location.run is not None
+    assert location.step is not None
+    return location, probe, reading.stamp(reading.result_path(location.run, location.step, probe))
 
 
 @lru_cache(maxsize=512)
 def _differences(
-    a: models.Place, probe: str, _: reading.Stamp, b: models.Place, __: str, ___: reading.Stamp
+    a: models.Location, probe: str, _: reading.Stamp, b: models.Location, __: str, ___: reading.Stamp
 ) -> pd.DataFrame:
     assert a.run is not None
     assert b.run is not None
     results = (
-        reading.result_of(place.run, place.step, probe) for place in (a, b) if place.run and place.step is not None
+        reading.result_of(location.run, location.step, probe)
+        for location in (a, b)
+        if location.run and location.step is not None
     )
     return differences(probe, *results)

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import reconstruction as figures
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import says
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
-    """Errors with baselines, pictures, errors by place; runs with other targets apart."""
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
+    """Errors with baselines, pictures, errors by position; runs with other targets apart."""
     for unit, group in style.by_units(results, "error"):
-        yield Shown(
+        yield Panel(
             f"Error of hidden patches{unit}",
             "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, and the best "
             "constant patch, which is the level of full collapse. Only runs with the same targets share an axis."
@@ -25,7 +25,7 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
         {name: r for name, r in pictures.items() if r.sizes["picture"] > first}, "picture_error"
     ):
         leaky = any("reconstruction_leaky" in result for result in group.values())
-        yield Shown(
+        yield Panel(
             f"Pictures{unit}",
             "Visible patches are pasted into the reconstruction; the error is in target space, hidden patches only."
             + (
@@ -37,20 +37,20 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
             figures.pictures(group, first),
         )
     for unit, group in style.by_units(results, "error_map"):
-        yield Shown(
+        yield Panel(
             f"Where errors lie{unit}",
-            "Mean squared error by place on the grid, over the images in which the patch was hidden.",
+            "Mean squared error by position on the grid, over the images in which the patch was hidden.",
             figures.error_maps(group),
         )
 
 
 PAGE = ProbePage(
     probe="reconstruction",
-    says="Hidden patches of test images are predicted from the visible ones; what matters is the distance to predictions that "
+    summary="Hidden patches of test images are predicted from the visible ones; what matters is the distance to predictions that "
     "need no learning, and where errors lie. "
     "The error is MAE's own (He et al., arXiv 2111.06377), over hidden patches, in the space of the training targets; the "
     "baselines are lcmae's.",
-    shown=shown,
+    panels=panels,
     terms=(
         "error",
         "nearest-patch baseline",

@@ -65,7 +65,7 @@ def table_of_runs(picked: picks.Picks) -> None:
     table = pd.DataFrame([reading.overview(name, path) for name, path in picked.runs.items()]).reindex(
         columns=list(COLUMNS)
     )
-    rows = [place for place, name in enumerate(table["name"]) if name in picked.names]
+    rows = [position for position, name in enumerate(table["name"]) if name in picked.names]
     # the key changes with the pick of the side bar, so that the table shows that pick and not its
     # own old one
     st.dataframe(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, ProbePage, Results, Shown
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import spectrum as figures
 from lcmae.app.figures.baselines import says
 
@@ -18,19 +18,19 @@ TITLES = {
 }
 
 
-def shown(results: Results, choose: Choose) -> Iterator[Shown]:
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """One number of every feature and view, LiDAR, then the spectra of one feature."""
     number = choose("number", list(figures.NUMBERS))
     # a setting may differ between runs (RankMe centred or not): then the caption says the
     # convention of each
     conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
-    yield Shown(
+    yield Panel(
         TITLES[number],
         "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
         f"(jackknife). Convention: {' / '.join(conventions)}." + says(results, number),
         figures.numbers(results, number),
     )
-    yield Shown(
+    yield Panel(
         "LiDAR rank",
         "How many directions tell images apart, once the directions in which masks move an image are scaled down; the views "
         "are masks of one image. At most the number of images less one." + says(results, "lidar"),
@@ -38,13 +38,13 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
     )
     feature = choose("feature", figures.features(results))
     view = choose("view", ["full", "masked"])
-    yield Shown(
+    yield Panel(
         f"Singular values: {feature}, {view}",
         "Of the vectors as they are (uncentred, unless the probe was told to centre), over the root of their number. A cliff is "
         "dimensional collapse; so is a first value that stands alone." + says(results, "singular_value"),
         figures.spectra(results, "singular_value", feature, view),
     )
-    yield Shown(
+    yield Panel(
         f"Shares of the variance: {feature}, {view}",
         "Eigenvalues of the centred covariance, scaled to sum 1." + says(results, "variance_share"),
         figures.spectra(results, "variance_share", feature, view),
@@ -53,10 +53,10 @@ def shown(results: Results, choose: Choose) -> Iterator[Shown]:
 
 PAGE = ProbePage(
     probe="spectrum",
-    says="How many directions pooled vectors and tokens really use: a model that maps all images into a few has collapsed in the "
-    "others. "
+    summary="How many directions pooled vectors and tokens really use: a model that maps all images into a few has collapsed in "
+    "the others. "
     "Every number has its source (U-MAE, RankMe, alpha-ReQ, LiDAR, TwoNN) and a convention that is printed with it; others "
     "publish other numbers under the same names.",
-    shown=shown,
+    panels=panels,
     terms=("effective rank", "participation ratio", "intrinsic dimension", "standard error"),
 )

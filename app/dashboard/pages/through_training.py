@@ -16,7 +16,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading
-from lcmae.app.dashboard.page import ProbePage, Shown
+from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import PAGES, Page
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import limits
@@ -25,7 +25,7 @@ from lcmae.app.figures.baselines import LABELS, legend
 from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition, unlike
 
-SAYS = (
+SUMMARY = (
     "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's own "
     "page at the step of the slider. "
     "Axes and colour scales hold all steps at once, so what moves under the slider is the model; definitions are those of the "
@@ -69,7 +69,7 @@ def summary(moment: Moment) -> Summary:
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Pick a probe; its numbers and figures follow the slider."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
     probes = [known.name for known in PAGES if known.is_probe and _has_results(picked, known.name)]
@@ -80,9 +80,9 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     probe = choose("probe", probes)
     moments = whole_moments(picked, probe)
-    tell_missing(picked, probe, moments)
+    describe_missing(picked, probe, moments)
     if moments:
-        tell_other_conditions(moments)
+        describe_other_conditions(moments)
         st.fragment(scrub)(probe, moments)
 
 
@@ -106,7 +106,7 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
     return found
 
 
-def tell_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> None:
+def describe_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> None:
     """Checkpoints that have no result, and the command that computes them as the others were
     computed."""
     offers = []
@@ -123,7 +123,7 @@ def tell_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment]) -> 
                 compute_button.offer(sentence, command, is_note=True)
 
 
-def tell_other_conditions(moments: Sequence[Moment]) -> None:
+def describe_other_conditions(moments: Sequence[Moment]) -> None:
     """A warning where results of one run were measured under different conditions."""
     differing = []
     for run in dict.fromkeys(moment.run for moment in moments):
@@ -158,7 +158,7 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         more = len(figures.panels(frame, quantities)) - figures.MOST_PANELS
         if more > 0:
             caption += f" The first {figures.MOST_PANELS} panels; choose fewer quantities for the other {more}."
-        draw(Shown("Numbers against the step", caption, chart), f"through-{probe}-numbers")
+        draw(Panel("Numbers against the step", caption, chart), f"through-{probe}-numbers")
 
     content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
     answers: dict[str, Any] = {}
@@ -169,11 +169,11 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
 
     # each figure gets its place under its own questions; ranges are known once every question is
     # answered
-    drawn = [(one, st.container()) for one in content.shown({moment.run: moment.result() for moment in here}, ask)]
+    drawn = [(one, st.container()) for one in content.panels({moment.run: moment.result() for moment in here}, ask)]
     shared = shared_ranges(probe, [at_step(moments, step) for step in steps], answers)
-    for number, (key, (one, place)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
+    for number, (key, (one, area)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
         limits.hold(one.figure, shared.get(key, {}))
-        with place:
+        with area:
             draw(one, f"through-{probe}-{number}")
 
 
@@ -226,15 +226,15 @@ def shared_ranges(
     probe: str, states: Sequence[tuple[Moment, ...]], answers: Mapping[str, Any]
 ) -> dict[tuple[str, int], limits.Ranges]:
     """Ranges of each figure over all steps; what takes long is drawn once, with its progress."""
-    place, begin = st.empty(), time.monotonic()
+    area, begin = st.empty(), time.monotonic()
     found = []
     for done, state in enumerate(states):
         found.append(_ranges(probe, state, tuple(answers.items())))
         spent = time.monotonic() - begin
         if spent > 1:
             left = spent / (done + 1) * (len(states) - done - 1)
-            place.progress((done + 1) / len(states), f"one scale for all steps: {left:.0f} s left")
-    place.empty()
+            area.progress((done + 1) / len(states), f"one scale for all steps: {left:.0f} s left")
+    area.empty()
     keys = dict.fromkeys(key for one in found for key in one)
     return {key: limits.union(one[key] for one in found if key in one) for key in keys}
 
@@ -248,15 +248,15 @@ def _ranges(
     def again(question: str, options: Sequence[Any]) -> Any:
         return known[question] if known.get(question) in options else options[0]
 
-    shown = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE.shown(
+    shown = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE.panels(
         {moment.run: moment.result() for moment in state}, again
     )
     return {key: limits.ranges(one.figure) for key, one in _keyed(shown).items()}
 
 
-def _keyed(shown: Iterable[Shown]) -> dict[tuple[str, int], Shown]:
+def _keyed(shown: Iterable[Panel]) -> dict[tuple[str, int], Panel]:
     """Figures by their title, and by their turn among those of the same title."""
-    keyed: dict[tuple[str, int], Shown] = {}
+    keyed: dict[tuple[str, int], Panel] = {}
     for one in shown:
         turn = sum(title == one.title for title, _ in keyed)
         keyed[one.title, turn] = one

@@ -4,7 +4,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import export, picks
-from lcmae.app.dashboard.components.curves import SAYS, TERMS, all_curves
+from lcmae.app.dashboard.components.curves import SUMMARY, TERMS, all_curves
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, draw, heading
 from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import reading
@@ -17,7 +17,7 @@ EVERY = "3s"
 
 def show(page: Page, picked: picks.Picks) -> None:
     """Curves of the picked runs; renewed every few seconds while one is written."""
-    heading(page.title, SAYS, TERMS)
+    heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
     running = [name for name, path in picked.paths.items() if reading.is_running(path)]

@@ -46,7 +46,7 @@ def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tupl
     if port is not None and not 1 <= port <= 65535:
         raise InputError(f"expected a port from 1 to 65535, got {port}")
     flags = {"server.address": address, **({} if port is None else {"server.port": str(port)}), **FLAGS}
-    words = processes.module("lcmae.app.dashboard.server.process", "run", str(MAIN))
+    words = processes.module("streamlit", "run", str(MAIN))
     words += [part for name, value in flags.items() for part in (f"--{name}", value)]
     for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
         words += ["--server.allowedHosts", host]

@@ -44,7 +44,7 @@ class Going:
         return self.counts["done"] + self.counts["failed"]
 
 
-def look(folder: Path, table: xr.Dataset) -> Going | None:
+def progress_of(folder: Path, table: xr.Dataset) -> Going | None:
     """The comparison of a folder, with its table as it is; None where the settings are gone."""
     names = (read_json(folder / SETTINGS) or {}).get("cells")
     if not isinstance(names, list):

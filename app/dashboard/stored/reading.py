@@ -171,9 +171,9 @@ def overview(name: str, path: Path) -> dict[str, Any]:
     objective = _part(config, "objective")
     mask, model = _part(objective, "mask"), _part(config, "model")
     losses = [line for line in lines if isinstance(line.get("loss"), float)]
-    looks = [line for line in lines if "cls_knn" in line or "mean_knn" in line]
-    look = looks[-1] if looks else {}
-    feature = "cls" if "cls_knn" in look else "mean"
+    monitors = [line for line in lines if "cls_knn" in line or "mean_knn" in line]
+    monitored = monitors[-1] if monitors else {}
+    feature = "cls" if "cls_knn" in monitored else "mean"
     steps = steps_of(path)
     return {
         "name": name,
@@ -186,9 +186,9 @@ def overview(name: str, path: Path) -> dict[str, Any]:
         "step": lines[-1].get("step") if lines else None,
         "loss": losses[-1]["loss"] if losses else None,
         "collapse": losses[-1].get("collapse") if losses else None,
-        "knn": look.get(f"{feature}_knn"),
-        "linear": look.get(f"{feature}_linear"),
-        "rank": look.get(f"{feature}_effective_rank"),
+        "knn": monitored.get(f"{feature}_knn"),
+        "linear": monitored.get(f"{feature}_linear"),
+        "rank": monitored.get(f"{feature}_effective_rank"),
         "checkpoints": len(steps),
         "results": ", ".join(probes_of(path)),
         "seed": config.get("seed"),

@@ -28,8 +28,8 @@ def test_demo_prints_its_table_and_runs(
     for column in ("invariance", "local consistency", "global consistency", "offset", "kNN %", "linear %"):
         assert column in out
     # a line of progress with time left for each run and each round of probes
-    for place, name in enumerate(("mae", "umae", "lcmae"), start=1):
-        assert re.search(rf"{place}/3 {name}-digits seed 0: 11/11 \(100 %\), \S+ elapsed, 0:00 left", err)
+    for position, name in enumerate(("mae", "umae", "lcmae"), start=1):
+        assert re.search(rf"{position}/3 {name}-digits seed 0: 11/11 \(100 %\), \S+ elapsed, 0:00 left", err)
     assert len(re.findall(r"probing: 24/24 \(100 %\), \S+ elapsed, 0:00 left", err)) == 3
     for run in map(Run.open, runs):
         (step,) = run.steps()

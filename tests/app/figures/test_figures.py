@@ -62,7 +62,7 @@ def test_one_image_has_no_interval_and_still_a_dot():
 
 @pytest.mark.parametrize("number", [1, 3, 14])
 def test_many_runs_are_told_apart(number):
-    results = {f"run {place}": synthetic.local_contrast(seed=place) for place in range(number)}
+    results = {f"run {position}": synthetic.local_contrast(seed=position) for position in range(number)}
     dots = [trace for trace in local_contrast.terms_with_errors(results).data if trace.name in results]
     assert len({(trace.marker.color, trace.marker.symbol) for trace in dots}) >= min(number, 6)
     names = list(results)
@@ -75,7 +75,7 @@ def test_shares_are_shares():
     bars = traces(local_contrast.token_share(results), go.Bar)
     np.testing.assert_allclose(np.sum([bar.x for bar in bars], axis=0), [1, 1])
     assert "share of the encoder tokens' variance" in titles(local_contrast.token_share(results))
-    assert "share of the variance that place alone explains" in titles(local_contrast.position_share(results))
+    assert "share of the variance that position alone explains" in titles(local_contrast.position_share(results))
 
 
 def test_maps_keep_their_orientation_and_their_blanks():
@@ -166,7 +166,7 @@ def test_text_takes_its_colour_from_the_theme():
     """The dashboard's theme colours what the figure leaves open; a colour set here would vanish on
     the other background."""
     result = synthetic.local_contrast()
-    for figure in (local_contrast.terms({"a": result}), local_contrast.place_maps(result)):
+    for figure in (local_contrast.terms({"a": result}), local_contrast.position_maps(result)):
         layout = figure.to_dict()["layout"]
         assert "color" not in layout.get("font", {})
         assert "paper_bgcolor" not in layout

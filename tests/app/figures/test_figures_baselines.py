@@ -235,10 +235,10 @@ class TestFigures:
 
 def test_pages_say_what_is_drawn() -> None:
     result = probed("local_contrast")
-    captions = [one.caption for one in local_contrast_view.PAGE.shown({"a": result}, take_first)]
+    captions = [one.caption for one in local_contrast_view.PAGE.panels({"a": result}, take_first)]
     assert "Pale: an untrained network of the same shape; raw pixels" in captions[0]
     assert "Dashed: an untrained network of the same shape; dash-dotted: raw pixels" in captions[1]
     bare = {"a": probed("encoder_attention").drop_vars(["distance_untrained", "distance_untrained_sem"])}
-    first, second, *_ = (one.caption for one in encoder_attention_view.PAGE.shown(bare, take_first))
+    first, second, *_ = (one.caption for one in encoder_attention_view.PAGE.panels(bare, take_first))
     assert "untrained" not in first
     assert second.endswith("Dashed: an untrained network of the same shape; of the first 4 images.")

@@ -94,5 +94,5 @@ def test_maps_show_queries_by_heads_and_mark_the_query(channels: int) -> None:
 
 
 def test_the_page_shows_everything_and_does_without_pictures() -> None:
-    assert len(list(PAGE.shown({"a": result(), "b": result(2, 1)}, take_first))) == 5
-    assert len(list(PAGE.shown({"a": result(pictures=0)}, take_first))) == 4
+    assert len(list(PAGE.panels({"a": result(), "b": result(2, 1)}, take_first))) == 5
+    assert len(list(PAGE.panels({"a": result(pictures=0)}, take_first))) == 4

@@ -52,11 +52,11 @@ def test_points_of_both_kinds_share_their_labels(whole: xr.Dataset) -> None:
 
 
 def test_page_keeps_units_apart_and_leaves_out_what_is_not_there(whole: xr.Dataset) -> None:
-    one = list(PAGE.shown({"a": whole}, take_first))
+    one = list(PAGE.panels({"a": whole}, take_first))
     assert len(one) == 5
-    two = list(PAGE.shown({"a": whole, "b": result(normalize_targets=True)}, take_first))
+    two = list(PAGE.panels({"a": whole, "b": result(normalize_targets=True)}, take_first))
     # the Wasserstein distance has a unit, the Gram gap has none
     assert len(two) == 6
     missing = whole.assign({name: whole[name] * np.nan for name in ("sliced_wasserstein", "gram_gap")})
-    assert len(list(PAGE.shown({"a": missing}, take_first))) == 3
+    assert len(list(PAGE.panels({"a": missing}, take_first))) == 3
     assert all(page.caption and traces(page.figure) for page in two)

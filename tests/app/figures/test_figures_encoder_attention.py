@@ -37,6 +37,6 @@ def test_a_measure_is_of_its_view_and_beside_uniform_attention() -> None:
 
 
 def test_the_page_shows_every_measure_also_of_one_head() -> None:
-    shown = list(PAGE.shown({"one head": result(2, 1)}, take_first))
+    shown = list(PAGE.panels({"one head": result(2, 1)}, take_first))
     assert [one.title for one in shown] == [f"{title}: whole images" for title, _ in WORDS.values()]
     assert np.isnan(traces(shown[3].figure)[1].y).all()

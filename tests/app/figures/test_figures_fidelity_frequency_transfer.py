@@ -58,7 +58,7 @@ def results() -> dict[str, dict[str, xr.Dataset]]:
 def test_pages_show_runs_that_differ(name: str, results: dict[str, dict[str, xr.Dataset]]) -> None:
     page: ProbePage = PAGES[name]
     for some in (results[name], {"a": results[name]["a"]}, {"b": results[name]["b"]}):
-        shown = list(page.shown(some, take_first))
+        shown = list(page.panels(some, take_first))
         assert shown
         assert all(part.caption and traces(part.figure) for part in shown)
     assert page.probe == name
@@ -70,7 +70,7 @@ def test_every_choice_can_be_made(name: str, results: dict[str, dict[str, xr.Dat
     def take_last(question: str, options: Any) -> Any:
         return options[-1]
 
-    assert list(PAGES[name].shown(results[name], take_last))
+    assert list(PAGES[name].panels(results[name], take_last))
 
 
 def test_fidelity_draws_each_predictor_with_its_interval(results: dict[str, dict[str, xr.Dataset]]) -> None:
@@ -113,10 +113,10 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     assert shown.layout.shapes[0].y0 == float(result["majority_accuracy"])
     (matrix,) = traces(transfer.confusion(result, "knn", "mean"))
     np.testing.assert_allclose(matrix.z.sum(1), 1)
-    (spoiled,) = traces(transfer.robustness({"a": result}, "linear", "pixels", 4))
-    assert list(spoiled.customdata) == ["clean", "brightness", "contrast"]
+    (corrupted,) = traces(transfer.robustness({"a": result}, "linear", "pixels", 4))
+    assert list(corrupted.customdata) == ["clean", "brightness", "contrast"]
     wanted = result["corruption_accuracy"].sel(judge="linear", tested="pixels", severity=4).values
-    np.testing.assert_allclose(spoiled.y[1:], wanted)
+    np.testing.assert_allclose(corrupted.y[1:], wanted)
     assert transfer.severities([result]) == [4, 1]
 
 
@@ -124,19 +124,19 @@ def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[st
     result = results["transfer"]["b"].copy()
     result["learning_rate"] = "representation", [10.0, 0.1, 0.01]
     result["rate_at_edge"] = "representation", [1, 0, 1]
-    inside = result.assign(rate_at_edge=("representation", [0, 0, 0]))
+    not_at_edge = result.assign(rate_at_edge=("representation", [0, 0, 0]))
     words = "for a: cls (10), pixels (0.01)."
-    shown = {"a": result, "b": inside, "old": result.drop_vars("rate_at_edge")}
+    shown = {"a": result, "b": not_at_edge, "old": result.drop_vars("rate_at_edge")}
     assert transfer.at_edge(shown).endswith(words)
-    assert transfer.at_edge({"b": inside}) == ""
+    assert transfer.at_edge({"b": not_at_edge}) == ""
 
-    def judged_by(judge: str) -> str:
-        answers = {"judge": judge}
-        page = transfer_view.PAGE.shown(shown, lambda question, options: answers.get(question, options[0]))
+    def caption_of(classifier: str) -> str:
+        answers = {"classifier": classifier}
+        page = transfer_view.PAGE.panels(shown, lambda question, options: answers.get(question, options[0]))
         return next(page).caption
 
-    assert words in judged_by("linear")
-    assert words not in judged_by("knn")  # neighbours have no learning rate
+    assert words in caption_of("linear")
+    assert words not in caption_of("knn")  # neighbours have no learning rate
 
 
 def test_a_class_without_images_is_blank(results: dict[str, dict[str, xr.Dataset]]) -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 from lcmae.app.dashboard.page import take_first
 from lcmae.app.dashboard.pages.hierarchy import PAGE
 from lcmae.app.figures import hierarchy as figures
-from tests.app import synthetic as made
+from tests.app import synthetic
 from tests.app.pages import traces
 
 
@@ -23,11 +23,11 @@ def layout(shown: go.Figure) -> Any:
 
 def grid_of_runs() -> dict[str, xr.Dataset]:
     cells = [(unit, ratio, seed) for unit in (1, 2) for ratio in (0.1, 0.5, 0.9) for seed in (0, 1)]
-    return {f"u{u} r{r} s{s}": made.hierarchy(seed=s + 7 * u, ratio=r, unit=u) for u, r, s in cells}
+    return {f"u{u} r{r} s{s}": synthetic.hierarchy(seed=s + 7 * u, ratio=r, unit=u) for u, r, s in cells}
 
 
 def test_decodability_has_a_row_for_each_run_its_fresh_weights_and_pixels() -> None:
-    results = {"a": made.hierarchy(seed=1), "b": made.hierarchy(seed=2, bare=True)}
+    results = {"a": synthetic.hierarchy(seed=1), "b": synthetic.hierarchy(seed=2, bare=True)}
     shown = figures.decodability(results, "mean")
     assert [trace.name for trace in traces(shown)] == ["a", "a, untrained", "b", "pixels"]
     assert list(layout(shown).xaxis.ticktext) == ["class", "layout", "part", "texture"]
@@ -40,14 +40,14 @@ def test_decodability_has_a_row_for_each_run_its_fresh_weights_and_pixels() -> N
 
 
 def test_layers_of_trained_and_fresh_weights() -> None:
-    shown = figures.by_layer({"a": made.hierarchy(), "none": made.hierarchy(bare=True)}, "layout")
+    shown = figures.by_layer({"a": synthetic.hierarchy(), "none": synthetic.hierarchy(bare=True)}, "layout")
     assert [(trace.name, trace.line.dash) for trace in traces(shown)] == [("a", "solid"), ("a, untrained", "dot")]
     assert layout(shown).xaxis.title.text == "encoder block"
     assert list(traces(shown)[0].x) == [1, 2, 3]
 
 
 def test_the_map_names_its_levels_and_leaves_gaps_blank() -> None:
-    result = made.hierarchy()
+    result = synthetic.hierarchy()
     shown = figures.predicted(result, "highest")
     (heat,) = traces(shown)
     assert list(heat.x) == ["0.1", "0.5", "0.9"]
@@ -85,24 +85,24 @@ def test_side_by_side_puts_each_run_at_its_own_ratio_and_unit() -> None:
 
 
 def test_runs_under_other_masks_are_left_out_of_the_comparison() -> None:
-    blocks = made.hierarchy()
+    blocks = synthetic.hierarchy()
     blocks.attrs["mask_kind"] = "block"
-    assert list(figures.random_runs({"a": made.hierarchy(), "blocks": blocks})) == ["a"]
+    assert list(figures.random_runs({"a": synthetic.hierarchy(), "blocks": blocks})) == ["a"]
     with pytest.raises(ValueError, match="random masks, got none"):
         figures.side_by_side({"blocks": blocks}, "mean", "skill")
-    titles = [shown.title for shown in PAGE.shown({"blocks": blocks}, take_first)]
+    titles = [shown.title for shown in PAGE.panels({"blocks": blocks}, take_first)]
     assert "Prediction and measurement side by side" not in titles
     assert len(titles) == 3
 
 
 def test_a_run_of_a_unit_that_was_not_predicted_is_still_measured() -> None:
-    shown = figures.side_by_side({"a": made.hierarchy(unit=4)}, "cls", "skill")
+    shown = figures.side_by_side({"a": synthetic.hierarchy(unit=4)}, "cls", "skill")
     assert {trace.mode for trace in traces(shown)} == {"markers", "lines"}
     assert all(trace.hoverinfo == "skip" for trace in traces(shown) if trace.mode == "lines")
 
 
 def test_trees_of_other_depth_share_levels_but_no_prediction() -> None:
-    deep, small = made.hierarchy(), made.hierarchy(seed=1).isel(level=[0, 2, 3])
+    deep, small = synthetic.hierarchy(), synthetic.hierarchy(seed=1).isel(level=[0, 2, 3])
     small.attrs["tree"] = "another"
     shown = figures.decodability({"small": small, "deep": deep}, "cls")
     assert list(layout(shown).xaxis.ticktext) == ["class", "layout", "part", "texture"]
@@ -124,7 +124,7 @@ def test_a_page_without_fresh_weights_measures_above_chance() -> None:
         asked[question] = list(options)
         return options[0]
 
-    titles = [shown.title for shown in PAGE.shown({"a": made.hierarchy(bare=True)}, choose)]
+    titles = [shown.title for shown in PAGE.panels({"a": synthetic.hierarchy(bare=True)}, choose)]
     assert asked["measured"] == ["above chance"]
     assert asked["read from"] == ["mean", "cls", "patch"]
     assert titles == [
@@ -135,7 +135,7 @@ def test_a_page_without_fresh_weights_measures_above_chance() -> None:
 
 
 def test_of_many_runs_rows_are_drawn_for_the_picked_one() -> None:
-    found = list(PAGE.shown(grid_of_runs(), take_first))
+    found = list(PAGE.panels(grid_of_runs(), take_first))
     assert [shown.title for shown in found][2:] == [
         "What can be read off the features: u1 r0.1 s0",
         "Where in the encoder: class, u1 r0.1 s0",

@@ -65,6 +65,6 @@ def test_page_shows_what_there_is(whole: xr.Dataset, kind: str, count: int) -> N
         "encoder only": lambda: without_prediction(whole),
         "no cls": lambda: whole.sel(quantity=["token", "mean"]),
     }[kind]()
-    shown = list(PAGE.shown({"a": data}, take_first))
+    shown = list(PAGE.panels({"a": data}, take_first))
     assert len(shown) == count
     assert all(page.caption and traces(page.figure) for page in shown)

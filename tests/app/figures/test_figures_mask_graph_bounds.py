@@ -69,7 +69,7 @@ def test_what_the_model_form_does_not_tell_is_not_drawn() -> None:
 
 
 def test_the_mask_graph_page() -> None:
-    shown = list(MASK_GRAPH.shown({"a": synthetic.mask_graph(), "b": synthetic.mask_graph(seed=1)}, take_first))
+    shown = list(MASK_GRAPH.panels({"a": synthetic.mask_graph(), "b": synthetic.mask_graph(seed=1)}, take_first))
     assert len(shown) == 6
     assert "0.35, 0.5, 0.7 x the distance" in shown[0].caption
     assert all(page.caption and traces(page.figure) for page in shown)
@@ -115,7 +115,7 @@ def test_the_tail_has_a_line_for_each_bandwidth_and_no_zeros() -> None:
 
 def test_the_bounds_page_keeps_units_apart() -> None:
     results = {"a": joined(), "n": joined(normalised=True), "simmim": joined().sel(quantity=["prediction"])}
-    shown = list(BOUNDS.shown(results, take_first))
+    shown = list(BOUNDS.panels(results, take_first))
     assert sum(page.title.startswith("Theorem 3.4") for page in shown) == 2
     assert all(traces(page.figure) for page in shown)
     assert "lambda 0.01" in next(page.caption for page in shown if "L_U-MAE" in page.title)
@@ -123,7 +123,7 @@ def test_the_bounds_page_keeps_units_apart() -> None:
     def pooled(question: str, options: Any) -> Any:
         return "mean" if question == "alignment of" else options[0]
 
-    names = {trace.name for page in list(BOUNDS.shown(results, pooled))[-2:] for trace in traces(page.figure)}
+    names = {trace.name for page in list(BOUNDS.panels(results, pooled))[-2:] for trace in traces(page.figure)}
     assert not any(name.startswith("simmim") for name in names)
 
 
@@ -141,13 +141,13 @@ def test_steps_are_joined_where_they_were_measured_alike(tmp_path: Path) -> None
     assert found.attrs["data"] == "digits"
     # names and units stay with the numbers, so the page can be drawn from what was joined
     assert found["loss"].attrs == newest["loss"].attrs
-    assert all(traces(shown.figure) for shown in BOUNDS.shown({"a": found}, take_first))
+    assert all(traces(shown.figure) for shown in BOUNDS.panels({"a": found}, take_first))
     assert left_out[0] == "step 20: measured with other data, seed"
     assert left_out[1].startswith("step 30: expected a probe result")
 
 
 @pytest.mark.parametrize("page", [MASK_GRAPH, BOUNDS], ids=["mask_graph", "bounds"])
 def test_one_image_has_no_errors_and_still_a_page(page: Any) -> None:
-    result = synthetic.MADE[page.probe]()
+    result = synthetic.RESULTS[page.probe]()
     bare = result.assign({name: result[name] * np.nan for name in result if str(name).endswith("_sem")})
-    assert all(traces(shown.figure) for shown in page.shown({"a": bare}, take_first))
+    assert all(traces(shown.figure) for shown in page.panels({"a": bare}, take_first))

@@ -92,10 +92,10 @@ def test_depth_shows_first_and_last_layer() -> None:
 
 
 def test_the_page_with_and_without_prediction() -> None:
-    both = [one.title for one in PAGE.shown({"a": result(), "b": result(2)}, take_first)]
+    both = [one.title for one in PAGE.panels({"a": result(), "b": result(2)}, take_first)]
     assert len(both) == 7
-    alone = [one.title for one in PAGE.shown({"a": result(prediction=False)}, take_first)]
+    alone = [one.title for one in PAGE.panels({"a": result(prediction=False)}, take_first)]
     assert len(alone) == 5
     # a run that lacks the chosen mass is left out, and not an error
-    shown = list(PAGE.shown({"a": result(), "b": result(2, (0.2,))}, take_first))
+    shown = list(PAGE.panels({"a": result(), "b": result(2, (0.2,))}, take_first))
     assert {trace.name for trace in traces(shown[0].figure)} == {"a, random", "a, block"}

@@ -54,7 +54,7 @@ def test_a_spectrum_s_zeros_are_left_out_of_a_logarithmic_axis(whole: xr.Dataset
 @pytest.mark.parametrize("awkward", [False, True])
 def test_page_shows_runs_that_differ(whole: xr.Dataset, awkward: bool) -> None:
     results = {"a": whole, "b": result(1).sel(feature=["mean", "token"])} if awkward else {"a": whole}
-    shown = list(PAGE.shown(results, take_first))
+    shown = list(PAGE.panels(results, take_first))
     assert len(shown) == 4
     assert all(page.caption and traces(page.figure) for page in shown)
     assert "exp entropy" in shown[0].caption

@@ -59,7 +59,7 @@ def test_a_look_tells_about_what_it_keeps(name: str, ratio: float | None) -> Non
     batch = microscope.batch_of(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 0, 0)
     mask = None if ratio is None else microscope.mask_of(batch, Random(ratio=ratio))
     looks: list[microscope.Look] = []
-    kept = kept_by(model, lambda: looks.append(microscope.look(batch, mask)) or looks)
+    kept = kept_by(model, lambda: looks.append(microscope.forward(batch, mask)) or looks)
     assert kept / 1.4 <= looks[0].num_bytes <= kept * 1.4
 
 

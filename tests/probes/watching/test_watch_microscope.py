@@ -21,7 +21,7 @@ from lcmae.probes.receptive_field import ReceptiveField
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.watching import microscope
 from lcmae.probes.watching.gradients import prediction_gradient, random_signs, token_gradients, token_index
-from lcmae.probes.watching.microscope import look
+from lcmae.probes.watching.microscope import forward
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 
 MASK = Random(ratio=0.5)
@@ -80,7 +80,7 @@ def test_the_batch_is_that_of_the_command(images: Tensor):
 def test_pictures_are_those_of_reconstruction(model: MaskedImageModel, images: Tensor):
     [probe] = run_probes([Reconstruction(mask=MASK)], model, images[:1], 7).datasets.values()
     batch = batch_of(model, images[:1])
-    found = microscope.pictures(look(batch, microscope.mask_of(batch, MASK)))
+    found = microscope.pictures(forward(batch, microscope.mask_of(batch, MASK)))
     for name in ("original", "hidden", "reconstruction", "reconstruction_leaky", "picture_error"):
         assert (name in found) == (name in probe)
         if name in found:
@@ -99,7 +99,7 @@ def test_decoder_rows_are_those_of_the_probe(images: Tensor):
     mask = microscope.mask_of(batch, MASK)
     assert probe.sizes["query"] == 12
     for number, patch in enumerate(probe["query_patch"].values[0].tolist()):
-        found = microscope.attention(look(batch), look(batch, mask), patch)
+        found = microscope.attention(forward(batch), forward(batch, mask), patch)
         expected = probe.isel(picture=0, query=number)
         # the probe's passes hold other rows beside this one: equal but for the order of float32
         # sums
@@ -120,7 +120,7 @@ def test_encoder_rows_are_softmax_of_queries_and_keys(model: MaskedImageModel, i
     queries, keys = block.attn.qkv(block.norm1(entering[0])).reshape(-1, 3, 2, 8).permute(1, 2, 0, 3)[:2]  # pyright: ignore
     for patch in (0, 9, 23):
         rows = (queries[:, patch + 1, None] * keys).sum(-1).div(math.sqrt(8)).softmax(-1)
-        found = microscope.attention(look(batch), look(batch, mask), patch).sel(view="full", layer=1)
+        found = microscope.attention(forward(batch), forward(batch, mask), patch).sel(view="full", layer=1)
         np.testing.assert_allclose(found["encoder"].values.reshape(2, -1), rows[:, 1:], rtol=2e-5)
         np.testing.assert_allclose(found["encoder_prefix"].values, rows[:, 0], rtol=2e-5)
 
@@ -128,7 +128,7 @@ def test_encoder_rows_are_softmax_of_queries_and_keys(model: MaskedImageModel, i
 def test_attention_of_one_layer_is_that_of_all(model: MaskedImageModel, images: Tensor):
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
-    whole, masked = look(batch), look(batch, mask)
+    whole, masked = forward(batch), forward(batch, mask)
     every = microscope.attention(whole, masked, 3)
     decoder_layer = len(model.decoder_blocks)
     found = microscope.attention(whole, masked, 3, [2], [decoder_layer])
@@ -143,7 +143,7 @@ def test_attention_sums_to_one_and_hidden_patches_have_none_in_an_encoder_that_d
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     for patch in (int(mask.visible[0, 0]), int(mask.hidden[0, 0])):
-        found = microscope.attention(look(batch), look(batch, mask), patch)
+        found = microscope.attention(forward(batch), forward(batch, mask), patch)
         total = found["encoder"].sum(("row", "column"), skipna=True) + found["encoder_prefix"]
         seen = total.sel(view="masked")
         if model.encodes_hidden or patch in mask.visible:
@@ -174,7 +174,7 @@ def test_receptive_fields_are_those_of_the_probe(model: MaskedImageModel, images
     raw = probe.sel(form="raw")
 
     for layer in (1, 2):
-        found = microscope.receptive_field(look(batch), look(batch, mask), CENTRE, layer)
+        found = microscope.receptive_field(forward(batch), forward(batch, mask), CENTRE, layer)
         # the probe differentiates all layers of one graph: the same sums, so the same numbers
         expected = raw["depth_field"].sel(layer=layer)
         np.testing.assert_array_equal(found["field"].sel(target="token, full image"), expected)
@@ -190,7 +190,7 @@ def test_kept_passes_give_the_same_gradients_for_every_patch_and_layer(model: Ma
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     signs = random_signs(model, batch.seed)
-    full, masked = look(batch).trace, look(batch, mask).trace
+    full, masked = forward(batch).trace, forward(batch, mask).trace
     whole = Mask.none(1, NUM_PATCHES)
     for patch in (0, CENTRE, NUM_PATCHES - 1, 0):
         index = int(token_index(model, whole, patch))
@@ -238,16 +238,16 @@ def test_an_edited_mask_is_used_as_it_is(model: MaskedImageModel, images: Tensor
     is_hidden = [patch % 5 == 0 for patch in range(NUM_PATCHES)]
     mask = microscope.mask_of(batch, MASK, is_hidden)
     assert mask.is_hidden[0].tolist() == is_hidden
-    assert microscope.pictures(look(batch, mask))["hidden"].values.reshape(-1).tolist() == is_hidden
+    assert microscope.pictures(forward(batch, mask))["hidden"].values.reshape(-1).tolist() == is_hidden
 
 
 def test_an_encoder_alone_has_tokens_and_no_predictions(encoder: MaskedImageModel, images: Tensor):
     batch = batch_of(encoder, images[:1])
     mask = microscope.mask_of(batch, MASK)
     patch = int(mask.visible[0, 3])
-    assert set(microscope.pictures(look(batch, mask))) == {"original", "hidden"}
-    assert "decoder" not in microscope.attention(look(batch), look(batch, mask), patch)
-    found = microscope.receptive_field(look(batch), look(batch, mask), patch, 2)
+    assert set(microscope.pictures(forward(batch, mask))) == {"original", "hidden"}
+    assert "decoder" not in microscope.attention(forward(batch), forward(batch, mask), patch)
+    found = microscope.receptive_field(forward(batch), forward(batch, mask), patch, 2)
     assert found["target"].values.tolist() == ["token, full image", "token"]
     assert bool(found["field"].notnull().all())
 
@@ -264,7 +264,7 @@ def test_blocks_of_unknown_attention_are_named(images: Tensor):
     model.blocks[1].attn.__class__ = OtherAttention  # pyright: ignore
     batch = batch_of(model, images[:1])
     mask = Mask.from_hidden(torch.arange(NUM_PATCHES)[None] < 4)
-    found = microscope.attention(look(batch), look(batch, mask), 9)
+    found = microscope.attention(forward(batch), forward(batch, mask), 9)
     assert "encoder" not in found
     assert "OtherAttention in block 1" in found.attrs["encoder_problem"]
     assert "decoder" in found
@@ -274,8 +274,8 @@ def test_the_model_comes_back_as_it_was(model: MaskedImageModel, images: Tensor)
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    microscope.attention(look(batch), look(batch, mask), 3)
-    microscope.receptive_field(look(batch), look(batch, mask), 3, 1)
+    microscope.attention(forward(batch), forward(batch, mask), 3)
+    microscope.receptive_field(forward(batch), forward(batch, mask), 3, 1)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
     assert all((value == before[name]).all() for name, value in model.state_dict().items())

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)"),
 ]
-DRAWN = [page for page in PAGES if page.name == "training" or page.name in synthetic.MADE]
+DRAWN = [page for page in PAGES if page.name == "training" or page.name in synthetic.RESULTS]
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,8 @@ def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(addres
         page.goto(f"{address}/reconstruction?runs=a")
         settle(page, 2)
         numbers = downloaded(page, "CSV")
-        page.get_by_role("button", name="Copy link to this sight").click()
-        field = page.get_by_label("address of this sight")
+        page.get_by_role("button", name="Copy link to this view").click()
+        field = page.get_by_label("address of this view")
         field.wait_for()
         link = field.input_value()
         page.locator("output", has_text="copied").wait_for()

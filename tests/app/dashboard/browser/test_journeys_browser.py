@@ -1,5 +1,5 @@
 """A real Chromium walks the pages as a person does: two runs compared, training scrubbed, points of
-a map drawn around, a sight taken away and sent to a colleague. What is shown is what is stored,
+a map drawn around, a view exported and sent to a colleague. What is shown is what is stored,
 nothing complains, nobody else is asked."""
 
 import csv
@@ -218,7 +218,7 @@ def numbers_of(page: Page) -> list[str]:
 
 
 def test_from_the_runs_to_a_colleague(page: Page, address: str):
-    """The main journey: pick runs, look through the microscope, take the sight away, send it;
+    """The main journey: pick runs, look through the microscope, export the view, send it;
     compare, scrub."""
     page.goto(f"{address}/?runs=left")
     settle(page)
@@ -245,8 +245,8 @@ def test_from_the_runs_to_a_colleague(page: Page, address: str):
     rows = {row["quantity"]: row for row in rows_of(numbers)}
     assert 0 < float(rows["error"]["this image"]) < np.inf
     assert 0 < float(rows["radius: prediction"]["this patch"]) < 12
-    page.get_by_role("button", name="Copy link to this sight").click()
-    field = page.get_by_label("address of this sight")
+    page.get_by_role("button", name="Copy link to this view").click()
+    field = page.get_by_label("address of this view")
     field.wait_for()
     link = field.input_value()
 

@@ -184,7 +184,9 @@ def test_in_edit_mode_a_click_or_space_hides_and_shows(address: str):
         second = unpack(address_of(page)["hidden"], 16)
         assert first is not None
         assert second is not None
-        assert [one != other for one, other in zip(first, second, strict=True)] == [place == 1 for place in range(16)]
+        assert [one != other for one, other in zip(first, second, strict=True)] == [
+            position == 1 for position in range(16)
+        ]
         page.get_by_role("button", name="Drawn mask again").click()
         page.wait_for_function("!location.search.includes('hidden=')")
         expect(veil).to_have_attribute("d", drawn)

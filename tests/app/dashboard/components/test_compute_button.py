@@ -13,8 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from lcmae.app.cli import main
 from lcmae.app.dashboard.components import compute_button
-from lcmae.app.dashboard.jobs import queue as jobs
-from lcmae.app.dashboard.jobs.queue import Queue
+from lcmae.app.dashboard.jobs.queue import Job, Queue
 from lcmae.probes.results import tables
 from lcmae.probes.results.store import load_result, save_result
 from tests.app import synthetic
@@ -49,7 +48,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """The server's queue, with a command that waits for a file named `go` in the run."""
     made_queue = Queue(1, [sys.executable, "-c", COMMAND])
-    monkeypatch.setattr(jobs, "queue", lambda: made_queue)
+    monkeypatch.setattr(compute_button, "server_queue", lambda: made_queue)
     yield made_queue
     made_queue.close()
 
@@ -59,7 +58,7 @@ def press(app: AppTest, label: str) -> AppTest:
     return checked(found.click().run())
 
 
-def wait_for_progress(queue: Queue) -> jobs.Job:
+def wait_for_progress(queue: Queue) -> Job:
     (job, *_) = queue.active()
     while job.progress is None:
         queue.wait(job, 0.01)

@@ -12,17 +12,17 @@ from lcmae.app.dashboard.components.image_drop import MAX_PART, Incoming
 MOST = 100
 
 
-def part(content: bytes, place: int, size: int, **other: Any) -> dict[str, Any]:
+def part(content: bytes, position: int, size: int, **other: Any) -> dict[str, Any]:
     """A stretch of a file of transfer 7."""
-    data = base64.b64encode(content[place : place + size]).decode()
-    return {"id": 7, "at": place, "total": len(content), "data": data, **other}
+    data = base64.b64encode(content[position : position + size]).decode()
+    return {"id": 7, "at": position, "total": len(content), "data": data, **other}
 
 
 @given(content=st.binary(min_size=1, max_size=MOST), size=st.integers(1, MOST), junk=st.data())
 def test_parts_make_the_file_whatever_comes_between_them(content: bytes, size: int, junk: st.DataObject):
     incoming = Incoming()
-    places = range(0, len(content), size)
-    for at in places:
+    positions = range(0, len(content), size)
+    for at in positions:
         for _ in range(junk.draw(st.integers(0, 2))):
             strange = [None, {}, part(content, at, size, id=8, at=1), part(content, at, size, at=at + 1)]
             strange += [
@@ -32,10 +32,13 @@ def test_parts_make_the_file_whatever_comes_between_them(content: bytes, size: i
             other = junk.draw(st.sampled_from(strange))
             assert incoming.add(other, MOST) is None
         whole = incoming.add(part(content, at, size), MOST)
-        assert whole == (content if at == places[-1] else None)
+        assert whole == (content if at == positions[-1] else None)
         assert incoming.size == min(at + size, len(content))
     assert incoming.content == b"", "kept once"
-    assert incoming.add(part(content, places[-1], size), MOST) in (None, content)  # a file of one part may come again
+    assert incoming.add(part(content, positions[-1], size), MOST) in (
+        None,
+        content,
+    )  # a file of one part may come again
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lcmae.app.dashboard.jobs import queue as jobs
+from lcmae.app.dashboard.jobs import queue as queue_module
 from lcmae.app.dashboard.jobs.queue import Job, Queue
 from lcmae.errors import InputError
 
@@ -45,7 +45,7 @@ else:
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """A queue whose command is the one above."""
-    monkeypatch.setattr(jobs, "PATIENCE", 1.0)
+    monkeypatch.setattr(queue_module, "PATIENCE", 1.0)
     made = Queue(1, [sys.executable, "-c", COMMAND])
     yield made
     made.close()
@@ -74,8 +74,8 @@ def test_a_job_is_done_and_says_how_far_it_is(queue: Queue, tmp_path: Path):
     job = queue.submit(["writes", str(tmp_path)])
     queue.wait(job)
     assert (job.state, job.error) == ("done", "")
-    assert job.progress == jobs.Progress("probing", 1, 4, 3.5)
-    assert jobs.Progress("probing", 1, 4, 3.5).share == 0.25
+    assert job.progress == queue_module.Progress("probing", 1, 4, 3.5)
+    assert queue_module.Progress("probing", 1, 4, 3.5).share == 0.25
     assert (tmp_path / "result").read_text() == "whole"
 
 
@@ -94,18 +94,18 @@ def test_two_clicks_are_one_job_and_every_session_sees_it(queue: Queue, tmp_path
 
 
 def test_one_at_a_time_in_the_order_of_asking(queue: Queue, tmp_path: Path):
-    places = [tmp_path / str(place) for place in range(3)]
-    for place in places:
-        place.mkdir()
-    first, second, third = (queue.submit(["sleeps", str(place)]) for place in places)
-    until(lambda: (places[0] / "child").exists())
+    positions = [tmp_path / str(position) for position in range(3)]
+    for position in positions:
+        position.mkdir()
+    first, second, third = (queue.submit(["sleeps", str(position)]) for position in positions)
+    until(lambda: (positions[0] / "child").exists())
     assert [job.state for job in (first, second, third)] == ["running", "waiting", "waiting"]
     queue.cancel(second)
     assert second.state == "cancelled"
     queue.cancel(first)
-    until(lambda: started(places[2]))
+    until(lambda: started(positions[2]))
     assert third.state == "running"
-    assert not started(places[1])
+    assert not started(positions[1])
 
 
 @pytest.mark.parametrize("how", ["sleeps", "stubborn"])
@@ -156,8 +156,8 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path):
 
 
 def test_the_queue_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(jobs, "MAX_WAITING", 2)
-    monkeypatch.setattr(jobs, "MAX_KEPT", 1)
+    monkeypatch.setattr(queue_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(queue_module, "MAX_KEPT", 1)
     queue = Queue(0, ["never"])
     first, _ = queue.submit(["0"]), queue.submit(["1"])
     with pytest.raises(InputError, match="at most 2 jobs"):
@@ -185,12 +185,12 @@ WORKER = """
 import sys, time, pathlib
 from lcmae.app.dashboard.jobs import worker
 def command(arguments):
-    place = pathlib.Path(arguments[0])
+    file = pathlib.Path(arguments[0])
     try:
-        place.with_name("begun").touch()
+        file.with_name("begun").touch()
         time.sleep(300)
     finally:
-        place.write_text("cleaned up")
+        file.write_text("cleaned up")
 worker.cli.main = command
 sys.exit(worker.main())
 """
@@ -198,8 +198,8 @@ sys.exit(worker.main())
 
 @pytest.mark.parametrize("how", ["its server is gone", "it is told"])
 def test_a_worker_unwinds_when_its_server_is_gone_and_when_it_is_told(tmp_path: Path, how: str):
-    place = tmp_path / "end"
-    command = [sys.executable, "-c", WORKER, str(place)]
+    position = tmp_path / "end"
+    command = [sys.executable, "-c", WORKER, str(position)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         until(lambda: (tmp_path / "begun").exists())
         if how == "it is told":
@@ -208,10 +208,10 @@ def test_a_worker_unwinds_when_its_server_is_gone_and_when_it_is_told(tmp_path: 
             assert process.stdin is not None
             process.stdin.close()
         assert process.wait(30) == 128 + signal.SIGTERM
-    assert place.read_text() == "cleaned up"
+    assert position.read_text() == "cleaned up"
 
 
 def test_the_servers_queue_is_one():
-    assert jobs.queue() is jobs.queue()
-    assert not jobs.queue().active()
+    assert queue_module.server_queue() is queue_module.server_queue()
+    assert not queue_module.server_queue().active()
     assert isinstance(Job(("probe",), None), Job)

@@ -1,4 +1,4 @@
-"""Models kept once for all sessions, within bounds; images of sources and of uploads; answers by
+"""Models shared by all sessions, within bounds; images of sources and of uploads; answers by
 weights and settings."""
 
 import io
@@ -12,46 +12,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from PIL import Image
 from safetensors.torch import save_file
 
 from lcmae.app.dashboard.components.picks import Picks
-from lcmae.app.dashboard.live import compute as computing
 from lcmae.app.dashboard.live import models, uploads
-from lcmae.app.dashboard.live.cache import Kept
+from lcmae.app.dashboard.live.cache import Cache
 from lcmae.app.dashboard.stored.reading import runs_below
 from lcmae.errors import CheckpointError, InputError
-from lcmae.formats.vit import ViT
-from lcmae.models import MAE, SimMIM
 from lcmae.probes.watching.views import open_view
-from tests.app.trained import TINY, published, tiny
+from tests.app.trained import published
 from tests.conftest import tiny_mae
 
-# --- Kept ---
+# --- the cache ---
 
 
-def kept(**limits: int) -> Kept[str]:
-    return Kept(**{"max_bytes": 100, "max_entries": 100, **limits}, size=len)
+def cache(**limits: int) -> Cache[str]:
+    return Cache(**{"max_bytes": 100, "max_entries": 100, **limits}, size=len)
 
 
-def test_what_is_kept_is_computed_once():
-    found, calls = kept(), []
+def test_a_value_is_computed_once():
+    found, calls = cache(), []
     for _ in range(3):
         assert found.get("a", lambda: calls.append(1) or "value") == "value"
     assert calls == [1]
 
 
 def test_bytes_and_number_are_bounded_and_the_oldest_goes_first():
-    found = kept(max_bytes=10)
+    found = cache(max_bytes=10)
     for name in "abc":
         found.get(name, lambda: "xxxx")
         found.get("a", lambda: pytest.fail("a was used last, so it stays"))
     assert found.find("b") is None
     assert found.find("a") == found.find("c") == "xxxx"
     assert found.num_bytes == 8
-    found = kept(max_entries=2)
+    found = cache(max_entries=2)
     for name in "abc":
         found.get(name, lambda: "")
     assert len(found) == 2
@@ -59,7 +55,7 @@ def test_bytes_and_number_are_bounded_and_the_oldest_goes_first():
 
 
 def test_the_newest_stays_however_big():
-    found = kept(max_bytes=10)
+    found = cache(max_bytes=10)
     found.get("a", lambda: "small")
     assert found.get("b", lambda: "x" * 1000) == "x" * 1000
     assert found.find("a") is None
@@ -68,8 +64,8 @@ def test_the_newest_stays_however_big():
     assert found.num_bytes == 5
 
 
-def test_a_failure_is_not_kept():
-    found = kept()
+def test_a_failure_is_not_cache():
+    found = cache()
     with pytest.raises(InputError, match="no"):
         found.get("a", lambda: (_ for _ in ()).throw(InputError("no")))
     assert found.get("a", lambda: "yes") == "yes"
@@ -77,7 +73,7 @@ def test_a_failure_is_not_kept():
 
 
 def test_of_threads_that_ask_at_once_one_computes():
-    found, calls, start = kept(), [], threading.Barrier(8)
+    found, calls, start = cache(), [], threading.Barrier(8)
 
     def ask(_: int) -> str:
         start.wait(10)
@@ -110,14 +106,14 @@ def test_names_are_the_picked_runs_then_the_others_then_files(tmp_path: Path):
 def test_a_place_is_the_step_asked_for_else_that_of_the_side_bar_else_the_newest(tmp_path: Path):
     published(tmp_path / "a")
     published(tmp_path / "empty", steps=())
-    assert models.place(picks(tmp_path), "a").step == 20
-    assert models.place(picks(tmp_path, step=10), "a").step == 10
-    assert models.place(picks(tmp_path, step=15), "a").step == 20
-    assert models.place(picks(tmp_path, step=20), "a", 10).path == tmp_path / "a" / "checkpoints" / "000010"
+    assert models.locate(picks(tmp_path), "a").step == 20
+    assert models.locate(picks(tmp_path, step=10), "a").step == 10
+    assert models.locate(picks(tmp_path, step=15), "a").step == 20
+    assert models.locate(picks(tmp_path, step=20), "a", 10).path == tmp_path / "a" / "checkpoints" / "000010"
     with pytest.raises(InputError, match="no step 15"):
-        models.place(picks(tmp_path), "a", 15)
+        models.locate(picks(tmp_path), "a", 15)
     with pytest.raises(InputError, match="no checkpoint yet"):
-        models.place(picks(tmp_path), "empty")
+        models.locate(picks(tmp_path), "empty")
 
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "missing", "a\0b"])
@@ -125,18 +121,18 @@ def test_no_path_leads_out_of_the_root(tmp_path: Path, name: str):
     (tmp_path / "root").mkdir()
     save_file(tiny_mae().state_dict(), tmp_path / "outside.safetensors")
     with pytest.raises(CheckpointError, match="expected a checkpoint inside"):
-        models.place(picks(tmp_path / "root"), name)
+        models.locate(picks(tmp_path / "root"), name)
 
 
 def test_a_model_is_loaded_once_and_again_when_its_file_changes(tmp_path: Path):
     published(tmp_path / "a")
-    first = models.load(models.place(picks(tmp_path), "a"))
-    assert models.load(models.place(picks(tmp_path), "a")) is first
+    first = models.load(models.locate(picks(tmp_path), "a"))
+    assert models.load(models.locate(picks(tmp_path), "a")) is first
     assert (first.encoder, first.decoder, first.data) == ((2, 2), (1, 2), "digits")
-    assert first.place.label == "a, step 20"
+    assert first.location.label == "a, step 20"
     assert not any(parameter.requires_grad for parameter in first.model.parameters())
     assert not first.model.training
-    second = models.load(models.place(picks(tmp_path), "a", 10))
+    second = models.load(models.locate(picks(tmp_path), "a", 10))
     assert second.key != first.key
     assert second.sha256 != first.sha256
 
@@ -144,28 +140,28 @@ def test_a_model_is_loaded_once_and_again_when_its_file_changes(tmp_path: Path):
 def test_the_same_weights_and_settings_have_one_key_wherever_they_lie(tmp_path: Path):
     published(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    keys = {models.load(models.place(picks(tmp_path), name)).key for name in "ab"}
+    keys = {models.load(models.locate(picks(tmp_path), name)).key for name in "ab"}
     assert len(keys) == 1
 
 
 def test_a_torn_checkpoint_is_one_sentence(tmp_path: Path):
     published(tmp_path / "a", steps=(10,))
     file = tmp_path / "a" / "checkpoints" / "000010" / "model.safetensors"
-    place = models.place(picks(tmp_path), "a")
+    location = models.locate(picks(tmp_path), "a")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(InputError, match="sha256") as caught:
-        models.load(place)
+        models.load(location)
     assert "\n" not in str(caught.value)
 
 
 def test_a_deleted_checkpoint_is_one_sentence(tmp_path: Path):
     published(tmp_path / "a", steps=(10,))
-    place = models.place(picks(tmp_path), "a")
+    location = models.locate(picks(tmp_path), "a")
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(InputError, match="expected") as caught:
-        models.load(place)
+        models.load(location)
     assert "\n" not in str(caught.value)
 
 
@@ -175,7 +171,7 @@ def test_a_deleted_checkpoint_is_one_sentence(tmp_path: Path):
 @pytest.fixture
 def loaded(tmp_path: Path) -> models.Loaded:
     published(tmp_path / "a", steps=(10,))
-    return models.load(models.place(picks(tmp_path), "a"))
+    return models.load(models.locate(picks(tmp_path), "a"))
 
 
 def test_images_are_those_of_the_batch_command_in_its_order(loaded: models.Loaded):
@@ -212,7 +208,7 @@ def test_an_upload_of_any_mode_becomes_an_image_of_the_model(loaded: models.Load
     deep = Image.fromarray(np.full((30, 20), 65535, np.uint16))
     image = deep if mode == "I;16" else Image.new("L", (20, 30), 255).convert(mode)
     name = uploads.keep(file_of(image, "TIFF" if mode == "CMYK" else "PNG"))
-    assert uploads.is_kept(name)
+    assert uploads.is_stored(name)
     picture = models.uploaded(loaded, name)
     assert picture.pixels.shape == (1, 1, 8, 8)
     assert (picture.pixels == 255).all()
@@ -290,63 +286,6 @@ def test_one_computation_runs_at_a_time(loaded: models.Loaded):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: models.answer(loaded, "alone", number, compute), range(8)))
-
-
-def test_small_models_compute_on_one_thread_and_all_in_the_same(
-    loaded: models.Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(models, "SMALL_PASS", 0)
-    monkeypatch.setattr(computing, "all_threads", lambda: 2)  # on a machine of any size
-    run = published(tmp_path / "big", tiny_mae())
-    big = models.load(models.place(Picks(tmp_path, runs_below(tmp_path), [], None), run.path.name))
-    assert (loaded.is_small, big.is_small) == (True, False)
-    seen: list[tuple[str, int]] = []
-
-    def compute() -> xr.Dataset:
-        seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return xr.Dataset()
-
-    for model in (loaded, big, loaded):
-        models.answer(model, "threads", len(seen), compute)
-    assert [threads for _, threads in seen] == [1, 2, 1]
-    assert len({name for name, _ in seen}) == 1
-
-
-@pytest.mark.parametrize("kind", [MAE, SimMIM, ViT])
-def test_a_small_model_has_a_twin_of_the_same_weights_whose_passes_it_does_not_see(tmp_path: Path, kind: type):
-    published(tmp_path / "a", tiny() if kind is MAE else kind(**TINY), steps=(10,))
-    loaded = models.load(models.place(picks(tmp_path), "a"))
-    model, twin = loaded.model, loaded.twin
-    for own, shared in (
-        (model.named_parameters(), twin.named_parameters()),
-        (model.named_buffers(), twin.named_buffers()),
-    ):
-        assert {name: id(tensor) for name, tensor in own} == {name: id(tensor) for name, tensor in shared}
-    assert not {*map(id, model.modules())} & {*map(id, twin.modules())}
-    assert not twin.training
-    images, seen = torch.rand(1, 1, 8, 8), []
-    handles = [block.register_forward_hook(lambda *_: seen.append(1)) for block in model.blocks]
-    # both bodies give the same numbers, also at once
-    with ThreadPoolExecutor(2) as pool:
-        [first, second] = pool.map(twin, [images, images])
-    assert seen == []
-    expected = model(images)
-    assert len(seen) == len(handles)
-    for found in (first, second):
-        assert found.tokens.equal(expected.tokens)
-
-
-def test_a_large_model_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "SMALL_PASS", 0)
-    published(tmp_path / "a", steps=(10,))
-    loaded = models.load(models.place(picks(tmp_path), "a"))
-    assert loaded.twin is loaded.model
-
-    def thread() -> xr.Dataset:
-        return xr.Dataset({"thread": threading.get_ident()})
-
-    own, of_twin = (models.answer(loaded, "thread", by_twin, thread, by_twin=by_twin) for by_twin in (False, True))
-    assert own.equals(of_twin)
 
 
 def test_what_is_shown_is_drawn_once(loaded: models.Loaded):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
-from lcmae.app.dashboard.live import selection
-from lcmae.app.dashboard.live.selection import MASKS, Selection, fit_checkpoints, fit_model, pack, read_address, unpack
+from lcmae.app.dashboard.live import models, selection
+from lcmae.app.dashboard.live.selection import Selection, fit_checkpoints, fit_model, pack, read_address, unpack
 from lcmae.masking import STRATEGIES
 
 CHOICES = st.builds(
@@ -24,7 +24,7 @@ CHOICES = st.builds(
     split=st.sampled_from(["test", "train"]),
     image=st.integers(0, 499),
     upload=st.sampled_from(["", "0" * 64]),
-    mask=st.sampled_from(MASKS),
+    mask=st.sampled_from(models.masks()),
     ratio=st.floats(0.01, 0.99),
     seed=st.integers(0, selection.MAX_SEED),
     patch=st.none() | st.integers(0, 10**6),
@@ -70,10 +70,10 @@ def test_a_mask_of_ten_patches_by_hand():
     assert unpack("gEA", 10) == [True, *[False] * 8, True]  # 0b1000000001 and six bits of nothing: 0x80 0x40
 
 
-def test_masks_are_those_that_need_nothing_but_a_ratio():
-    usual = {kind for kind, strategy in STRATEGIES.items() if not strategy.needs_images}
-    assert set(MASKS) == usual
-    assert list(MASKS) == [kind for kind in STRATEGIES if kind in usual]
+def test_masks_are_those_that_need_no_images():
+    assert "random" in models.masks()
+    assert all(STRATEGIES[kind]().ratio for kind in models.masks()), "each is usable with its defaults"
+    assert set(STRATEGIES) - set(models.masks()) == {"attention", "loss"}
 
 
 def test_another_mask_or_image_drops_what_belonged_to_the_old_one():
@@ -110,22 +110,24 @@ def test_checkpoints_that_are_gone_fall_back(chosen: Selection, expected: Select
 
 def test_what_a_model_does_not_have_falls_back_with_a_phrase_each():
     chosen = Selection(patch=24, mask="attention", hidden="AAAA", encoder_layer=3, encoder_head=3, decoder_layer=1)
-    fitted, notices = fit_model(chosen, num_patches=24, encoder=(2, 2), decoder=(1, 3))
+    fitted, notices = fit_model(chosen, num_patches=24, encoder=(2, 2), decoder=(1, 3), masks=["random"])
     assert fitted == Selection(decoder_layer=1)
     assert len(notices) == 5
-    assert fit_model(fitted, num_patches=24, encoder=(2, 2), decoder=(1, 3)) == (fitted, [])
+    assert fit_model(fitted, num_patches=24, encoder=(2, 2), decoder=(1, 3), masks=["random"]) == (fitted, [])
 
 
 def test_an_encoder_alone_is_no_news():
     """A link that names a decoder's layer is not stale where there is no decoder: the page says
     that once, in its place."""
-    fitted, notices = fit_model(Selection(decoder_layer=2), num_patches=4, encoder=(2, 2), decoder=(0, 0))
+    fitted, notices = fit_model(
+        Selection(decoder_layer=2), num_patches=4, encoder=(2, 2), decoder=(0, 0), masks=["random"]
+    )
     assert (fitted, notices) == (Selection(), [])
 
 
 PAGE = """
 import streamlit as st
-from lcmae.app.dashboard.live import selection
+from lcmae.app.dashboard.live import models, selection
 chosen = selection.follow_address()
 chosen = selection.settle(chosen, [])
 st.button("next", on_click=lambda: selection.change(patch=(selection.current().patch or 0) + 1))

@@ -61,11 +61,11 @@ def test_both_sides_show_the_same_points_in_the_same_colours(whole: xr.Dataset):
         assert one.marker.color == other.marker.color
     assert [trace.marker.color for trace in left] == list(style.PALETTE[:3])
     tokens = maps.side(whole, "token")
-    places = {
+    positions = {
         about[0]: (x, y) for trace in left for about, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
     expected = dict(enumerate(zip(tokens["pca_x"].values, tokens["pca_y"].values, strict=True)))
-    assert places == expected
+    assert positions == expected
 
 
 def test_what_is_selected_stands_out_on_both_sides(whole: xr.Dataset):

@@ -22,7 +22,7 @@ HIDDEN = [patch % 3 == 0 for patch in range(16)]
 
 def loaded(root: Path) -> models.Loaded:
     """The model of run a."""
-    return models.load(models.place(Picks(root, runs_below(root), [], None), "a"))
+    return models.load(models.locate(Picks(root, runs_below(root), [], None), "a"))
 
 
 def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
@@ -53,7 +53,7 @@ def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
         patched.setattr(controls.selection, "change", lambda **values: changes.append(values))
         controls.take_upload(loaded(root), file.getvalue())
     [name] = [change["upload"] for change in changes]
-    assert uploads.is_kept(name)
+    assert uploads.is_stored(name)
     # the link works for as long as the server keeps the file; then it says so
     app = open_page("microscope", upload=name)
     assert "upload " in words(app)

@@ -17,18 +17,14 @@ from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.components.patch_board import Choice, _chosen
 from lcmae.app.dashboard.components.picks import Picks
-from lcmae.app.dashboard.live import compute, inspection, prefetch
-from lcmae.app.dashboard.live import models as live
-from lcmae.app.dashboard.live.cache import Kept
+from lcmae.app.dashboard.live import inspection, models, prefetch
 from lcmae.app.dashboard.live.selection import Selection, pack
 from lcmae.app.dashboard.microscope import views
 from lcmae.app.dashboard.microscope.patch_details import command
 from lcmae.app.dashboard.stored.reading import runs_below
 from lcmae.app.figures import style
 from lcmae.formats.vit import ViT
-from lcmae.masking import Mask
 from lcmae.models import SimMIM
-from lcmae.probes.base import Batch
 from lcmae.probes.results.store import load_result
 from lcmae.probes.watching import microscope
 from tests.app.pages import checked, commands, components, figures, maps, open_page, own_words, words
@@ -44,12 +40,12 @@ def table(app: AppTest) -> pd.DataFrame:
     return pd.DataFrame(shown["rows"], columns=shown["columns"]).set_index("quantity")
 
 
-def seen(root: Path, **chosen: object) -> inspection.Sight:
+def seen(root: Path, **chosen: object) -> inspection.Inspection:
     """What the page shows."""
     selection = Selection.model_validate(chosen)
     picked = Picks(root, runs_below(root), [], None)
-    return inspection.see(
-        live.load(live.place(picked, selection.a or next(iter(picked.runs)), selection.a_step)), selection
+    return inspection.inspect(
+        models.load(models.locate(picked, selection.a or next(iter(picked.runs)), selection.a_step)), selection
     )
 
 
@@ -181,7 +177,7 @@ def test_an_encoder_alone_shows_what_it_can_and_says_what_it_cannot(root: Path, 
         "An encoder alone: it predicts no patch, so there is no reconstruction, no error and no contrast term."
     ]
     # what needs no prediction is there: two figures, drawn from the encoder's own numbers
-    assert [heading.value for heading in app.subheader] == ["Among other patches", "Take it away"]
+    assert [heading.value for heading in app.subheader] == ["Among other patches", "Export"]
     titles_of_maps = [word for word in own_words(app) if len(word) < 40]
     assert titles_of_maps == ["Encoder attention, layer 2", "Effective receptive field", "In numbers"]
     attention, fields = maps(app).values()
@@ -212,7 +208,7 @@ def test_a_model_without_a_decoder_of_blocks_says_so(root: Path):
 
 
 def test_attention_that_cannot_be_read_takes_no_receptive_field_with_it(root: Path, monkeypatch: pytest.MonkeyPatch):
-    published(root / "a", steps=(23,))  # weights of its own: answers are kept for all that are the same
+    published(root / "a", steps=(23,))  # weights of its own: answers are shared by all that are the same
     monkeypatch.setattr(microscope, "attention_problem", lambda blocks: "attention of a kind that is known")
     app = open_page("microscope")
     needs = [one.value for one in app.info if "attention of a kind" in one.value]
@@ -264,41 +260,23 @@ def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatc
     assert changes == [{"decoder_head": 1}, {"decoder_head": None}, {"encoder_layer": 1}]
 
 
-@pytest.mark.parametrize("is_small", [True, False])
-def test_a_small_model_is_rehearsed_once(root: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool):
-    if not is_small:
-        monkeypatch.setattr(live, "SMALL_PASS", 0)
-    published(root / "a", steps=(13,))  # weights of its own: answers are kept for all that are the same
-    looks: list[Mask | None] = []
-    look = microscope.look
-
-    def counted(batch: Batch, mask: Mask | None = None) -> microscope.Look:
-        looks.append(mask)
-        return look(batch, mask)
-
-    monkeypatch.setattr(microscope, "look", counted)
-    for image in (0, 1):
-        seen(root, image=image).rehearse()
-    assert len(looks) == (2 * inspection.REHEARSALS + 1) * is_small
-
-
-def test_the_next_image_is_answered_ahead(root: Path, monkeypatch: pytest.MonkeyPatch):
-    published(root / "a", steps=(17,))  # weights of its own: answers are kept for all that are the same
+def test_the_next_image_is_prefetched(root: Path, monkeypatch: pytest.MonkeyPatch):
+    published(root / "a", steps=(17,))  # weights of its own: answers are shared by all that are the same
     asked: list[int] = []
 
-    def take(parts: Callable[[], tuple[list[Callable[[], object]], list[Callable[[], object]]]]) -> None:
-        asked.append(sum(1 for part in parts() for step in part if step() is not None))
+    def take(steps: Callable[[], list[Callable[[], object]]]) -> None:
+        asked.append(sum(1 for step in steps() if step() is not None))
 
-    monkeypatch.setattr(prefetch, "after_rest", take)
+    monkeypatch.setattr(prefetch, "start", take)
     app = open_page("microscope", image="3")
-    assert asked == [6]  # pictures, two attentions, receptive field, the pass over the whole image, contrast terms
+    assert asked == [5]  # pictures, two attentions, receptive field, contrast terms
     computed: list[str] = []
     for name in ANSWERS:
         monkeypatch.setattr(microscope, name, counted(getattr(microscope, name), computed))
     app.number_input("selection-image").set_value(4).run()
     checked(app)
     assert sorted(computed) == sorted(ANSWERS), "of the image after it alone"
-    assert asked == [6, 6]
+    assert asked == [5, 5]
 
 
 ANSWERS = ["pictures", "attention", "contrast", "receptive_field"]
@@ -312,27 +290,6 @@ def counted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any
         return function(*args)
 
     return call
-
-
-@pytest.mark.parametrize("kind", ["mae", "simmim", "encoder"])
-def test_a_small_model_shows_what_it_would_show_were_it_large(root: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
-    """All at once and by two threads, or one after the other by one."""
-    monkeypatch.setattr(compute, "all_threads", lambda: 1)  # several would round otherwise
-    models = {"mae": tiny, "simmim": lambda: SimMIM(**TINY), "encoder": lambda: ViT(**TINY)}
-    published(root / "a", models[kind](), steps=(10,))
-    shutil.copytree(root / "a", root / "b")
-    shown: list[list[dict[str, Any]]] = []
-    for name, limit in (("a", live.SMALL_PASS), ("b", 0)):
-        monkeypatch.setattr(live, "SMALL_PASS", limit)
-        for kept in ("_answers", "_views", "_looks"):
-            monkeypatch.setattr(live, kept, Kept[Any](max_bytes=1, max_entries=100, size=lambda _: 0))
-        app = open_page("microscope", a=name, patch="6", mask="block", ratio="0.5")
-        loaded = seen(root, a=name).loaded
-        assert (loaded.twin is loaded.model) == (name == "b")
-        protos = [one for part in ("board", "maps") for one in components(app, f"lcmae.patch_{part}")]
-        shown.append([json.loads(one.json) for one in [*protos, *components(app, "lcmae.numbers")]])
-    assert len(shown[0]) == {"mae": 6, "simmim": 5, "encoder": 4}[kind]
-    assert shown[0] == shown[1]
 
 
 def test_pictures_are_drawn_once(root: Path, monkeypatch: pytest.MonkeyPatch):
@@ -349,23 +306,23 @@ def test_pictures_are_drawn_once(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert len(drawn) in (3 + 3 * 3 + 3, 3 + 3 * 3 + 2)
 
 
-def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_images_or_seeds_are_prefetched_in_the_direction_of_the_last_step(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
     ways: list[int] = []
     seeds: list[int] = []
 
-    def asked(parts: Callable[[], Any]) -> None:
-        (first, *_), _ = parts()
+    def asked(steps: Callable[[], Any]) -> None:
+        first, *_ = steps()
         [about] = first.args
         ways.append(about.chosen.image)
         seeds.append(about.chosen.seed)
 
-    monkeypatch.setattr(prefetch, "after_rest", asked)
+    monkeypatch.setattr(prefetch, "start", asked)
     app = open_page("microscope", image="3")
     for image in (2, 1, 0, 7):
         app.number_input("selection-image").set_value(image).run()
         checked(app)
-    last = live.num_images(seen(root).loaded, "digits", "test") - 1
+    last = models.num_images(seen(root).loaded, "digits", "test") - 1
     app.number_input("selection-image").set_value(last).run()
     assert ways == [4, 1, 0, 8], "none before the first image, and none after the last"
     assert set(seeds) == {0}
@@ -373,19 +330,10 @@ def test_images_or_seeds_are_read_ahead_the_way_they_are_gone_through(root: Path
     app.number_input("selection-seed").set_value(4).run()
     assert (ways[4:], seeds[4:]) == ([last, last], [6, 3])
     del ways[4:]
-    monkeypatch.setattr(live, "SMALL_PASS", 0)
+    monkeypatch.setattr(models, "SMALL_PASS", 0)
     published(root / "b")  # not loaded before
     checked(open_page("microscope", a="b", image="3"))
     assert ways == [4, 1, 0, 8], "a large model takes too long"
-
-
-@pytest.mark.parametrize("is_small", [True, False])
-def test_views_fade_only_where_an_answer_takes_long(root: Path, monkeypatch: pytest.MonkeyPatch, is_small: bool):
-    if not is_small:
-        monkeypatch.setattr(live, "SMALL_PASS", 0)
-    published(root / "a")
-    pages = [element.proto.body for element in checked(open_page("microscope")).get("html")]
-    assert any("data-stale" in page for page in pages) == is_small
 
 
 def test_a_mask_that_the_grid_has_no_room_for_falls_back(root: Path):

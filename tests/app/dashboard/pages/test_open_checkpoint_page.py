@@ -198,8 +198,8 @@ def test_the_hostile_corpus_through_the_picker(tmp_path: Path):
     """One reader, behind its fence, for all of them; the files that load are among them, so the
     fence lets work through."""
     paths: dict[str, Path] = {}
-    for place, (name, make) in enumerate(hostile.CORPUS.items()):
-        folder = tmp_path / str(place)
+    for position, (name, make) in enumerate(hostile.CORPUS.items()):
+        folder = tmp_path / str(position)
         folder.mkdir()
         paths[name] = make(folder)
     hostile.good(tmp_path / "good.pth")

@@ -17,7 +17,7 @@ from tests.app.pages import ONE_PAGE, checked, figures, open_page, words
 from tests.app.trained import published
 
 MAIN = Path(__file__).parents[4] / "app" / "dashboard" / "main.py"
-PROBES = [page.name for page in PAGES if page.is_probe and page.name in synthetic.MADE]
+PROBES = [page.name for page in PAGES if page.is_probe and page.name in synthetic.RESULTS]
 NAMES = ["runs", "training", *PROBES]
 
 
@@ -216,7 +216,7 @@ def test_the_table_has_every_run_with_its_state(root: Path):
     assert table.loc["torn", "state"].startswith("unreadable: expected JSON")
     assert table.loc["a", ["objective", "mask", "ratio", "step"]].tolist() == ["mae", "random", 0.75, 40]
     assert table.loc["a", "knn"] == 0.8
-    assert table.loc["a", "results"] == ", ".join(sorted(synthetic.MADE))
+    assert table.loc["a", "results"] == ", ".join(sorted(synthetic.RESULTS))
 
 
 def test_the_frame_opens_on_the_runs(root: Path):

@@ -59,7 +59,7 @@ def test_maps_share_one_scale_and_the_difference_is_about_zero():
     assert [heading.text for heading in layout.annotations] == ["A", "B", "B - A"]
     # white and red, in each of three maps, around the last patch
     assert [(shape.x0, shape.y0) for shape in list(layout.shapes)[::2]] == [
-        pytest.approx((place * (1 + style.GAP) + 0.5, 0.5)) for place in range(3)
+        pytest.approx((location * (1 + style.GAP) + 0.5, 0.5)) for location in range(3)
     ]
 
 
@@ -83,9 +83,9 @@ def test_differences_are_drawn_with_their_intervals():
     shown = pictures.differences(frame, usual(frame))
     (points,) = traces(shown)
     first = frame[frame["quantity"] == "masked loss (squared error)"].iloc[0]
-    place = list(points.x).index(first["B - A"])
-    assert points.error_x.array[place] == pytest.approx(first["high"] - first["B - A"])
-    assert points.customdata[place][0] == first["says"]
+    location = list(points.x).index(first["B - A"])
+    assert points.error_x.array[location] == pytest.approx(first["high"] - first["B - A"])
+    assert points.customdata[location][0] == first["says"]
     assert shown.layout.xaxis.title.text == "B - A [squared input units]"
     with pytest.raises(ValueError, match="expected at least one difference"):
         pictures.differences(frame, [])
@@ -139,7 +139,7 @@ def test_stored_numbers_of_two_runs(root: Path):
     assert "A is a, step 40; B is long, step 40." in words(app)
     assert not app.warning
     frame = app.dataframe[0].value
-    assert set(frame["probe"]) == set(synthetic.MADE)
+    assert set(frame["probe"]) == set(synthetic.RESULTS)
     assert len(figures(app)) == 1
     checked(app.selectbox(key="numbers_of").select("reconstruction").run())
     assert set(app.dataframe[0].value["probe"]) == {"reconstruction"}
@@ -178,7 +178,7 @@ def test_a_torn_result_is_named(root: Path):
     file.write_bytes(file.read_bytes()[:-50])
     app = open_page(NAME, "a", "b")
     assert "B, b, step 40: expected a probe result" in words(app)
-    assert set(app.dataframe[0].value["probe"]) == set(synthetic.MADE) - {"local_contrast"}
+    assert set(app.dataframe[0].value["probe"]) == set(synthetic.RESULTS) - {"local_contrast"}
 
 
 def test_a_checkpoint_that_is_gone_is_told(root: Path):
@@ -283,7 +283,7 @@ def test_a_file_of_an_encoder_has_no_stored_numbers_and_says_how_to_get_some(roo
 def test_a_patch_is_at_the_same_place_of_another_grid(tmp_path: Path):
     def loaded(name: str, patch_size: int) -> models.Loaded:
         run = trained(tmp_path / name, tiny_mae(channels=1, image_size=(8, 8), patch_size=patch_size))
-        return models.load(models.Place(name, run.path / "checkpoints" / "000010", tmp_path, run.path, 10))
+        return models.load(models.Location(name, run.path / "checkpoints" / "000010", tmp_path, run.path, 10))
 
     fine, coarse = loaded("fine", 1), loaded("coarse", 2)
     chosen = Selection(patch=5 * 8 + 2, data="digits", hidden="abc")  # row 5, column 2 of 8 x 8

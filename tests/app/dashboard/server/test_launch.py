@@ -1,6 +1,5 @@
 """The server is for this machine alone: its flags, and a warning to whoever binds it elsewhere."""
 
-import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lcmae.app.dashboard.server import launch, process
+from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
 
 
@@ -66,62 +65,6 @@ def test_a_file_is_no_folder_of_runs(tmp_path: Path):
         launch.command(tmp_path / "x", None)
 
 
-@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_no_part_of_an_answer_waits_for_a_receipt(monkeypatch: pytest.MonkeyPatch, family: int, address: str):
-    monkeypatch.setattr(socket.socket, "listen", socket.socket.listen)  # put back at the end
-    process.send_at_once()
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        try:
-            listening.bind((address, 0))
-        except OSError as error:
-            pytest.skip(f"this machine has no {address}: {error}")
-        listening.listen(1)
-        with socket.create_connection(listening.getsockname()[:2]), listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 def test_starting_needs_neither_torch_nor_streamlit():
     code = "import sys, lcmae.app.dashboard.server.launch; assert not {'torch', 'streamlit'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
-
-
-def test_what_pages_import_is_there_before_the_first_browser_asks():
-    code = """
-import gc, sys
-from lcmae.app.dashboard.server import process as server
-server.leave_dask_out()
-server.preload()
-assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()
-before = set(sys.modules)
-import lcmae.app.dashboard.main, lcmae.app.dashboard.pages.reconstruction
-import lcmae.app.dashboard.pages.training, lcmae.app.dashboard.pages.runs
-import xarray
-assert bool((xarray.DataArray([1.0]) > 0).all())  # where xarray would import dask
-print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "torch" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["lcmae", "False"]
-
-
-@pytest.mark.skipif(not Path("/lib64/ld-linux-x86-64.so.2").exists(), reason="a setting of glibc's")
-@pytest.mark.parametrize("keeps", [True, False])
-def test_memory_of_one_answer_serves_the_next(keeps: bool):
-    """The share of 48 MiB that is new to the process when they are asked for again, by the system's
-    count of pages."""
-    code = f"""
-import resource
-from lcmae.app.dashboard.server import process as server
-if {keeps}:
-    server.keep_memory()
-import numpy as np
-def pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    parts = [np.ones(6 << 20, dtype=np.uint8) for _ in range(8)]
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / (48 << 20)
-pages()
-print(pages())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (float(done.stdout) < 0.1) == keeps

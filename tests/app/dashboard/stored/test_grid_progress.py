@@ -19,9 +19,9 @@ NAMES = ["mae-random-0", "mae-random-1", "mae-grid-0", "mae-grid-1", "mae-block-
 
 def write(folder: Path, done: int, failed: int = 0) -> None:
     rows = [
-        {"run": name, "status": "done", "objective": "mae", "mask": "random", "ratio": 0.5, "seed": place,
-         "train_seconds": 50.0 + 20 * place, "probe_seconds": 10.0, "mean_knn": 0.5}
-        for place, name in enumerate(NAMES[:done])
+        {"run": name, "status": "done", "objective": "mae", "mask": "random", "ratio": 0.5, "seed": position,
+         "train_seconds": 50.0 + 20 * position, "probe_seconds": 10.0, "mean_knn": 0.5}
+        for position, name in enumerate(NAMES[:done])
     ]  # fmt: skip
     rows += [{"run": name, "status": "failed", "error": "broke"} for name in NAMES[done : done + failed]]
     write_table(rows, {"mean_knn": ("kNN accuracy", "share of test images")}, folder / TABLE)
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def going(folder: Path) -> grid_progress.Going:
-    found = grid_progress.look(folder, read_table(folder / TABLE))
+    found = grid_progress.progress_of(folder, read_table(folder / TABLE))
     assert found is not None
     return found
 
@@ -80,7 +80,7 @@ def test_before_the_first_run_has_ended_nothing_is_promised(folder: Path):
 def test_without_settings_there_is_nothing_to_say(folder: Path, text: str):
     write(folder, done=1)
     (folder / SETTINGS).write_text(text)
-    assert grid_progress.look(folder, read_table(folder / TABLE)) is None
+    assert grid_progress.progress_of(folder, read_table(folder / TABLE)) is None
 
 
 def test_the_page_follows_and_shows_each_run_as_it_ends(folder: Path):
