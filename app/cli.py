@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lcmae import processes
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 
 COMMANDS = {
     "demo": "train MAE, U-MAE and LC-MAE on built-in images, probe them, open the dashboard",
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lcmae {lcmae.__version__}")
         return 0
     if name not in COMMANDS:
-        return complain("lcmae", f"expected a command out of {', '.join(COMMANDS)}, got {name!r}")
+        wrong = f"expected a command out of {', '.join(COMMANDS)}, got {name!r}{did_you_mean(name, COMMANDS)}"
+        return complain("lcmae", wrong)
     # small models on shared machines: threads that spin while they wait cost more than they save
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -78,7 +79,8 @@ def usage() -> str:
     """What there is, a line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: lcmae COMMAND ...", "", "commands:", *lines, "", "lcmae COMMAND --help tells more."])
+    last = "lcmae COMMAND --help shows its options and two examples."
+    return "\n".join(["usage: lcmae COMMAND ...", "", "commands:", *lines, "", last])
 
 
 def complain(who: str, message: str) -> int:

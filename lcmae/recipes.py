@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from lcmae.config import RunConfig
 from lcmae.data import Augmentation
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.masking import Random
 from lcmae.models import SIZES, MAEConfig, SimMIMConfig
 from lcmae.objectives import LCMAE, MAE, UMAE, AnyObjective, SimMIM, USimMIM
@@ -233,5 +233,5 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
 def recipe(name: str) -> RunConfig:
     """The config of a named recipe; `InputError` for an unknown name."""
     if name not in RECIPES:
-        raise InputError(f"expected a recipe out of {', '.join(RECIPES)}, got {name!r}")
+        raise InputError(f"expected a recipe out of {', '.join(RECIPES)}, got {name!r}{did_you_mean(name, RECIPES)}")
     return RECIPES[name]()

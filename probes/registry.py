@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from lcmae.probes.base import Probe
@@ -30,5 +30,5 @@ PROBES: dict[str, str] = {
 def probe_class(name: str) -> "type[Probe]":
     """The settings class of a probe; `InputError` for an unknown name."""
     if name not in PROBES:
-        raise InputError(f"expected a probe out of {', '.join(PROBES)}, got {name!r}")
+        raise InputError(f"expected a probe out of {', '.join(PROBES)}, got {name!r}{did_you_mean(name, PROBES)}")
     return getattr(import_module(f"lcmae.probes.{name}"), PROBES[name])

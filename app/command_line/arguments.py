@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
+from lcmae.app.command_line.examples import epilog
 from lcmae.errors import InputError
 from lcmae.settings import explain
 
@@ -37,7 +38,8 @@ def parse_arguments(
                 cls, args=list(arguments), prog=f"lcmae {command}", config=_CONFIG, description=description, **keywords
             )
     except SystemExit as stop:
-        if stop.code in (0, None):
+        if stop.code in (0, None):  # tyro has printed the help
+            print(epilog(command))
             raise
         cause = _validation_error(stop)
         raise InputError(explain(cause) if cause else one_line(errors.getvalue())) from None

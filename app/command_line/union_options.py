@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.settings import Settings, members, parse
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -40,7 +40,7 @@ def as_kind(settings: Settings, options: Any, kind: str, beside: Mapping[str, st
     """
     kinds = {cls.model_fields["kind"].default: cls for cls in members(options) if "kind" in cls.model_fields}
     if kind not in kinds:
-        raise InputError(f"expected a kind out of {', '.join(kinds)}, got {kind!r}")
+        raise InputError(f"expected a kind out of {', '.join(kinds)}, got {kind!r}{did_you_mean(kind, kinds)}")
     cls = kinds[kind]
     if isinstance(settings, cls):
         return settings

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -15,22 +16,13 @@ from lcmae.app.command_line.arguments import check_device, parse_arguments
 from lcmae.app.command_line.tables import print_table
 from lcmae.app.commands.compare import split_lists
 from lcmae.errors import InputError
-from lcmae.probes.claims.catalogue import CLAIMS, chosen
-from lcmae.probes.claims.claim import Claim
 from lcmae.probes.claims.grids import IMAGES
-from lcmae.probes.claims.record import (
-    FILE,
-    SYMBOLS,
-    Record,
-    counts,
-    interval,
-    merged,
-    read_record,
-    to_markdown,
-    write_record,
-)
 from lcmae.probes.jobs.executors import Engine
 from lcmae.runs.durable import make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from lcmae.probes.claims.claim import Claim
+    from lcmae.probes.claims.record import Record
 
 DOC = Path("docs/results/claims.md")
 
@@ -71,6 +63,9 @@ def run(arguments: Sequence[str]) -> int:
     """Rerun; exit code 1 where a run failed (its claims are undecided), 128 + signal where one
     ended it early."""
     options = parse_arguments(ClaimsArguments, split_lists(arguments, ("claims",)), command="claims")
+
+    from lcmae.probes.claims.catalogue import CLAIMS, chosen
+
     claims = chosen(options.claims)
     if options.list:
         listed(claims)
@@ -80,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.device is not None and engine.engine == "local":
         check_device(options.device)
 
+    from lcmae.probes.claims.record import FILE, SYMBOLS, Record, counts, interval, merged, to_markdown, write_record
     from lcmae.probes.claims.rerun import Laboratory, cost, rerun, training_minutes
 
     lab = Laboratory(options.out, options.seeds, engine, options.epochs, options.images, options.device)
@@ -118,15 +114,17 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if found.failures else 0
 
 
-def listed(claims: Sequence[Claim]) -> None:
+def listed(claims: "Sequence[Claim]") -> None:
     """A line for each claim: id, statement, source."""
     width = max(len(claim.id) for claim in claims)
     for claim in claims:
         print(f"{claim.id:{width}}  {claim.says} ({claim.source})")
 
 
-def older(file: Path) -> Record | None:
+def older(file: Path) -> "Record | None":
     """The record that lies there; one that does not read is written anew."""
+    from lcmae.probes.claims.record import read_record
+
     if not file.exists():
         return None
     try:

@@ -25,8 +25,9 @@ class ExportArguments(Settings):
 
 def run(arguments: Sequence[str]) -> int:
     """Export; prints what was written."""
+    options = parse_arguments(ExportArguments, arguments, command="export")
+
     from lcmae.formats import export
 
-    options = parse_arguments(ExportArguments, arguments, command="export")
     print(export(options.checkpoint, options.to, options.out))
     return 0

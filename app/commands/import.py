@@ -24,9 +24,10 @@ class ImportArguments(Overrides):
 
 def run(arguments: Sequence[str]) -> int:
     """Import; prints the run folder last."""
+    options = parse_arguments(ImportArguments, arguments, command="import")
+
     from lcmae.formats import Provenance, import_checkpoint
 
-    options = parse_arguments(ImportArguments, arguments, command="import")
     made = import_checkpoint(options.file, options.out, **options.given())
     source = Provenance.from_json(made.config["source"])
     for name, value in source.assumed.items():

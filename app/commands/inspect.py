@@ -29,9 +29,10 @@ class InspectArguments(Overrides):
 
 def run(arguments: Sequence[str]) -> int:
     """Print what is known."""
+    options = parse_arguments(InspectArguments, arguments, command="inspect")
+
     from lcmae.formats import inspect
 
-    options = parse_arguments(InspectArguments, arguments, command="inspect")
     found = inspect(options.file, **options.given())
     source = found.source
     if options.json_:

@@ -12,9 +12,9 @@ from pydantic import Field, create_model
 from lcmae.app.command_line.arguments import check_device, parse_arguments
 from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
-from lcmae.errors import InputError
-from lcmae.probes.registry import PROBES
-from lcmae.settings import Settings
+from lcmae.errors import InputError, did_you_mean
+from lcmae.probes.registry import PROBES, probe_class
+from lcmae.settings import Settings, parse
 
 
 class ProbeArguments(Settings):
@@ -77,16 +77,16 @@ class ProbeArguments(Settings):
 def run(arguments: Sequence[str]) -> int:
     """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are
     there all the same."""
-    import torch
-
-    from lcmae.probes.jobs.batch import Job, JobResult, probe_settings, run_jobs
-    from lcmae.probes.jobs.executors import Engine
-    from lcmae.settings import parse
-
     names = _names(arguments)
     options, settings = _parse(arguments, names)
     if not options.checkpoint:
         raise InputError("expected at least one --checkpoint PATH, got none")
+
+    import torch
+
+    from lcmae.probes.jobs.batch import Job, JobResult, probe_settings, run_jobs
+    from lcmae.probes.jobs.executors import Engine
+
     choices = ("engine", "workers", "address", "partition", "gpus", "minutes")
     engine = parse(Engine, {name: getattr(options, name) for name in choices})
     check_device(options.device)
@@ -158,7 +158,8 @@ def _names(arguments: Sequence[str]) -> list[str]:
         return list(PROBES)
     unknown = [name for name in names if name not in PROBES]
     if unknown:
-        raise InputError(f"expected probes out of {', '.join(PROBES)} (or all), got {', '.join(unknown)}")
+        wrong = f"expected probes out of {', '.join(PROBES)} (or all), got {', '.join(unknown)}"
+        raise InputError(wrong + did_you_mean(unknown[0], PROBES))
     if not names and not {"-h", "--help"} & set(arguments):
         raise InputError(f"expected at least one probe out of {', '.join(PROBES)} (or all), got none")
     return list(dict.fromkeys(names))
@@ -167,8 +168,6 @@ def _names(arguments: Sequence[str]) -> list[str]:
 def _parse(arguments: Sequence[str], names: list[str]) -> tuple[ProbeArguments, list[Any]]:
     """Options, and one settings object a probe: their fields are options too, as
     --local-contrast.num-masks 16."""
-    from lcmae.probes.registry import probe_class
-
     usual: Any = {name: (probe_class(name), probe_class(name)()) for name in names}
     kind = _value_of("--mask", arguments)
     masked = [name for name in names if "mask" in probe_class(name).model_fields]

@@ -25,9 +25,10 @@ class ReportArguments(Settings):
 
 def run(arguments: Sequence[str]) -> int:
     """Write the report; prints its path."""
+    options = parse_arguments(ReportArguments, arguments, command="report")
+
     from lcmae.app.report import write_report
 
-    options = parse_arguments(ReportArguments, arguments, command="report")
     if not options.runs:
         raise InputError("expected at least one run folder, got none")
     write_report(list(options.runs), options.out)

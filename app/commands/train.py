@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.examples import epilog
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError
 
@@ -22,8 +23,6 @@ SIGTERM and Ctrl-C finish the step, publish a checkpoint, and exit with 143 or 1
 
 def run(arguments: Sequence[str]) -> int:
     """Train; exit code 0 at the end, 128 + signal where one stopped it."""
-    from lcmae.training import distributed
-
     arguments = list(arguments)
     wants_help = any(argument in ("-h", "--help") for argument in arguments)
     names = [argument for argument in arguments[:1] if not argument.startswith("-")]
@@ -45,6 +44,8 @@ def run(arguments: Sequence[str]) -> int:
         from lcmae.recipes import RECIPES
 
         raise InputError(f"expected a recipe out of {', '.join(RECIPES)}, or --resume RUN; got neither")
+
+    from lcmae.training import distributed
 
     # settings are read before any process group is joined, so that a misspelt one fails at once
     config = None if options.resume is not None else _config(names[0], options, fields)
@@ -104,7 +105,7 @@ def _own_options() -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
         exit_on_error=False,
-        epilog="lcmae train RECIPE --help lists every field of the recipe with its unit and default.",
+        epilog=f"lcmae train RECIPE --help lists every field of the recipe with its unit and default.\n\n{epilog('train')}",
     )
     parser.add_argument("--out", help="folder of the new run (default: runs/RECIPE-sSEED, or the next free name)")
     parser.add_argument("--resume", metavar="RUN", help="continue this run from its newest checkpoint")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.claims import how_mask_matters, latent_hierarchy, local_perspective, masked_autoencoders
 from lcmae.probes.claims.claim import Claim
 
@@ -19,5 +19,6 @@ def chosen(ids: Sequence[str]) -> list[Claim]:
     for an unknown id."""
     unknown = [name for name in ids if name not in CLAIMS]
     if unknown:
-        raise InputError(f"expected claims out of {', '.join(CLAIMS)}, got {unknown[0]!r}")
+        word = unknown[0]
+        raise InputError(f"expected claims out of {', '.join(CLAIMS)}, got {word!r}{did_you_mean(word, CLAIMS)}")
     return [claim for name, claim in CLAIMS.items() if not ids or name in ids]

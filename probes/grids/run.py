@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.config import RunConfig
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.masking import STRATEGIES, MaskStrategy
 from lcmae.probes.grids.cells import SETTINGS, UNIT_FIELDS, Cell, Comparison, cells
 from lcmae.probes.grids.table import TABLE, Row, read_json, write_table
@@ -192,10 +192,11 @@ def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
         family = kind if kind in FAMILIES else "cifar10"
     name = f"{cell.objective}-{family}"
     if name not in RECIPES:
-        known = ", ".join(recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}"))
+        known = [recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}")]
         if not known:
             raise InputError(f"expected recipes {', '.join(FAMILIES)}, got {family!r}")
-        raise InputError(f"expected an objective out of {known}, got {cell.objective!r}")
+        wrong = f"expected an objective out of {', '.join(known)}, got {cell.objective!r}"
+        raise InputError(wrong + did_you_mean(cell.objective, known))
     base = recipe(name)
     values = base.model_dump(mode="json")
     for change in comparison.set:
@@ -220,7 +221,9 @@ def mask_of(cell: Cell, guide: str | None = None) -> MaskStrategy:
     """The cell's strategy. `InputError` for an unknown one, or settings that it does not take."""
     kind = "coarse_random" if cell.mask == "random" and cell.unit not in (None, 1) else cell.mask
     if kind not in STRATEGIES:
-        raise InputError(f"expected a mask out of {', '.join(STRATEGIES)}, got {kind!r}")
+        raise InputError(
+            f"expected a mask out of {', '.join(STRATEGIES)}, got {kind!r}{did_you_mean(kind, STRATEGIES)}"
+        )
     settings: dict[str, Any] = {"ratio": cell.ratio}
     if kind in UNIT_FIELDS and cell.unit is not None:
         settings[UNIT_FIELDS[kind]] = cell.unit
