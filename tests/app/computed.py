@@ -24,7 +24,12 @@ SETTINGS = {
         "corruptions": ("contrast",),
         "severities": (1, 5),
     },
+    "local_contrast": {"num_masks": 2},
+    "spectrum": {"num_masks": 2},
+    "receptive_field": {"masks": ("random",), "ratios": (0.5,)},
+    "embedding_consistency": {"num_neighbours": 3, "num_masks": 0, "num_directions": 8},
 }
+"""What makes a probe quick on a tiny model; every other probe runs with its defaults."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,12 @@ def some_images(count: int, seed: int = 0) -> Labelled:
 @cache
 def _compute(name: str, normalised: bool) -> xr.Dataset:
     model = tiny_mae(normalize_targets=normalised)
-    return parse(probe_class(name), SETTINGS[name])(model, some_images(7), torch.Generator().manual_seed(0))
+    return parse(probe_class(name), SETTINGS.get(name, {}))(model, some_images(7), torch.Generator().manual_seed(0))
 
 
 def result(name: str, *, normalised: bool = False) -> xr.Dataset:
     """What the probe says of a tiny model, with the made-up runs' attributes."""
     return _compute(name, normalised).copy().assign_attrs({**ATTRS, "probe": name})
-
-
-BESIDE = {
-    "local_contrast": {"num_masks": 2},
-    "spectrum": {"num_masks": 2},
-    "receptive_field": {"masks": ("random",), "ratios": (0.5,)},
-    "embedding_consistency": {"num_neighbours": 3, "num_masks": 0, "num_directions": 8},
-}
 
 
 @cache
@@ -76,4 +73,4 @@ def with_companions(name: str, seed: int = 0) -> xr.Dataset:
     model and other baselines."""
     torch.manual_seed(seed)
     model = tiny_mae(decoder_depth=1)
-    return parse(probe_class(name), BESIDE.get(name, {}))(model, some_images(4), torch.Generator().manual_seed(seed))
+    return parse(probe_class(name), SETTINGS.get(name, {}))(model, some_images(4), torch.Generator().manual_seed(seed))

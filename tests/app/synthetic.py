@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from lcmae.probes.registry import PROBES
 from lcmae.probes.results.store import save_result
 from lcmae.runs.run import Run
 
@@ -236,17 +237,17 @@ def _computed(name: str, *, seed: int = 0, normalised: bool = False, pictures: i
     return computed.result(name, normalised=normalised)
 
 
-RESULTS = {
+_SYNTHETIC = {
     "reconstruction": reconstruction,
     "local_contrast": local_contrast,
     "mask_graph": mask_graph,
     "bounds": bounds,
     "hierarchy": hierarchy,
-    "fidelity": partial(_computed, "fidelity"),
-    "frequency": partial(_computed, "frequency"),
-    "transfer": partial(_computed, "transfer"),
 }
-"""Probe -> maker of a result; each takes `seed`, `normalised` and `pictures`."""
+
+RESULTS = {probe: _SYNTHETIC.get(probe, partial(_computed, probe)) for probe in PROBES}
+"""Every probe -> a function that makes a result; each takes `seed`, `normalised` and `pictures`.
+What has no synthetic result is computed by the probe itself on a tiny model."""
 
 
 def lines(*, kind: str = "mae", every: int = 10, last: int = 40) -> list[dict[str, float]]:

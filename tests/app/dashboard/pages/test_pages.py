@@ -17,7 +17,7 @@ from tests.app.pages import ONE_PAGE, checked, figures, open_page, words
 from tests.app.trained import published
 
 MAIN = Path(__file__).parents[4] / "app" / "dashboard" / "main.py"
-PROBES = [page.name for page in PAGES if page.is_probe and page.name in synthetic.RESULTS]
+PROBES = [page.name for page in PAGES if page.is_probe]
 NAMES = ["runs", "training", *PROBES]
 
 
