@@ -18,7 +18,8 @@ MIB = 2**20
 def open_regular(path: Path | str) -> Iterator[BinaryIO]:
     """A plain file, open for reading. No link is followed and no pipe is waited for.
 
-    `InputError` for a link, pipe, device or folder; `OSError` for what is missing or not allowed.
+    `InputError` for a link, pipe or device; `OSError` for a folder, and what is missing or not
+    allowed.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -31,8 +32,11 @@ def open_regular(path: Path | str) -> Iterator[BinaryIO]:
             raise InputError(f"expected a plain file, got a link, pipe, socket or device: {show(path)}") from error
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"expected a plain file, got a folder, pipe or device: {show(path)}")
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise InputError(f"expected a plain file, got a pipe, socket or device: {show(path)}")
     except BaseException:
         os.close(descriptor)
         raise

@@ -24,6 +24,9 @@ from lcmae.errors import InputError
 MOST = 256 << 20
 """Bytes of all arrays of a result."""
 
+MOST_TEXT = 16 << 20
+"""Bytes of the index itself, whose JSON is parsed in memory."""
+
 _MARK = b"\nlcmae index "
 _LINE = len(_MARK) + 12
 _CHECKSUM = 4
@@ -73,8 +76,11 @@ def read(data: memoryview) -> dict[str, Any] | None:
     line = bytes(data[-_LINE:])
     if not line.startswith(_MARK):
         return None
+    text = data[int(line[len(_MARK) :]) : -_LINE]
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"an index of {len(text)} bytes, of at most {MOST_TEXT}")
     try:
-        known = json.loads(bytes(data[int(line[len(_MARK) :]) : -_LINE]))
+        known = json.loads(bytes(text))
     except RecursionError as error:
         raise ValueError("its index does not end") from error
     if not isinstance(known, dict) or not all(isinstance(known.get(name), dict) for name in ("attrs", "variables")):

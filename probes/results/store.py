@@ -6,7 +6,8 @@ index (`lcmae.probes.results.index`: where each array lies, and all that is said
 reading a matter of a millisecond, and a last line with the sha256 of all before it; readers of HDF5
 ignore what follows the data. Reading flipped copies was seen not to end (docs/LOG.md), so nothing
 is parsed that does not agree with the last line. A file of before, which has no index, is parsed by
-HDF5 once `lcmae.probes.results.without_index` has seen that all its data lie in it.
+HDF5 once `lcmae.probes.results.fences` has seen that all its data lie in it. The sha256 proves that
+a file is as it was written, and never who wrote it: a result is as foreign as a checkpoint.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ from typing import Any
 import xarray as xr
 
 from lcmae.errors import InputError
-from lcmae.probes.results import index, without_index
+from lcmae.probes.results import fences, index, without_index
 from lcmae.runs.durable import write_once
 from lcmae.runs.run import write_atomically
+from lcmae.safety.files import read_regular
+from lcmae.safety.text import printable
 
 _MARK = b"\nlcmae sha256 "
 _LINE = len(_MARK) + 64 + 1
@@ -65,7 +68,7 @@ def load_result(path: Path) -> xr.Dataset:
     data = _checked(path)
     try:
         known = index.read(data)
-        return without_index.read(data) if known is None else index.dataset(known, data)
+        return fences.check_result(without_index.read(data) if known is None else index.dataset(known, data))
     except ValueError as error:
         raise _foreign(path, error) from error
 
@@ -75,20 +78,22 @@ def load_attrs(path: Path) -> dict[str, Any]:
     data = _checked(path)
     try:
         known = index.read(data)
-        return without_index.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
+        attributes = without_index.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
+        fences.check_attributes(attributes)
+        return attributes
     except ValueError as error:
         raise _foreign(path, error) from error
 
 
 def _foreign(path: Path, error: ValueError) -> InputError:
-    why = " ".join(str(error).split())[:200]
+    why = printable(" ".join(str(error).split()))
     return InputError(f"expected a probe result written by lcmae at {path}, got a foreign file ({why})")
 
 
 def _checked(path: Path) -> memoryview:
     """The file but for its last line, once that agrees with it."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path, 2 * index.MOST)
     except FileNotFoundError as error:
         raise InputError(f"expected a probe result at {path}, found none") from error
     except OSError as error:
