@@ -1,5 +1,5 @@
-"""What a person may say about a checkpoint whose file does not say it: options shared by inspect,
-import and export."""
+"""What a person may say about a checkpoint whose file does not say it: the same options in inspect,
+import, probe and export, and the same words in `lcmae.load`."""
 
 from typing import Any, Literal
 
@@ -8,6 +8,10 @@ from lcmae.settings import Settings
 
 class Overrides(Settings):
     """Settings of the model; each replaces what was assumed, and is shown as given by you."""
+
+    weights: str | None = None
+    """Which model to take of a file that holds several: the key it lies under, or the prefix of its
+    names."""
 
     heads: int | None = None
     """Attention heads of each encoder block."""
@@ -20,6 +24,12 @@ class Overrides(Settings):
 
     decoder_eps: float | None = None
     """Epsilon of the decoder's layer norms."""
+
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] | None = None
+    """Activation in the blocks of an encoder."""
+
+    prefix_positions: bool | None = None
+    """Whether an encoder's table of positions has rows for class and register tokens."""
 
     normalize_targets: bool | None = None
     """Whether it was trained on patches normalised each (norm_pix_loss)."""

@@ -1,20 +1,44 @@
 """What the shapes of a ViT encoder say, whoever wrote it; names as in timm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats.facts import MAX_BLOCKS, Facts, ratio_of
-from lcmae.formats.positions import square_grid
+from lcmae.formats.positions import sincos_grid, square_grid
 from lcmae.patches import Grid
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
-"""Attention heads by width: ViT-Ti and S of DeiT, ViT-B, L and H of Dosovitskiy et al."""
+Heads = Mapping[int, tuple[int, ...]]
+
+HEADS: Heads = {
+    192: (3, 12),
+    384: (6, 12),
+    768: (12,),
+    1024: (16,),
+    1152: (16,),
+    1280: (16,),
+    1408: (16,),
+    1536: (24, 16),
+    1664: (16,),
+    1792: (16,),
+    1920: (32,),
+    2432: (32,),
+    2560: (32,),
+    4096: (32,),
+}
+"""Attention heads of published ViTs by width, the commonest first: DeiT's Ti and S (12 heads in
+MAE-Lite, solo-learn and MoCo v3), B, L and H of Dosovitskiy et al., so400m, g of Zhai et al.,
+giants of DINOv2 (24) and SigLIP 2 (16), bigG of OpenCLIP, EVA's E, Sapiens' 2B, Sapiens 2's 5B,
+MAE's 2B (2303.13496) and DINO's 7B."""
+
+DECODER_HEADS: Heads = {128: (16, 4), 192: (3, 6, 12), 256: (8, 16), 384: (6, 12, 16), 512: (16, 8), 768: (12, 16)}
+"""Of decoders: the official code has 512 with 16, and keeps 16 where others change its width;
+MAE-Lite has 192 with 3."""
 
 
 def required(tensors: Mapping[str, Tensor], name: str, ndim: int, where: str) -> tuple[int, ...]:
@@ -52,44 +76,99 @@ def read_shapes(facts: Facts, encoder: Mapping[str, Tensor], where: str) -> None
 
 
 def read_grid(facts: Facts, num_patches: int, where: str, said: Any = None) -> Grid:
-    """The grid of the positions in the file, and the image size: what you want, what was said, or a
-    square."""
+    """The grid of a table of `num_patches` positions, and the image size."""
+    return read_positions(facts, num_patches, where, [(said, "the file's settings")])[0]
+
+
+def read_positions(
+    facts: Facts,
+    num_rows: int,
+    where: str,
+    said: Sequence[tuple[Any, str]] = (),
+    *,
+    prefixes: Sequence[int] = (0,),
+    tables: Sequence[Tensor] = (),
+) -> tuple[Grid, int]:
+    """The grid of a table of positions, and how many of its rows belong to prefix tokens; the image
+    size is noted.
+
+    Fixed sine-cosine `tables` [1 rows d] have one grid alone (another that you want is resampled
+    to); else a size is known from you, or from what was `said` (a size and where it stands). Only
+    then the grid is taken for a square, and the image size is assumed. `prefixes` are the possible
+    numbers of rows of prefix tokens, likeliest first.
+    """
     patch = facts["patch_size"]
-    wanted = _as_size(facts.wanted("image_size"))
-    told = _as_size(said)
-    for size in (wanted, told):
-        if size is not None and (size[0] // patch) * (size[1] // patch) == num_patches:
+    choices = [(num_rows - prefix, prefix) for prefix in prefixes if num_rows > prefix]
+    for table in tables:
+        for num_patches, prefix in choices:
+            if table.ndim == 3 and 0 <= table.shape[1] - num_patches <= max(prefixes, default=0) + 1:
+                grid = sincos_grid(table[0, table.shape[1] - num_patches :])
+                if grid is not None and grid[0] * grid[1] == num_patches:
+                    facts.say("image_size", pixels(facts, grid), "sine-cosine positions")
+                    return grid, prefix
+    for value, origin in [(facts.wanted("image_size"), "you"), *said]:
+        size = as_size(value)
+        if size is not None:
             grid = (size[0] // patch, size[1] // patch)
-            break
-    else:
-        grid = square_grid(num_patches, where)
-    size = (grid[0] * patch, grid[1] * patch)
-    if told is not None and told == size:
-        facts.say("image_size", size, "the file's settings")
-    facts.say("image_size", size, "number of positions")
-    if grid[0] != grid[1]:
-        facts.notes.append(f"positions taken as a grid of {grid[0]}x{grid[1]}")
-    return grid
+            for num_patches, prefix in choices:
+                if grid[0] * grid[1] == num_patches:
+                    facts.say("image_size", pixels(facts, grid), origin)
+                    return grid, prefix
+    squares = [choice for choice in choices if has_square_root(choice[0])]
+    num_patches, prefix = (squares or choices or [(num_rows, 0)])[0]
+    grid = square_grid(num_patches, where)
+    facts.assume("image_size", pixels(facts, grid), f"guess: {num_patches} positions as a square")
+    if len(choices) > 1 and (len(squares) > 1 or prefix != choices[0][1]):
+        facts.notes.append(
+            f"ASSUMED: {num_rows} rows of positions are a grid of {grid[0]}x{grid[1]} and {prefix} for prefix tokens; they "
+            f"may be others, such as {choices[0][0]} patches and {choices[0][1]}: say image_size=(height, width) "
+            "(--image-size HEIGHT WIDTH)"
+        )
+    return grid, prefix
 
 
-def _as_size(value: Any) -> tuple[int, int] | None:
+def pixels(facts: Facts, grid: Grid) -> tuple[int, int]:
+    """The image size of a grid."""
+    return grid[0] * facts["patch_size"], grid[1] * facts["patch_size"]
+
+
+def as_size(value: Any) -> tuple[int, int] | None:
+    """Height and width: of one number, of two, of (channels, height, width), of {height, width}."""
+    if isinstance(value, Mapping):
+        value = (value.get("height"), value.get("width"))
     if isinstance(value, int) and not isinstance(value, bool):
-        return value, value
-    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
-        return value[0], value[1]
+        value = (value, value)
+    if isinstance(value, list | tuple) and len(value) in (2, 3):
+        height, width = value[-2:]
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+            return height, width
     return None
 
 
-def assume_heads(facts: Facts, name: str, width: int, table: Mapping[int, int], size: int = 64) -> None:
-    """Attention heads by a table of widths, else by the usual width of a head."""
+def assume_heads(facts: Facts, name: str, width: int, table: Heads, size: int = 64) -> None:
+    """Attention heads by a table of widths, else by the usual width of a head. Where a width has
+    several well-known answers, the others are named in a note."""
     if facts.wanted(name) is not None:
         facts.say(name, facts.wanted(name), "you")
+    elif name in facts:
+        return
     elif width in table:
-        facts.assume(name, table[width], f"table, width {width}")
+        first, *others = table[width]
+        facts.assume(name, first, f"table, width {width}")
+        option = name.replace("_", "-")
+        if others:
+            facts.notes.append(
+                f"ASSUMED: {first} {name.replace('_', ' ')} for a width of {width}; published models of this width also "
+                f"have {' or '.join(map(str, others))}. A wrong number loads and computes something else: say "
+                f"{name}={others[0]} (--{option} {others[0]})"
+            )
     elif width % size == 0:
-        facts.assume(name, width // size, f"heads of {size} values")
-    elif name not in facts:
-        raise CheckpointError(f"expected {name} with a width of {width}, which no table has; say {name}=NUMBER")
+        facts.assume(name, width // size, f"guess: heads of {size} values")
+    else:
+        option = name.replace("_", "-")
+        raise CheckpointError(
+            f"expected {name} with a width of {width}, which no table has; say {name}=NUMBER (--{option} NUMBER)"
+        )
 
 
 def assume_pixels(facts: Facts) -> None:

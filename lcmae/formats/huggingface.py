@@ -20,7 +20,7 @@ from lcmae.formats.encoder import unused
 from lcmae.formats.facts import Facts
 from lcmae.formats.official import read_mae
 from lcmae.formats.timm_vit import read_encoder
-from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting
+from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, size_said, trainer_sizes
 from lcmae.models import MAEConfig
 
 RULES = tuple(
@@ -44,12 +44,15 @@ RULES = tuple(
     )
 )
 
+MARKS = ("vit.embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.weight")
+"""Of models with a head or decoder, and of encoders alone."""
+
 PARTS = {"query": 0, "key": 1, "value": 2, "q": 0, "k": 1, "v": 2}
 ASIDE = ("pooler.", "classifier.")
 
 
 def recognise(weights: Weights) -> bool:
-    return bool(weights.prefixes("embeddings.patch_embeddings.projection.weight"))
+    return any(mark in weights for mark in MARKS)
 
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
@@ -71,11 +74,11 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     state, sources = rename(weights.tensors, weights.path)
     aside = [name for name in state if name.startswith(ASIDE)]
     state = {name: value for name, value in state.items() if name not in aside}
-    said_size = config.get("image_size")
+    sizes = [*size_said(("config.json", config)), *trainer_sizes(weights)]
     if "decoder_embed.weight" in state:
-        reading = read_mae("huggingface", weights, facts, state, image_size=said_size)
+        reading = read_mae("huggingface", weights, facts, state, sizes=sizes)
     else:
-        reading = read_encoder("huggingface", weights, facts, state, image_size=said_size, eps=1e-12)
+        reading = read_encoder("huggingface", weights, facts, state, sizes=sizes, eps=1e-12)
         reading.facts.notes[:0] = weights.notes
         reading.objective = "mae" if kind == "vit_mae" else None
     unused(facts, aside, "head")

@@ -18,9 +18,22 @@ from lcmae.formats.build import Reading
 from lcmae.formats.encoder import unused
 from lcmae.formats.facts import Facts
 from lcmae.formats.official import DECODER_NAMES, read_mae
-from lcmae.formats.weights import Weights, setting
+from lcmae.formats.weights import Weights, setting, trainer_sizes
 
 NEW_DECODER = (("blocks.", "decoder_blocks."), ("norm.", "decoder_norm."), ("pos_embed", "decoder_pos_embed"))
+
+
+def roots(weights: Weights) -> list[tuple[str, str]]:
+    """Below what name an MAE of this layout may lie, and its patch embedding: the attribute that
+    holds the encoder is named by the user, and the decoder lies beside it."""
+    found = []
+    for prefix in weights.prefixes("vit.patch_embed.proj.weight"):
+        parts = prefix.split(".")[:-1]
+        above = ["".join(f"{part}." for part in parts[:depth]) for depth in range(max(0, len(parts) - 1), -1, -1)]
+        root = next((root for root in above if weights.at(root).prefixes("decoder_embed.weight")), None)
+        if root is not None:
+            found.append((root, f"{prefix}vit.patch_embed.proj.weight"))
+    return found
 
 
 def recognise(weights: Weights) -> bool:
@@ -41,7 +54,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     hyper = weights.extras.get("hyper_parameters")
     facts.say("mask_ratio", setting(hyper, "mask_ratio"), "hyper_parameters")
 
-    reading = read_mae("lightly", weights, facts, {**encoder, **decoder})
+    reading = read_mae("lightly", weights, facts, {**encoder, **decoder}, sizes=trainer_sizes(weights))
     reading.keys = sources
     return reading
 

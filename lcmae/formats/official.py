@@ -7,7 +7,7 @@ an online classifier. Released full files are {model} alone. The encoder-only re
 names and are read by `timm_vit`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,22 @@ from torch import Tensor
 from lcmae.errors import CheckpointError
 from lcmae.formats.build import Reading
 from lcmae.formats.encoder import (
+    DECODER_HEADS,
     HEADS,
+    Heads,
     assume_heads,
     assume_pixels,
     count_blocks,
-    read_grid,
+    read_positions,
     read_shapes,
     required,
     unused,
 )
 from lcmae.formats.facts import Facts, ratio_of
-from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting
+from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, trainer_sizes
 from lcmae.models import MAEConfig
 
-DECODER_HEADS = {512: 16}
+MARKS = ("patch_embed.proj.weight",)
 DECODER_NAMES = ("mask_token", "decoder_")
 RELEASED_HEADS = {"mae_vit_base": 12, "mae_vit_large": 16, "mae_vit_huge": 16}
 """By the name that args.model starts with; widths and depths are in the shapes."""
@@ -69,7 +71,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         weights,
         facts,
         state,
-        image_size=ours.get("image_size", setting(args, "input_size")),
+        sizes=[(ours.get("image_size"), "lcmae's own settings"), *trainer_sizes(weights)],
     )
     # U-MAE's --reg none trains plain MAE with its code
     reading.objective = "umae" if is_umae and setting(args, "reg") != "none" else "mae"
@@ -82,8 +84,8 @@ def read_mae(
     facts: Facts,
     state: Mapping[str, Tensor],
     *,
-    image_size: Any = None,
-    heads: Mapping[int, int] = HEADS,
+    sizes: Sequence[tuple[Any, str]] = (),
+    heads: Heads = HEADS,
     decoder_eps: float = 1e-6,
     decoder_prefix: int = 1,
 ) -> Reading:
@@ -100,7 +102,8 @@ def read_mae(
     facts.shape("qkv_bias", "blocks.0.attn.qkv.bias" in state)
 
     rows = required(state, "pos_embed", 3, where)[1]
-    grid = read_grid(facts, rows - 1, where, image_size)
+    tables = [state[table] for table in ("pos_embed", "decoder_pos_embed") if table in state]
+    grid, _ = read_positions(facts, rows, where, sizes, prefixes=(1,), tables=tables)
     values = facts["patch_size"] ** 2 * facts["channels"]
     predicted = required(state, "decoder_pred.weight", 2, where)[0]
     if predicted != values:

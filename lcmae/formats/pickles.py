@@ -122,12 +122,22 @@ def read_torch(path: Path, *, meta: bool) -> Any:
     data, storages = check_zip(path)
     _check_pickle(path, data, storages)
     data_bytes = sum(storages.values())
-    with _LOCK, torch.serialization.safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()]):
+    with _LOCK, _stand_ins():
         outline = _load(path, map_location="meta")
         _check_declared(path, outline, data_bytes)
         # mapped, so that optimiser states are never read, and a storage cannot reach beyond the
         # file
         return outline if meta else _load(path, map_location="cpu", mmap=True)
+
+
+def read_mapped(path: Path) -> Any:
+    """The object in a file that `read_torch` has read; its tensors lie in the mapped file."""
+    with _LOCK, _stand_ins():
+        return _load(path, map_location="cpu", mmap=True)
+
+
+def _stand_ins() -> Any:
+    return torch.serialization.safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()])
 
 
 def _load(path: Path, **how: Any) -> Any:

@@ -8,8 +8,9 @@ from einops import rearrange
 from torch import Tensor
 
 from lcmae.errors import CheckpointError
+from lcmae.models import sincos_positions
 from lcmae.patches import Grid
-from lcmae.shapes import Float
+from lcmae.shapes import Float, Int
 
 ABSOLUTE = ("pos_embed", "decoder_pos_embed", "positions")
 RELATIVE = "relative_position_bias_table"
@@ -23,6 +24,59 @@ def square_grid(num_patches: int, where: str) -> Grid:
             f"expected a square grid of positions in {where}, got {num_patches}; say image_size=(height, width)"
         )
     return side, side
+
+
+NEAR = 0.3
+"""Root mean square between a table and the fixed one that it may have begun as. Tables of two grids
+are 0.5 apart or more; a fine-tuned one stays within 0.1 of its own."""
+
+SAMPLED = 64
+"""Columns that are compared, of each half."""
+
+
+def sincos_grid(table: Float[Tensor, "n d"]) -> Grid | None:
+    """The grid whose fixed 2-d sine-cosine positions these are, or were before they were trained
+    on; None where they are others.
+
+    The half for columns comes first, as MAE has it, or second (MoCo v3). A table is compared with
+    those of every factorisation of its number of rows.
+    """
+    count, width = table.shape
+    if table.is_meta or width % 4 or count < 2:
+        return None
+    half = width // 2
+    columns = torch.arange(0, half, max(1, half // SAMPLED))
+    first, second = (part[:, columns].detach().double() for part in table.split(half, dim=1))
+    apart: dict[Grid, float] = {}
+    for height in range(1, count + 1):
+        if count % height:
+            continue
+        grid = (height, count // height)
+        right = [part[:, columns].double() for part in sincos_positions(width, grid).split(half, dim=1)]
+        apart[grid] = min(
+            float(((one - right[0]).square().mean() + (other - right[1]).square().mean()) / 2) ** 0.5
+            for one, other in ((first, second), (second, first))
+        )
+    best = min(apart, key=apart.__getitem__)
+    return best if apart[best] < NEAR else None
+
+
+def index_grid(index: Int[Tensor, "t t"], rows: int) -> Grid | None:
+    """The grid of BEiT's index into a table of `rows` relative positions; None where it has
+    none."""
+    count = len(index) - 1
+    if index.is_meta or index.ndim != 2 or count < 1 or index.shape[1] != count + 1:
+        return None
+    for height in range(1, count + 1):
+        width = count // height
+        if height * width != count or (2 * height - 1) * (2 * width - 1) + 3 != rows:
+            continue
+        # a patch and itself, and the patch below it: (row, column) offsets of 0, 0 and -1, 0
+        centre = (height - 1) * (2 * width - 1) + width - 1
+        below = centre - (2 * width - 1) if height > 1 else centre
+        if int(index[1, 1]) == centre and int(index[1, 1 + (width if height > 1 else 0)]) == below:
+            return height, width
+    return None
 
 
 def resample(tensors: dict[str, Tensor], old: Grid, new: Grid) -> dict[str, Tensor]:

@@ -1,15 +1,18 @@
 """Which layout a file has; and, where it has none that we know, why it is refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-from lcmae.errors import CheckpointError
+from torch import Tensor
+
+from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
 from lcmae.formats.build import Reading
 from lcmae.formats.own import is_own, read_own
-from lcmae.formats.weights import Weights, first_keys, open_state
+from lcmae.formats.weights import Weights, first_keys, open_states
 
 FORMATS: tuple[ModuleType, ...] = (
     official,
@@ -20,8 +23,12 @@ FORMATS: tuple[ModuleType, ...] = (
     lightly,
     timm_vit,
 )
-"""In the order they are tried: the more particular first. Each has `recognise(weights)` and
-`read(weights, overrides)`."""
+"""In the order they are tried: the more particular first.
+
+Each has `MARKS` (names that its patch embedding may have, from which follows below what prefix a
+model lies; or a function `roots`), `recognise(weights)` and `read(weights, overrides)` of what lies
+below that prefix, and `predicts(weights)` where the word decoder in a name does not say it.
+"""
 
 SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
     ("a Swin transformer, whose windows and merged patches have no single grid of tokens", simmim.is_swin),
@@ -31,48 +38,163 @@ SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
     ("an OpenAI or OpenCLIP model, whose encoder has names of its own", lambda w: "visual.conv1.weight" in w),
 )
 
-ENCODERS = ("backbone.vit.", "backbone.", "encoder.vit.", "encoder.", "vit.", "model.", "visual.trunk.")
-"""Where trainers put a timm encoder that came without a decoder."""
+MAX_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """A known layout somewhere in a file."""
+
+    layout: ModuleType
+    weights: Weights
+    """What lies below `root`."""
+
+    root: str
+    """What goes before the names of the layout, with its dot."""
+
+    others: int
+    """Tensors of the same dict that are not below `root`."""
+
+    embedding: Tensor
+    """Weights of the patch embedding: a model has one."""
+
+    @property
+    def label(self) -> str:
+        """How it is chosen: the nested dicts that lead to it, and the prefix of its names."""
+        return ".".join([*self.weights.keys, *self.root.split(".")[:-1]]) or "the names without a prefix"
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it has a decoder."""
+        says = getattr(self.layout, "predicts", None)
+        return any("decoder" in name for name in self.weights.tensors) if says is None else says(self.weights)
+
+    def is_also(self, other: "Found") -> bool:
+        """Whether both are one module that two attributes hold."""
+        return self.embedding.untyped_storage() is other.embedding.untyped_storage()
+
+    @property
+    def what(self) -> str:
+        return "a model with its decoder" if self.predicts else "an encoder"
 
 
 def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = False) -> Reading:
     """A `Reading` of whatever lies at `path`: our run or step, `timm:NAME`, or a foreign file or
-    folder."""
+    folder. The override `weights` chooses among several models in one file."""
+    overrides = dict(overrides)
+    choice = overrides.pop("weights", None)
     if isinstance(path, str) and path.startswith("timm:"):
         return timm_vit.read_named(path, overrides, meta=meta)
     if "\0" in str(path):
         raise CheckpointError(f"expected a path, got one with a NUL character: {str(path)!a}")
     if is_own(path):
-        return read_own(path, dict(overrides), meta=meta)
-    weights = open_state(Path(path), meta=meta)
-    return understand(weights, overrides)
+        if choice is not None:
+            raise InputError(f"expected no choice of weights for a run, which has one model, got {choice!a}")
+        return read_own(path, overrides, meta=meta)
+    reading = understand(open_states(Path(path), meta=meta), overrides, choice)
+    if meta:
+        # a few tables were read for their values; nothing else has any
+        reading.tensors = {name: tensor.to("meta") for name, tensor in reading.tensors.items()}
+    return reading
 
 
-def understand(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
-    """The first layout that recognises the names, or a refusal that says what the file looks
-    like."""
+def understand(states: Sequence[Weights], overrides: Mapping[str, Any], choice: str | None = None) -> Reading:
+    """The model of a known layout in one of the state dicts of a file, below whatever prefix; or a
+    refusal that says what the file looks like, or among which models to choose."""
+    found = [one for weights in states for one in find(weights)]
+    if not found:
+        _refuse(states)
+    chosen, left = choose(found, choice)
+    notes = [*chosen.weights.notes]
+    if chosen.root:
+        what = "model" if chosen.predicts else "encoder"
+        notes.append(f"{what} under '{chosen.root}'; {chosen.others} other tensors left aside")
+    if left:
+        notes.append(f"also in the file: {_listed(left)}; weights=KEY (--weights KEY) takes another")
+    reading = chosen.layout.read(replace(chosen.weights, notes=notes), overrides)
+    if chosen.root:
+        reading.keys = {name: chosen.root + reading.keys.get(name, name) for name in reading.tensors}
+    return reading
+
+
+def find(weights: Weights) -> list[Found]:
+    """Every model of a known layout in a state dict. A patch embedding belongs to one model: to the
+    most particular layout that has it."""
+    found: dict[str, Found] = {}
     for layout in FORMATS:
-        if layout.recognise(weights):
-            return layout.read(weights, overrides)
-    like = next((what for what, is_it in SHAPED_LIKE if is_it(weights)), None)
-    if like is not None:
-        raise CheckpointError(f"expected a ViT checkpoint of a known layout, got {like}: {weights.path}")
-    for prefix in ENCODERS:
-        for root in weights.prefixes(f"{prefix}blocks.0.attn.qkv.weight"):
-            if f"{root}{prefix}patch_embed.proj.weight" in weights:
-                return _encoder_below(weights, root + prefix, overrides)
+        roots = getattr(layout, "roots", None)
+        for root, mark in roots(weights) if roots is not None else _roots(layout, weights):
+            if mark in found or mark not in weights:
+                continue
+            below = weights.at(root)
+            if layout.recognise(below):
+                others = len(weights.tensors) - len(below.tensors)
+                found[mark] = Found(layout, below, root, others, weights.tensors[mark])
+    return list(found.values())
+
+
+MAX_ROOTS = 64
+
+
+def _roots(layout: ModuleType, weights: Weights) -> list[tuple[str, str]]:
+    """Where the patch embedding of a layout says that a model may lie: prefixes, and its name."""
+    marks = getattr(layout, "MARKS", ("patch_embed.proj.weight",))
+    return [(root, root + mark) for mark in marks for root in weights.prefixes(mark)[:MAX_ROOTS]]
+
+
+def choose(found: Sequence[Found], choice: str | None) -> tuple[Found, list[Found]]:
+    """The model that is meant, and what else there is. A model with its decoder goes before
+    encoders alone; among equals you choose."""
+    if choice is not None:
+        meant = [one for one in found if choice.rstrip(".") in (one.label, ".".join(one.weights.keys))] or [
+            one for one in found if f".{one.label}.".find(f".{choice.rstrip('.')}.") >= 0
+        ]
+        meant = [one for one in meant if one.predicts] or meant
+        if len(meant) != 1:
+            raise InputError(
+                f"expected weights among {_listed(found)} in {found[0].weights.path}, got {str(choice)[:80]!a}"
+            )
+        return meant[0], []
+    pool = [one for one in found if one.predicts] or list(found)
+    # a module that two attributes hold is in the file twice, and is one
+    one_of_each = [
+        one
+        for place, one in enumerate(pool)
+        if not any(one.embedding.is_set_to(other.embedding) for other in pool[:place])
+    ]
+    if len(one_of_each) > 1:
+        published = [one for one in one_of_each if _is_published_choice(one, one_of_each)]
+        if len(published) != 1:
+            raise CheckpointError(
+                f"expected one model in {found[0].weights.path}, got {len(one_of_each)}: {_listed(one_of_each)}; choose "
+                "with weights=KEY (--weights KEY)"
+            )
+        one_of_each = published
+    taken = one_of_each[0]
+    return taken, [one for one in found if not one.is_also(taken)]
+
+
+def _is_published_choice(one: Found, among: Sequence[Found]) -> bool:
+    """I-JEPA's {encoder, predictor, target_encoder}: its own evaluations take the last."""
+    labels = {other.label for other in among}
+    return (
+        labels == {"encoder", "target_encoder"} and one.label == "target_encoder" and "predictor" in one.weights.extras
+    )
+
+
+def _listed(found: Sequence[Found]) -> str:
+    shown = ", ".join(f"{one.label!a} ({one.what})" for one in found[:MAX_NAMED])
+    return f"{shown} and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else shown
+
+
+def _refuse(states: Sequence[Weights]) -> NoReturn:
+    """Say what a file without a known layout looks like."""
+    for weights in states:
+        like = next((what for what, is_it in SHAPED_LIKE if is_it(weights)), None)
+        if like is not None:
+            raise CheckpointError(f"expected a ViT checkpoint of a known layout, got {like}: {weights.path}")
+    largest = max(states, key=lambda weights: len(weights.tensors))
     raise CheckpointError(
         f"expected a ViT checkpoint of a known layout (MAE, U-MAE, timm, Hugging Face ViTMAE, SimMIM, solo-learn, lightly, "
-        f"stable-pretraining), got keys {first_keys(weights.tensors)}; a ViT has patch_embed.proj.weight: {weights.path}"
+        f"stable-pretraining), got keys {first_keys(largest.tensors)}; a ViT has patch_embed.proj.weight: {largest.path}"
     )
-
-
-def _encoder_below(weights: Weights, prefix: str, overrides: Mapping[str, Any]) -> Reading:
-    inner = weights.under(prefix)
-    others = len(weights.tensors) - len(inner)
-    notes = [*weights.notes, f"encoder under '{prefix}'; {others} other tensors left aside"]
-    reading = timm_vit.read(
-        Weights(weights.path, weights.sha256, inner, weights.extras, weights.metadata, notes=notes), overrides
-    )
-    reading.keys = {name: prefix + name for name in inner}
-    return reading

@@ -6,6 +6,7 @@ the header (its JSON is parsed in memory) and one kind of error.
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -43,6 +44,17 @@ def read_safetensors(path: Path, *, meta: bool) -> tuple[dict[str, Tensor], dict
     except (SafetensorError, OSError, RuntimeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"expected an intact safetensors file, got {show(path)}: {reason(error)}") from error
     return tensors, metadata
+
+
+def read_some(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """Some of the tensors of a file that `read_safetensors` has read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name).clone() for name in names}
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"expected an intact safetensors file, got {show(path)}: {reason(error)}") from error
 
 
 DTYPES = {

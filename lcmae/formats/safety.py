@@ -7,13 +7,16 @@ got.
 
 import os
 import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lcmae.errors import CheckpointError
-from lcmae.formats.pickles import read_torch
-from lcmae.formats.safetensor import read_safetensors
+from lcmae.formats.pickles import read_mapped, read_torch
+from lcmae.formats.safetensor import read_safetensors, read_some
 from lcmae.runs.checkpoint import sha256
 from lcmae.runs.durable import reason, show
 from lcmae.runs.within_root import typed
@@ -32,6 +35,10 @@ class Opened:
     metadata: dict[str, str]
     """Of safetensors; empty for files of torch.save."""
 
+    fetch: Callable[[Sequence[str], Sequence[str]], dict[str, Tensor]]
+    """The values of some tensors, where the tree has only their shapes: the keys that lead to a
+    dict, and names in it."""
+
 
 def open_weights(path: Path, *, meta: bool = False) -> Opened:
     """Read a safetensors or torch.save file; on the meta device if `meta`, so that no weight takes
@@ -42,12 +49,21 @@ def open_weights(path: Path, *, meta: bool = False) -> Opened:
         digest = sha256(path)
         if container == "safetensors":
             tensors, metadata = read_safetensors(path, meta=meta)
-            return Opened(path, digest, tensors, metadata)
-        return Opened(path, digest, read_torch(path, meta=meta), {})
+            return Opened(path, digest, tensors, metadata, lambda _, names: read_some(path, names))
+        tree = read_torch(path, meta=meta)
+        return Opened(path, digest, tree, {}, lambda keys, names: _below(read_mapped(path), keys, names))
     except OSError as error:
         raise CheckpointError(f"cannot read {show(path)}: {reason(error)}") from error
     except MemoryError as error:
         raise CheckpointError(f"expected a checkpoint that fits into memory, got {show(path)}") from error
+
+
+def _below(tree: Any, keys: Sequence[str], names: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of these names in a nested dict; none where the file is another by now."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    found = {name: tree.get(name) for name in names} if isinstance(tree, Mapping) else {}
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def check_file(path: Path) -> None:

@@ -8,7 +8,7 @@ are put into our order (row, column, channel). The number of heads is in the tab
 positions. Its Swin models are refused: they have no grid of tokens that probes could use.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from einops import rearrange
@@ -17,18 +17,33 @@ from torch import Tensor
 from lcmae.errors import CheckpointError
 from lcmae.formats.beit import SimMIMBeitConfig
 from lcmae.formats.build import Reading
-from lcmae.formats.encoder import HEADS, assume_heads, assume_pixels, read_grid, read_shapes, required, unused
+from lcmae.formats.encoder import (
+    HEADS,
+    as_size,
+    assume_heads,
+    assume_pixels,
+    pixels,
+    read_grid,
+    read_positions,
+    read_shapes,
+    required,
+    unused,
+)
 from lcmae.formats.facts import Facts
-from lcmae.formats.weights import Weights, setting
+from lcmae.formats.positions import index_grid
+from lcmae.formats.weights import Weights, setting, trainer_sizes
 from lcmae.patches import Grid
 
+MARKS = ("encoder.patch_embed.proj.weight",)
 SHARED = "rel_pos_bias.relative_position_bias_table"
 EACH = "blocks.0.attn.relative_position_bias_table"
 INDEX = "relative_position_index"
 
 
 def recognise(weights: Weights) -> bool:
-    return "encoder.mask_token" in weights and "encoder.patch_embed.proj.weight" in weights
+    # biases of queries, keys and values in one: a ViT with a mask token, as of DINOv2
+    has_plain_blocks = "encoder.blocks.0.attn.qkv.bias" in weights
+    return "encoder.mask_token" in weights and MARKS[0] in weights and not has_plain_blocks
 
 
 def is_swin(weights: Weights) -> bool:
@@ -47,7 +62,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts.shape("relative_positions", tables)
     facts.shape("absolute_positions", "pos_embed" in encoder)
     facts.shape("head", "decoder.0.weight" in weights)
-    grid = _read_positions(facts, encoder, tables, where, setting(config, "DATA", "IMG_SIZE"))
+    grid = _read_positions(facts, encoder, tables, where, trainer_sizes(weights))
 
     facts.say("heads", setting(config, "MODEL", "VIT", "NUM_HEADS"), "config.MODEL.VIT")
     facts.say("mask_ratio", setting(config, "DATA", "MASK_RATIO"), "config.DATA")
@@ -83,20 +98,39 @@ def _renamed(name: str) -> str:
     return "positions" if name == "pos_embed" else name
 
 
-def _read_positions(facts: Facts, encoder: Mapping[str, Tensor], tables: str, where: str, said: Any) -> Grid:
+def _read_positions(
+    facts: Facts, encoder: Mapping[str, Tensor], tables: str, where: str, said: Sequence[tuple[Any, str]]
+) -> Grid:
     """The grid, from absolute positions or from the size of a table of relative ones."""
     if tables != "none":
         rows, heads = required(encoder, SHARED if tables == "shared" else EACH, 2, where)
         facts.shape("heads", heads)
         if "pos_embed" not in encoder:
-            # (2h - 1)(2w - 1) relative places, and three for the class token
-            side = next((n for n in range(1, 1000) if (2 * n - 1) ** 2 + 3 == rows), None)
-            if side is None:
-                raise CheckpointError(f"expected relative positions of a square grid in {where}, got a table of {rows}")
-            return read_grid(facts, side * side, where, said)
+            index = next((value for name, value in encoder.items() if name.endswith(INDEX)), None)
+            return _relative_grid(facts, rows, index, where, said)
     elif "pos_embed" not in encoder:
         raise CheckpointError(f"expected positions, relative or absolute, in {where}, got none")
-    return read_grid(facts, required(encoder, "pos_embed", 3, where)[1] - 1, where, said)
+    rows = required(encoder, "pos_embed", 3, where)[1]
+    return read_positions(facts, rows, where, said, prefixes=(1,), tables=[encoder["pos_embed"]])[0]
+
+
+def _relative_grid(facts: Facts, rows: int, index: Tensor | None, where: str, said: Sequence[tuple[Any, str]]) -> Grid:
+    """The grid of a table of (2h - 1)(2w - 1) relative positions, and three for the class token."""
+    # the index that is stored beside the table says which; else you and the settings do
+    if index is not None and (grid := index_grid(index, rows)) is not None:
+        return read_positions(facts, grid[0] * grid[1], where, [(pixels(facts, grid), "index of positions")])[0]
+    for value, origin in [(facts.wanted("image_size"), "you"), *said]:
+        size = as_size(value)
+        height, width = (side // facts["patch_size"] for side in size or (0, 0))
+        if (2 * height - 1) * (2 * width - 1) + 3 == rows:
+            return read_positions(facts, height * width, where, [(size, origin)])[0]
+    side = next((n for n in range(1, 1000) if (2 * n - 1) ** 2 + 3 == rows), None)
+    if side is None:
+        raise CheckpointError(
+            f"expected relative positions of a square grid in {where}, got a table of {rows}; say image_size=(height, "
+            "width)"
+        )
+    return read_grid(facts, side * side, where)
 
 
 def _head(weights: Weights, channels: int, patch: int) -> dict[str, Tensor]:

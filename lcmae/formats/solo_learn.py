@@ -11,24 +11,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcmae.formats.build import Reading
-from lcmae.formats.encoder import unused
+from lcmae.formats.encoder import Heads, unused
 from lcmae.formats.facts import Facts
 from lcmae.formats.official import DECODER_NAMES, read_mae
-from lcmae.formats.weights import Weights, setting
+from lcmae.formats.weights import Weights, setting, size_said, trainer_sizes
 
-HEADS = {192: 12, 384: 12, 768: 12, 1024: 16, 1280: 16}
+MARKS = ("backbone.patch_embed.proj.weight",)
+HEADS: Heads = {192: (12,), 384: (12,), 768: (12,), 1024: (16,), 1280: (16,)}
 
 
 def recognise(weights: Weights) -> bool:
-    prefixes = weights.prefixes("backbone.patch_embed.proj.weight")
-    return any(f"{prefix}decoder.decoder_embed.weight" in weights for prefix in prefixes)
+    return MARKS[0] in weights and "decoder.decoder_embed.weight" in weights
 
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts = Facts(overrides)
-    prefix = weights.prefixes("backbone.patch_embed.proj.weight")[0]
-    backbone, decoder = weights.under(f"{prefix}backbone."), weights.under(f"{prefix}decoder.")
-    aside = [name for name in weights.tensors if not name.startswith((f"{prefix}backbone.", f"{prefix}decoder."))]
+    backbone, decoder = weights.under("backbone."), weights.under("decoder.")
+    aside = [name for name in weights.tensors if not name.startswith(("backbone.", "decoder."))]
     aside += [f"backbone.{name}" for name in backbone if name.startswith(("fc_norm.", "head."))]
     unused(facts, aside, "classifier")
 
@@ -44,6 +43,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
 
     state = {name: value for name, value in backbone.items() if not name.startswith(("fc_norm.", "head."))}
     state |= {name: value for name, value in decoder.items() if name.startswith(DECODER_NAMES)}
-    reading = read_mae("solo-learn", weights, facts, state, heads=HEADS, decoder_eps=1e-5)
-    reading.keys = {name: f"{prefix}{'decoder' if name in decoder else 'backbone'}.{name}" for name in state}
+    sizes = [*size_said(("args.json", weights.neighbours.get("args.json"))), *trainer_sizes(weights)]
+    reading = read_mae("solo-learn", weights, facts, state, sizes=sizes, heads=HEADS, decoder_eps=1e-5)
+    reading.keys = {name: f"{'decoder' if name in decoder else 'backbone'}.{name}" for name in state}
     return reading

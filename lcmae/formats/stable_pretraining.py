@@ -19,9 +19,9 @@ from lcmae.formats.build import Reading
 from lcmae.formats.encoder import required, unused
 from lcmae.formats.facts import Facts
 from lcmae.formats.official import read_mae
-from lcmae.formats.weights import Weights, setting
+from lcmae.formats.weights import Weights, setting, trainer_sizes
 
-MARK = "decoder.transformer.context_proj.weight"
+MARKS = ("encoder.vit.patch_embed.proj.weight",)
 
 DECODER = (
     ("decoder.transformer.context_proj.", "decoder_embed."),
@@ -33,33 +33,32 @@ DECODER = (
 
 
 def recognise(weights: Weights) -> bool:
-    return bool(weights.prefixes(MARK)) and bool(weights.prefixes("encoder.vit.patch_embed.proj.weight"))
+    return MARKS[0] in weights and "decoder.transformer.context_proj.weight" in weights
 
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts = Facts(overrides)
-    root = weights.prefixes(MARK)[0]
     sources: dict[str, str] = {}
-    for name in weights.under(root):
+    for name in weights.tensors:
         if name.startswith("encoder.vit.") and not name.startswith(("encoder.vit.head.", "encoder.vit.fc_norm.")):
-            sources[name.removeprefix("encoder.vit.")] = root + name
+            sources[name.removeprefix("encoder.vit.")] = name
         for old, new in DECODER:
             if name.startswith(old):
-                sources[new + name.removeprefix(old)] = root + name
+                sources[new + name.removeprefix(old)] = name
     state = {name: weights.tensors[source] for name, source in sources.items()}
-    state |= _mask_token(weights, root)
+    state |= _mask_token(weights)
     state |= _channels_last(state, weights.path)
 
-    used = {*sources.values(), *(f"{root}decoder.{name}" for name in MASK)}
+    used = {*sources.values(), *(f"decoder.{name}" for name in MASK)}
     # encoder.patch_embed is encoder.vit.patch_embed under a second name
-    aside = [
-        name for name in weights.tensors if name not in used and not name.startswith(f"{root}encoder.patch_embed.")
-    ]
+    aside = [name for name in weights.tensors if name not in used and not name.startswith("encoder.patch_embed.")]
     unused(facts, aside, "not part of the MAE")
     facts.notes.append("last layer permuted from (channel, row, column) to (row, column, channel)")
     facts.say("epoch", setting(weights.extras, "epoch"), "file")
     facts.assume("normalize_targets", True, "default of stable-pretraining's MAE")
-    reading = read_mae("stable-pretraining", weights, facts, state, decoder_eps=1e-5, decoder_prefix=0)
+    reading = read_mae(
+        "stable-pretraining", weights, facts, state, sizes=trainer_sizes(weights), decoder_eps=1e-5, decoder_prefix=0
+    )
     reading.keys = sources
     return reading
 
@@ -67,8 +66,8 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
 MASK = ("mask_token", "transformer.query_proj.weight", "transformer.query_proj.bias")
 
 
-def _mask_token(weights: Weights, root: str) -> dict[str, Tensor]:
-    token, weight, bias = (f"{root}decoder.{name}" for name in MASK)
+def _mask_token(weights: Weights) -> dict[str, Tensor]:
+    token, weight, bias = (f"decoder.{name}" for name in MASK)
     width = required(weights.tensors, token, 3, weights.path)[2]
     if required(weights.tensors, weight, 2, weights.path)[1] != width:
         raise CheckpointError(f"expected {weight} of width {width} in {weights.path}, got another")

@@ -7,7 +7,7 @@ keys are seen in the names; heads and eps are not. `timm:NAME` asks timm's regis
 takes weights from the local cache only: nothing is downloaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,25 @@ from lcmae.formats.encoder import (
     HEADS,
     assume_heads,
     assume_pixels,
-    has_square_root,
-    read_grid,
+    read_positions,
     read_shapes,
     required,
     unused,
 )
 from lcmae.formats.facts import Facts
 from lcmae.formats.vit import ViTConfig
-from lcmae.formats.weights import Weights, open_state, own_settings, say_own_settings, setting
+from lcmae.formats.weights import (
+    Weights,
+    open_states,
+    own_settings,
+    say_own_settings,
+    setting,
+    size_said,
+    trainer_sizes,
+)
+from lcmae.patches import Grid
 
+MARKS = ("patch_embed.proj.weight",)
 ASIDE = ("head.", "head_dist.", "fc.", "attn_pool.", "mask_token", "pre_logits.", "decoder_")
 KEPT = ("cls_token", "reg_token", "pos_embed", "patch_embed.proj.", "norm_pre.", "blocks.", "norm.", "fc_norm.")
 SAID = ("heads", "eps", "activation", "feature", "pixel_mean", "pixel_std")
@@ -40,23 +49,27 @@ def recognise(weights: Weights) -> bool:
     return "patch_embed.proj.weight" in weights and "blocks.0.attn.qkv.weight" in weights
 
 
+def predicts(weights: Weights) -> bool:
+    return False
+
+
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     """An encoder from a file; a config.json of timm beside it gives its name, and so its heads."""
     facts = Facts(overrides)
     args = weights.extras.get("args")
+    ours = own_settings(weights)
+    sizes = [(ours.get("image_size"), "lcmae's own settings"), *trainer_sizes(weights)]
     architecture = setting(weights.config, "architecture") if weights.config else None
     if architecture:
-        _say_registered(facts, str(architecture))
+        sizes += size_said(("config.json", weights.config))
+        sizes += _say_registered(facts, str(architecture))
         _say_pixels(facts, (weights.config or {}).get("pretrained_cfg"))
-    ours = own_settings(weights)
     say_own_settings(facts, {name: ours[name] for name in SAID if name in ours}, ViTConfig)
     named = str(setting(args, "model"))
     heads = next((n for name, n in {"base": 12, "large": 16, "huge": 16}.items() if f"vit_{name}" in named), None)
     facts.say("heads", heads, f"args.model {named}")
     facts.say("epoch", setting(weights.extras, "epoch"), "file")
-    reading = read_encoder(
-        "mae" if args is not None else "vit", weights, facts, weights.tensors, image_size=ours.get("image_size")
-    )
+    reading = read_encoder("mae" if args is not None else "vit", weights, facts, weights.tensors, sizes=sizes)
     reading.facts.notes[:0] = weights.notes
     return reading
 
@@ -70,12 +83,13 @@ def read_named(path: str, overrides: Mapping[str, Any], *, meta: bool) -> Readin
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:20]}*")[:3]) or "timm.list_models()"
         raise InputError(f"expected the name of a timm model, got {name!a}; near it: {near}")
     facts = Facts(overrides)
-    _say_registered(facts, name)
-    weights = open_state(_cached(name), meta=meta)
+    sizes = _say_registered(facts, name)
+    weights = open_states(_cached(name), meta=meta)[0]
     weights = Weights(path, weights.sha256, weights.tensors, weights.extras, weights.metadata, notes=weights.notes)
     pretrained = timm.get_pretrained_cfg(name)
     _say_pixels(facts, pretrained.to_dict() if pretrained is not None else None)
-    reading = read_encoder("vit", weights, facts, weights.tensors)
+    sizes += size_said(("timm's pretrained_cfg", pretrained.to_dict() if pretrained is not None else None))
+    reading = read_encoder("vit", weights, facts, weights.tensors, sizes=sizes)
     reading.objective = "mae" if name.endswith(".mae") else None
     return reading
 
@@ -86,7 +100,7 @@ def read_encoder(
     facts: Facts,
     encoder: Mapping[str, Tensor],
     *,
-    image_size: Any = None,
+    sizes: Sequence[tuple[Any, str]] = (),
     eps: float = 1e-6,
 ) -> Reading:
     """A `Reading` of an encoder under timm's names."""
@@ -110,18 +124,18 @@ def read_encoder(
     has_class = "cls_token" in encoder
     rows = required(encoder, "pos_embed", 3, where)[1]
     num_prefix = has_class + registers
-    on_prefix = num_prefix > 0 and _rows_for_prefix(facts, rows, num_prefix, image_size)
     facts.shape("class_token", has_class)
     facts.shape("registers", registers)
-    facts.shape("prefix_positions", on_prefix)
     facts.shape("norm_pre", "norm_pre.weight" in encoder)
     facts.shape("qkv_bias", "blocks.0.attn.qkv.bias" in encoder)
     facts.shape("qk_norm", "blocks.0.attn.q_norm.weight" in encoder)
     facts.shape("layer_scale", "blocks.0.ls1.gamma" in encoder)
     after = "tokens" if "norm.weight" in encoder else "pooled" if "fc_norm.weight" in encoder else "none"
     facts.shape("final_norm", after)
-    grid = read_grid(facts, rows - num_prefix * on_prefix, where, image_size)
+    grid = _read_grid(facts, rows, num_prefix, where, sizes, encoder["pos_embed"])
 
+    if "blocks.0.attn.q_norm.weight" in encoder:
+        _heads_of_norms(facts, encoder, where)
     assume_heads(facts, "heads", facts["width"], HEADS)
     facts.assume("eps", eps, f"default of {name}")
     facts.assume("activation", "gelu", f"default of {name}")
@@ -147,17 +161,30 @@ def read_encoder(
     )
 
 
-def _rows_for_prefix(facts: Facts, rows: int, num_prefix: int, image_size: Any) -> bool:
-    """Whether prefix tokens have rows in the position table (deit3 and others leave them out)."""
-    size = facts.wanted("image_size") or image_size
-    if isinstance(size, int):
-        return rows != (size // facts["patch_size"]) ** 2
-    return not has_square_root(rows) or has_square_root(rows - num_prefix)
+def _read_grid(
+    facts: Facts, rows: int, num_prefix: int, where: str, sizes: Sequence[tuple[Any, str]], table: Tensor
+) -> Grid:
+    """The grid, and whether prefix tokens have rows in the table (deit3 and others leave them
+    out)."""
+    said = facts.wanted("prefix_positions")
+    prefixes = (num_prefix,) if said or not num_prefix else (0,) if said is not None else (num_prefix, 0)
+    grid, prefix = read_positions(facts, rows, where, sizes, prefixes=prefixes, tables=[table])
+    settle = facts.assume if "image_size" in facts.assumed and len(prefixes) > 1 else facts.say
+    # without prefix tokens timm's default is as good as any
+    settle("prefix_positions", prefix > 0 or not num_prefix, f"{rows} rows of positions")
+    return grid
 
 
-def _say_registered(facts: Facts, name: str) -> None:
-    """Heads, eps and activation as timm builds the model of this name; only its skeleton is
-    built."""
+def _heads_of_norms(facts: Facts, encoder: Mapping[str, Tensor], where: str) -> None:
+    """Norms of queries are as wide as a head."""
+    size = required(encoder, "blocks.0.attn.q_norm.weight", 1, where)[0]
+    if size < facts["width"] and facts["width"] % size == 0:
+        facts.shape("heads", facts["width"] // size)
+
+
+def _say_registered(facts: Facts, name: str) -> list[tuple[Any, str]]:
+    """Heads, eps and activation as timm builds the model of this name; only its skeleton is built.
+    Returns its image size, and where that stands."""
     import timm
     from timm.models.vision_transformer import VisionTransformer
 
@@ -178,6 +205,7 @@ def _say_registered(facts: Facts, name: str) -> None:
     if activation not in ACTIVATIONS:
         raise CheckpointError(f"expected an activation among {', '.join(ACTIVATIONS)}, got {activation} in {name!a}")
     facts.say("activation", ACTIVATIONS[activation], origin)
+    return [(vit.patch_embed.img_size, origin)]
 
 
 def _say_pixels(facts: Facts, pretrained: Any) -> None:

@@ -1,12 +1,12 @@
-"""From what lay in a file to the weights in it: wrappers removed, prefixes of wrappers stripped,
-neighbours read."""
+"""From what lay in a file to the state dicts in it: every nested dict is looked at, words of
+wrappers are taken out of names, neighbours read."""
 
 import argparse
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,32 @@ from lcmae.formats.safety import Opened, check_file, folder_problem, open_weight
 from lcmae.models import ModelConfig
 from lcmae.runs.durable import reason, show
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module", "teacher", "student", "net", "ema")
-"""Keys under which trainers keep weights; averaged weights are preferred."""
+WORDS = (
+    "module",
+    "_orig_mod",
+    "_forward_module",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+)
+"""Put into names by DataParallel and AveragedModel, torch.compile, Fabric, FSDP and activation
+checkpointing: anywhere in a name, and more than once."""
 
-PREFIXES = ("module.", "_orig_mod.", "_forward_module.")
-"""Put before every name by DataParallel, torch.compile and Fabric."""
+COUNTERS = ("n_averaged", "num_updates", "initted", "step")
+"""Of weight averaging (AveragedModel, LitEma, ema-pytorch): beside the weights, and no part of a
+model."""
+
+MAX_STATES = 64
+MAX_NESTED = 1000
+MAX_DEPTH = 4
+"""{"state_dict": {"model": {...}}} is seen in the wild, and lists of parts one level deeper."""
+
+TABLES = ("pos_embed", "position_embeddings", "relative_position_index")
+"""Ends of names whose values decide the grid: they are read even where weights are not."""
+
+MAX_TABLES = 64 * 2**20
+
+SIZES = ("image_size", "img_size", "input_size")
+"""How trainers call the size of images, in args and hyper-parameters."""
 
 MAX_JSON = 2**20
 
@@ -49,6 +70,9 @@ class Weights:
 
     notes: list[str] = field(default_factory=list)
 
+    keys: tuple[str, ...] = ()
+    """The nested dicts that lead to these tensors."""
+
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 
@@ -62,24 +86,39 @@ class Weights:
         """The part of the state dict below a prefix, without it."""
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
+    def at(self, root: str) -> "Weights":
+        """The same file with only what lies below `root`, without it."""
+        return replace(self, tensors=self.under(root), notes=list(self.notes)) if root else self
+
 
 NEIGHBOURS = ("preprocessor_config.json", "args.json")
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 
 
-def open_state(path: Path, *, meta: bool = False) -> Weights:
-    """Weights from a file, or from a folder with config.json and one file of weights."""
+def open_states(path: Path, *, meta: bool = False) -> list[Weights]:
+    """Every state dict in a file, or in a folder with config.json and one file of weights, in the
+    order of the file.
+
+    On the meta device if `meta`, but for small tables of positions, whose values say the grid.
+    """
     shown = show(path)
     if os.path.isdir(path):  # Path.is_dir raises for names that are too long
         path = _in_folder(path)
     opened = open_weights(path, meta=meta)
-    state, extras, notes = _unwrap(opened)
-    state, stripped = _strip(state)
-    if stripped:
-        notes.append(f"prefix {' and '.join(stripped)} removed from names")
     config = _json(path.parent / "config.json") if _has_config(path) else None
     neighbours = {name: _json(path.parent / name) for name in NEIGHBOURS if (path.parent / name).is_file()}
-    return Weights(shown, opened.sha256, state, extras, opened.metadata, config, neighbours, notes)
+    found = []
+    for keys, extras, state in _states(opened):
+        tensors, originals, stripped = strip(state)
+        if meta:
+            tensors |= _tables(opened, keys, originals)
+        notes = [f"weights under '{'.'.join(keys)}'"] if keys else []
+        if stripped:
+            notes.append(f"prefix {' and '.join(stripped)} removed from names")
+        found.append(
+            Weights(shown, opened.sha256, tensors, extras, opened.metadata, config, neighbours, notes, keys=keys)
+        )
+    return found
 
 
 def _in_folder(folder: Path) -> Path:
@@ -107,41 +146,67 @@ def _json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _unwrap(opened: Opened) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    tree, extras, notes = opened.tree, {}, []
-    for _ in range(3):  # {"state_dict": {"model": {...}}} is seen in the wild, more is not
-        if not isinstance(tree, Mapping):
-            raise CheckpointError(f"expected a state dict in {show(opened.path)}, got {type(tree).__name__}")
-        if _is_state(tree):
+def _states(opened: Opened) -> list[tuple[tuple[str, ...], dict[str, Any], dict[str, Tensor]]]:
+    """Every dict of tensors by dotted names: the keys that lead to it, what stands beside them, and
+    the tensors."""
+    if not isinstance(opened.tree, Mapping):
+        raise CheckpointError(f"expected a state dict in {show(opened.path)}, got {type(opened.tree).__name__}")
+    found = []
+    pending: list[tuple[tuple[str, ...], tuple[Mapping[Any, Any], ...]]] = [((), (opened.tree,))]
+    for keys, trees in pending:  # grows while it is gone through, level by level
+        tree = trees[-1]
+        state = {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        # a wrapper may hold a tensor or two: names of weights have dots
+        if any("." in name for name in state):
+            found.append((keys, _beside(keys, trees), state))
+        inner = [name for name, value in tree.items() if isinstance(name, str) and isinstance(value, Mapping)]
+        if len(keys) < MAX_DEPTH:
+            pending += [((*keys, name), (*trees, tree[name])) for name in inner[: max(0, MAX_NESTED - len(pending))]]
+        if len(found) == MAX_STATES:
             break
-        wrapper = next((name for name in WRAPPERS if isinstance(tree.get(name), Mapping) and tree[name]), None)
-        if wrapper is None:
-            break
-        extras.update({str(name): value for name, value in tree.items() if name != wrapper})
-        notes.append(f"weights under '{wrapper}'")
-        tree = tree[wrapper]
-    state = {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if not state:
-        raise CheckpointError(f"expected a state dict in {show(opened.path)}, got a dict with {_listed(list(tree))}")
-    return state, extras, notes
+    if not found:
+        flat = {name: value for name, value in opened.tree.items() if isinstance(value, Tensor)}
+        if not flat:
+            raise CheckpointError(
+                f"expected a state dict in {show(opened.path)}, got a dict with {_listed(list(opened.tree))}"
+            )
+        found.append(((), {}, {str(name): value for name, value in flat.items()}))
+    return found
 
 
-def _is_state(tree: Mapping[Any, Any]) -> bool:
-    """Tensors by dotted names, as opposed to a wrapper that happens to hold a tensor or two."""
-    return any(isinstance(value, Tensor) and "." in str(name) for name, value in tree.items())
+def _beside(keys: tuple[str, ...], trees: tuple[Mapping[Any, Any], ...]) -> dict[str, Any]:
+    """What stands beside the weights, on every level that leads to them; the innermost wins."""
+    return {
+        str(name): value for key, tree in zip(keys, trees, strict=False) for name, value in tree.items() if name != key
+    }
 
 
-def _strip(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Remove a wrapper's prefix where every name has it; and _orig_mod. wherever it stands in
-    one."""
+def strip(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """Words of wrappers taken out of the names, wherever they stand; the tensors, for each name the
+    one it had, and the words. A word without which two names would be the same stays. Counters of
+    weight averaging are left out."""
+    names = {name: name for name in state}
     stripped = []
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-        stripped.append(prefix)
-    if any("_orig_mod." in name for name in state):
-        state = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
-        stripped.append("_orig_mod.")
-    return state, stripped
+    for word in WORDS:
+        shorter = {name: ".".join(part for part in new.split(".") if part != word) for name, new in names.items()}
+        if shorter != names and len(set(shorter.values())) == len(names) and all(shorter.values()):
+            names = shorter
+            stripped.append(f"{word}.")
+    counters = {name for name, new in names.items() if new.split(".")[-1] in COUNTERS and state[name].numel() == 1}
+    names = {name: new for name, new in names.items() if name not in counters}
+    return {new: state[name] for name, new in names.items()}, {new: name for name, new in names.items()}, stripped
+
+
+def _tables(opened: Opened, keys: tuple[str, ...], originals: Mapping[str, str]) -> dict[str, Tensor]:
+    """The values of position tables, as long as they are small."""
+    names = [name for name in originals if name.endswith(TABLES)]
+    found: dict[str, Tensor] = {}
+    left = MAX_TABLES
+    for name, tensor in opened.fetch(keys, [originals[name] for name in names]).items() if names else ():
+        left -= tensor.nbytes
+        if left >= 0:
+            found[name] = tensor.clone()
+    return {name: found[originals[name]] for name in names if originals[name] in found}
 
 
 def _listed(names: list[Any]) -> str:
@@ -166,6 +231,26 @@ def setting(values: Any, *path: str) -> Any:
             return None
     plain = isinstance(values, bool | int | str) or (isinstance(values, float) and math.isfinite(values))
     return values if plain else None
+
+
+def size_said(*sources: tuple[str, Any]) -> list[tuple[Any, str]]:
+    """Sizes of images in args, a config or hyper-parameters, each with where it stands; nested ones
+    too."""
+    found = []
+    for origin, values in sources:
+        values = vars(values) if isinstance(values, argparse.Namespace) else values
+        if not isinstance(values, Mapping):
+            continue
+        places = [("", values), *((f".{name}", value) for name, value in values.items() if isinstance(value, Mapping))]
+        for place, inner in places[:MAX_STATES]:
+            lower = {str(name).lower(): value for name, value in inner.items()}
+            found += [(lower[name], f"{origin}{place}.{name}") for name in SIZES if lower.get(name) is not None]
+    return found
+
+
+def trainer_sizes(weights: Weights) -> list[tuple[Any, str]]:
+    """Sizes of images that a trainer wrote beside the weights."""
+    return size_said(*((name, weights.extras.get(name)) for name in ("args", "hyper_parameters", "config", "cfg")))
 
 
 def own_settings(weights: Weights) -> dict[str, Any]:

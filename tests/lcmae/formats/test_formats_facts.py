@@ -207,12 +207,18 @@ def test_wrappers_are_removed(wrapper: str | None, prefix: str, tmp_path: Path, 
     assert all(torch.equal(model.state_dict()[name], value) for name, value in plain.items())
 
 
-def test_averaged_weights_are_preferred(tmp_path: Path, plain: foreign.State):
+def test_averaged_weights_are_chosen_by_you(tmp_path: Path, plain: foreign.State):
     other = {name: value + 1 for name, value in plain.items()}
-    model = load(save(tmp_path / "a.pth", {"model": other, "model_ema": plain}), **HEADS)
+    path = save(tmp_path / "a.pth", {"model": other, "model_ema": plain})
+    with pytest.raises(CheckpointError, match=r"got 2: 'model' .*'model_ema'.*weights=KEY \(--weights KEY\)"):
+        load(path, **HEADS)
+    model = load(path, weights="model_ema", **HEADS)
     assert torch.equal(model.state_dict()["norm.weight"], plain["norm.weight"])
     assert model.source is not None
     assert "weights under 'model_ema'" in model.source.notes
+    assert torch.equal(load(path, weights="model", **HEADS).state_dict()["norm.weight"], other["norm.weight"])
+    with pytest.raises(InputError, match="expected weights among 'model'"):
+        load(path, weights="teacher", **HEADS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
