@@ -104,7 +104,7 @@ def test_an_image_of_nan_is_one_line(complaint: Callable[..., str], tmp_path: Pa
 
 def test_an_unknown_recipe_names_those_that_there_are(complaint: Callable[..., str]) -> None:
     assert complaint("train", "mae-digit") == (
-        f"lcmae train: expected a recipe out of {', '.join(RECIPES)}, got 'mae-digit'"
+        f"lcmae train: expected a recipe out of {', '.join(RECIPES)}, got 'mae-digit'; did you mean 'mae-digits'?"
     )
     assert "or --resume RUN; got neither" in complaint("train")
 
