@@ -39,7 +39,7 @@ GLOSSARY = {
     "PSNR": "peak signal-to-noise ratio in dB: ten times the logarithm of 1 over the mean squared error of pixels from 0 to 1",
     "Fourier amplitude": "how strong a wave of one frequency is in the grid of tokens; frequency in cycles per patch, at most 0.5",
     "linear probe": "a linear classifier upon frozen features, trained on other images by one fixed protocol",
-    "corruption": "a way to spoil an image (noise, blur, contrast, ...) at a severity from 1 to 5",
+    "corruption": "a change of an image (noise, blur, contrast, ...) at a severity from 1 to 5",
     "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both "
     "have, visible or hidden under one mask (Zhang et al., 2210.08344)",
     "label error": "alpha, how often the most likely class of what is visible is not the image's class; from 0 to 1",

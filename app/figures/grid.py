@@ -104,8 +104,8 @@ def ratio_by_unit(table: xr.Dataset, measure: str) -> go.Figure:
     means = np.full((len(units), len(ratios)), np.nan)
     for down, unit in enumerate(units):
         for across, ratio in enumerate(ratios):
-            inside = (table["unit"].values == unit) & (table["ratio"].values == ratio)
-            values = _finite(table[measure].values[inside])
+            within = (table["unit"].values == unit) & (table["ratio"].values == ratio)
+            values = _finite(table[measure].values[within])
             if values:
                 means[down, across] = np.mean(values)
     shown = style.figure(height=160 + 60 * len(units))

@@ -105,10 +105,10 @@ class Maps:
         turn = np.linspace(0, 2 * np.pi, 120)
         across = (disc[0] + disc[2] * np.cos(turn)) * columns / self.grid[1]
         down = (disc[1] + disc[3] * np.sin(turn)) * rows / self.grid[0]
-        inside = (across >= 0) & (across <= columns) & (down >= 0) & (down <= rows)
+        within = (across >= 0) & (across <= columns) & (down >= 0) & (down <= rows)
         return go.Scatter(
-            x=np.where(inside, left + across, np.nan),
-            y=np.where(inside, top + down, np.nan),
+            x=np.where(within, left + across, np.nan),
+            y=np.where(within, top + down, np.nan),
             mode="lines",
             showlegend=False,
             line={"color": "#ffffff", "width": 2, "dash": "dot"},

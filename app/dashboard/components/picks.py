@@ -86,8 +86,8 @@ def _warn_stale(key: str, options: Sequence[str], what: str) -> None:
     if gone:
         st.warning(f"No longer here, and left out: {what} {', '.join(gone)}.", icon=":material/link_off:")
     if key in st.session_state and gone:
-        kept = [value for value in _as_list(st.session_state[key]) if value in options]
-        st.session_state[key] = kept if isinstance(st.session_state[key], list) else NEWEST
+        available = [value for value in _as_list(st.session_state[key]) if value in options]
+        st.session_state[key] = available if isinstance(st.session_state[key], list) else NEWEST
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from lcmae.errors import InputError
 from lcmae.runs.durable import sweep
 
 MAX_WAITING = 200
-MAX_KEPT = 200
+MAX_ENDED = 200
 """Jobs that have ended and are remembered."""
 
 PATIENCE = 5.0
@@ -212,7 +212,7 @@ class Queue:
 
     def _forget(self) -> None:
         ended = [key for key, job in self._known.items() if not job.is_active]
-        for key in ended[: max(0, len(ended) - MAX_KEPT)]:
+        for key in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._known[key]
 
 

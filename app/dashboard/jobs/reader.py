@@ -29,7 +29,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names that make a folder with config.json one of Hugging Face."""
 
 MAX_DEPTH = 5
-MAX_LOOKS = 20_000
+MAX_ENTRIES = 20_000
 MAX_NAMES = 500
 TIMEOUT = 300.0
 """Seconds for one reader; importing torch takes up to 40 of them on a small busy machine, hashing 1
@@ -56,17 +56,17 @@ def candidates_below(root: Path) -> Listing:
     in one line.
     """
     names: list[str] = []
-    looks = 0
+    num_entries = 0
     is_complete = True
     folders = deque([(root, 0)])
     while folders:
         folder, depth = folders.popleft()
         try:
             with os.scandir(folder) as listing:
-                entries = sorted(islice(listing, MAX_LOOKS - looks), key=lambda entry: entry.name)
+                entries = sorted(islice(listing, MAX_ENTRIES - num_entries), key=lambda entry: entry.name)
         except OSError:
             continue  # gone, or not ours to read
-        looks += len(entries)
+        num_entries += len(entries)
         own = ("checkpoints", "probes") if is_run(folder) else ()
         known = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
         is_package = not own and folder != root and "config.json" in known and not known.isdisjoint(WEIGHTS)
@@ -84,7 +84,7 @@ def candidates_below(root: Path) -> Listing:
                 continue  # a link, a pipe; or what the package is listed for
             elif entry.name.lower().endswith(SUFFIXES):
                 names.append((folder / entry.name).relative_to(root).as_posix())
-        if looks >= MAX_LOOKS or len(names) > MAX_NAMES:
+        if num_entries >= MAX_ENTRIES or len(names) > MAX_NAMES:
             return Listing(names[:MAX_NAMES], False)
     return Listing(names, is_complete)
 

@@ -34,7 +34,7 @@ def row(mask: str, ratio: float, seed: int, knn: float | None, **more: Any) -> d
     return {**base, "unit": None, "status": "done", "mean_knn": knn, "loss": 1 - (knn or 0), **more}
 
 
-def made(folder: Path) -> Path:
+def comparison_folder(folder: Path) -> Path:
     """A comparison of two masks and two ratios with two seeds; one cell failed, one accuracy is
     missing."""
     rows = [row(mask, ratio, seed, ratio + 0.1 * seed + (mask == "grid") * 0.01 * (1 + seed))
@@ -197,7 +197,7 @@ def test_the_gallery_in_the_terminal_shows_every_patch() -> None:
 
 
 def table_of(tmp_path: Path) -> xr.Dataset:
-    return read_table(made(tmp_path))
+    return read_table(comparison_folder(tmp_path))
 
 
 def test_means_stand_with_their_intervals_and_failed_runs_nowhere(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_masks_are_drawn_when_asked_and_follow_seed_and_ratio(root: Path) -> Non
 
 
 def test_a_comparison_is_shown(root: Path) -> None:
-    made(root / "nested" / "compare")
+    comparison_folder(root / "nested" / "compare")
     assert list(tables_below(root)) == ["nested/compare"]
     app = open_page()
     text = " ".join(block.value for block in [*app.subheader, *app.warning])
@@ -304,13 +304,13 @@ def test_a_comparison_is_shown(root: Path) -> None:
 
 
 def test_a_torn_table_is_a_sentence(root: Path) -> None:
-    made(root / "compare").write_bytes(b"PAR1")
+    comparison_folder(root / "compare").write_bytes(b"PAR1")
     app = open_page()
     assert "torn or foreign" in app.warning[0].value
 
 
 def test_a_clicked_dot_picks_its_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = made(root / "compare")
+    table = comparison_folder(root / "compare")
     runs = {f"compare/{name}": root / "compare" / name for name in ("mae-random-0.25-s0", "mae-grid-0.25-s0")}
     runs["elsewhere/mae-random-0.25-s0"] = root / "elsewhere" / "mae-random-0.25-s0"
     state = {"dots": {"selection": {"points": [{"customdata": "mae-random-0.25-s0"}, {"customdata": ["gone"]}]}}}

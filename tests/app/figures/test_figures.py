@@ -182,8 +182,8 @@ def test_metric_lines_become_labelled_curves():
     figure = training.curves({"a": run}, ["loss", "cls_knn", "unknown"])
     assert "kNN accuracy, class token" in titles(figure)
     assert "share of test images" in titles(figure)
-    looks = next(trace for trace in figure.data if len(trace.x) == 2)
-    assert list(looks.x) == [20, 40]
+    marks = next(trace for trace in figure.data if len(trace.x) == 2)
+    assert list(marks.x) == [20, 40]
 
 
 def test_a_loss_that_became_nan_is_a_gap_and_no_failure():

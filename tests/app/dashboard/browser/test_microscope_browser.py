@@ -62,7 +62,7 @@ def click_patch(page: Page, row: int, column: int, picture: int = 0) -> None:
     frame.click(position={"x": (column + 0.5) * box["width"] / 4, "y": (row + 0.5) * box["height"] / 4})
 
 
-def says(page: Page, text: str) -> None:
+def announced(page: Page, text: str) -> None:
     """Waits until the server has answered: the caption of the table names the patch."""
     page.get_by_text(text, exact=False).first.wait_for()
 
@@ -74,13 +74,13 @@ def address_of(page: Page) -> dict[str, str]:
 def test_a_click_on_any_picture_moves_the_patch_everywhere(address: str):
     with browser_page() as page:
         complaints = open_microscope(page, address)
-        says(page, "Patch 10: row 3, column 3")
+        announced(page, "Patch 10: row 3, column 3")
         click_patch(page, 0, 1)
-        says(page, "Patch 1: row 1, column 2")
-        says(page, "from patch 1")  # of the attention figures, too
+        announced(page, "Patch 1: row 1, column 2")
+        announced(page, "from patch 1")  # of the attention figures, too
         page.wait_for_url("**patch=1")
         click_patch(page, 3, 2, picture=2)
-        says(page, "Patch 14: row 4, column 3")
+        announced(page, "Patch 14: row 4, column 3")
         for cursor in page.locator(".board .cursor").all():
             assert (cursor.get_attribute("x"), cursor.get_attribute("y")) == ("2", "3")
         assert complaints == []
@@ -96,15 +96,15 @@ def test_a_click_on_a_map_moves_the_patch_everywhere(address: str):
         box = frame.bounding_box()
         assert box is not None
         frame.click(position={"x": 0.9 * box["width"], "y": 0.1 * box["height"]})
-        says(page, "Patch 3: row 1, column 4")  # beyond the fragment of the map
-        says(page, "from patch 3")
+        announced(page, "Patch 3: row 1, column 4")  # beyond the fragment of the map
+        announced(page, "from patch 3")
         page.wait_for_url("**patch=3**")
         expect(page.locator(".maps img").first).not_to_have_attribute("src", str(seen))
         for cursor in page.locator(".board .cursor, .maps .cursor").all():
             expect(cursor).to_have_attribute("x", "3")
         # the focus stays, so arrow keys go on from there
         page.keyboard.press("ArrowDown")
-        says(page, "Patch 7: row 2, column 4")
+        announced(page, "Patch 7: row 2, column 4")
         assert complaints == []
 
 
@@ -115,7 +115,7 @@ def test_a_layer_and_a_head_are_picked(address: str):
         assert layer.input_value() == "2"
         layer.focus()
         layer.select_option("1")
-        says(page, "Encoder attention, layer 1")
+        announced(page, "Encoder attention, layer 1")
         page.wait_for_url("**encoder_layer=1**")
         expect(layer).to_be_focused()
         second = page.locator(".maps img").nth(1)
@@ -139,15 +139,15 @@ def test_arrow_keys_move_it_and_stop_at_the_edge(address: str):
         board.focus()
         for key, patch in (("ArrowRight", 6), ("ArrowDown", 10), ("ArrowLeft", 9), ("ArrowUp", 5), ("End", 7)):
             page.keyboard.press(key)
-            says(page, f"Patch {patch}: row {patch // 4 + 1}, column {patch % 4 + 1}")
+            announced(page, f"Patch {patch}: row {patch // 4 + 1}, column {patch % 4 + 1}")
             expect(board).to_be_focused()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowUp")  # not swallowed by the edge before it
-        says(page, "Patch 3: row 1, column 4")
+        announced(page, "Patch 3: row 1, column 4")
         # faster than the server: the last one counts
         for _ in range(3):
             page.keyboard.press("ArrowLeft", delay=0)
-        says(page, "Patch 0: row 1, column 1")
+        announced(page, "Patch 0: row 1, column 1")
         page.wait_for_url("**patch=0")
         assert complaints == []
         assert requests == [], "all of an answer comes by the websocket"
@@ -172,13 +172,13 @@ def test_in_edit_mode_a_click_or_space_hides_and_shows(address: str):
         drawn = veil.get_attribute("d")
         assert drawn
         click_patch(page, 0, 0)
-        says(page, "The mask was edited by hand")
+        announced(page, "The mask was edited by hand")
         expect(veil).not_to_have_attribute("d", drawn)
         packed = address_of(page)["hidden"]
         first = unpack(packed, 16)
         page.locator(".board").focus()
         page.keyboard.press("ArrowRight")
-        says(page, "Patch 1: row 1, column 2")
+        announced(page, "Patch 1: row 1, column 2")
         page.keyboard.press("Space")  # its answer may be there before this line ends
         page.wait_for_function("packed => !location.search.includes(packed)", arg=f"hidden={packed}")
         second = unpack(address_of(page)["hidden"], 16)
@@ -227,7 +227,7 @@ def test_a_mask_is_left_a_patch_of_each_kind(address: str):
         page.locator(".board.editing").wait_for()
         click_patch(page, 3, 3)
         expect(page.locator(".board ~ .said")).to_have_text(LIMITS)
-        says(page, "Patch 15: row 4, column 4")
+        announced(page, "Patch 15: row 4, column 4")
         masked_by(page, {15})
 
 
@@ -240,17 +240,17 @@ def test_a_link_in_a_fresh_profile_shows_the_same_numbers(address: str):
     with browser_page() as page:
         open_microscope(page, address, "a=b&seed=5&mask=block")
         click_patch(page, 2, 0)
-        says(page, "Patch 8: row 3, column 1")
+        announced(page, "Patch 8: row 3, column 1")
         page.wait_for_url("**patch=8**")
-        link, told = page.url, page.locator(".board ~ .said").inner_text()
+        link, described = page.url, page.locator(".board ~ .said").inner_text()
         errors = page.locator(".board .scale").last.inner_text()
     with browser_page() as page:
         page.goto(link)
         page.locator(".board figure").first.wait_for(timeout=LOADING)
-        says(page, "Patch 8: row 3, column 1")
+        announced(page, "Patch 8: row 3, column 1")
         settle(page)
         page.mouse.move(0, 0)
-        assert page.locator(".board ~ .said").inner_text() == told
+        assert page.locator(".board ~ .said").inner_text() == described
         assert page.locator(".board .scale").last.inner_text() == errors
 
 
@@ -260,7 +260,7 @@ def test_the_selection_survives_another_page(address: str):
         page.get_by_role("link", name="Runs", exact=True).click()
         page.get_by_role("heading", name="Runs", exact=True).wait_for()
         page.get_by_role("link", name="Microscope").click()
-        says(page, "Patch 5: row 2, column 2")
+        announced(page, "Patch 5: row 2, column 2")
         page.wait_for_url("**patch=5**")
         assert address_of(page)["seed"] == "3"
 
@@ -308,7 +308,7 @@ def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
             )
             expect(page.locator(".drop .word")).to_have_text("Own image")
             name = address_of(page)["upload"]
-            says(page, f"; upload {name[:8]}")
+            announced(page, f"; upload {name[:8]}")
             shown.add(name)
         assert len(shown) == 3
         give(page, "paste", png((1, 2, 3)), "a cell of a table, with its picture")
@@ -341,9 +341,9 @@ def test_a_large_file_comes_in_parts_and_what_is_no_image_is_refused(address: st
         said = page.evaluate("window.said")
         assert any(re.fullmatch(r"Sending: \d+ %, \d+ s left", one) for one in said), said
         field.set_input_files(tmp_path / "text.png")
-        says(page, "expected an image file (PNG, JPEG")
+        announced(page, "expected an image file (PNG, JPEG")
         field.set_input_files(tmp_path / "huge.png")
-        says(page, "expected an image file of at most 20 MiB, got 21.0 MiB")
+        announced(page, "expected an image file of at most 20 MiB, got 21.0 MiB")
         expect(page.locator(".drop .word")).to_have_text("Own image")
         assert hashlib.sha256(large).hexdigest() in page.url
         assert complaints == []

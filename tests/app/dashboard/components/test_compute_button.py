@@ -47,10 +47,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """The server's queue, with a command that waits for a file named `go` in the run."""
-    made_queue = Queue(1, [sys.executable, "-c", COMMAND])
-    monkeypatch.setattr(compute_button, "server_queue", lambda: made_queue)
-    yield made_queue
-    made_queue.close()
+    job_queue = Queue(1, [sys.executable, "-c", COMMAND])
+    monkeypatch.setattr(compute_button, "server_queue", lambda: job_queue)
+    yield job_queue
+    job_queue.close()
 
 
 def press(app: AppTest, label: str) -> AppTest:

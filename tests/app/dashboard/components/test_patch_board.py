@@ -10,7 +10,7 @@ from lcmae.app.dashboard.components import patch_board
 GRID = (1, 3)
 
 
-def told(monkeypatch: pytest.MonkeyPatch, message: Any) -> list[Any]:
+def sent(monkeypatch: pytest.MonkeyPatch, message: Any) -> list[Any]:
     """What a board of three patches was asked for by this message."""
     state: dict[str, Any] = {"board": {"want": message}}
     monkeypatch.setattr("streamlit.session_state", state)
@@ -21,9 +21,9 @@ def told(monkeypatch: pytest.MonkeyPatch, message: Any) -> list[Any]:
 
 
 def test_a_patch_and_then_a_mask(monkeypatch: pytest.MonkeyPatch):
-    assert told(monkeypatch, {"patch": 2, "hidden": None}) == [2]
-    assert told(monkeypatch, {"patch": 3, "number": 5}) == ["heard 5"], "also what cannot be"
-    assert told(monkeypatch, {"patch": 2.0, "hidden": [1, 0, 1]}) == [2, [True, False, True]]
+    assert sent(monkeypatch, {"patch": 2, "hidden": None}) == [2]
+    assert sent(monkeypatch, {"patch": 3, "number": 5}) == ["heard 5"], "also what cannot be"
+    assert sent(monkeypatch, {"patch": 2.0, "hidden": [1, 0, 1]}) == [2, [True, False, True]]
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_a_patch_and_then_a_mask(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_nothing_else(monkeypatch: pytest.MonkeyPatch, message: Any):
-    assert told(monkeypatch, message) == []
+    assert sent(monkeypatch, message) == []

@@ -46,9 +46,9 @@ else:
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """A queue whose command is the one above."""
     monkeypatch.setattr(queue_module, "PATIENCE", 1.0)
-    made = Queue(1, [sys.executable, "-c", COMMAND])
-    yield made
-    made.close()
+    new_queue = Queue(1, [sys.executable, "-c", COMMAND])
+    yield new_queue
+    new_queue.close()
 
 
 def until(happens: Callable[[], object], seconds: float = 30) -> None:
@@ -130,11 +130,11 @@ def test_a_cancelled_job_leaves_nothing(queue: Queue, tmp_path: Path, how: str):
     ],
 )
 def test_an_end_before_its_time_is_told_in_a_sentence_and_can_be_tried_again(
-    queue: Queue, tmp_path: Path, how: str, told: str
+    queue: Queue, tmp_path: Path, how: str, is_stopped: str
 ):
     job = queue.submit([how, str(tmp_path)], tmp_path)
     queue.wait(job)
-    assert (job.state, job.error) == ("failed", told)
+    assert (job.state, job.error) == ("failed", is_stopped)
     again = queue.submit([how, str(tmp_path)], tmp_path)
     assert again is not job
     queue.wait(again)
@@ -157,7 +157,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path):
 
 def test_the_queue_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(queue_module, "MAX_WAITING", 2)
-    monkeypatch.setattr(queue_module, "MAX_KEPT", 1)
+    monkeypatch.setattr(queue_module, "MAX_ENDED", 1)
     queue = Queue(0, ["never"])
     first, _ = queue.submit(["0"]), queue.submit(["1"])
     with pytest.raises(InputError, match="at most 2 jobs"):

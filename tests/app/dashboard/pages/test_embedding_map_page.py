@@ -132,12 +132,12 @@ def test_a_selection_is_read_by_number():
 # --- the page ---
 
 
-@pytest.mark.parametrize(("runs", "says"), [([], "no run below"), (["a"], "Pick one or more runs")])
-def test_without_a_run_or_a_pick(root: Path, whole: xr.Dataset, runs: list[str], says: str):
+@pytest.mark.parametrize(("runs", "expected"), [([], "no run below"), (["a"], "Pick one or more runs")])
+def test_without_a_run_or_a_pick(root: Path, whole: xr.Dataset, runs: list[str], expected: str):
     for run in runs:
         stored(root / run, whole)
     app = open_page(NAME)
-    assert says in words(app)
+    assert expected in words(app)
     assert figures(app) == []
 
 

@@ -89,10 +89,10 @@ def test_a_good_file_is_picked_and_described(root: Path, asked: list[Path]):
     mean = assumed.set_index("setting").loc["pixel-mean"]
     assert mean["replaced by"] == "--pixel-mean 0.485 0.456 0.406"
     assert mean["what it means"] == "Mean subtracted from pixels in [0, 1]."
-    told = commands(app)
-    assert told[0] == f"lcmae import '{path}' --out {root}/mae-imported"
-    assert told[1].startswith(f"{told[0]} --")
-    assert "--pixel-mean 0.485 0.456 0.406" in told[1]
+    described = commands(app)
+    assert described[0] == f"lcmae import '{path}' --out {root}/mae-imported"
+    assert described[1].startswith(f"{described[0]} --")
+    assert "--pixel-mean 0.485 0.456 0.406" in described[1]
     assert not app.error
     checked(app.run())
     assert len(asked) == 2, "a file that has not changed is read once"
@@ -170,7 +170,7 @@ def test_the_list_is_bounded_and_follows_no_link(root: Path, monkeypatch: pytest
     assert not found.is_complete
     monkeypatch.setattr(reader, "MAX_NAMES", 2)
     assert reader.candidates_below(root) == reader.Listing(["b.PTH", "deep/a.safetensors"], False)
-    monkeypatch.setattr(reader, "MAX_LOOKS", 1)
+    monkeypatch.setattr(reader, "MAX_ENTRIES", 1)
     assert not reader.candidates_below(root).is_complete
     assert reader.candidates_below(root / "missing") == reader.Listing([], True)
 
@@ -184,7 +184,7 @@ def test_a_reader_that_gives_no_answer_is_a_line_and_is_asked_again(
     # a whole answer, half an answer, and then nothing
     child.write_text(f'#!/bin/sh\necho \'{{"refusal": "x", "memory": 1}}\'\nprintf \'{{"refu\'\n{ending}\n')
     child.chmod(0o755)
-    monkeypatch.setattr(reader.sys, "executable", str(child))
+    monkeypatch.setattr("sys.executable", str(child))
     monkeypatch.setattr(reader, "TIMEOUT", 60.0 if how == "dies" else 0.5)
     answers = reader.read([Path("a"), Path("b")])
     assert answers[0] == reader.Answer(None, "x", 1)

@@ -254,8 +254,8 @@ def test_an_encoder_alone_is_compared_in_what_it_has_and_the_rest_is_said_to_be_
     silent = "A and B are an encoder alone" if encoders == "AB" else "B is an encoder alone"
     assert f"{silent}, so there is no reconstruction to compare." in text
     assert f"Decoder attention is not compared: {' and '.join(encoders)} has none that can be read." in text
-    told = f"Receptive field of the prediction is not compared: there is none for {' and '.join(encoders)}."
-    assert told in text
+    described = f"Receptive field of the prediction is not compared: there is none for {' and '.join(encoders)}."
+    assert described in text
     assert "The same pixels go to both, under the same mask." in text
     # what both have is drawn, with its difference: attention and the token's field
     drawn = [[note["text"] for note in figure["layout"]["annotations"]] for figure in figures(app)]

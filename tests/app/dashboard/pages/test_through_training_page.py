@@ -124,12 +124,12 @@ def test_each_run_is_shown_at_the_step_before_or_at_its_first():
     assert [[one.step for one in at_step(moments, step)] for step in (20, 30, 40)] == [[20, 30], [20, 30], [40, 30]]
 
 
-@pytest.mark.parametrize(("runs", "says"), [([], "no run below"), (["a"], "Pick one or more runs")])
-def test_without_a_run_or_a_pick(root: Path, runs: list[str], says: str):
+@pytest.mark.parametrize(("runs", "expected"), [([], "no run below"), (["a"], "Pick one or more runs")])
+def test_without_a_run_or_a_pick(root: Path, runs: list[str], expected: str):
     for run in runs:
         probed(root / run)
     app = open_page(NAME)
-    assert says in words(app)
+    assert expected in words(app)
     assert figures(app) == []
 
 

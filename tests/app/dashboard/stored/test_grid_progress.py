@@ -45,8 +45,8 @@ def going(folder: Path) -> grid_progress.Going:
 def running_cell(folder: Path, name: str) -> Run:
     """A cell of 8 epochs of 10 steps that has published after 2 of them, and goes on."""
     run = Run.create(folder / name, {"epochs": 8, "checkpoint_every": 2})
-    made_run = synthetic.run(folder / "scratch")
-    step = made_run.path / "checkpoints" / "000020"
+    written_run = synthetic.run(folder / "scratch")
+    step = written_run.path / "checkpoints" / "000020"
     step.rename(run.path / "checkpoints" / "000020")
     run.log_metrics({"step": 30, "loss": 0.25})
     return run
