@@ -130,6 +130,29 @@ def usimmim_cifar10_patch4() -> RunConfig:
     return _cifar10_long(USimMIM())
 
 
+def mae_cifar10_small() -> RunConfig:
+    """`lcmae train mae-cifar10-small`: the model in zoo/, whose README has time and result (one
+    thread of a CPU). 1.4 million weights, 8 x 8 patches; the short schedule is what fits in half an
+    hour."""
+    return _cifar10(MAE()).model_copy(
+        update={
+            "model": MAEConfig.model_validate(
+                {
+                    **{"image_size": 32, "patch_size": 4, "width": 128, "depth": 6, "heads": 4},
+                    **{"decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4, "normalize_targets": False},
+                }
+            ),
+            "augmentation": None,
+            "epochs": 12,
+            "batch_size": 128,
+            "base_lr": 2e-3,
+            "warmup_epochs": 1.0,
+            "monitor_every": 0,
+            "checkpoint_every": 1,
+        }
+    )
+
+
 def mae_hierarchy() -> RunConfig:
     """`lcmae train mae-hierarchy`: about a minute; linear accuracy is in docs/results/hierarchy.md,
     by masking ratio."""
@@ -214,6 +237,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
         usimmim_digits,
         mae_hierarchy,
         mae_cifar10,
+        mae_cifar10_small,
         umae_cifar10,
         lcmae_cifar10,
         simmim_cifar10,
