@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         wrong = f"expected a command out of {', '.join(COMMANDS)}, got {name!r}{did_you_mean(name, COMMANDS)}"
         return complain("lcmae", wrong)
+    warnings.formatwarning = format_warning
     # small models on shared machines: threads that spin while they wait cost more than they save
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -65,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(f"lcmae {name}", f"failed: {type(error).__name__}: {error} (LCMAE_DEBUG=1 shows where)")
         return 1
+
+
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Notes about images as one line each; other warnings with where they come from."""
+    text = " ".join(str(message).split())
+    is_note = category.__name__ == "ImagesWarning"
+    return f"note: {text}\n" if is_note else f"{filename}:{lineno}: {category.__name__}: {text}\n"
 
 
 def is_disk(error: BaseException) -> bool:

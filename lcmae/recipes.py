@@ -138,8 +138,15 @@ def mae_cifar10_small() -> RunConfig:
         update={
             "model": MAEConfig.model_validate(
                 {
-                    **{"image_size": 32, "patch_size": 4, "width": 128, "depth": 6, "heads": 4},
-                    **{"decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4, "normalize_targets": False},
+                    "image_size": 32,
+                    "patch_size": 4,
+                    "width": 128,
+                    "depth": 6,
+                    "heads": 4,
+                    "decoder_width": 64,
+                    "decoder_depth": 2,
+                    "decoder_heads": 4,
+                    "normalize_targets": False,
                 }
             ),
             "augmentation": None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.command_line.tables import print_table
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
@@ -54,7 +55,7 @@ def processes() -> int:
     return 1 if Path("/dev/nvidiactl").exists() else min(os.cpu_count() or 1, 8)
 
 
-class CompareArguments(Comparison, Engine):
+class CompareArguments(Comparison, Engine, ImageOptions):
     """Compare masks, ratios, mask units and objectives at equal image-mask pairs: one table, a row
     a run. What is done already is not done again, and what was interrupted goes on."""
 
@@ -77,7 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where
     one ended it early."""
     options = parse_arguments(CompareArguments, split_lists(arguments), command="compare")
-    comparison = Comparison.model_validate({name: getattr(options, name) for name in Comparison.model_fields})
+    comparison = Comparison.model_validate(
+        {name: getattr(options, name) for name in Comparison.model_fields}
+        | {"data": source_name(options.data, options.value_range, options.bands)}
+    )
     engine = Engine.model_validate({name: getattr(options, name) for name in Engine.model_fields})
 
     from lcmae.probes.grids.run import compare

@@ -10,6 +10,7 @@ import tyro
 from pydantic import Field, create_model
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError, did_you_mean
@@ -17,7 +18,7 @@ from lcmae.probes.registry import PROBES, probe_class
 from lcmae.settings import Settings, parse
 
 
-class ProbeArguments(Settings):
+class ProbeArguments(ImageOptions):
     """Take checkpoints apart: results are stored as netCDF, and their numbers printed."""
 
     probes: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -27,11 +28,14 @@ class ProbeArguments(Settings):
     """Run folders (their newest step), steps (RUN/checkpoints/000500), or foreign files."""
 
     data: str | None = None
-    """Images: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ...; by default what the run
-    was trained on."""
+    """Images: a path (folder, Parquet, .npy, .tif, zarr, .tar, DICOM), digits, cifar10, ...; by
+    default what the run was trained on."""
+
+    masks: str | None = None
+    """Segmentation masks: a folder whose files have the images' names, or a column."""
 
     split: str = "test"
-    """train or test."""
+    """train, test or all; where the data has no split of its own, test is a fifth of it."""
 
     images: int | str = 500
     """How many images (a fixed, class-balanced choice), or "all"."""
@@ -97,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
         Job(
             checkpoint=str(path),
             probes={probe.name: probe_settings(probe) for probe in settings},
-            data=options.data,
+            data=source_name(options.data, options.value_range, options.bands, options.masks),
             split=options.split,
             images=_images(options.images),
             seed=options.seed,

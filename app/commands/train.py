@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
 from lcmae.app.command_line.examples import epilog
+from lcmae.app.command_line.image_options import source_name
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError
 
@@ -37,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
             return 0
     if options.resume is not None:
         given = {"--out": options.out, "--mask": options.mask, "--augment": options.augment}
+        given |= {"--value-range": options.value_range, "--bands": options.bands}
         more = [*names, *fields, *(name for name, value in given.items() if value)]
         if more:
             raise InputError(f"expected --resume RUN alone (a run keeps its config), got also {' '.join(more)}")
@@ -111,6 +113,8 @@ def _own_options() -> argparse.ArgumentParser:
     parser.add_argument("--resume", metavar="RUN", help="continue this run from its newest checkpoint")
     parser.add_argument("--mask", metavar="KIND", help="another mask strategy with its defaults, at the recipe's ratio")
     parser.add_argument("--augment", action="store_true", help="random resized crops and flips with their defaults")
+    parser.add_argument("--value-range", metavar="LOW:HIGH", help="stored values that are black and white, as 0:4000")
+    parser.add_argument("--bands", metavar="N,N,N", help="bands to take, counted from 1, as 4,3,2 or 1-12")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     return parser
 
@@ -126,7 +130,8 @@ def _config(name: str, options: argparse.Namespace, fields: list[str]):
     default = of_kinds(default, [*fields, *mask])
     if options.augment:
         default = default.model_copy(update={"augmentation": Augmentation()})
-    return parse_arguments(RunConfig, _square(fields), command=f"train {name}", default=default)
+    config = parse_arguments(RunConfig, _square(fields), command=f"train {name}", default=default)
+    return config.model_copy(update={"data": source_name(config.data, options.value_range, options.bands)})
 
 
 def _square(fields: list[str]) -> list[str]:

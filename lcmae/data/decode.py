@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lcmae.data.values import Range, Unreadable, eight_bits
+from lcmae.data.values import Range, Unreadable, Unsuitable, eight_bits
 
 __all__ = ["MODES", "Decoder", "Unreadable"]
 
@@ -105,7 +105,7 @@ class Decoder:
             image = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values, MODES[values.shape[-1]])
         if self.channels > 4:
             bands = len(image.getbands())
-            raise Unreadable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
+            raise Unsuitable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
         return self._planes(self._fitted(_in_mode(image, MODES[self.channels])))
 
     def _taken(self, values: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class Decoder:
         if self.bands is None:
             return values
         if max(self.bands) > values.shape[-1]:
-            raise Unreadable(f"expected bands from 1 to {values.shape[-1]}, got {', '.join(map(str, self.bands))}")
+            raise Unsuitable(f"expected bands from 1 to {values.shape[-1]}, got {', '.join(map(str, self.bands))}")
         return values[..., [band - 1 for band in self.bands]]
 
     def _each_band(self, values: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class Decoder:
 
         bands = values.shape[-1]
         if bands != self.channels:
-            raise Unreadable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
+            raise Unsuitable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
         planes = [self._fitted(Image.fromarray(np.ascontiguousarray(values[..., band]))) for band in range(bands)]
         return np.stack([np.asarray(plane) for plane in planes])
 

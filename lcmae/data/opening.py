@@ -217,6 +217,15 @@ def _named_set(
     return torchvision_set(name, split, home, download=download).replaced(part=split, container=name)
 
 
+def with_kind(name: str) -> str:
+    """A bare path's name with its kind, PHOTOS -> folder:PHOTOS; other names as they are."""
+    parsed = parse_name(name)
+    kind, colon, _ = parsed.base.partition(":")
+    if kind in SOURCES or (colon and kind in (*KINDS, *IN_MEMORY)) or not _is_path(parsed.base):
+        return name
+    return str(replace(parsed, base=f"{kind_of(Path(parsed.base).expanduser())}:{parsed.base}"))
+
+
 def _is_path(name: str) -> bool:
     path = Path(name).expanduser()
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder
 from lcmae.data.readers.arrays import ArrayRows, class_numbers
-from lcmae.data.values import Description, Range, Unreadable, little_used, type_range
+from lcmae.data.values import Description, Range, Unreadable, Unsuitable, little_used, type_range
 from lcmae.errors import InputError
 
 NUM_SAMPLED = 16
@@ -139,12 +139,14 @@ def _description(images: Collection, samples: list[_Sample], stated: Range | Non
 def _check_possible(name: str, samples: list[_Sample], decoder: Decoder, description: Description) -> None:
     """One sentence, before everything is decoded, where no sample can be used as it is asked for,
     or where the range of some is not known: images must not be left out for what they show."""
-    refusals = []
+    refusals: list[tuple[_Sample, str]] = []
     for sample in samples:
         try:
             decoder.pixels(sample.image)
-        except Unreadable as error:
+        except Unsuitable as error:
             refusals.append((sample, str(error)))
+        except Unreadable:
+            continue  # named when everything is decoded
     if not refusals:
         return
     unknown = [(sample, reason) for sample, reason in refusals if "--value-range" in reason]

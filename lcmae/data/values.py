@@ -25,6 +25,11 @@ class Unreadable(Exception):
     it."""
 
 
+class Unsuitable(Unreadable):
+    """The image is whole, but what was asked for does not go with it: its bands, or a range that
+    nobody stated."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What a source's images are, and what was assumed about them. Results store it."""
@@ -115,14 +120,14 @@ def _own_range(values: np.ndarray) -> Range:
     state = "state which values are black and white: --value-range LOW:HIGH, value_range=(LOW, HIGH)"
     own = type_range(values.dtype)
     if own is None:
-        raise Unreadable(f"{values.dtype} pixels from {least} to {most} have no range of their own; {state}")
+        raise Unsuitable(f"{values.dtype} pixels from {least} to {most} have no range of their own; {state}")
     if least < own[0] or most > own[1]:
         kind = "float" if values.dtype.kind == "f" else f"{values.dtype}"
         guess = " (0:255?)" if values.dtype.kind == "f" and least >= 0 and 1 < most <= 255 else ""
         guess = (
             " (normalised already? undo it)" if values.dtype.kind == "f" and -10 < least < 0 and most < 10 else guess
         )
-        raise Unreadable(
+        raise Unsuitable(
             f"expected {kind} pixels from {own[0]:g} to {own[1]:g}, got {least:g} to {most:g}{guess}; {state}"
         )
     return own
