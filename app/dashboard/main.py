@@ -60,7 +60,3 @@ def open_page(page: Page, picked: picks.Picks) -> None:
         probe_page.show(page, module.PAGE, picked)
     else:
         module.show(page, picked)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ from lcmae import processes
 from lcmae.errors import InputError
 
 ADDRESS = "127.0.0.1"
-MAIN = Path(__file__).parents[1] / "main.py"
+MAIN = Path(__file__).with_name("script.py")
 
 FLAGS = {
     "server.headless": "true",

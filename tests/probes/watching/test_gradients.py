@@ -54,11 +54,11 @@ def kept_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("ratio", [None, 0.75])
-def test_a_look_tells_about_what_it_keeps(name: str, ratio: float | None) -> None:
+def test_a_cached_forward_knows_about_what_it_takes(name: str, ratio: float | None) -> None:
     model = MODELS[name]().eval().requires_grad_(False)
     batch = microscope.batch_of(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 0, 0)
     mask = None if ratio is None else microscope.mask_of(batch, Random(ratio=ratio))
-    looks: list[microscope.Look] = []
+    looks: list[microscope.CachedForward] = []
     kept = kept_by(model, lambda: looks.append(microscope.forward(batch, mask)) or looks)
     assert kept / 1.4 <= looks[0].num_bytes <= kept * 1.4
 

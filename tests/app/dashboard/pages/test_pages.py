@@ -12,11 +12,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.server.launch import MAIN
 from tests.app import synthetic
 from tests.app.pages import ONE_PAGE, checked, figures, open_page, words
 from tests.app.trained import published
 
-MAIN = Path(__file__).parents[4] / "app" / "dashboard" / "main.py"
 PROBES = [page.name for page in PAGES if page.is_probe]
 NAMES = ["runs", "training", *PROBES]
 

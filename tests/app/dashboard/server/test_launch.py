@@ -38,6 +38,7 @@ def test_the_server_runs_our_file_and_no_package_of_the_working_folder(tmp_path:
     assert "-P" in words
     assert Path(words[words.index("run") + 1]) == launch.MAIN
     assert launch.MAIN.is_file()
+    assert not (launch.MAIN.parent / "pages").exists(), "Streamlit would make a menu of its own out of it"
 
 
 def test_more_hosts_are_added_once(tmp_path: Path):
