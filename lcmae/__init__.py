@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, training
+    from lcmae.adapters import adapt
     from lcmae.data.images import images
     from lcmae.formats import load
 
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "adapt",
     "config",
     "contrast",
     "data",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-FUNCTIONS = {"images": "lcmae.data.images", "load": "lcmae.formats"}
+FUNCTIONS = {"adapt": "lcmae.adapters", "images": "lcmae.data.images", "load": "lcmae.formats"}
 """Public functions and the modules that they lie in."""
 
 

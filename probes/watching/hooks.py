@@ -9,7 +9,7 @@ a time, unless the caller keeps them.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from timm.layers.attention import Attention, resolve_self_attn_mask
 from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
+from lcmae.adapters import AdaptedBlocks
 from lcmae.probes.base import ProbeError
 from lcmae.shapes import Float
 
@@ -43,12 +44,22 @@ def _before_attention(blocks: nn.ModuleList, see: Callable[[int, nn.Module, Tens
         raise ProbeError(f"attention maps: needs {problem}")
     with ExitStack() as stack:
         for layer, block in enumerate(blocks):
+            read = AttentionFunction(block, blocks.attention) if _has_function(blocks) else None
 
-            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int = layer) -> None:
-                see(layer, module, args[0].detach(), args[1:], kwargs)
+            def hook(
+                module: nn.Module,
+                args: tuple[Any, ...],
+                kwargs: dict[str, Any],
+                layer: int = layer,
+                read: AttentionFunction | None = read,
+            ) -> None:
+                if read is None:
+                    see(layer, module, args[0].detach(), args[1:], kwargs)
+                else:
+                    see(layer, read, args[0].detach(), (), {})
 
-            attention = block.get_submodule("attn")
-            stack.callback(attention.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            watched = block if read is not None else block.get_submodule("attn")
+            stack.callback(watched.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
 
 
@@ -83,31 +94,49 @@ def block_outputs(blocks: nn.ModuleList) -> Iterator[dict[int, Tensor]]:
     """While inside, a forward pass fills the dict: layer -> that block's output [b t d], prefix
     tokens first.
 
-    Outputs keep their place in the graph where gradients are on, and come before the model's final
-    norm. A further forward pass replaces them, and nothing is kept once the caller lets go of the
-    dict.
+    Of a block that gives a tuple it is the first value. Outputs keep their place in the graph where
+    gradients are on, and come before the model's final norm. A further forward pass replaces them,
+    and nothing is kept once the caller lets go of the dict.
     """
     outputs: dict[int, Tensor] = {}
     with ExitStack() as stack:
         for layer, block in enumerate(blocks):
 
-            def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor, layer: int = layer) -> None:
-                outputs[layer] = output
+            def hook(module: nn.Module, args: tuple[Any, ...], output: Any, layer: int = layer) -> None:
+                outputs[layer] = output[0] if isinstance(output, tuple) else output
 
             stack.callback(block.register_forward_hook(hook).remove)
         yield outputs
 
 
+class AttentionFunction(nn.Module):
+    """A block of an adapted model (`lcmae.adapt`), called for its maps with what enters it."""
+
+    def __init__(self, block: nn.Module, function: Any) -> None:
+        super().__init__()
+        self.block, self.function = block, function
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t t"]:
+        return self.function(self.block, x)
+
+
+def _has_function(blocks: nn.ModuleList) -> TypeGuard[AdaptedBlocks]:
+    return isinstance(blocks, AdaptedBlocks) and blocks.attention is not None
+
+
 def attention_problem(blocks: nn.ModuleList) -> str | None:
     """What is missing for the maps of these blocks, to go after "needs"; None where they can be
     computed."""
+    if _has_function(blocks):
+        return None
     for layer, block in enumerate(blocks):
         attention = getattr(block, "attn", None)
         known = isinstance(attention, Attention) and type(attention).forward is Attention.forward
         known_beit = isinstance(attention, BeitAttention) and type(attention).forward is BeitAttention.forward
         if not (known or known_beit):
             got = type(block).__name__ if attention is None else type(attention).__name__
-            return f"timm's Attention or Beit's as `attn` of every block, got {got} in block {layer}"
+            more = "; say attention= in lcmae.adapt" if isinstance(blocks, AdaptedBlocks) else ""
+            return f"timm's Attention or Beit's as `attn` of every block, got {got} in block {layer}{more}"
         qkv = getattr(attention, "qkv", None)
         if type(qkv) is not nn.Linear:
             return f"a plain linear layer `qkv` in every attention, got {type(qkv).__name__} in block {layer}"
@@ -117,6 +146,8 @@ def attention_problem(blocks: nn.ModuleList) -> str | None:
 def attention_maps(module: nn.Module, x: Float[Tensor, "b t d"], *args: Any, **kwargs: Any) -> Float[Tensor, "b h t t"]:
     """The map that this attention uses for input `x`, in float32; further arguments as in its
     `forward`."""
+    if isinstance(module, AttentionFunction):
+        return module(x).float()
     if isinstance(module, BeitAttention):
         return _beit_logits(module, x, *args, **kwargs).float().softmax(-1)
     assert isinstance(module, Attention)
