@@ -2,7 +2,7 @@
 ...]`.
 
 Whole pages at 1280 px, as PNG files <page>-<theme>.png. They are made to be looked at: see
-docs/adding-a-page.md.
+docs/extending.md.
 """
 
 import argparse

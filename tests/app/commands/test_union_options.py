@@ -49,7 +49,7 @@ def test_what_a_kind_cannot_do_without_is_taken_from_the_other_options() -> None
     matter."""
     words = ["--objective.mask.checkpoint=a/run", "--objective.mask.kind", "attention"]
     mask = of_kinds(recipe("mae-digits"), words).objective.mask
-    assert (mask.kind, mask.ratio) == ("attention", recipe("mae-digits").objective.mask.ratio)
+    assert (mask.model_dump()["kind"], mask.ratio) == ("attention", recipe("mae-digits").objective.mask.ratio)
     assert isinstance(mask, AttentionGuided)
     assert mask.checkpoint == "a/run"
     with pytest.raises(InputError, match="checkpoint: field required"):
