@@ -11,8 +11,8 @@ from lcmae.masking.schedules import AnySchedule, Constant, Cosine, Cyclic, Linea
 from lcmae.models import AnyModelConfig, MAEConfig
 from lcmae.objectives import MAE, AnyObjective
 from lcmae.settings import Settings
-from lcmae.training.speed import AttentionKernel
 
+AttentionKernel = Literal["auto", "flash", "efficient", "cudnn", "written"]
 Logger = Literal["tensorboard", "wandb", "mlflow"]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
 

@@ -17,13 +17,13 @@ from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from lcmae.errors import InputError
-from lcmae.masking.base import Mask
+from lcmae.mask import Mask
 from lcmae.patches import Grid, grid_of, normalize_patches, patchify
 from lcmae.settings import Settings
 from lcmae.shapes import Float, Int, UInt8
 
 if TYPE_CHECKING:
-    from lcmae.formats.provenance import Provenance
+    from lcmae.provenance import Provenance
 
 Feature = Literal["cls", "mean"]
 

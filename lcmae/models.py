@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from lcmae.blocks import Block
 from lcmae.errors import InputError
+from lcmae.mask import Mask
 from lcmae.masked_model import Feature, MaskedImageModel, MaskedOutput, ModelConfig, check_width, pool, spread, take
-from lcmae.masking.base import Mask
 from lcmae.patches import Grid, patchify
 from lcmae.settings import parse
 from lcmae.shapes import Float

@@ -15,7 +15,7 @@ from lcmae.data.builtin import digits, torchvision_set
 from lcmae.data.checked import CheckedImages
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
-from lcmae.data.hierarchy import hierarchy_images
+from lcmae.data.hierarchy_source import hierarchy_images
 from lcmae.data.names import SourceName, parse_name
 from lcmae.data.parquet import parquet_images
 from lcmae.data.paths import KINDS, kind_of, path_images

@@ -14,9 +14,9 @@ import torch
 from lcmae.formats.build import StoredModelConfig, build
 from lcmae.formats.export import export
 from lcmae.formats.inspection import import_checkpoint, inspect
-from lcmae.formats.provenance import Inspection, Provenance
 from lcmae.formats.recognise import read_any
 from lcmae.models import MaskedImageModel
+from lcmae.provenance import Inspection, Provenance
 from lcmae.runs.within_root import inside
 
 __all__ = [

@@ -9,7 +9,7 @@ from einops import repeat
 from timm.models.beit import Beit
 from torch import Tensor, nn
 
-from lcmae.masking.base import Mask
+from lcmae.mask import Mask
 from lcmae.models import Feature, MaskedImageModel, ModelConfig
 from lcmae.patches import patchify
 from lcmae.settings import parse

@@ -13,10 +13,10 @@ from lcmae.errors import CheckpointError, InputError
 from lcmae.formats.beit import SimMIMBeitConfig
 from lcmae.formats.facts import MAX_BLOCKS, Facts
 from lcmae.formats.positions import resample
-from lcmae.formats.provenance import Provenance
 from lcmae.formats.vit import ViTConfig
 from lcmae.models import MAEConfig, MaskedImageModel, ModelConfig, SimMIMConfig
 from lcmae.patches import Grid
+from lcmae.provenance import Provenance
 from lcmae.settings import parse
 
 StoredModelConfig = Annotated[MAEConfig | SimMIMConfig | ViTConfig | SimMIMBeitConfig, Field(discriminator="kind")]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.formats.build import build, outline, provenance
-from lcmae.formats.provenance import Inspection
 from lcmae.formats.recognise import read_any
+from lcmae.provenance import Inspection
 from lcmae.runs.run import Run
 
 

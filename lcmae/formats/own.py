@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from lcmae.errors import CheckpointError
 from lcmae.formats.build import Reading, StoredModelConfig
 from lcmae.formats.facts import Facts
-from lcmae.formats.provenance import Provenance
 from lcmae.formats.safetensor import read_safetensors
 from lcmae.models import ModelConfig
+from lcmae.provenance import Provenance
 from lcmae.runs.checkpoint import MODEL
 from lcmae.runs.durable import show
 from lcmae.runs.run import Checkpoint, Run, is_run, is_step

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from lcmae.masking.base import Mask
+from lcmae.mask import Mask
 from lcmae.models import MaskedImageModel, ModelConfig
 from lcmae.settings import parse
 from lcmae.shapes import Float

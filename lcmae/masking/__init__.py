@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from lcmae.masking.base import Mask as Mask
+from lcmae.mask import Mask as Mask
+from lcmae.mask import stack_masks as stack_masks
 from lcmae.masking.base import MaskStrategy as MaskStrategy
 from lcmae.masking.base import at_ratio as at_ratio
-from lcmae.masking.base import stack_masks as stack_masks
 
 # isort: off
 # in the order of tables, menus and pictures

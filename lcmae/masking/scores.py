@@ -8,9 +8,9 @@ from einops import rearrange
 from timm.layers.attention import Attention
 from torch import Tensor
 
-import lcmae
 from lcmae.errors import InputError
-from lcmae.masking.base import Mask
+from lcmae.formats import load
+from lcmae.mask import Mask
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid
 from lcmae.shapes import Float
@@ -19,7 +19,7 @@ from lcmae.shapes import Float
 @lru_cache(maxsize=2)
 def frozen(checkpoint: str) -> MaskedImageModel:
     """The model of a checkpoint, read once a process; eval mode, without gradients."""
-    return lcmae.load(checkpoint).requires_grad_(False).eval()
+    return load(checkpoint).requires_grad_(False).eval()
 
 
 def check_attention(model: MaskedImageModel) -> None:

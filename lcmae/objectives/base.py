@@ -7,11 +7,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from lcmae import ranks
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, MaskedOutput
 from lcmae.settings import Settings
 from lcmae.shapes import Bool, Float
-from lcmae.training import distributed
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Objective(Settings):
         on how many devices share the work.
         """
         rows = len(images) * num_masks
-        mine = slice(distributed.rank() * rows, (distributed.rank() + 1) * rows)
+        mine = slice(ranks.rank() * rows, (ranks.rank() + 1) * rows)
         pixels = model.to_pixels(images) if self.mask.needs_images else None
-        masks = self.mask(rows * distributed.world_size(), model.grid, rng, images=pixels, share=mine)
+        masks = self.mask(rows * ranks.world_size(), model.grid, rng, images=pixels, share=mine)
         return masks.to(images.device)
 
 
@@ -83,9 +83,9 @@ def collapse_level(
     same on every device.
     """
     weight = hidden.to(target.dtype)[..., None]
-    centre = distributed.mean_over_ranks((target * weight).sum((0, 1)) / weight.sum())
+    centre = ranks.mean_over_ranks((target * weight).sum((0, 1)) / weight.sum())
     spread = ((target - centre).square() * weight).sum() / (weight.sum() * target.shape[-1])
-    return distributed.mean_over_ranks(spread).detach()
+    return ranks.mean_over_ranks(spread).detach()
 
 
 def second_moment(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
@@ -94,7 +94,7 @@ def second_moment(vectors: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
     # cosines
     with torch.autocast(vectors.device.type, enabled=False):
         unit = torch.nn.functional.normalize(vectors, dim=-1)
-        return distributed.mean_over_ranks(unit.T @ unit / len(unit))
+        return ranks.mean_over_ranks(unit.T @ unit / len(unit))
 
 
 def uniformity(vectors: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

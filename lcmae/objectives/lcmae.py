@@ -14,12 +14,12 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
+from lcmae import ranks
 from lcmae.contrast import decompose_step, token_info_nce
 from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel, MaskedOutput, take
 from lcmae.objectives.base import Loss, Objective, collapse_level, per_mask
 from lcmae.shapes import Bool, Float
-from lcmae.training import distributed
 
 
 class LCMAE(Objective):
@@ -59,7 +59,7 @@ class LCMAE(Objective):
         hidden = rearrange(masks.is_hidden, "(b k) n -> b k n", k=self.num_masks)
 
         out = model(images, masks, only_hidden=True)
-        parts = decompose_step(per_mask(out, len(images)), target, hidden, distributed.mean_over_ranks)
+        parts = decompose_step(per_mask(out, len(images)), target, hidden, ranks.mean_over_ranks)
 
         terms = parts.terms()
         total = sum((getattr(self, name) * term for name, term in terms.items()), torch.zeros_like(parts.loss))
@@ -75,7 +75,7 @@ class LCMAE(Objective):
         tokens = rearrange(tokens, "(b k) n d -> k b n d", k=self.num_masks)
         shown = rearrange(shown, "(b k) n -> k b n", k=self.num_masks)
         pairs = zip(tokens, tokens.roll(-1, 0), shown, shown.roll(-1, 0), strict=True)
-        losses = [token_info_nce(*pair, self.temperature, distributed.mean_over_ranks) for pair in pairs]
+        losses = [token_info_nce(*pair, self.temperature, ranks.mean_over_ranks) for pair in pairs]
         return torch.stack(losses).mean()
 
 

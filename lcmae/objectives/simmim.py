@@ -9,11 +9,11 @@ from typing import Literal
 
 from torch import Tensor
 
+from lcmae import ranks
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.objectives.base import Loss, Objective
 from lcmae.shapes import Bool, Float
-from lcmae.training import distributed
 
 
 class SimMIM(Objective):
@@ -52,4 +52,4 @@ def absolute_collapse_level(hidden: Float[Tensor, "b m p"]) -> Float[Tensor, ""]
     On several devices: the mean over devices of each one's own level.
     """
     median = hidden.flatten(0, 1).median(0).values
-    return distributed.mean_over_ranks((hidden - median).abs().mean()).detach()
+    return ranks.mean_over_ranks((hidden - median).abs().mean()).detach()

@@ -19,8 +19,6 @@ from lcmae.runs.durable import reason, show, to_json
 if TYPE_CHECKING:
     import torch
 
-    import lcmae.runs.run
-
 SCHEMA = 1
 MODEL, RESUME, MANIFEST = "model.safetensors", "resume.pt", "manifest.json"
 
@@ -136,8 +134,7 @@ def _stamp_of_manifest(folder: Path) -> Stamp | None:
 class Checkpoint:
     """A published step whose files were hashed against its manifest when this object was made."""
 
-    def __init__(self, run: "lcmae.runs.run.Run", path: Path) -> None:
-        self.run = run
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest, self._seen = verify(path)
         self.step: int = self.manifest["step"]

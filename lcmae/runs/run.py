@@ -218,7 +218,7 @@ class Run:
             raise CheckpointError(
                 f"expected a checkpoint of step {step} in {show(self.path)}, got none; last steps: {have}"
             )
-        return Checkpoint(self, path)
+        return Checkpoint(path)
 
     def newest(self, *, report: Callable[[str], object] | None = None) -> Checkpoint:
         """The newest step that is intact. Each newer one that is not is named through `report` (a
@@ -226,7 +226,7 @@ class Run:
         folders = self._folders()
         for step in reversed(folders):
             try:
-                return Checkpoint(self, folders[step])
+                return Checkpoint(folders[step])
             except CheckpointError as error:
                 (report or log.warning)(f"skipped step {step}: {error}")
         found = f"{len(folders)} that are torn" if folders else "none"

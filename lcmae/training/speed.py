@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Literal
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lcmae.blocks import Block
+from lcmae.config import AttentionKernel
 from lcmae.models import MaskedImageModel
-
-AttentionKernel = Literal["auto", "flash", "efficient", "cudnn", "written"]
 
 BACKENDS: Mapping[str, SDPBackend] = {
     "flash": SDPBackend.FLASH_ATTENTION,
