@@ -1,5 +1,11 @@
-"""lcmae: train masked autoencoders and take them apart. Importing this costs nothing; rooms are
-loaded when entered."""
+"""lcmae: train masked autoencoders and take them apart.
+
+    model = lcmae.load("runs/demo/mae-digits-s0")    # a run, a step, or a file from elsewhere
+    images = lcmae.images("folder:photos", limit=500)
+    mask = lcmae.masking.Random(ratio=0.75)(len(images), model.grid, rng)
+
+Importing this costs nothing; a name is loaded when it is first used.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -7,40 +13,47 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, training
     from lcmae.adapters import adapt
+    from lcmae.app import figures as plot
     from lcmae.data.images import images
     from lcmae.formats import load
+    from lcmae.recipes import recipe
+    from lcmae.runs.run import Run
+    from lcmae.training.train import train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "__version__",
-    "adapt",
-    "config",
-    "contrast",
-    "data",
-    "formats",
-    "images",
-    "load",
-    "masking",
-    "models",
-    "objectives",
-    "patches",
-    "recipes",
-    "runs",
-    "training",
-]
+# One line a name: the module, and behind a colon what of it; and one line above, for type checkers.
+# A function must not have the name of a module of lcmae: importing that would hide the function.
+_NAMES = {
+    "Run": "lcmae.runs.run:Run",
+    "adapt": "lcmae.adapters:adapt",
+    "config": "lcmae.config",
+    "contrast": "lcmae.contrast",
+    "data": "lcmae.data",
+    "formats": "lcmae.formats",
+    "images": "lcmae.data.images:images",
+    "load": "lcmae.formats:load",
+    "masking": "lcmae.masking",
+    "models": "lcmae.models",
+    "objectives": "lcmae.objectives",
+    "patches": "lcmae.patches",
+    "plot": "lcmae.app.figures",
+    "recipe": "lcmae.recipes:recipe",
+    "recipes": "lcmae.recipes",
+    "runs": "lcmae.runs",
+    "train": "lcmae.training.train:train",
+    "training": "lcmae.training",
+}
 
-
-FUNCTIONS = {"adapt": "lcmae.adapters", "images": "lcmae.data.images", "load": "lcmae.formats"}
-"""Public functions and the modules that they lie in."""
+__all__ = ["__version__", *_NAMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in FUNCTIONS:
-        return getattr(importlib.import_module(FUNCTIONS[name]), name)
-    if name in __all__:
-        return importlib.import_module(f"lcmae.{name}")
-    raise AttributeError(f"module 'lcmae' has no attribute {name!r}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'lcmae' has no attribute {name!r}")
+    module, _, attribute = _NAMES[name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -112,6 +114,15 @@ def test_importing_lcmae_loads_nothing_heavy() -> None:
     loaded = set(json.loads(done.stdout))
     assert "lcmae" in loaded
     assert not {"torch", "timm", "numpy", "pydantic", "einops", "lcmae.models"} & loaded
+
+
+def test_every_public_name_is_there() -> None:
+    assert dir(lcmae) == sorted(lcmae.__all__)
+    for name in lcmae.__all__:
+        found = getattr(lcmae, name)
+        # a module of the same name, imported later, would hide a function
+        if not isinstance(found, ModuleType | str):
+            assert find_spec(f"lcmae.{name}") is None, name
 
 
 def test_rooms_are_loaded_when_entered() -> None:
