@@ -29,7 +29,7 @@ class Block(vision_transformer.Block):
         self, x: Float[Tensor, "b t d"], num_queries: int | None = None
     ) -> Float[Tensor, "b q d"]:
         if self.recompute and torch.is_grad_enabled():
-            # nothing random happens inside, and saving the generator's state would wait for the GPU
+            # nothing here is random, and saving the generator's state would wait for the GPU
             return checkpoint(self._forward, x, num_queries, use_reentrant=False, preserve_rng_state=False)
         return self._forward(x, num_queries)
 

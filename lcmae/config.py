@@ -76,7 +76,7 @@ class RunConfig(Settings):
     """Decides initial weights, order of images, augmentation and masks."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic inside the model; weights, losses and optimiser stay float32."""
+    """Arithmetic of the model; weights, losses and optimiser stay float32."""
 
     compile: bool = False
     """Compile the blocks with torch.compile: worth it on a GPU, seldom on a CPU."""
@@ -104,8 +104,8 @@ class RunConfig(Settings):
     """Optimiser steps between two lines of metrics.jsonl; each holds means over those steps."""
 
     monitor_every: int = Field(default=0, ge=0)
-    """Epochs between two looks at kNN and linear accuracy on unmasked images; 0 looks at the end
-    only."""
+    """Epochs between two measurements of kNN and linear accuracy on unmasked images; 0 measures at
+    the end only."""
 
     monitor_images: int = Field(default=2000, ge=2)
     """Training images, and at most as many test images, that the monitor uses."""

@@ -85,7 +85,7 @@ def decompose_step(
     hidden: Bool[Tensor, "b k n"],
     mean_over_ranks: Callable[[Tensor], Tensor] = lambda mean: mean,
 ) -> Decomposition:
-    """`decompose` without the look at `hidden`'s values, for which a training step would have to
+    """`decompose` without reading the values of `hidden`, for which a training step would have to
     wait for the GPU."""
     if pred.shape[0] != target.shape[0] or pred.shape[2:] != target.shape[1:] or pred.shape[:3] != hidden.shape:
         raise InputError(

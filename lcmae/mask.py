@@ -24,8 +24,8 @@ class Mask:
         """From a boolean map; every image must hide the same number of patches, so that batches
         keep one shape.
 
-        A caller that knows `num_hidden` spares the look at the map, which on a GPU would wait for
-        the device.
+        A caller that knows `num_hidden` spares reading the map, which on a GPU would wait for the
+        device.
         """
         if num_hidden is None:
             counts = is_hidden.sum(1).tolist()

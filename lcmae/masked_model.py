@@ -30,7 +30,7 @@ Feature = Literal["cls", "mean"]
 
 @dataclass(frozen=True)
 class MaskedOutput:
-    """What a model says about masked images; everything float32, whatever precision the inside ran
+    """What a model predicts for masked images; everything float32, whatever precision it computed
     in."""
 
     pred: Float[Tensor, "b n p"]
@@ -258,7 +258,7 @@ class MaskedImageModel(nn.Module):
         """Encode and predict. `mask` has one row an image, or k rows an image ordered image by
         image; None hides nothing.
 
-        `only_hidden` predicts hidden patches alone, which is all that a masked loss looks at and
+        `only_hidden` predicts hidden patches alone, which is all that a masked loss needs and
         costs less.
         """
         images = self._checked(images)
@@ -343,9 +343,9 @@ def take(tokens: Float[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Float[Ten
 
 
 def spread(tokens: Float[Tensor, "b m p"], index: Int[Tensor, "b m"], num_patches: int) -> Float[Tensor, "b n p"]:
-    """The inverse of `take`: tokens at their places, and 0 elsewhere."""
-    places = tokens.new_zeros(len(tokens), num_patches, tokens.shape[-1])
-    return places.scatter(1, index[:, :, None].expand(-1, -1, tokens.shape[-1]), tokens)
+    """The inverse of `take`: tokens at their positions, and 0 elsewhere."""
+    empty = tokens.new_zeros(len(tokens), num_patches, tokens.shape[-1])
+    return empty.scatter(1, index[:, :, None].expand(-1, -1, tokens.shape[-1]), tokens)
 
 
 def pool(

@@ -155,7 +155,7 @@ class MAE(MaskedImageModel):
         num_prefix = self.num_decoder_prefix
         x = self._decoder_tokens(prefix, tokens, mask)
 
-        # back in raster order, in which probes look at decoder blocks
+        # back in raster order, in which probes read decoder blocks
         raster = torch.cat([mask.visible, mask.hidden], dim=1).argsort(dim=1)
         x = torch.cat([x[:, :num_prefix], take(x[:, num_prefix:], raster)], dim=1)
 
@@ -215,7 +215,7 @@ class SimMIM(MaskedImageModel):
         _initialize(self)
 
     def encode(self, images: Tensor, mask: Mask) -> tuple[Tensor, Tensor, Tensor]:
-        # hidden patches never enter: their places hold the mask token
+        # hidden patches never enter: their positions hold the mask token
         patches = self._embed(patchify(images, self.patch_size))
         patches = repeat(patches, "b n d -> (b k) n d", k=len(mask) // len(images))
         x = torch.where(mask.is_hidden[:, :, None], self.mask_token.to(patches.dtype), patches)
@@ -246,7 +246,7 @@ def sincos_positions(width: int, grid: Grid, prefix: int = 0) -> Float[Tensor, "
         raise InputError(f"expected a width that is a multiple of 4 for 2-d sine-cosine positions, got {width}")
     rate = 1.0 / 10000 ** (torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     row, column = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    angles = [place.reshape(-1, 1).double() * rate for place in (column, row)]
+    angles = [position.reshape(-1, 1).double() * rate for position in (column, row)]
     table = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1).float()
     return torch.cat([torch.zeros(prefix, width), table])
 

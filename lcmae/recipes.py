@@ -18,7 +18,7 @@ _DIGITS_ENCODER = {"image_size": 32, "patch_size": 8, "channels": 1, "width": 64
 _SMALL = {
     "patch_size": 4, "width": 48, "depth": 3, "decoder_width": 48, "decoder_depth": 1, "decoder_heads": 4,
 }  # fmt: skip
-_HALF = Random(ratio=0.5)  # of a 4 x 4 grid; at 0.75 a minute of training does not get past the mean of each place
+_HALF = Random(ratio=0.5)  # of a 4 x 4 grid; at 0.75 a minute of training does not get past the mean of each position
 _CIFAR_ENCODER = {"image_size": 32, "patch_size": 4, **SIZES["tiny"]}
 
 

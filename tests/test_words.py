@@ -10,7 +10,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FOLDERS = ("app/dashboard", "app/figures", "app/report.py", "tests/app")
+FOLDERS = (
+    "app",
+    "tests/app",
+    "lcmae/masking",
+    "lcmae/objectives",
+    "lcmae/runs",
+    "lcmae/training",
+    "lcmae/models.py",
+    "lcmae/masked_model.py",
+    "lcmae/config.py",
+    "lcmae/contrast.py",
+    "lcmae/mask.py",
+    "lcmae/recipes.py",
+)
 """Clean folders and files; each newly cleaned one is added, in the end all."""
 
 PRIVATE = {

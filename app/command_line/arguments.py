@@ -48,7 +48,7 @@ def parse_arguments(
 
 
 def one_line(box: str) -> str:
-    """The message inside tyro's box (drawn with lines, or with dashes where the terminal has no
+    """The message in tyro's box (drawn with lines, or with dashes where the terminal has no
     lines), and its first hint."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     if not box.startswith("╭") and len(lines) > 1 and _is_rule(lines[1]):

@@ -13,8 +13,8 @@ from rich.text import Text
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, note: str | None = None) -> None:
     """Print rows of text under a header; the first column to the left, numbers to the right."""
     table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
-    for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+    for column, name in enumerate(header):
+        table.add_column(name, justify="left" if column == 0 else "right", no_wrap=column > 0)
     for row in rows:
         table.add_row(*map(Text, row))  # as text: square brackets are not markup here
     Console(width=None if sys.stdout.isatty() else 160).print(table)

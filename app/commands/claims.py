@@ -53,7 +53,7 @@ class ClaimsArguments(Engine):
     decided: a try-out."""
 
     images: int = Field(default=IMAGES, ge=20)
-    """Test images that the probes look at."""
+    """Test images that the probes see."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where there is one."""
@@ -89,8 +89,8 @@ def run(arguments: Sequence[str]) -> int:
     if found.stopped_by is not None:
         tell("stopped; the same command goes on from here")
         return 128 + found.stopped_by
-    for place, why in found.failures.items():
-        tell(f"lcmae claims: {place}: {why}")
+    for cell, why in found.failures.items():
+        tell(f"lcmae claims: {cell}: {why}")
 
     outcomes = merged(older(options.out / FILE), found.outcomes, list(CLAIMS))
     record = Record(

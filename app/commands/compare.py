@@ -149,7 +149,7 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
         "verdict",
         *labels[1:],
     ]
-    places = [
+    decimals = [
         _decimals([cell.high - cell.low for cell in found.cells], [cell.mean for cell in found.cells])
         for found in verdicts
     ]
@@ -160,11 +160,11 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
     for cell in first.cells:
         change = [_fixed(cell.change, changes, sign=not is_ratio), _range(cell.change_low, cell.change_high, changes)]
         rest = []
-        for found, digits in zip(verdicts[1:], places[1:], strict=True):
+        for found, digits in zip(verdicts[1:], decimals[1:], strict=True):
             mine = next((other for other in found.cells if other.key == cell.key), None)
             rest.append("-" if mine is None else _with_reach(mine, digits))
         rows.append([
-            describe(cell.key), str(cell.num_seeds), _fixed(cell.mean, places[0]), _range(cell.low, cell.high, places[0]),
+            describe(cell.key), str(cell.num_seeds), _fixed(cell.mean, decimals[0]), _range(cell.low, cell.high, decimals[0]),
             *(["", ""] if cell.word == "baseline" else change), _word(first, cell), *rest,
         ])  # fmt: skip
     note = (
@@ -206,17 +206,17 @@ def _range(low: float, high: float, digits: int) -> str:
 def split_lists(arguments: Sequence[str], lists: Sequence[str] = LISTS) -> list[str]:
     """`--masks random,block` and `--masks=random,block` mean `--masks random block`."""
     words: list[str] = []
-    inside = False
+    in_list = False
     for argument in arguments:
         option = re.fullmatch(r"--([a-z-]+)(?:=(.*))?", argument, re.DOTALL)
         if option:
-            inside = option[1] in lists
-            if inside and option[2] is not None:
+            in_list = option[1] in lists
+            if in_list and option[2] is not None:
                 words += [f"--{option[1]}", *_parts(option[2])]
             else:
                 words.append(argument)
         else:
-            words += _parts(argument) if inside else [argument]
+            words += _parts(argument) if in_list else [argument]
     return words
 
 

@@ -1,4 +1,4 @@
-"""`lcmae dashboard`: look at runs and probe results in the browser, on this machine only."""
+"""`lcmae dashboard`: runs and probe results in the browser, on this machine only."""
 
 import os
 import signal

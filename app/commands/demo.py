@@ -42,7 +42,7 @@ class DemoArguments(Settings):
     """Epochs of each run in place of the recipes' own."""
 
     images: int = Field(default=360, ge=2)
-    """Test images that the probes look at."""
+    """Test images that the probes see."""
 
     port: int | None = None
     """Port of the dashboard; the first free one from 8501 by default."""
@@ -53,14 +53,14 @@ def run(arguments: Sequence[str]) -> int:
     options = parse_arguments(DemoArguments, arguments, command="demo")
     runs = {}
     for seed in range(options.seeds):
-        for place, recipe in enumerate(RECIPES):
-            label = f"{seed * len(RECIPES) + place + 1}/{options.seeds * len(RECIPES)} {recipe} seed {seed}"
+        for row, recipe in enumerate(RECIPES):
+            label = f"{seed * len(RECIPES) + row + 1}/{options.seeds * len(RECIPES)} {recipe} seed {seed}"
             runs[recipe, seed], stopped_by = _train(recipe, seed, options, label)
             if stopped_by:
                 print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
                 return 128 + stopped_by
-    for place, (key, path) in enumerate(runs.items(), start=1):
-        print(f"probes {place}/{len(runs)} {key[0]} seed {key[1]}", file=sys.stderr)
+    for done, (key, path) in enumerate(runs.items(), start=1):
+        print(f"probes {done}/{len(runs)} {key[0]} seed {key[1]}", file=sys.stderr)
         _probe(path, options)
     _print(runs, options)
     for path in runs.values():
@@ -135,7 +135,7 @@ def _title(recipe_name: str) -> str:
 
 
 def _numbers(path: Path) -> list[float]:
-    """The table's row of one run: from its newest local_contrast result and its last look at
+    """The table's row of one run: from its newest local_contrast result and its last measurement of
     accuracy."""
     from lcmae.probes.results.store import load_result
     from lcmae.runs.run import Run
@@ -143,10 +143,10 @@ def _numbers(path: Path) -> list[float]:
     run = Run.open(path)
     terms = load_result(run.result_path(run.steps()[-1], "local_contrast"))["term"].values
     last = [line for line in run.metrics() if "mean_knn" in line][-1]
-    return [*map(float, terms), *_judgement(last, "mean_")]
+    return [*map(float, terms), *_scores(last, "mean_")]
 
 
-def _judgement(values: dict[str, float], prefix: str = "") -> list[float]:
+def _scores(values: dict[str, float], prefix: str = "") -> list[float]:
     return [100 * values[f"{prefix}knn"], 100 * values[f"{prefix}linear"], values[f"{prefix}effective_rank"]]
 
 
@@ -165,9 +165,9 @@ def _baselines(
         config = parse(RunConfig, Run.open(runs[RECIPES[0], seed]).config)
         monitor = monitor or open_monitor(config, open_training_data(config))
         assert monitor is not None  # digits have labels
-        untrained.append([*unknown, *_judgement(monitor(build_model(config)), "mean_")])
+        untrained.append([*unknown, *_scores(monitor(build_model(config)), "mean_")])
     assert monitor is not None
-    return untrained, [[*unknown, *_judgement(monitor.raw_pixels())]]
+    return untrained, [[*unknown, *_scores(monitor.raw_pixels())]]
 
 
 def _cells(rows: list[list[float]]) -> list[str]:

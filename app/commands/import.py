@@ -28,12 +28,12 @@ def run(arguments: Sequence[str]) -> int:
 
     from lcmae.formats import Provenance, import_checkpoint
 
-    made = import_checkpoint(options.file, options.out, **options.given())
-    source = Provenance.from_json(made.config["source"])
+    run_folder = import_checkpoint(options.file, options.out, **options.given())
+    source = Provenance.from_json(run_folder.config["source"])
     for name, value in source.assumed.items():
         flag = name.replace("_", "-")
         print(f"assumed {flag} = {value} ({source.origins.get(name, '')}); --{flag} overrides it", file=sys.stderr)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(made.path)
+    print(run_folder.path)
     return 0

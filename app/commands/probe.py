@@ -223,4 +223,4 @@ def _outs(out: Path | None, checkpoints: list[Path]) -> list[str | None]:
     several."""
     if out is None or len(checkpoints) == 1:
         return [None if out is None else str(out)] * len(checkpoints)
-    return [str(out / f"{place:03d}-{path.stem}") for place, path in enumerate(checkpoints)]
+    return [str(out / f"{position:03d}-{path.stem}") for position, path in enumerate(checkpoints)]

@@ -142,16 +142,16 @@ def _square(fields: list[str]) -> list[str]:
         for part in (word.split("=", 1) if word.replace("_", "-").startswith(f"{_SIDE}=") else [word])
     ]
     result = []
-    for place, word in enumerate(words):
+    for position, word in enumerate(words):
         result.append(word)
-        is_side = place > 0 and words[place - 1].replace("_", "-") == _SIDE
-        if is_side and all(after.startswith("-") for after in words[place + 1 : place + 2]):
+        is_side = position > 0 and words[position - 1].replace("_", "-") == _SIDE
+        if is_side and all(after.startswith("-") for after in words[position + 1 : position + 2]):
             result.append(word)
     return result
 
 
 def runs_root() -> Path:
-    """Where runs lie unless told otherwise: LCMAE_RUNS, or runs/ here."""
+    """Where runs lie by default: LCMAE_RUNS, or runs/ here."""
     return Path(os.environ.get("LCMAE_RUNS", "runs"))
 
 

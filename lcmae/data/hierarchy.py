@@ -44,7 +44,7 @@ _PURPOSE = 0x68696572  # "hier": shares no stream with orders, crops or masks
 _TABLE, _VARIANT, _JITTER, _NOISE = range(4)
 
 _BRIGHTNESS_STEP = 0.12  # pixel values a standard deviation
-_AMPLITUDE = 0.12  # of a wave, in pixel values: the sum stays inside 0..1 up to 3 deviations of brightness
+_AMPLITUDE = 0.12  # of a wave, in pixel values: the sum stays within 0..1 up to 3 deviations of brightness
 _ANGLES = 0.1, 0.9  # of a half turn: the ends don't meet, so that an angle has one orientation
 _PHASES = -0.8, 0.8  # of a half turn, for the same reason
 

@@ -17,7 +17,7 @@ from lcmae.formats.inspection import import_checkpoint, inspect
 from lcmae.formats.recognise import read_any
 from lcmae.models import MaskedImageModel
 from lcmae.provenance import Inspection, Provenance
-from lcmae.runs.within_root import inside
+from lcmae.runs.within_root import within_root
 
 __all__ = [
     "Inspection",
@@ -25,9 +25,9 @@ __all__ = [
     "StoredModelConfig",
     "export",
     "import_checkpoint",
-    "inside",
     "inspect",
     "load",
+    "within_root",
 ]
 
 

@@ -64,7 +64,7 @@ class MaskStrategy(Settings):
     ) -> Float[Tensor, "b n"]:
         """What the images make of a preference drawn without them; b is a whole number of masks for
         each of i images."""
-        raise TypeError(f"{type(self).__name__} does not look at images")
+        raise TypeError(f"{type(self).__name__} does not use images")
 
     def __call__(
         self,
@@ -89,7 +89,7 @@ class MaskStrategy(Settings):
             if images is None or not len(images) or len(preference) % len(images):
                 got = "none" if images is None else str(len(images))
                 raise InputError(
-                    f"{type(self).__name__} looks at images: expected images that {len(preference)} masks are a whole "
+                    f"{type(self).__name__} uses images: expected images that {len(preference)} masks are a whole "
                     f"number for each of, got {got}"
                 )
             preference = self.guide(preference, images, grid)

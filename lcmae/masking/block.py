@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.masking.base import MaskStrategy, chance
-from lcmae.masking.rectangles import Span, corner, log_uniform, places, sides, uniform
+from lcmae.masking.rectangles import Span, corner, log_uniform, positions, sides, uniform
 from lcmae.patches import Grid
 from lcmae.shapes import Float
 
@@ -70,7 +70,7 @@ class Block(MaskStrategy):
         return rearrange(torch.where(hidden, preference, leftover), "b r c -> b (r c)")
 
     def _round(self, num_images: int, grid: Grid, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """[b rows columns] of a round of blocks: is the patch covered; its place in its first
+        """[b rows columns] of a round of blocks: is the patch covered; its position in its first
         block, in (0, 1]; which block."""
         num_patches, num_hidden = grid[0] * grid[1], self.num_hidden(grid)
         largest = min(self.max_block or max(self.min_block, num_hidden // 2), num_patches)
@@ -83,7 +83,7 @@ class Block(MaskStrategy):
 
         # what is left of each block for a patch to be first covered by: 16 for the first block, 1
         # for the last, 0 for none
-        row, column = places(grid, rng.device)
+        row, column = positions(grid, rng.device)
         in_rows = (row >= top[..., None]) & (row < (top + height)[..., None])
         in_columns = (column >= left[..., None]) & (column < (left + width)[..., None])
         turn = torch.arange(BLOCKS_A_ROUND, 0, -1, dtype=torch.uint8, device=rng.device)[:, None]
@@ -98,5 +98,5 @@ class Block(MaskStrategy):
         )
         line = row[:, None] - own_top
         line = torch.where(own_end < 0.5, line, own_height - 1 - line)
-        place = (line * own_width + column - own_left) / (own_height * own_width)
-        return covered, 1 - place, which
+        position = (line * own_width + column - own_left) / (own_height * own_width)
+        return covered, 1 - position, which

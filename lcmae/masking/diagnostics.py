@@ -55,8 +55,8 @@ class MaskDiagnostics:
     coverage, 0 for a fixed mask."""
 
     local_entropy: float
-    """Entropy of a patch being hidden given its left and upper neighbours, pooled over places and
-    masks (bits a patch)."""
+    """Entropy of a patch being hidden given its left and upper neighbours, pooled over positions
+    and masks (bits a patch)."""
 
     def row(self) -> dict[str, str | int | float]:
         """One row of a table: numbers only, the coverage map as its smallest and largest value."""
@@ -157,8 +157,8 @@ def mean_distance(hidden: Bool[Tensor, "b rows columns"]) -> float:
     """Mean over hidden patches of the distance to the nearest visible one, in patches; masks
     without either are left out."""
     rows, columns = hidden.shape[1:]
-    place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(hidden.device, torch.float32)
-    between = torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist")
+    position = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(hidden.device, torch.float32)
+    between = torch.cdist(position, position, compute_mode="donot_use_mm_for_euclid_dist")
     total, count = 0.0, 0
     # n x n distances a mask: a bounded number of masks at a time
     for part in rearrange(hidden, "b r c -> b (r c)").split(max(1, 2**24 // (rows * columns) ** 2)):
@@ -170,7 +170,7 @@ def mean_distance(hidden: Bool[Tensor, "b rows columns"]) -> float:
 
 
 def local_entropy(hidden: Bool[Tensor, "b rows columns"]) -> float:
-    """H(hidden | left, upper) from counts pooled over masks and over the places that have both
+    """H(hidden | left, upper) from counts pooled over masks and over the positions that have both
     neighbours, in bits.
 
     For independent patches the entropy of a coin at the ratio; 0 where the neighbours decide, as on

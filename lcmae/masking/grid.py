@@ -44,7 +44,7 @@ class Grid(MaskStrategy):
         rows, columns = grid
         down, across = -(-rows // self.cell), -(-columns // self.cell)
         noise = chance((num_images, down * self.cell, across * self.cell), rng)
-        # places beyond the border never get a turn
+        # positions beyond the border never get a turn
         noise[:, rows:, :] = 2.0
         noise[:, :, columns:] = 2.0
         cells = rearrange(noise, "b (d s) (a t) -> b (d a) (s t)", s=self.cell, t=self.cell)

@@ -57,6 +57,6 @@ class MultiBlock(MaskStrategy):
         )
         frame = 1 - depth(corner(top, height, grid[0]), corner(left, width, grid[1]), height, width, grid)
 
-        # a whole number that says how many rings inside; chance decides within a ring
+        # a whole number of rings from the edge; chance decides within a ring
         rings = torch.maximum(targets.amax(1), frame)
         return rearrange(rings, "b r c -> b (r c)") + chance((num_images, num_patches), rng)

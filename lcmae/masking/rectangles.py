@@ -55,7 +55,7 @@ def corner(chance: Tensor, side: Tensor, whole: int) -> Tensor:
     return (chance * (whole - side + 1)).floor()
 
 
-def places(grid: Grid, device: torch.device) -> tuple[Float[Tensor, " rows"], Float[Tensor, " columns"]]:
+def positions(grid: Grid, device: torch.device) -> tuple[Float[Tensor, " rows"], Float[Tensor, " columns"]]:
     """The rows and the columns, counted from 0."""
     return torch.arange(grid[0], device=device).float(), torch.arange(grid[1], device=device).float()
 
@@ -69,7 +69,7 @@ def depth(
 ) -> Float[Tensor, "*b rows columns"]:
     """How deep each patch lies in a rectangle: 1 for its outermost ring, 2 for the next; outside, 0
     for the first ring, -1..."""
-    row, column = places(grid, top.device)
+    row, column = positions(grid, top.device)
     down, right = (top + height)[..., None], (left + width)[..., None]
     vertical = torch.minimum(row - top[..., None] + 1, down - row)
     horizontal = torch.minimum(column - left[..., None] + 1, right - column)
@@ -88,7 +88,7 @@ def filled(
     from one end.
 
     `down` and `across` count rows and columns from the rectangle's corner; patches with 0 <= down <
-    height and 0 <= across < width are inside. Chance decides which column counts as last, and from
+    height and 0 <= across < width are in it. Chance decides which column counts as last, and from
     which end it is trimmed.
     """
     height, width = height[:, None], width[:, None]

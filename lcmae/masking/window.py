@@ -1,4 +1,4 @@
-"""One visible rectangle: windows that stay inside the image, and CAPI's that roll round its
+"""One visible rectangle: windows that stay within the image, and CAPI's that roll round its
 border."""
 
 from typing import Literal
@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lcmae.masking.base import MaskStrategy, chance
-from lcmae.masking.rectangles import Span, corner, enclosing, filled, log_uniform, places
+from lcmae.masking.rectangles import Span, corner, enclosing, filled, log_uniform, positions
 from lcmae.patches import Grid
 from lcmae.shapes import Bool, Float
 
@@ -33,7 +33,7 @@ class Window(MaskStrategy):
         num_visible = grid[0] * grid[1] - self.num_hidden(grid)
         slant, top, left, *flips = chance((5, num_images), rng)
         height, width = enclosing(num_visible, log_uniform(slant, self.aspect), grid)
-        row, column = places(grid, rng.device)
+        row, column = positions(grid, rng.device)
         down = row - corner(top, height, grid[0])[:, None]
         across = column - corner(left, width, grid[1])[:, None]
         return hide_outside(filled(down, across, height, width, num_visible, torch.stack(flips)))
@@ -64,7 +64,7 @@ class InverseBlock(MaskStrategy):
         num_visible = grid[0] * grid[1] - self.num_hidden(grid)
         slant, top, left, *flips = chance((5, num_images), rng)
         height, width = enclosing(num_visible, log_uniform(slant, self.aspect), grid)
-        row, column = places(grid, rng.device)
+        row, column = positions(grid, rng.device)
         down = (row - (top * grid[0]).floor()[:, None]) % grid[0]
         across = (column - (left * grid[1]).floor()[:, None]) % grid[1]
         return hide_outside(filled(down, across, height, width, num_visible, torch.stack(flips)))

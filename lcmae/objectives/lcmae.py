@@ -80,7 +80,7 @@ class LCMAE(Objective):
 
 
 def visible_tokens(out: MaskedOutput, masks: Mask) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
-    """Encoder tokens of visible patches put at their places among all n patches (zeros elsewhere),
+    """Encoder tokens of visible patches at their positions among all n patches (zeros elsewhere),
     and where they are."""
     shown = ~masks.is_hidden
     if out.tokens.shape[1] == masks.num_patches:

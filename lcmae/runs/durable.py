@@ -28,7 +28,7 @@ _ASIDE = re.compile(r"\.old-(?P<step>[0-9]{6,})")
 
 
 def show(path: Path | str) -> str:
-    """A path inside a message of one line, whatever characters it has."""
+    """A path in a message of one line, whatever characters it has."""
     text = os.fspath(path)
     return text if text.isprintable() else ascii(text)
 
@@ -75,7 +75,7 @@ def flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # some network file systems cannot flush a folder and say so; there is nothing better to do
+        # some network file systems cannot flush a folder and say so; nothing else can be done
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
             raise
     finally:
@@ -122,7 +122,7 @@ def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> 
 def write_once(path: Path | str, write: Callable[[Path], None]) -> bool:
     """Write a whole file where nothing is yet; False where something is, which stays as it is.
 
-    Of two writers one wins, and the other is told so. Where the file system has no hard links, the
+    Of two writers one wins, the other gets an error. Where the file system has no hard links, the
     later of two writers that are at it in the same instant wins. Errors as `write_atomically`.
     """
     path = Path(path)

@@ -54,7 +54,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any]) -> "Run":
-        """A new run folder with its config, in one rename. The place must be free, or an empty
+        """A new run folder with its config, in one rename. The path must be free, or an empty
         folder."""
         path = Path(path)
         target = Path(os.path.abspath(path))
@@ -152,9 +152,9 @@ class Run:
         """Drop the lines of later steps (and broken ones), for a run that continues from
         `after_step`."""
         lines, _ = self._metric_lines()
-        kept = [raw + b"\n" for raw, values in lines if not _is_after(values, after_step)]
+        remaining = [raw + b"\n" for raw, values in lines if not _is_after(values, after_step)]
         if os.path.isfile(self.path / "metrics.jsonl"):
-            write_atomically(self.path / "metrics.jsonl", b"".join(kept))
+            write_atomically(self.path / "metrics.jsonl", b"".join(remaining))
 
     def _metric_lines(self) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
         path = self.path / "metrics.jsonl"
@@ -261,11 +261,11 @@ def find_runs(root: Path | str) -> list[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        inside = ("checkpoints", "probes") if is_run(folder) else ()
+        own = ("checkpoints", "probes") if is_run(folder) else ()
         if is_run(folder):
             found.append(folder)
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in inside:
+            if entry.name.startswith(".") or entry.name in own:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(folder / entry.name)

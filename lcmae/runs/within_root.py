@@ -8,7 +8,7 @@ from lcmae.errors import CheckpointError
 from lcmae.runs.durable import show
 
 
-def inside(path: Path | str, root: Path | str) -> Path:
+def within_root(path: Path | str, root: Path | str) -> Path:
     """A path that a person typed, resolved; refused unless it lies in `root` after all links are
     followed.
 
@@ -23,7 +23,7 @@ def inside(path: Path | str, root: Path | str) -> Path:
             return found
     except (OSError, ValueError, RuntimeError):
         pass  # the answer below is the same, on purpose
-    raise CheckpointError(f"expected a checkpoint inside {show(root)}, got {typed(path)}")
+    raise CheckpointError(f"expected a checkpoint below {show(root)}, got {typed(path)}")
 
 
 def _links(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Is anything being learned? Frozen features of *unmasked* images, judged by their neighbours and
+"""Is anything being learned? Frozen features of *unmasked* images, measured by their neighbours and
 by a linear map.
 
 Cheap and deterministic, for a look during training: kNN with cosine similarity and a ridge
@@ -41,17 +41,17 @@ class Monitor:
         found = {
             f"{feature}_{name}": value
             for feature in test
-            for name, value in judge(train[feature], self.train.labels, test[feature], self.test.labels).items()
+            for name, value in evaluate(train[feature], self.train.labels, test[feature], self.test.labels).items()
         }
         return {**found, "num_test_images": float(len(self.test.labels))}
 
     def raw_pixels(self) -> dict[str, float]:
-        """The same judgement of the pixels themselves: the baseline to hold beside any feature."""
+        """The same numbers of the pixels themselves: the baseline to hold beside any feature."""
         train, test = (part.pixels.flatten(1).float() / 255 for part in (self.train, self.test))
-        return judge(train, self.train.labels, test, self.test.labels)
+        return evaluate(train, self.train.labels, test, self.test.labels)
 
 
-def judge(
+def evaluate(
     train: Float[Tensor, "a d"],
     train_labels: Int[Tensor, " a"],
     test: Float[Tensor, "b d"],

@@ -19,7 +19,7 @@ BACKENDS: Mapping[str, SDPBackend] = {
 
 @contextmanager
 def attention_kernel(model: MaskedImageModel, kernel: AttentionKernel) -> Iterator[None]:
-    """While inside, attention runs by this kernel; `written` multiplies the matrices out, `auto`
+    """Within this, attention runs by this kernel; `written` multiplies the matrices out, `auto`
     leaves it to torch."""
     if kernel == "written":
         for block in blocks_of(model):

@@ -120,8 +120,8 @@ class GraphedStep(Step):
     instead of a thousand.
 
     The first steps of a shape are plain ones, on a stream of their own, in which libraries set
-    themselves up; they count. Inputs, learning rate and values lie at fixed places, between which
-    and the caller's tensors every call copies.
+    themselves up; they count. Inputs, learning rate and values lie at fixed addresses, between
+    which and the caller's tensors every call copies.
     """
 
     warm_up = 3
@@ -162,8 +162,8 @@ class _Recording:
 
     def __call__(self, batches: list[Inputs], rate: float) -> Values:
         for mine, given in zip(self.inputs, batches, strict=True):
-            for place, tensor in zip(mine.tensors(), given.tensors(), strict=True):
-                place.copy_(tensor, non_blocking=True)
+            for buffer, tensor in zip(mine.tensors(), given.tensors(), strict=True):
+                buffer.copy_(tensor, non_blocking=True)
         self.rate.fill_(rate)
         self.replay()
         return {name: value.clone() for name, value in self.values.items()}
@@ -187,7 +187,7 @@ class CudaGraphs:
 
 @contextmanager
 def rate_as_tensor(optimizer: torch.optim.Optimizer, rate: Tensor) -> Iterator[None]:
-    """The learning rate as a place that is read in every replay, instead of a number that would be
+    """The learning rate as a tensor that is read in every replay, instead of a number that would be
     recorded."""
     before = [(group["lr"], group.get("capturable", False)) for group in optimizer.param_groups]
     for group in optimizer.param_groups:

@@ -72,12 +72,12 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
                 log.add(step, update(draw, compute, batches, schedule, step))
                 bar.advance(note=log.note)
 
-                look = monitor is not None and schedule.is_due(step, config.monitor_every)
+                is_measured = monitor is not None and schedule.is_due(step, config.monitor_every)
                 publish = schedule.is_due(step, config.checkpoint_every)
-                if look or publish or step % config.log_every == 0:
+                if is_measured or publish or step % config.log_every == 0:
                     log.write(run, track)
-                if look and monitor is not None:
-                    log.write_more(run, track, step, look_at(model, monitor))
+                if is_measured and monitor is not None:
+                    log.write_more(run, track, step, evaluate(model, monitor))
                 stopped_by = stop.agreed()
                 if publish or stopped_by:
                     publish_step(run, step, schedule.num_steps, model, optimizer, log, config)
@@ -115,7 +115,7 @@ def prepared(model: MaskedImageModel, config: RunConfig) -> MaskedImageModel:
     return model.train()
 
 
-def look_at(model: MaskedImageModel, monitor: Monitor) -> dict[str, float]:
+def evaluate(model: MaskedImageModel, monitor: Monitor) -> dict[str, float]:
     """What the monitor says; its few batches of other shapes are not worth compiling for."""
     with torch.compiler.set_stance("force_eager"):
         return monitor(model)

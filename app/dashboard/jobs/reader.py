@@ -22,7 +22,7 @@ from lcmae import processes
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.run import is_run
-from lcmae.runs.within_root import inside
+from lcmae.runs.within_root import within_root
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -108,7 +108,7 @@ def inspect_below(root: Path, path: str) -> Answer:
     """One path that a person typed or picked below `root`; remembered until it, or what lies beside
     it, changes."""
     try:
-        found = inside(path, root)
+        found = within_root(path, root)
     except CheckpointError as error:
         return Answer(None, str(error))
     try:
@@ -145,7 +145,7 @@ def inspect_all_below(root: Path, paths: Sequence[Path | str]) -> list[Answer]:
     found: dict[int, Path] = {}
     for number, path in enumerate(paths):
         try:
-            found[number] = inside(path, root)
+            found[number] = within_root(path, root)
         except CheckpointError as error:
             answers[number] = Answer(None, str(error))
     answers |= dict(zip(found, read(list(found.values())), strict=True))

@@ -22,7 +22,7 @@ from lcmae.app.dashboard.live.cache import Cache
 from lcmae.app.dashboard.live.compute import compute as in_compute_thread
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
-from lcmae.runs.within_root import inside
+from lcmae.runs.within_root import within_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +171,7 @@ def names(picked: Picks) -> list[str]:
 def locate(picked: Picks, name: str, step: int | None = None) -> Location:
     """Where the checkpoint of a selection lies. `InputError` where there is none."""
     if name not in picked.runs:
-        return Location(name, inside(name, picked.root), picked.root)
+        return Location(name, within_root(name, picked.root), picked.root)
     run = picked.runs[name]
     published = reading.steps_of(run)
     if not published:

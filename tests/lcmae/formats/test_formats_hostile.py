@@ -11,7 +11,7 @@ import torch
 
 import tests.reference.hostile_torch  # noqa: F401 - it adds to the corpus
 from lcmae.errors import CheckpointError
-from lcmae.formats import import_checkpoint, inside, inspect, load
+from lcmae.formats import import_checkpoint, inspect, load, within_root
 from tests.reference.hostile import CANARY, CORPUS, REASONS, good, good_safetensors
 
 ROOT = Path(__file__).parents[3]
@@ -144,14 +144,14 @@ def test_inside_follows_no_link_out_of_the_root(tmp_path: Path):
     (root / "beside").mkdir()
     good(root / "beside" / "model.safetensors")
     (root / "beside" / "config.json").symlink_to(outside)
-    assert inside("good", root) == root / "good"
-    assert inside("mine.pth", root) == root / "mine.pth"
-    assert inside(root / "mine.pth", root) == root / "mine.pth"
+    assert within_root("good", root) == root / "good"
+    assert within_root("mine.pth", root) == root / "mine.pth"
+    assert within_root(root / "mine.pth", root) == root / "mine.pth"
     texts = set()
     links = ("link.pth", "folder", "cycle", "beside/model.safetensors")
     for path in (*links, "../secret.pth", str(outside), "missing.pth", "a\0b", "x" * 5000):
         with pytest.raises(CheckpointError) as answer:
-            inside(path, root)
+            within_root(path, root)
         texts.add(str(answer.value).split(", got")[0])
         assert is_one_line(str(answer.value))
     # what is missing and what is elsewhere get the same answer

@@ -170,7 +170,7 @@ def test_a_share_of_a_batch_is_guided_by_its_own_images(teacher: MAE, pixels: Te
 
 @pytest.mark.parametrize("strategy", [AttentionGuided(checkpoint="teacher"), LossGuided(checkpoint="teacher")])
 def test_missing_images_and_checkpoints_are_refused(strategy: MaskStrategy, teacher: MAE, pixels: Tensor) -> None:
-    with pytest.raises(InputError, match=r"Guided looks at images: expected images that 4 masks .* got none$"):
+    with pytest.raises(InputError, match=r"Guided uses images: expected images that 4 masks .* got none$"):
         strategy(4, GRID, generator())
     with pytest.raises(InputError, match=r"4 masks are a whole number for each of, got 5$"):
         strategy(4, GRID, generator(), images=pixels)

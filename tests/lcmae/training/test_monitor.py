@@ -18,7 +18,7 @@ from lcmae.training.monitor import (
     Monitor,
     accuracy,
     effective_rank,
-    judge,
+    evaluate,
     knn_predict,
     ridge_predict,
     unmasked_features,
@@ -72,7 +72,7 @@ def test_too_few_neighbours_are_one_line() -> None:
     with pytest.raises(InputError, match=r"^expected at least 20 training images for 20 nearest neighbours, got 19$"):
         knn_predict(train, labels, train)
     # a judgement takes those that there are
-    assert 0 <= judge(train, labels, train, labels)["knn"] <= 1
+    assert 0 <= evaluate(train, labels, train, labels)["knn"] <= 1
 
 
 @pytest.mark.parametrize("strength", [1e-3, 1.0])
@@ -99,7 +99,7 @@ def test_ridge_does_not_mind_scale_shift_or_a_constant_feature(split: tuple[Tens
 
 def test_a_class_that_training_never_saw_is_never_right() -> None:
     train, labels = clouds(60, 6, 0)
-    values = judge(train, labels.clamp(max=1), train, torch.full_like(labels, 5))
+    values = evaluate(train, labels.clamp(max=1), train, torch.full_like(labels, 5))
     assert (values["knn"], values["linear"]) == (0, 0)
 
 
@@ -175,7 +175,7 @@ def test_monitor_and_raw_pixels_name_their_numbers(mae: MAE, pixels: Tensor) -> 
     raw = monitor.raw_pixels()
     assert raw["linear"] == 1
     flat = pixels.flatten(1).float() / 255
-    assert raw == judge(flat, labels, flat[:12], labels[:12])
+    assert raw == evaluate(flat, labels, flat[:12], labels[:12])
     # scaled to [0, 1], neither centred nor of length 1: brightness does not turn a picture, so
     # neighbours miss it
     assert raw["knn"] < 1

@@ -120,7 +120,7 @@ def test_a_place_is_the_step_asked_for_else_that_of_the_side_bar_else_the_newest
 def test_no_path_leads_out_of_the_root(tmp_path: Path, name: str):
     (tmp_path / "root").mkdir()
     save_file(tiny_mae().state_dict(), tmp_path / "outside.safetensors")
-    with pytest.raises(CheckpointError, match="expected a checkpoint inside"):
+    with pytest.raises(CheckpointError, match="expected a checkpoint below"):
         models.locate(picks(tmp_path / "root"), name)
 
 

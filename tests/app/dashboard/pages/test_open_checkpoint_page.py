@@ -142,7 +142,7 @@ def test_what_is_elsewhere_or_missing_gets_the_same_answer(root: Path, asked: li
     app = open_page(typed)
     assert not app.selectbox(key="candidate").options, "links are not listed"
     (refusal,) = [element.value for element in app.code]
-    assert refusal.startswith(f"expected a checkpoint inside {root}, got ")
+    assert refusal.startswith(f"expected a checkpoint below {root}, got ")
     assert not asked
 
 
@@ -214,7 +214,7 @@ def test_the_hostile_corpus_through_the_picker(tmp_path: Path):
         assert answer.facts is None, name
         assert answer.refusal.isprintable(), name
         assert 20 < len(answer.refusal) < 1000, name
-        reason = f"expected a checkpoint inside {tmp_path}, got" if name in ELSEWHERE else hostile.REASONS[name]
+        reason = f"expected a checkpoint below {tmp_path}, got" if name in ELSEWHERE else hostile.REASONS[name]
         assert re.search(reason, answer.refusal), (name, answer.refusal)
     assert torch_file.facts is not None
     assert safetensors_file.facts is not None
