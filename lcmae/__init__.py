@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lcmae import config, contrast, data, formats, masking, models, objectives, patches, recipes, runs, training
     from lcmae.adapters import adapt
-    from lcmae.app import figures as plot
     from lcmae.data.images import images
     from lcmae.formats import load
     from lcmae.recipes import recipe
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# One line a name: the module, and behind a colon what of it; and one line above, for type checkers.
+# One line a name: the module, and behind a colon what of it; one more above, for type checkers (not
+# of lcmae.app: probes import this file, and nothing below the app may import it).
 # A function must not have the name of a module of lcmae: importing that would hide the function.
 _NAMES = {
     "Run": "lcmae.runs.run:Run",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lcmae.adapters.model import Adapted, AdaptedBlocks
 from lcmae.errors import InputError
-from lcmae.masking.base import Mask
+from lcmae.mask import Mask
 from lcmae.patches import patchify, unpatchify
 from lcmae.progress import ProgressBar
 from lcmae.randomness import generator

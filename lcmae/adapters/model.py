@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from lcmae.errors import InputError
 from lcmae.formats.encoder import IMAGENET_MEAN, IMAGENET_STD
-from lcmae.formats.provenance import Provenance
-from lcmae.masking.base import Mask
+from lcmae.mask import Mask
 from lcmae.models import Feature, MaskedImageModel, ModelConfig
 from lcmae.patches import patchify
+from lcmae.provenance import Provenance
 from lcmae.settings import parse
 from lcmae.shapes import Float
 

@@ -14,7 +14,8 @@ from einops import rearrange
 from torch import Tensor
 
 from lcmae.errors import InputError
-from lcmae.masking.base import Mask, MaskStrategy
+from lcmae.mask import Mask
+from lcmae.masking.base import MaskStrategy
 from lcmae.patches import Grid
 from lcmae.shapes import Bool, Float, Int
 
