@@ -10,6 +10,8 @@ What is done with the unusual, in this order:
 - Transparency is laid over white, unless an alpha channel is asked for (2 or 4 channels).
 - CMYK, palette, YCbCr and bilevel become RGB; colour becomes grey by ITU-R 601 luma, grey becomes
   three equal channels.
+- A large image (4 million pixels) is first reduced by means of blocks, to no less than twice the
+  asked size; what would take more than 128 MiB to decode is refused (`lcmae.data.large`).
 - The shorter side is resized (bicubic, antialiased) and the centre cut out; an image of the asked
   size is untouched.
 """
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from lcmae.data.large import FORMATS, check_cost, draft, smaller
 from lcmae.data.values import Range, Unreadable, Unsuitable, eight_bits
 
 __all__ = ["MODES", "Decoder", "Unreadable"]
@@ -44,10 +47,13 @@ class Decoder:
     """Bands to take, counted from 1."""
 
     def __call__(self, file: Any) -> np.ndarray:
-        return self.pixels(self.stored(file))
+        return self.pixels(self._read(file, whole=False))
 
     def stored(self, file: Any) -> np.ndarray | Any:
         """The image as it is stored: a PIL image of 8 bits, or an array [h w c] of any type."""
+        return self._read(file, whole=True)
+
+    def _read(self, file: Any, *, whole: bool) -> np.ndarray | Any:
         from PIL import Image, UnidentifiedImageError
 
         if isinstance(file, np.ndarray):
@@ -56,16 +62,16 @@ class Decoder:
             raise Unreadable("empty file")
         try:
             if isinstance(file, Image.Image):
-                return self._loaded(file)
+                return self._loaded(file, whole)
             if is_tiff(file) and (self._wants_every_band or needs_tifffile(file)):
                 return self._bands_of_tiff(file)
-            with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
-                return self._loaded(image)
+            with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
+                return self._loaded(image, whole)
         except (Unreadable, MemoryError):
             raise
         except UnidentifiedImageError as error:
             empty = isinstance(file, Path) and file.stat().st_size == 0
-            raise Unreadable("empty file" if empty else "not an image format that Pillow knows") from error
+            raise Unreadable("empty file" if empty else "not an image format that is read here") from error
         except Exception as error:  # Pillow's readers raise whatever a broken file makes them trip over
             reason = " ".join(str(error).split()) or "no message"
             raise Unreadable(f"{reason} ({type(error).__name__})") from error
@@ -79,14 +85,16 @@ class Decoder:
 
         return tiff_bands(file, pages_are_bands=self._wants_every_band)
 
-    def _loaded(self, image: Any) -> Any:
-        from PIL import Image, ImageOps
+    def _loaded(self, image: Any, whole: bool) -> Any:
+        from PIL import ImageOps
 
-        most = Image.MAX_IMAGE_PIXELS
-        if most is not None and image.width * image.height > most:
-            raise Unreadable(f"{image.width}x{image.height} pixels: more than {most:,}, taken for a decompression bomb")
-        ImageOps.exif_transpose(image, in_place=True)
+        check_cost(image)
+        if not whole:
+            draft(image, self.height, self.width)
         image.load()
+        if not whole:
+            image = smaller(image, self.height, self.width)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             return _deep(image)
         if image.mode in MODES.values() and (self.bands is not None or self.value_range is not None):
@@ -194,7 +202,6 @@ def _deep(image: Any) -> np.ndarray:
     if image.mode == "F":
         return values[..., None]
     # 16-bit files open in Pillow's 32-bit mode too
-    values = values.astype(np.int64)
     if values.min() >= 0 and values.max() <= 65535:
         values = values.astype(np.uint16)
     return values[..., None]
