@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from lcmae import processes
+from lcmae.adapters.files import split
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
@@ -33,21 +34,27 @@ class DashboardArguments(Settings):
     """Further host names under which a browser may ask: the public name of a reverse proxy
     (docs/dashboard.md)."""
 
+    adapter: tuple[str, ...] = ()
+    """Your own models beside the runs: FILE.py:FUNCTION, which returns lcmae.adapt(...). Their code
+    runs with your rights."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until Ctrl-C."""
     options = parse_arguments(DashboardArguments, arguments, command="dashboard")
-    return show(options.runs, options.port, options.hosts)
+    return show(options.runs, options.port, options.hosts, options.adapter)
 
 
-def show(runs: Path, port: int | None, hosts: tuple[str, ...] = ()) -> int:
-    """Serve the dashboard over the runs below a folder until it is stopped; a browser is opened
-    where there is a screen."""
-    if not runs.is_dir():
+def show(runs: Path, port: int | None, hosts: tuple[str, ...] = (), adapters: tuple[str, ...] = ()) -> int:
+    """Serve the dashboard over the runs below a folder until it is stopped, and over models of
+    one's own; a browser is opened where there is a screen."""
+    for adapter in adapters:
+        split(adapter)
+    if not runs.is_dir() and not adapters:
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
-    server = processes.start(launch.command(runs, port, hosts=hosts))
+    server = processes.start(launch.command(runs, port, hosts=hosts, adapters=adapters))
     print(f"dashboard: http://{launch.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()

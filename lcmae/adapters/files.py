@@ -8,10 +8,13 @@ one.
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lcmae.errors import InputError
-from lcmae.models import MaskedImageModel
 from lcmae.runs.durable import reason
+
+if TYPE_CHECKING:
+    from lcmae.models import MaskedImageModel
 
 
 def split(name: str) -> tuple[Path, str]:
@@ -25,10 +28,18 @@ def split(name: str) -> tuple[Path, str]:
     return path, function
 
 
-def from_file(name: str) -> MaskedImageModel:
+def from_file(name: str) -> "MaskedImageModel":
     """The model that the function of an owner's file makes; its code runs. `InputError` in one line
-    where it fails."""
+    where it fails.
+
+    Its folder goes to the end of `sys.path`, so that it finds the modules that lie beside it.
+    """
+    from lcmae.models import MaskedImageModel
+
     path, function = split(name)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(f"lcmae_adapter_{path.stem}", path.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"expected a Python file with an adapter, got {path}")

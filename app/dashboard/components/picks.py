@@ -1,6 +1,7 @@
 """Which runs and which checkpoint are looked at. Both live in the address bar
 (?runs=a&runs=b&step=240), on every page."""
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,14 @@ def runs_root() -> Path:
     if "--runs" in arguments[:-1]:
         return Path(arguments[arguments.index("--runs") + 1])
     return Path(os.environ.get("LCMAE_RUNS", "runs"))
+
+
+def adapters() -> dict[str, str]:
+    """Models of the server's owner, FILE.py:FUNCTION by the names that pages show. They come from
+    the command that started the server, and from nowhere else."""
+    arguments = sys.argv[1:]
+    given = [value for option, value in itertools.pairwise(arguments) if option == "--adapter"]
+    return {f"adapter {os.path.basename(value)}": value for value in given}
 
 
 @dataclass(frozen=True)

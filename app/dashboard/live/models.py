@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import xarray as xr
 
-from lcmae.app.dashboard.components.picks import Picks
+from lcmae.app.dashboard.components.picks import Picks, adapters
 from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.live import prefetch, uploads
 from lcmae.app.dashboard.live.cache import Cache
@@ -67,6 +67,9 @@ class Location:
     """The run, if it is one."""
 
     step: int | None = None
+
+    adapter: str | None = None
+    """FILE.py:FUNCTION of whoever started the server, if it is one; never out of an address."""
 
     @property
     def label(self) -> str:
@@ -162,14 +165,16 @@ class _Answer:
 
 
 def names(picked: Picks) -> list[str]:
-    """Every checkpoint: the picked runs, the other runs, files of other
+    """Every checkpoint: the picked runs, the owner's adapters, the other runs, files of other
     libraries."""
     others = [name for name in picked.runs if name not in picked.names]
-    return [*picked.names, *others, *reader.candidates_below(picked.root).names]
+    return [*picked.names, *adapters(), *others, *reader.candidates_below(picked.root).names]
 
 
 def locate(picked: Picks, name: str, step: int | None = None) -> Location:
     """Where the checkpoint of a selection lies. `InputError` where there is none."""
+    if adapter := adapters().get(name):
+        return Location(name, Path(adapter.rpartition(":")[0]), picked.root, adapter=adapter)
     if name not in picked.runs:
         return Location(name, within_root(name, picked.root), picked.root)
     run = picked.runs[name]
@@ -190,11 +195,11 @@ def load(location: Location) -> Loaded:
         files = sorted(location.path.iterdir()) if location.path.is_dir() else [location.path]
     except OSError as error:  # deleted meanwhile
         raise CheckpointError(f"expected a checkpoint at {location.path}, got none: {error.strerror}") from error
-    return _models.get(tuple(map(reading.stamp, files)), lambda: _load(location))
+    return _models.get((location.adapter, *map(reading.stamp, files)), lambda: _load(location))
 
 
 def _load(location: Location) -> Loaded:
-    if location.run is None:
+    if location.run is None and location.adapter is None:
         # a process of its own reads it first, and refuses names and shapes that would hurt the
         # server
         answer = reader.inspect_below(location.root, str(location.path))
@@ -209,7 +214,12 @@ def _load(location: Location) -> Loaded:
     import lcmae.probes.watching.microscope  # now, while a spinner turns, rather than with the first picture
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = lcmae.load(location.path, device=device).requires_grad_(False)
+    if location.adapter is not None:
+        from lcmae.adapters import from_file
+
+        model = from_file(location.adapter).to(device).requires_grad_(False)
+    else:
+        model = lcmae.load(location.path, device=device).requires_grad_(False)
     assert model.source is not None
     config = model.config.model_dump_json()
     key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()

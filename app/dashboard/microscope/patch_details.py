@@ -45,6 +45,9 @@ def among_others(inspected: Inspection) -> None:
     """The patch in the stored table of points, or the command that computes it."""
     st.subheader("Among other patches")
     location = inspected.loaded.location
+    if location.adapter is not None:
+        st.info("Points are stored with a run; this model lives in its file alone.", icon=":material/terminal:")
+        return
     if location.run is None or location.step is None:
         st.info("Points are stored with a run; `lcmae import` makes one of this file.", icon=":material/terminal:")
         return
@@ -114,8 +117,9 @@ def export_section(inspected: Inspection) -> None:
         for name, mapped in maps.every(inspected).items():
             with encoding if name in ("encoder", "field") else filling:
                 draw(Panel(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
-    if inspected.chosen.upload or inspected.chosen.hidden or not inspected.loaded.model.has_prediction:
-        return
+    chosen = inspected.chosen
+    if chosen.upload or chosen.hidden or location.adapter or not inspected.loaded.model.has_prediction:
+        return  # the batch command has no such image, mask, model or number
     to_copy(
         command(inspected),
         key="microscope-command",

@@ -6,6 +6,7 @@ rebinding); its flags win over a config.toml in the working folder.
 """
 
 import ipaddress
+import os
 from pathlib import Path
 
 from lcmae import processes
@@ -35,11 +36,19 @@ FLAGS = {
 """Everything but address, port and hosts."""
 
 
-def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tuple[str, ...] = ()) -> list[str]:
+def command(
+    runs: Path,
+    port: int | None,
+    *,
+    address: str = ADDRESS,
+    hosts: tuple[str, ...] = (),
+    adapters: tuple[str, ...] = (),
+) -> list[str]:
     """The command line that serves the dashboard for the runs below `runs`.
 
     Without a port streamlit takes 8501 or the next free one. `hosts` are further names under which
-    a browser may ask. Raises `InputError` where `runs` is no folder, or the port is none.
+    a browser may ask; `adapters` are the starter's own models, FILE.py:FUNCTION. Raises
+    `InputError` where `runs` is no folder, or the port is none.
     """
     if runs.exists() and not runs.is_dir():
         raise InputError(f"expected a folder of runs, got a file: {runs}")
@@ -50,7 +59,8 @@ def command(runs: Path, port: int | None, *, address: str = ADDRESS, hosts: tupl
     words += [part for name, value in flags.items() for part in (f"--{name}", value)]
     for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
         words += ["--server.allowedHosts", host]
-    return [*words, "--", "--runs", str(runs.absolute())]
+    words += ["--", "--runs", str(runs.absolute())]
+    return words + [part for adapter in adapters for part in ("--adapter", os.path.abspath(adapter))]
 
 
 def warning(address: str) -> str | None:
