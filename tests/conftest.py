@@ -8,6 +8,8 @@ import os
 
 # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# read when huggingface_hub is imported: no test asks the network
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from lcmae.errors import CheckpointError, InputError
-from lcmae.formats import huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
+from lcmae.formats import hub, huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
 from lcmae.formats.build import Reading
 from lcmae.formats.own import is_own, read_own
 from lcmae.formats.weights import Weights, first_keys, open_states
@@ -79,23 +79,32 @@ class Found:
 
 
 def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = False) -> Reading:
-    """A `Reading` of whatever lies at `path`: our run or step, `timm:NAME`, or a foreign file or
-    folder. The override `weights` chooses among several models in one file."""
+    """A `Reading` of whatever lies at `path`: our run or step, `timm:NAME`, `hf:ORG/NAME`, or a
+    foreign file or folder. The override `weights` chooses among several models in one file."""
     overrides = dict(overrides)
     choice = overrides.pop("weights", None)
-    if isinstance(path, str) and path.startswith("timm:"):
-        return timm_vit.read_named(path, overrides, meta=meta)
+    if str(path).startswith("timm:"):
+        return timm_vit.read_named(str(path), overrides, meta=meta)
     if "\0" in str(path):
         raise CheckpointError(f"expected a path, got one with a NUL character: {str(path)!a}")
     if is_own(path):
         if choice is not None:
             raise InputError(f"expected no choice of weights for a run, which has one model, got {choice!a}")
         return read_own(path, overrides, meta=meta)
-    reading = understand(open_states(Path(path), meta=meta), overrides, choice)
+    states = open_named(path, meta=meta) if hub.is_hub_name(path) else open_states(Path(path), meta=meta)
+    reading = understand(states, overrides, choice)
     if meta:
         # a few tables were read for their values; nothing else has any
         reading.tensors = {name: tensor.to("meta") for name, tensor in reading.tensors.items()}
     return reading
+
+
+def open_named(path: Path | str, *, meta: bool = False) -> list[Weights]:
+    """The state dicts of `hf:ORG/NAME[@REVISION]`, from the cache or the hub."""
+    name = hub.parse_name(path)
+    file, note = hub.fetch(name)
+    states = open_states(file, meta=meta)
+    return [replace(weights, path=name.shown, notes=[note, *weights.notes]) for weights in states]
 
 
 def understand(states: Sequence[Weights], overrides: Mapping[str, Any], choice: str | None = None) -> Reading:

@@ -87,11 +87,20 @@ def folder_problem(path: Path) -> str:
     """Why a folder cannot be loaded."""
     names = sorted(os.listdir(path))
     if ".metadata" in names or any(name.endswith(".distcp") for name in names):
-        return f"expected a checkpoint file, got a torch.distributed.checkpoint folder, which contains pickles: {show(path)}"
-    if any(name.startswith("model.safetensors.index") or name.endswith(".bin.index.json") for name in names):
-        return f"expected weights in one file, got a folder with shards: {show(path)}"
+        return (
+            f"expected a checkpoint file, got a torch.distributed.checkpoint folder, which contains pickles: {show(path)}; "
+            "convert it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
+        )
+    if any(name.endswith(".index.json") for name in names):
+        return f"expected config.json beside the shards and their index, got a folder without: {show(path)}"
     if any("mp_rank" in name or name == "latest" for name in names):
         return f"expected a checkpoint file, got a DeepSpeed folder: {show(path)}; convert it with its zero_to_fp32.py"
+    files = [name for name in names if name.endswith((".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz"))]
+    if files:
+        return (
+            f"expected a run, a checkpoint file or a Hugging Face folder with config.json, got a folder with "
+            f"{', '.join(ascii(name)[1:-1] for name in files[:3])}: say {show(path / files[0])}"
+        )
     return f"expected a run, a checkpoint file or a Hugging Face folder, got a folder without config.json: {show(path)}"
 
 

@@ -4,7 +4,7 @@ and linear-probed MAEs.
 Layout: timm/models/vision_transformer.py (1.0.31); facebookresearch/mae models_vit.py and
 main_linprobe.py (efb2a80). A class token, registers, norm_pre, LayerScale and norms of queries and
 keys are seen in the names; heads and eps are not. `timm:NAME` asks timm's registry for them, and
-takes weights from the local cache only: nothing is downloaded.
+takes weights from the local cache or the hub (`lcmae.formats.hub`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lcmae.errors import CheckpointError, InputError
+from lcmae.formats import hub
 from lcmae.formats.build import Reading
 from lcmae.formats.encoder import (
     HEADS,
@@ -75,7 +76,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
 
 
 def read_named(path: str, overrides: Mapping[str, Any], *, meta: bool) -> Reading:
-    """`timm:NAME`: architecture by name, weights from the local Hugging Face cache."""
+    """`timm:NAME`: architecture by name, weights from the local Hugging Face cache or the hub."""
     import timm
 
     name = path.removeprefix("timm:")
@@ -84,12 +85,15 @@ def read_named(path: str, overrides: Mapping[str, Any], *, meta: bool) -> Readin
         raise InputError(f"expected the name of a timm model, got {name!a}; near it: {near}")
     facts = Facts(overrides)
     sizes = _say_registered(facts, name)
-    weights = open_states(_cached(name), meta=meta)[0]
-    weights = Weights(path, weights.sha256, weights.tensors, weights.extras, weights.metadata, notes=weights.notes)
+    file, note = _weights_of(name)
+    weights = open_states(file, meta=meta)[0]
+    notes = [note, *weights.notes]
+    weights = Weights(path, weights.sha256, weights.tensors, weights.extras, weights.metadata, notes=notes)
     pretrained = timm.get_pretrained_cfg(name)
     _say_pixels(facts, pretrained.to_dict() if pretrained is not None else None)
     sizes += size_said(("timm's pretrained_cfg", pretrained.to_dict() if pretrained is not None else None))
     reading = read_encoder("vit", weights, facts, weights.tensors, sizes=sizes)
+    reading.facts.notes[:0] = notes
     reading.objective = "mae" if name.endswith(".mae") else None
     return reading
 
@@ -217,19 +221,15 @@ def _say_pixels(facts: Facts, pretrained: Any) -> None:
             facts.say(name, tuple(float(value) for value in values), "timm's pretrained_cfg")
 
 
-def _cached(name: str) -> Path:
+def _weights_of(name: str) -> tuple[Path, str]:
+    """The file of weights of a timm model, from the cache or the hub, and where it came from."""
     import timm
-    from huggingface_hub import try_to_load_from_cache
 
     config = timm.get_pretrained_cfg(name)
-    hub = config.hf_hub_id if config is not None else None
-    if config is not None and hub:
-        hub = hub + f"{config.architecture}.{config.tag}" if hub.endswith("/") else hub
-        for file in ("model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(hub, file)
-            if isinstance(found, str):
-                return Path(found)
-    raise CheckpointError(
-        f"expected the weights of timm:{name} in the local cache, got none; timm.create_model('{name}', pretrained=True) "
-        f"downloads them{'' if hub else ', if it has any'}"
-    )
+    repo = config.hf_hub_id if config is not None else None
+    if config is None or not repo:
+        raise CheckpointError(
+            f"expected a timm model with weights on the hub, got timm:{name}, which timm has none for"
+        )
+    repo = repo + f"{config.architecture}.{config.tag}" if repo.endswith("/") else repo
+    return hub.fetch(hub.HubName(repo))

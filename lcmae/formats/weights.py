@@ -15,6 +15,7 @@ from torch import Tensor
 from lcmae.errors import CheckpointError
 from lcmae.formats.facts import Facts
 from lcmae.formats.safety import Opened, check_file, folder_problem, open_weights
+from lcmae.formats.shards import INDICES, open_shards
 from lcmae.models import ModelConfig
 from lcmae.runs.durable import reason, show
 
@@ -96,15 +97,15 @@ FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors"
 
 
 def open_states(path: Path, *, meta: bool = False) -> list[Weights]:
-    """Every state dict in a file, or in a folder with config.json and one file of weights, in the
-    order of the file.
+    """Every state dict in a file, or in a folder with config.json and weights (one file, or an
+    index and its shards), in the order of the file.
 
     On the meta device if `meta`, but for small tables of positions, whose values say the grid.
     """
     shown = show(path)
     if os.path.isdir(path):  # Path.is_dir raises for names that are too long
         path = _in_folder(path)
-    opened = open_weights(path, meta=meta)
+    opened = open_shards(path, meta=meta) if path.name in INDICES else open_weights(path, meta=meta)
     config = _json(path.parent / "config.json") if _has_config(path) else None
     neighbours = {name: _json(path.parent / name) for name in NEIGHBOURS if (path.parent / name).is_file()}
     found = []
@@ -122,7 +123,7 @@ def open_states(path: Path, *, meta: bool = False) -> list[Weights]:
 
 
 def _in_folder(folder: Path) -> Path:
-    found = [folder / name for name in FILES if (folder / name).is_file()]
+    found = [folder / name for name in (*FILES, *INDICES) if (folder / name).is_file()]
     if not (folder / "config.json").is_file() or not found:
         raise CheckpointError(folder_problem(folder))
     return found[0]
@@ -130,7 +131,7 @@ def _in_folder(folder: Path) -> Path:
 
 def _has_config(path: Path) -> bool:
     # the names that Hugging Face gives; any other file's neighbours are its own business
-    return path.name in FILES and (path.parent / "config.json").is_file()
+    return path.name in (*FILES, *INDICES) and (path.parent / "config.json").is_file()
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from lcmae.models import MAE, sincos_positions
 from lcmae.patches import patchify
 from lcmae.runs.run import Run
 from tests.conftest import tiny_mae
+from tests.lcmae.formats.hub_cache import in_cache
 from tests.reference import foreign
 from tests.reference.hostile import SETTINGS, wrapped
 
@@ -329,21 +330,15 @@ def test_relative_positions_are_resampled_too(shared: bool, tmp_path: Path, rng:
 # --- timm by name ---
 
 
-def test_timm_by_name_takes_weights_from_the_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_timm_by_name_takes_weights_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
-    weights = tmp_path / "model.safetensors"
-    save_file(vit.state_dict(), weights)
-    asked = []
-
-    def cached(repository: str, file: str) -> str | None:
-        asked.append(repository)
-        return str(weights) if file == "model.safetensors" else None
-
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
+    folder = in_cache(tmp_path, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+    save_file(vit.state_dict(), folder / "model.safetensors")
     found = source("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k")
-    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
     assert (found.read["heads"], found.read["pixel_mean"]) == (3, (0.5, 0.5, 0.5))
     assert "heads" not in found.assumed
+    assert "from the local cache, commit 0123456789ab" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +350,7 @@ def test_timm_by_name_takes_weights_from_the_cache_alone(tmp_path: Path, monkeyp
     ],
 )
 def test_timm_names_that_give_nothing(name: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=complaint):
         load(name)
 
