@@ -12,7 +12,8 @@ import numpy as np
 import streamlit as st
 
 from lcmae.app.dashboard.components import compute_button, picks, probe_page
-from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.menu import Page
+from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.figures import style
 
 # patches of the 8 x 8 in the tab's picture (a comment, since Streamlit shows a string that stands

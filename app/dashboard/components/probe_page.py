@@ -12,8 +12,8 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.glossary import GLOSSARY
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
-from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import reading, trends
 from lcmae.probes.results import tables
 

@@ -1,28 +1,7 @@
 """The pages of the dashboard, in the order of its menu. Listing them imports no page, and no page
 imports torch."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page: `app/dashboard/pages/<name>.py`, one module."""
-
-    name: str
-    """Module in app/views and path in the address bar; a probe's page has the probe's name."""
-
-    title: str
-    """Words in the menu."""
-
-    icon: str
-    """A Material symbol, ":material/name:"."""
-
-    section: str = "Probes"
-    """Heading in the menu."""
-
-    is_probe: bool = True
-    """Whether the module has a `PAGE` (which the report prints, too) or a function `show`."""
-
+from lcmae.app.dashboard.menu import Page
 
 PAGES: tuple[Page, ...] = (
     Page("runs", "Runs", ":material/table_rows:", section="Runs", is_probe=False),

@@ -10,8 +10,9 @@ import streamlit as st
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import claims as figures
 from lcmae.errors import InputError

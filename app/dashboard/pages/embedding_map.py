@@ -7,8 +7,8 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_for_runs, choose, heading
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import embedding_map as figures
 

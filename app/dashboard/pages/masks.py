@@ -17,8 +17,8 @@ import xarray as xr
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.pages import Page
 from lcmae.app.dashboard.stored import grid_progress
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import grid as figures

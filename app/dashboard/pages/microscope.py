@@ -13,11 +13,11 @@ from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import heading
 from lcmae.app.dashboard.live import inspection, models, prefetch, selection
 from lcmae.app.dashboard.live.selection import Selection, tied
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.microscope import maps
 from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask, steps_of
 from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
 from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
-from lcmae.app.dashboard.pages import Page
 from lcmae.errors import InputError
 
 SUMMARY = (

@@ -12,7 +12,7 @@ from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.jobs import reader
-from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.menu import Page
 from lcmae.runs.durable import show as printable
 
 ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstructions have nothing to say about it."

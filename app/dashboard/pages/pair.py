@@ -18,10 +18,11 @@ from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
 from lcmae.app.dashboard.live import models, selection
 from lcmae.app.dashboard.live.selection import tied
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.microscope.controls import steps_of
 from lcmae.app.dashboard.microscope.pair import bench
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import pair as figures
 from lcmae.errors import InputError

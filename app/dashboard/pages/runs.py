@@ -6,7 +6,7 @@ import streamlit as st
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.probe_page import ask_for_runs
 from lcmae.app.dashboard.glossary import GLOSSARY
-from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.stored import reading
 
 COLUMNS = {

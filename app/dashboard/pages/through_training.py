@@ -16,8 +16,9 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
-from lcmae.app.dashboard.pages import PAGES, Page
+from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import limits
 from lcmae.app.figures import through_training as figures

@@ -6,7 +6,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.curves import SUMMARY, TERMS, all_curves
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, draw, heading
-from lcmae.app.dashboard.pages import Page
+from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import training as figures
 from lcmae.errors import InputError

@@ -1,0 +1,23 @@
+"""An entry of the dashboard's menu. Imports nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: `app/dashboard/pages/<name>.py`, one module."""
+
+    name: str
+    """Module in app/dashboard/pages and path in the address bar; of a probe, its name."""
+
+    title: str
+    """Words in the menu."""
+
+    icon: str
+    """A Material symbol, ":material/name:"."""
+
+    section: str = "Probes"
+    """Heading in the menu."""
+
+    is_probe: bool = True
+    """Whether the module has a `PAGE` (which the report prints, too) or a function `show`."""
