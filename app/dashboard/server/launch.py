@@ -55,7 +55,7 @@ def command(
     if port is not None and not 1 <= port <= 65535:
         raise InputError(f"expected a port from 1 to 65535, got {port}")
     flags = {"server.address": address, **({} if port is None else {"server.port": str(port)}), **FLAGS}
-    words = processes.module("streamlit", "run", str(MAIN))
+    words = processes.module("lcmae.app.dashboard.server.process", "run", str(MAIN))
     words += [part for name, value in flags.items() for part in (f"--{name}", value)]
     for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
         words += ["--server.allowedHosts", host]

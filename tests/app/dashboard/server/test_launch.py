@@ -69,3 +69,19 @@ def test_a_file_is_no_folder_of_runs(tmp_path: Path):
 def test_starting_needs_neither_torch_nor_streamlit():
     code = "import sys, lcmae.app.dashboard.server.launch; assert not {'torch', 'streamlit'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_what_pages_import_is_there_before_the_first_browser_asks():
+    code = """
+import sys
+from lcmae.app.dashboard.server import tuning
+tuning.preload()
+before = set(sys.modules)
+import lcmae.app.dashboard.main, lcmae.app.dashboard.pages.reconstruction
+import lcmae.app.dashboard.pages.training, lcmae.app.dashboard.pages.runs
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # plotly imports its traces as they are drawn
+    assert set(done.stdout.split()) <= {"lcmae", "plotly", "_plotly_utils", "False"}
