@@ -69,6 +69,10 @@ class CompareArguments(Comparison, Engine, ImageOptions):
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where the worker has one."""
 
+    race: bool = False
+    """Begin with short schedules of all cells, and go on with those that may still be the best for
+    kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing)."""
+
     baseline: str | None = None
     """Cell that the others are compared with, by its words: "random, 0.75"; by default MAE with
     random masks of 0.75, or the random masks nearest to it."""

@@ -18,7 +18,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,12 +106,14 @@ def compare(
     device: str | None = None,
     begin: Callable[[int, int], None] | None = None,
     report: Report | None = None,
+    only: Collection[tuple[Any, ...]] | None = None,
 ) -> Compared:
     """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds.
+    `only` restricts it to cells of these settings (`Cell.settings`).
     `InputError` before anything is trained where a cell is impossible, or where `out` holds a run
     of the same name with another config."""
     engine.check()
-    jobs = plan(comparison, out, engine, device)
+    jobs = plan(comparison, out, engine, device, only)
     make_folder(out)
     with lock(out):
         sweep(out)
@@ -145,12 +147,20 @@ def compare(
 # --- the plan ---
 
 
-def plan(comparison: Comparison, out: Path, engine: Engine, device: str | None = None) -> list[CellJob]:
+def plan(
+    comparison: Comparison,
+    out: Path,
+    engine: Engine,
+    device: str | None = None,
+    only: Collection[tuple[Any, ...]] | None = None,
+) -> list[CellJob]:
     """A job for every run of the grid; `InputError` for whatever is known to be wrong before the
     first step."""
     names = _probe_names(comparison.probes)
     jobs, impossible = [], {}
     for cell in cells(comparison):
+        if only is not None and cell.settings not in only:
+            continue
         try:
             config = config_of(comparison, cell)
             config.objective.mask.open()  # a guide that cannot guide is found out here; it is read once for all cells
@@ -186,10 +196,7 @@ def _shares_machine(engine: Engine) -> bool:
 def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
     """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for
     equal image-mask pairs."""
-    family = comparison.recipes
-    if family == "auto":
-        kind = comparison.data.partition(":")[0]
-        family = kind if kind in FAMILIES else "cifar10"
+    family = _family(comparison)
     name = f"{cell.objective}-{family}"
     if name not in RECIPES:
         known = [recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}")]
@@ -215,6 +222,26 @@ def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
     # a killed run loses at most a quarter; accuracies are looked at once, at the end
     values |= {"checkpoint_every": max(1, epochs // 4), "monitor_every": 0}
     return parse(RunConfig, values)
+
+
+def _family(comparison: Comparison) -> str:
+    if comparison.recipes != "auto":
+        return comparison.recipes
+    kind = comparison.data.partition(":")[0]
+    return kind if kind in FAMILIES else "cifar10"
+
+
+def masks_an_image(comparison: Comparison) -> int:
+    """Least common multiple of the masks an image of the comparison's objectives: epochs come in
+    multiples of it."""
+    first = {cell.objective: cell for cell in cells(comparison.model_copy(update={"epochs": 2**20}))}
+    found = 1
+    for objective, cell in first.items():
+        name = f"{objective}-{_family(comparison)}"
+        if name not in RECIPES:
+            config_of(comparison, cell)  # says which objectives there are
+        found = math.lcm(found, getattr(recipe(name).objective, "num_masks", 1))
+    return found
 
 
 def mask_of(cell: Cell, guide: str | None = None) -> MaskStrategy:

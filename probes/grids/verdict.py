@@ -144,17 +144,9 @@ class Verdict:
 def verdict(table: xr.Dataset, measure: str, baseline: Key | None = None) -> Verdict:
     """What the done runs of a table say of one of its measures. `InputError` where none of them has
     it, or where the baseline is no cell."""
-    runs = by_cell(table, measure)
-    if not runs:
-        raise InputError(f"expected runs with {measure}, got none")
-    keys = list(runs)
+    keys, grid, scale = grid_of(table, measure)
     base = baseline_of(keys, baseline)
-    seeds = sorted({seed for values in runs.values() for seed in values})
-    raw = np.array([[runs[key].get(seed, math.nan) for seed in seeds] for key in keys])
     units = str(table[measure].attrs.get("units", "1"))
-    num_images = _num_images(table) if units == ACCURACY_UNIT else None
-    scale = scale_of(raw, units, num_images)
-    grid = Grid(scale.forward(raw), step=scale.step(raw))
     direction = direction_of(measure, units)
     contrasts = {found.cell: found for found in grid.to_baseline(base)}
     best = set(grid.may_be_best(direction)) if direction else None
@@ -171,9 +163,23 @@ def verdict(table: xr.Dataset, measure: str, baseline: Key | None = None) -> Ver
         baseline_is_noisiest=bool(
             len(keys) > 2 and np.isfinite(variance[base]) and (variance < variance[base]).sum() == len(keys) - 1
         ),
-        test_set_error=scale.test_set_error(float(np.nanmean(raw))),
+        test_set_error=scale.test_set_error(float(np.nanmean(scale.back(grid.values)))),
         minutes_a_seed=_minutes_a_seed(table),
     )
+
+
+def grid_of(table: xr.Dataset, measure: str) -> tuple[list[Key], Grid, Scale]:
+    """The cells of the done runs, their values on the measure's scale, and the scale. `InputError`
+    where no run has the measure."""
+    runs = by_cell(table, measure) if measure in table else {}
+    if not runs:
+        raise InputError(f"expected runs with {measure}, got none")
+    keys = list(runs)
+    seeds = sorted({seed for values in runs.values() for seed in values})
+    raw = np.array([[runs[key].get(seed, math.nan) for seed in seeds] for key in keys])
+    units = str(table[measure].attrs.get("units", "1"))
+    scale = scale_of(raw, units, _num_images(table) if units == ACCURACY_UNIT else None)
+    return keys, Grid(scale.forward(raw), step=scale.step(raw)), scale
 
 
 def baseline_of(keys: Sequence[Key], wanted: Key | None = None) -> int:

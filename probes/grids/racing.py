@@ -1,0 +1,181 @@
+"""Which cells of a grid are worth more compute? Rungs of whole short schedules: all cells first,
+few seeds and epochs; those that cannot be the best any more are dropped, the others go on.
+
+A cell is dropped at a rung where another one beats it (`Grid.may_be_best`) at the error rate alpha
+/ rungs, so the cell that is truly best on every rung's schedule is lost with a chance of at most
+alpha. That says nothing of a cell that is poor after a short schedule and best after a long one:
+each rung's order is held against the last one's (`agreement`), and should be read.
+
+    OUT/rung-1/ ... OUT/rung-3/   a comparison each (`lcmae.probes.grids.run`), resumable
+    OUT/race.json                 what each rung found
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from lcmae.errors import InputError
+from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.grids.run import Compared, Report, compare, masks_an_image
+from lcmae.probes.grids.statistics import ALPHA, Grid
+from lcmae.probes.grids.table import TABLE, read_table
+from lcmae.probes.grids.verdict import Key, direction_of, grid_of
+from lcmae.probes.jobs.executors import Engine
+from lcmae.runs.durable import to_json
+from lcmae.runs.run import write_atomically
+
+FILE = "race.json"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How much compute each surviving cell gets."""
+
+    seeds: int
+    share: float
+    """Of the comparison's epochs, as a whole schedule of that length."""
+
+
+def rungs(seeds: int) -> tuple[Rung, ...]:
+    """Three rungs: an eighth, a quarter and all of the epochs, with 3 or more, one more, and all of
+    `seeds` (at least 3) seeds. A first rung of two seeds drops next to nothing (simulated), and
+    whole short schedules are cheap enough for three."""
+    last = max(3, seeds)
+    return Rung(max(3, last - 2), 1 / 8), Rung(max(3, last - 1), 1 / 4), Rung(last, 1.0)
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """What a rung found."""
+
+    seeds: int
+    epochs: int
+    means: dict[Key, float]
+    """Mean of the measure by cell, on its scale."""
+    survivors: tuple[Key, ...]
+    image_mask_pairs: float
+    """Compute that the rung took."""
+    seconds: float
+
+
+@dataclass
+class RaceResult:
+    """The rungs in order, and the signal that ended the race early, if one did."""
+
+    measure: str
+    direction: int
+    rungs: list[RungResult] = field(default_factory=list)
+    stopped_by: int | None = None
+
+    @property
+    def survivors(self) -> tuple[Key, ...]:
+        """Cells that may be the best after the last rung."""
+        return self.rungs[-1].survivors
+
+    def agreement(self) -> list[tuple[float, float]]:
+        """For each rung before the last: Spearman's rank correlation of its means with the last
+        rung's, over the cells that both have, and the regret of its own choice there, on the
+        measure's scale. NaN where fewer than three cells are left."""
+        last = self.rungs[-1].means
+        found = []
+        for rung in self.rungs[:-1]:
+            both = [key for key in last if key in rung.means]
+            early = np.array([self.direction * rung.means[key] for key in both])
+            late = np.array([self.direction * last[key] for key in both])
+            correlation = float(spearmanr(early, late).statistic) if len(both) > 2 else math.nan
+            found.append((correlation, float(late.max() - late[early.argmax()]) if both else math.nan))
+        return found
+
+    def saved(self, num_cells: int, seeds: int) -> float:
+        """Share of the compute of the whole grid that the race did not take: image-mask pairs
+        against all cells with all seeds and epochs."""
+        last = self.rungs[-1]
+        of_one = last.image_mask_pairs / (len(last.means) * last.seeds)
+        return 1 - sum(rung.image_mask_pairs for rung in self.rungs) / (of_one * num_cells * seeds)
+
+
+def survivors_of(grid: Grid, direction: int, num_rungs: int, alpha: float = ALPHA) -> list[int]:
+    """Cells that go on after one of `num_rungs` rungs."""
+    return grid.may_be_best(direction, alpha / num_rungs)
+
+
+def race(
+    comparison: Comparison,
+    out: Path,
+    engine: Engine,
+    *,
+    measure: str = "mean_knn",
+    plan: Sequence[Rung] | None = None,
+    device: str | None = None,
+    begin: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
+    after: Callable[[int, RungResult], None] | None = None,
+) -> RaceResult:
+    """Run the rungs that are not done; `after(number, result)` is called behind each.
+
+    `InputError` where fewer than four cells start (the seed's effect cannot be taken out), or where
+    the measure is missing.
+    """
+    plan = rungs(comparison.seeds) if plan is None else plan
+    result = RaceResult(measure, 0)
+    only: set[tuple[Any, ...]] | None = None
+    for number, rung in enumerate(plan, start=1):
+        unit = masks_an_image(comparison)
+        epochs = max(unit, round(comparison.epochs * rung.share / unit) * unit)
+        grid = comparison.model_copy(update={"epochs": epochs, "seeds": rung.seeds})
+        folder = out / f"rung-{number}"
+        compared: Compared = compare(grid, folder, engine, device=device, begin=begin, report=report, only=only)
+        if compared.stopped_by is not None:
+            result.stopped_by = compared.stopped_by
+            return result
+        table = read_table(folder / TABLE)
+        keys, values, _ = grid_of(table, measure)
+        if number == 1 and len(keys) < 4:
+            raise InputError(f"expected a race of at least 4 cells, got {len(keys)}; compare them without --race")
+        result.direction = direction_of(measure, str(table[measure].attrs.get("units", "1")))
+        if result.direction == 0:
+            raise InputError(f"expected a measure with a better end for a race, got {measure}")
+        left = [keys[cell] for cell in survivors_of(values, result.direction, len(plan))]
+        done = [row for row in compared.rows if row["status"] == "done"]
+        result.rungs.append(
+            RungResult(
+                rung.seeds,
+                epochs,
+                dict(zip(keys, values.mean.tolist(), strict=True)),
+                tuple(left),
+                float(sum(row["image_mask_pairs"] for row in done)),
+                float(sum((row["train_seconds"] or 0) + (row["probe_seconds"] or 0) for row in done)),
+            )
+        )
+        write_atomically(out / FILE, to_json(_as_json(result), FILE))
+        if after is not None:
+            after(number, result.rungs[-1])
+        # a unit of one patch is the plain mask, which cells without a unit are, too
+        only = {(*key[:3], unit) for key in left for unit in ({key[3], None} if key[3] in (None, 1) else {key[3]})}
+        if len(left) == 1:
+            break
+    return result
+
+
+def _as_json(result: RaceResult) -> dict[str, Any]:
+    return {
+        "measure": result.measure,
+        "rungs": [
+            {
+                "seeds": rung.seeds,
+                "epochs": rung.epochs,
+                "image_mask_pairs": rung.image_mask_pairs,
+                "seconds": rung.seconds,
+                "cells": [
+                    {"cell": list(key), "mean": mean, "goes_on": key in rung.survivors}
+                    for key, mean in rung.means.items()
+                ],
+            }
+            for rung in result.rungs
+        ],
+    }

@@ -1,0 +1,104 @@
+"""Racing: the best is seldom lost and compute is saved (simulated); rungs are comparisons that go
+on where they stopped."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lcmae.errors import InputError
+from lcmae.probes.grids import run as running
+from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.grids.racing import FILE, Rung, race, rungs, survivors_of
+from lcmae.probes.grids.statistics import Grid
+from lcmae.probes.jobs.executors import Engine
+
+
+def simulated(rng: np.random.Generator, cells: int = 16) -> tuple[bool, float, float]:
+    """One race between cells of known means, SD 2 in units of a run's: whether the best was lost,
+    the share of the whole grid's compute that was saved, the regret."""
+    means = np.sort(rng.normal(size=cells) * 2)
+    spread = 3 ** rng.uniform(-0.5, 0.5, size=(cells, 1))
+    plan = rungs(5)
+    left, spent, runs = list(range(cells)), 0.0, np.zeros(0)
+    for rung in plan:
+        runs = means[:, None] + rng.normal(size=rung.seeds) + rng.normal(size=(cells, rung.seeds)) * spread
+        spent += len(left) * rung.seeds * rung.share
+        if len(left) > 1:
+            left = [left[cell] for cell in survivors_of(Grid(runs[left]), 1, len(plan))]
+    chosen = left[int(runs[left].mean(1).argmax())]
+    return cells - 1 not in left, 1 - spent / (cells * plan[-1].seeds), float(means[-1] - means[chosen])
+
+
+def test_the_best_is_seldom_lost_and_a_third_of_the_compute_is_saved() -> None:
+    rng = np.random.default_rng(0)
+    found = [simulated(rng) for _ in range(200)]
+    assert sum(lost for lost, _, _ in found) <= 0.02 * 200
+    assert np.mean([saved for _, saved, _ in found]) >= 1 / 3
+    assert np.mean([regret for _, _, regret in found]) < 0.3
+
+
+COLUMNS = {"mean_knn": ("kNN accuracy, mean token", "share of test images")}
+LEVELS = {("random", 0.25): 0.5, ("random", 0.5): 0.9, ("random", 0.75): 0.88, ("grid", 0.25): 0.3, ("grid", 0.5): 0.2,
+          ("grid", 0.75): 0.1}  # fmt: skip
+GRID = Comparison(masks=("random", "grid"), ratios=(0.25, 0.5, 0.75), epochs=8, seeds=3, probes=("none",))
+
+
+def answering(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Cells that take no time; which ran, with their epochs."""
+    ran: list[tuple[str, int]] = []
+
+    def run_cell(job: Any) -> dict[str, Any]:
+        ran.append((job.cell.name, job.config["epochs"]))
+        rng = np.random.default_rng([job.cell.seed, int(100 * job.cell.ratio), len(job.cell.mask)])
+        knn = LEVELS[job.cell.mask, job.cell.ratio] + 0.01 * rng.normal()
+        row = {
+            **running._settings(job.cell), "unit": 1 if job.cell.mask == "random" else None, "status": "done",
+            "mean_knn": knn, "image_mask_pairs": 100 * job.config["epochs"], "train_seconds": 1.0, "probe_seconds": 0.0,
+        }  # fmt: skip
+        answer = {"asked": job.asked, "row": row, "columns": COLUMNS}
+        folder = Path(job.folder)
+        folder.mkdir(parents=True)
+        (folder / running.CELL).write_text(json.dumps(answer))
+        return answer
+
+    monkeypatch.setattr(running, "run_cell", run_cell)
+    monkeypatch.setattr(running, "_refuse_other_run", lambda job: None)
+    return ran
+
+
+def test_survivors_go_on_with_more_seeds_and_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = answering(monkeypatch)
+    found = race(GRID, tmp_path / "out", Engine())
+    assert [rung.epochs for rung in found.rungs] == [1, 2, 8]
+    assert len(found.rungs[0].means) == 6
+    assert {key[1] for key in found.survivors} == {"random"}
+    assert all("grid" not in name for name, epochs in ran if epochs == 8)
+    assert len(ran) == sum(len(rung.means) * rung.seeds for rung in found.rungs)
+    assert 0.3 < found.saved(6, 3) < 1
+    for correlation, regret in found.agreement():
+        assert math.isnan(correlation) or -1 <= correlation <= 1
+        assert regret >= 0
+    stored = json.loads((tmp_path / "out" / FILE).read_text())
+    assert [rung["epochs"] for rung in stored["rungs"]] == [1, 2, 8]
+    # the same race again runs nothing
+    before = len(ran)
+    assert race(GRID, tmp_path / "out", Engine()).survivors == found.survivors
+    assert len(ran) == before
+
+
+def test_a_race_of_few_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch)
+    small = GRID.model_copy(update={"masks": ("random",)})
+    with pytest.raises(InputError, match="a race of at least 4 cells, got 3"):
+        race(small, tmp_path / "out", Engine())
+
+
+def test_rungs_grow_and_end_with_the_whole_schedule() -> None:
+    assert rungs(5) == (Rung(3, 1 / 8), Rung(4, 1 / 4), Rung(5, 1.0))
+    assert rungs(1)[-1] == Rung(3, 1.0)
+    epochs = running.masks_an_image(Comparison(objectives=("mae", "lcmae")))
+    assert epochs == 2
