@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,14 +88,21 @@ def run(arguments: Sequence[str]) -> int:
     )
     engine = Engine.model_validate({name: getattr(options, name) for name in Engine.model_fields})
 
+    from lcmae.probes.grids.cells import cells
     from lcmae.probes.grids.run import compare
     from lcmae.probes.grids.table import TABLE, read_table
+    from lcmae.probes.grids.verdict import parse_baseline
+
+    if options.baseline is not None:  # found out now, not after the last run
+        parse_baseline(options.baseline, list(dict.fromkeys(cell.settings for cell in cells(comparison))))
 
     def begin(done: int, total: int) -> None:
         at_a_time = min(engine.workers, total - done)
         how = f", {at_a_time} at a time; what each says is in {options.out / 'logs'}" if at_a_time > 1 else ""
         print(f"compare: {done} of {total} runs done before{how}", file=sys.stderr, flush=True)
 
+    if options.race:
+        return run_race(comparison, engine, options, begin)
     result = compare(comparison, options.out, engine, device=options.device, begin=begin, report=report)
     failed = [row for row in result.rows if row["status"] == "failed"]
     for row in failed:
@@ -107,6 +114,43 @@ def run(arguments: Sequence[str]) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + result.stopped_by
     return 1 if failed else 0
+
+
+def run_race(
+    comparison: Comparison, engine: Engine, options: CompareArguments, begin: Callable[[int, int], None]
+) -> int:
+    """Race, saying after each rung who goes on; the last rung's table is summed up."""
+    from lcmae.probes.grids.cells import cells
+    from lcmae.probes.grids.racing import FILE, RungResult, race, rungs
+    from lcmae.probes.grids.table import TABLE, describe, read_table
+
+    def after(number: int, rung: RungResult) -> None:
+        names = "; ".join(map(describe, rung.survivors))
+        print(
+            f"rung {number}: {rung.seeds} seeds of {rung.epochs} epochs, {len(rung.survivors)} of {len(rung.means)} cells "
+            f"go on: {names}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    result = race(comparison, options.out, engine, device=options.device, begin=begin, report=report, after=after)
+    if result.stopped_by is not None:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + result.stopped_by
+    table = options.out / f"rung-{len(result.rungs)}" / TABLE
+    summary(read_table(table), options.baseline)
+    seeds = rungs(comparison.seeds)[-1].seeds
+    num_cells = len({cell.settings for cell in cells(comparison)})
+    print(
+        f"\nThe race took {1 - result.saved(num_cells, seeds):.0%} of the whole grid's image-mask pairs ({seeds} seeds)."
+    )
+    for number, (correlation, regret) in enumerate(result.agreement(), start=1):
+        order = "too few cells for an order" if math.isnan(correlation) else f"rank correlation {correlation:.2f}"
+        print(
+            f"Rung {number} against the last: {order}; its own choice would have lost {regret:.2g} in log odds there."
+        )
+    print(options.out / FILE)
+    return 0
 
 
 def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> None:
