@@ -9,7 +9,7 @@ from einops import rearrange
 from timm.layers.attention import Attention
 from torch import Tensor
 
-import lcmae
+import lcmae.masking.scores
 from lcmae.config import RunConfig
 from lcmae.data import open_source
 from lcmae.errors import CheckpointError, InputError
@@ -39,7 +39,7 @@ def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[MAE]:
         loaded.append(checkpoint)
         return model
 
-    monkeypatch.setattr(lcmae, "load", load, raising=False)
+    monkeypatch.setattr(lcmae.masking.scores, "load", load)
     frozen.cache_clear()
     yield model
     frozen.cache_clear()
