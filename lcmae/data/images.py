@@ -9,7 +9,7 @@ sets, source names, and paths (lcmae/data/paths.py lists what is recognised).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lcmae.data.opening import RESIDENT_LIMIT, open_source, opened
 from lcmae.data.readers.arrays import IMAGE_KEYS, LABEL_KEYS, MASK_KEYS, array_images
 from lcmae.data.readers.items import huggingface_images, item_images, loader_images, stream_images
 from lcmae.data.source import ImageSource
-from lcmae.data.values import Range, check_range
+from lcmae.data.values import check_range
 from lcmae.errors import InputError
 
 
@@ -33,8 +33,8 @@ def images(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     split: str | None = None,
-    value_range: Range | None = None,
-    bands: tuple[int, ...] | list[int] | None = None,
+    value_range: Sequence[int | float] | None = None,
+    bands: Sequence[int] | None = None,
     masks: str | Path | None = None,
     root: str | Path | None = None,
     resident_limit: int = RESIDENT_LIMIT,
@@ -56,9 +56,9 @@ def images(
             )
         return anything.first(limit).at(image_size, channels)
     chosen = None if bands is None else check_bands(tuple(bands))
-    value_range = check_range(value_range)
+    spanned = check_range(value_range)
     if isinstance(anything, str | Path):
-        name = named(str(anything), value_range=value_range, bands=chosen, masks=None if masks is None else str(masks))
+        name = named(str(anything), value_range=spanned, bands=chosen, masks=None if masks is None else str(masks))
         return open_source(
             name, split=split or "own", image_size=image_size, channels=channels, limit=limit, root=root,
             resident_limit=resident_limit,
@@ -67,9 +67,9 @@ def images(
     found = _collect(anything, limit, expected, split, None if masks is None else str(masks))
     if split in ("train", "test") and found.part == "all":
         found = found.split(split)
-    name = named(f"{found.container}:{_fingerprint(found)}", value_range=value_range, bands=chosen)
+    name = named(f"{found.container}:{_fingerprint(found)}", value_range=spanned, bands=chosen)
     return opened(
-        name, found, image_size=image_size, channels=channels, limit=limit, value_range=value_range, bands=chosen,
+        name, found, image_size=image_size, channels=channels, limit=limit, value_range=spanned, bands=chosen,
         resident_limit=resident_limit, shuffled=found.container != "stream",
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ class SourceName:
     def __str__(self) -> str:
         options = []
         if self.value_range is not None:
-            options.append(f"value_range={self.value_range[0]:g}:{self.value_range[1]:g}")
+            options.append(f"value_range={_short(self.value_range[0])}:{_short(self.value_range[1])}")
         if self.bands is not None:
             options.append(f"bands={','.join(map(str, self.bands))}")
         if self.masks is not None:
@@ -74,13 +74,12 @@ def named(
 
 def parse_range(text: str) -> Range:
     """ "0:4000" -> (0, 4000)."""
-    low, colon, high = text.partition(":")
     try:
-        found = check_range((float(low), float(high))) if colon else None
+        low, high = map(float, text.split(":"))
     except ValueError as error:
         raise InputError(f"expected a value range LOW:HIGH, such as 0:4000, got {text!r}") from error
-    if found is None:
-        raise InputError(f"expected a value range LOW:HIGH, such as 0:4000, got {text!r}")
+    found = check_range((low, high))
+    assert found is not None
     return found
 
 
@@ -93,6 +92,11 @@ def parse_bands(text: str) -> tuple[int, ...]:
             raise InputError(f"expected bands such as 4,3,2 or 1-12, got {text!r}")
         bands += range(int(found[1]), int(found[2] or found[1]) + 1)
     return check_bands(tuple(bands))
+
+
+def _short(value: float) -> str:
+    """As few digits as give the same number back."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def check_bands(bands: tuple[int, ...] | list[int] | int) -> tuple[int, ...]:

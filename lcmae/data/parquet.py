@@ -82,10 +82,11 @@ class ParquetImages:
         return array.field("bytes") if pa.types.is_struct(array.type) else array
 
 
-def parquet_images(path: Path, split: str) -> Collection:
-    """The images of one split of a file, or of a folder of files."""
+def parquet_images(path: Path, split: str, masks: str | None = None) -> Collection:
+    """The images of one split of a file, or of a folder of files; `masks`: a column of segmentation
+    masks."""
     if path.is_file():
-        return _collection([path], [path], path.parent).split(split)
+        return _collection([path], [path], path.parent, masks).split(split)
     if not path.is_dir():
         raise InputError(f"expected a Parquet file or a folder of them, got {path}, which does not exist")
     files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith("."))
@@ -98,16 +99,16 @@ def parquet_images(path: Path, split: str) -> Collection:
     if train and test:
         part = "test" if split == "own" else split
         chosen = {"train": train, "test": test, "all": train + test}[part]
-        return _collection(chosen, train + test, path).replaced(part=part)
+        return _collection(chosen, train + test, path, masks).replaced(part=part)
     only = train or test or files
-    return _collection(only, only, path).split(split)
+    return _collection(only, only, path, masks).split(split)
 
 
 def _words(path: Path) -> list[str]:
     return re.split("[^a-z]+", path.as_posix().lower())
 
 
-def _collection(files: list[Path], both: list[Path], root: Path) -> Collection:
+def _collection(files: list[Path], both: list[Path], root: Path, masks: str | None) -> Collection:
     """The rows of `files`. `both` are the files of both splits, over which classes are numbered if
     they are names."""
     schema = _schema(both)
@@ -131,8 +132,17 @@ def _collection(files: list[Path], both: list[Path], root: Path) -> Collection:
         number_of = {name: number for number, name in enumerate(names)}
         labels = [number_of[value] for value in labels]
     read = ParquetImages(files, image, np.array(groups))
+    if masks is not None and masks not in schema.names:
+        raise InputError(f"{files[0]}: expected masks in one of the columns {', '.join(schema.names)}, got {masks!r}")
     return Collection(
-        paths, _numbers(files[0], labels, names), names, in_order(len(paths)), read, files=files, container="parquet"
+        paths,
+        _numbers(files[0], labels, names),
+        names,
+        in_order(len(paths)),
+        read,
+        files=files,
+        container="parquet",
+        read_mask=None if masks is None else ParquetImages(files, masks, np.array(groups)),
     )
 
 

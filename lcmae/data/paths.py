@@ -124,7 +124,8 @@ def _read(kind: str, path: Path, split: str, channels: int | None, masks: str | 
     if kind == "folder":
         return folder_images(path, split)
     if kind == "parquet":
-        return parquet_images(path, split)
+        is_folder = masks is not None and (Path(masks).expanduser().is_dir() or (path / masks).is_dir())
+        return parquet_images(path, split, None if is_folder else masks)
     if kind in ("numpy", "zarr"):
         from lcmae.data.readers import arrays
 

@@ -117,6 +117,8 @@ def _channels(samples: list[_Sample], bands: tuple[int, ...] | None) -> int:
 
 def _description(images: Collection, samples: list[_Sample], stated: Range | None, by_user: bool) -> Description:
     first = samples[0]
+    if first.values.dtype.kind not in "buif":
+        raise InputError(f"{first.path}: expected real numbers as pixels, got {first.values.dtype}")
     values = [sample.values for sample in samples if sample.values.size]
     finite = [part[np.isfinite(part)] if part.dtype.kind == "f" else part for part in values]
     finite = [part for part in finite if part.size]

@@ -5,6 +5,7 @@ values outside it are clipped. Without one, unsigned integers of 8 and 16 bits s
 float images must lie in 0..1; anything else has no range of its own, and asks for one.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,7 +74,7 @@ class Description:
         )
 
 
-def check_range(value_range: tuple[float, float] | None) -> Range | None:
+def check_range(value_range: Sequence[int | float] | None) -> Range | None:
     """A stated range, or `InputError`."""
     if value_range is None:
         return None

@@ -104,7 +104,8 @@ def _channels_first(image: tuple[int, ...], channels: int | None, otherwise: boo
         return otherwise, True
     if (first == middle) != (middle == last):
         return middle == last, False
-    return (first < last, False) if first != last else (otherwise, True)
+    # far fewer bands than pixels: no guess
+    return (first < last, 4 * min(first, last) > max(first, last)) if first != last else (otherwise, True)
 
 
 def _words(shape: tuple[int, ...]) -> str:
