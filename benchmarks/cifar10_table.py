@@ -12,6 +12,7 @@ from scipy.stats import t
 from benchmarks.roof import step_operations, total_flops
 from lcmae.config import RunConfig
 from lcmae.probes.grids.table import paired, summarise
+from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result
 from lcmae.runs.run import Run
 
@@ -66,12 +67,13 @@ def read_finished(
     contrast, spectrum, transfer = (
         load_result(Path(files[name])) for name in ("local_contrast", "spectrum", "transfer")
     )
+    contrast, spectrum = trained(contrast), trained(spectrum)
     numbers, layers = {}, {judge: {} for judge in JUDGES}
     for feature, words in FEATURES.items():
         for judge in JUDGES:
-            accuracy = transfer.accuracy.sel(judge=judge, representation=feature)
+            accuracy = transfer.accuracy.sel(classifier=judge, network="trained", feature=feature)
             numbers[f"{judge} {feature}"] = 100 * float(accuracy)
-            by_layer = transfer.layer_accuracy.sel(judge=judge, network="trained", feature=feature)
+            by_layer = transfer.layer_accuracy.sel(classifier=judge, network="trained", feature=feature)
             for layer in transfer.layer.values:
                 layers[judge][f"{words}, block {layer}"] = 100 * float(by_layer.sel(layer=layer))
         numbers[f"rank {feature}"] = float(spectrum.effective_rank.sel(feature=feature, view="full"))

@@ -34,9 +34,10 @@ from benchmarks.slow_probes import SLOW, comparable, mean_squared_cosine, mean_s
 from benchmarks.work_done import Cost, cost_of
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.base import uniformity
-from lcmae.probes.base import Images, Probe, ProbeError, Results, run_probes
+from lcmae.probes.base import Probe, ProbeError, Results, run_probes
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.watching.batch import Images
 from lcmae.probes.watching.views import open_view
 from lcmae.progress import ProgressBar
 from lcmae.training.train import build_model

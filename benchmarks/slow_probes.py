@@ -22,13 +22,14 @@ from lcmae.contrast import TERMS
 from lcmae.masking import STRATEGIES, Mask, MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
-from lcmae.probes.base import Batch, Probe
+from lcmae.probes.base import Probe
 from lcmae.probes.encoder_attention import MEASURES, EncoderAttention
 from lcmae.probes.invariance import Invariance
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.measures.attention import patch_distances
 from lcmae.probes.receptive_field import ReceptiveField, spaced_layers, with_patch
 from lcmae.probes.spectrum import Spectrum
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import random_signs, token_index
 from lcmae.probes.watching.hooks import block_outputs, watch_attention
 from lcmae.randomness import generator

@@ -1,187 +1,62 @@
-"""Model + images + rng -> xarray.Dataset: the contract of probes, and what they share.
+"""Model + images + rng -> xarray.Dataset: the contract of probes in one place.
 
-A probe is a settings class. `start` makes an accumulator, which sees batch after batch and never
-keeps them, so memory is flat and time linear in the number of images. `Batch` computes a forward
-pass when a probe first asks for it and keeps it for the batch's other probes: this is how many
-probes share one pass over the images (`run_probes`).
+A probe is a settings class. `start` gives an `Accumulator`, which sees batch after batch and never
+keeps them, so memory is flat and time linear in the number of images. Many probes share one pass
+over the images (`run_probes`, `lcmae.probes.watching.batch.Batch`). `Probe.baselines` says which
+numbers are also measured, by the same code, of networks that learned nothing; in the result those
+numbers have the dimension `network` (`lcmae.probes.results.networks`).
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar
 
 import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
-from torch import Tensor
 
 from lcmae.data.hierarchy import Made
 from lcmae.errors import InputError
-from lcmae.masking import Mask, MaskStrategy, stack_masks
-from lcmae.models import MaskedImageModel, MaskedOutput
-from lcmae.probes.statistics.running import NUM_GROUPS, RunningMean
-from lcmae.probes.watching.passes import Passes, Watcher
+from lcmae.models import MaskedImageModel
+from lcmae.probes.baselines.pixels import RawPixels
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.results.networks import with_baselines
+from lcmae.probes.watching.batch import Batch, Images
 from lcmae.progress import ProgressBar
-from lcmae.randomness import generator
 from lcmae.settings import Settings
-from lcmae.shapes import Float
-
-Kept = TypeVar("Kept")
-
-MASK_BLOCK = 64
-"""Masks are drawn for this many images at a time, so that an image's masks do not depend on the
-batch it comes in."""
-
-
-@runtime_checkable
-class Images(Protocol):
-    """What a probe looks at: anything with a length whose slices are images in the model's input
-    space, [b c h w].
-
-    A tensor is one. `lcmae.data` sources become one through `lcmae.probes.watching.views.View`,
-    which decodes as it goes.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: slice, /) -> Tensor: ...
 
 
 class ProbeError(InputError):
     """What a probe needs and does not find, in one sentence that names the probe."""
 
 
-@dataclass
-class Batch:
-    """A few images and, computed once and on demand, what the model says about them."""
+class Accumulator(ABC):
+    """Sees every batch once and keeps sums only. Sub-classes implement `update` and `result`; the
+    other two are for those that need them."""
 
-    model: MaskedImageModel
-    images: Float[Tensor, "b c h w"]
-    first: int
-    """Index of the first image among all images."""
+    def watch(self, batch: Batch) -> None:  # noqa: B027 (by default nothing)
+        """Name the watchers of what happens within a pass over this batch (`Batch.watch`), before
+        any probe asks for the pass."""
 
-    seed: int
-    """Decides the masks; the same for all checkpoints that are probed together."""
-
-    labels: Tensor | None = None
-    """Class of each image, int64, where it is known."""
-
-    other_split: Callable[[int | None], Images] | None = None
-    """At most so many images of the split that these are not from, where there is one
-    (`lcmae.probes.watching.views.View`)."""
-
-    made: Made | None = None
-    """The latents that these images were made from, where they were made (`--data hierarchy`)."""
-
-    _passes: Passes = field(default_factory=Passes)
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.images)
+    @abstractmethod
+    def update(self, batch: Batch) -> None:
+        """Take in one batch; batches come in the order of the images."""
 
     @property
-    def indices(self) -> range:
-        """Indices of these images among all images."""
-        return range(self.first, self.first + len(self))
+    def num_steps(self) -> int:
+        """How many times `conclude` yields: 0 where nothing takes long after the last batch."""
+        return 0
 
-    def masks(self, strategy: MaskStrategy, num_masks: int) -> Mask:
-        """`num_masks` masks an image, ordered image by image: a function of (seed, strategy,
-        image), never of the batch."""
-        return self.once(("masks", _view(strategy, num_masks)), lambda: self._draw(strategy, num_masks))
+    def conclude(self) -> Iterator[None]:
+        """The long work after the last batch, a step at a time, so that a progress bar can follow
+        it. `result` does what of it was not done."""
+        return iter(())
 
-    def _draw(self, strategy: MaskStrategy, num_masks: int) -> Mask:
-        grid, rows = self.model.grid, []
-        for block in range(self.first // MASK_BLOCK, (self.first + len(self) - 1) // MASK_BLOCK + 1):
-            rng = generator("probe-mask", self.seed, strategy.model_dump_json(), num_masks, block)
-            start = block * MASK_BLOCK
-            inside = range(max(self.first, start), min(self.first + len(self), start + MASK_BLOCK))
-            images = self.images[inside.start - self.first : inside.stop - self.first]
-            share = slice((inside.start - start) * num_masks, (inside.stop - start) * num_masks)
-            pixels = self.model.to_pixels(images) if strategy.needs_images else None
-            rows.append(strategy(MASK_BLOCK * num_masks, grid, rng, images=pixels, share=share))
-        return stack_masks(rows)
-
-    def masked(self, strategy: MaskStrategy, num_masks: int) -> tuple[Mask, MaskedOutput]:
-        """The model's output under `num_masks` masks an image, rows ordered image by image; no
-        gradients."""
-        return self._output(_view(strategy, num_masks), lambda: self.masks(strategy, num_masks))
-
-    def unmasked(self) -> MaskedOutput:
-        """The model's output on whole images; no gradients."""
-        return self._output(_view(), self._no_masks)[1]
-
-    def watch(self, key: Hashable, watcher: Watcher, strategy: MaskStrategy | None = None, num_masks: int = 1) -> None:
-        """Have a watcher around the pass over whole images, or over images under these masks,
-        before it is made."""
-        self._passes.watch(_view(strategy, num_masks), key, watcher)
-
-    def watched(self, key: Hashable, strategy: MaskStrategy | None = None, num_masks: int = 1) -> Any:
-        """What the watcher yielded in that pass, which is made where it was not."""
-        if strategy is None:
-            self.unmasked()
-        else:
-            self.masked(strategy, num_masks)
-        return self._passes.seen(_view(strategy, num_masks), key)
-
-    def of(self, model: MaskedImageModel, most: int | None = None) -> "Batch":
-        """The same images, at most so many, as another model of the same input space sees them; its
-        passes are shared, too."""
-        if model is self.model and most is None:
-            return self
-        few = slice(0, len(self) if most is None else most)
-        labels = None if self.labels is None else self.labels[few]
-        made = None if self.made is None else self.made[few]
-        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split, made)
-        return self.once(("of", id(model), len(other)), lambda: other)
-
-    def once(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:
-        """What `compute` gives, kept under `key` for the batch's other probes."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
-
-    def _no_masks(self) -> Mask:
-        return Mask.none(len(self), self.model.num_patches)
-
-    def _output(self, view: Hashable, draw: Callable[[], Mask]) -> tuple[Mask, MaskedOutput]:
-        def run() -> tuple[Mask, MaskedOutput]:
-            with torch.no_grad():
-                mask = draw().to(self.images.device)
-                return mask, self.model(self.images, mask)
-
-        return self._passes.output(view, run)
-
-
-def _view(strategy: MaskStrategy | None = None, num_masks: int = 1) -> Hashable:
-    return None if strategy is None else (strategy.model_dump_json(), num_masks)
-
-
-@runtime_checkable
-class Accumulator(Protocol):
-    """Sees every batch once, keeps sums only, and tells the result."""
-
-    def update(self, batch: Batch) -> None: ...
-
-    def result(self) -> xr.Dataset: ...
-
-
-@runtime_checkable
-class Concluding(Protocol):
-    """An accumulator whose last computation takes long enough to be told of: `num_steps` yields,
-    then `result`."""
-
-    num_steps: int
-
-    def conclude(self) -> Iterator[None]: ...
-
-
-@runtime_checkable
-class Watching(Protocol):
-    """An accumulator that looks inside passes over a batch, and names its watchers before anyone
-    makes them."""
-
-    def watch(self, batch: Batch) -> None: ...
+    @abstractmethod
+    def result(self) -> xr.Dataset:
+        """The labelled numbers, once every image was seen."""
 
 
 class Probe(Settings):
@@ -196,11 +71,25 @@ class Probe(Settings):
     needs_prediction: ClassVar[bool] = False
     """Whether the model must predict patches (encoder-only checkpoints do not)."""
 
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Baseline (a label of the dimension `network`) -> the variables that are measured of it, too.
+
+    Of a probe with a setting `baseline_images`, `run_probes` measures them with an accumulator of
+    their own, on so many of the first images; 0 leaves them out. The accumulators of the other
+    probes see all networks themselves, because they need them side by side."""
+
     batch_size: int = Field(default=64, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
+    @abstractmethod
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
-        raise TypeError(f"{type(self).__name__} does not accumulate")
+        """The accumulator of one model's numbers over so many images. `ProbeError` where the model
+        lacks what the probe needs."""
+
+    def for_baselines(self) -> "Probe":
+        """The settings with which baselines are measured: without what only the model itself is
+        asked for."""
+        return self
 
     def __call__(self, model: MaskedImageModel, images: Images, rng: torch.Generator) -> xr.Dataset:
         """The probe's result on these images; the model comes back exactly as it was."""
@@ -256,20 +145,19 @@ def run_probes(
                     model.has_prediction or not probe.needs_prediction,
                     "a checkpoint with its decoder or head, got an encoder alone",
                 )
-                running[probe.name] = probe, probe.start(model, len(images), seed)
+                running[probe.name] = probe, start_with_baselines(probe, model, len(images), seed)
             except InputError as error:
                 results.failures[probe.name] = probe.failure(error)
         size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
         with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
-            look(running, batches(model, images, size, seed), results, bar)
-        long = sum(last.num_steps for _, last in running.values() if isinstance(last, Concluding))
+            show_batches(running, batches(model, images, size, seed), results, bar)
+        long = sum(accumulator.num_steps for _, accumulator in running.values())
         with ProgressBar("concluding", len(running) + long) if show_progress else _Silent() as bar:
             for name in list(running):
                 probe, accumulator = running.pop(name)  # what it has summed is let go of when the next one concludes
                 try:
-                    if isinstance(accumulator, Concluding):
-                        for _ in accumulator.conclude():
-                            bar.advance(note=name)
+                    for _ in accumulator.conclude():
+                        bar.advance(note=name)
                     results.datasets[name] = checked(stamp(accumulator.result(), probe, len(images), seed))
                 except InputError as error:
                     results.failures[name] = probe.failure(error)
@@ -277,7 +165,65 @@ def run_probes(
     return results
 
 
-def look(
+def start_with_baselines(probe: Probe, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
+    """The probe's accumulator, beside those of its baselines where it has a setting
+    `baseline_images`."""
+    own = probe.start(model, num_images, seed)
+    most: int | None = getattr(probe, "baseline_images", None)
+    if most is None:
+        return own
+    count, others = min(most, num_images), {}
+    for network in probe.baselines if count else ():
+        other = untrained(model, seed) if network == "untrained" else RawPixels.like(model)
+        if other is not None:
+            others[network] = other, probe.for_baselines().start(other, count, seed)
+    return _WithBaselines(probe, own, others, count)
+
+
+@dataclass
+class _WithBaselines(Accumulator):
+    """A model's accumulator, and those of its baselines, which see the first `count` images."""
+
+    probe: Probe
+    own: Accumulator
+    others: dict[str, tuple[MaskedImageModel, Accumulator]]
+    count: int
+
+    def watch(self, batch: Batch) -> None:
+        for accumulator, seen in self._parts(batch):
+            accumulator.watch(seen)
+
+    def update(self, batch: Batch) -> None:
+        for accumulator, seen in self._parts(batch):
+            accumulator.update(seen)
+
+    def _parts(self, batch: Batch) -> list[tuple[Accumulator, Batch]]:
+        parts = [(self.own, batch)]
+        if batch.first < self.count:
+            parts += [
+                (accumulator, batch.of(model, most=self.count - batch.first))
+                for model, accumulator in self.others.values()
+            ]
+        return parts
+
+    @property
+    def num_steps(self) -> int:
+        return self.own.num_steps
+
+    def conclude(self) -> Iterator[None]:
+        return self.own.conclude()
+
+    def result(self) -> xr.Dataset:
+        result, found = self.own.result(), {}
+        del self.own  # what it has summed is let go of before the baselines conclude
+        while self.others:
+            network = next(iter(self.others))
+            found[network] = self.others.pop(network)[1].result()
+            result.attrs[f"{network}_images"] = self.count
+        return with_baselines(result, found, self.probe.baselines)
+
+
+def show_batches(
     running: dict[str, tuple[Probe, Accumulator]],
     every_batch: Iterator[Batch],
     results: Results,
@@ -287,8 +233,7 @@ def look(
     kept."""
     for batch in every_batch:
         for _, accumulator in running.values():
-            if isinstance(accumulator, Watching):
-                accumulator.watch(batch)
+            accumulator.watch(batch)
         for name, (probe, accumulator) in list(running.items()):
             try:
                 accumulator.update(batch)
@@ -377,36 +322,3 @@ def checked(result: xr.Dataset) -> xr.Dataset:
     for name, variable in result.data_vars.items():
         assert {"units", "long_name"} <= variable.attrs.keys(), f"{name} has no units or long_name"
     return result
-
-
-def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: str = "1", **attrs: Any) -> xr.Variable:
-    """A labelled variable; tensors become float32 arrays on the CPU unless they are integers or
-    booleans."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.float().numpy() if values.is_floating_point() and values.ndim else values.numpy()
-    return xr.Variable(dims, np.asarray(values), {"long_name": long_name, "units": units, **attrs})
-
-
-def with_sem(
-    dims: tuple[str, ...] | str, running: RunningMean, name: str, long_name: str, units: str = "1", **attrs: Any
-) -> Mapping[str, xr.Variable]:
-    """`name` and `name_sem`: a mean over images and its standard error; and, for a few numbers,
-    `name_groups`, the means of interleaved groups of the images, of which two models over the same
-    images make a paired error (`lcmae.probes.results.differences`)."""
-    result = {
-        name: variable(dims, running.mean, long_name, units, **attrs),
-        f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),
-    }
-    means = running.group_means
-    return result if means is None else {**result, **by_groups(dims, means, running.count, name, long_name, units)}
-
-
-def by_groups(
-    dims: tuple[str, ...] | str, means: Float[Tensor, "g ..."], count: int, name: str, long_name: str, units: str = "1"
-) -> Mapping[str, xr.Variable]:
-    """`name_groups`: means over interleaved groups of `count` images
-    (`RunningMean.group_means`)."""
-    axes = ("group", *((dims,) if isinstance(dims, str) else dims))
-    words = f"mean of every {NUM_GROUPS}th image: {long_name}"
-    return {f"{name}_groups": variable(axes, means, words, units, num_images=count)}

@@ -41,12 +41,14 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, take
-from lcmae.probes.base import Batch, Probe, variable
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.mask_graphs.kernel import gaussian, spectrum
 from lcmae.probes.mask_graphs.numbers import DENSE, rising
 from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
+from lcmae.probes.measures.paired_views import PairedViews, Views
 from lcmae.probes.statistics.jackknife import GroupedSums
-from lcmae.probes.watching.paired_views import PairedViews, Views
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.shapes import Bool, Float
 
 LEVELS = ("global", "position", "image")
@@ -121,7 +123,7 @@ class Bounds(Probe):
 
 
 @dataclass
-class _Bounds:
+class _Bounds(Accumulator):
     probe: Bounds
     model: MaskedImageModel
     num_images: int

@@ -21,12 +21,13 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import Batch, variable, with_sem
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures.attention import PositionalShare, entropy, mean_distance, part, patch_distances
-from lcmae.probes.reconstruction import draw
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.hooks import attention_problem, watch_attention
+from lcmae.probes.watching.pictures import draw
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
 
@@ -34,7 +35,7 @@ SHARES = tuple(f"positional_share_{over}{of}" for over in ("over_images", "over_
 KEYS = ("self", "visible", "hidden", "class")
 
 
-class DecoderAttention(ComparedProbe):
+class DecoderAttention(Probe):
     """Returns, of queries at hidden patches and by (layer, head), `mass` on self, visible, hidden
     and class token (sums to 1), `distance` and `entropy`, and as `mean_...` over layers and heads,
     each with a standard error and beside what uniform attention scores; the positional shares and
@@ -45,9 +46,13 @@ class DecoderAttention(ComparedProbe):
         "Where does the decoder look to fill in a hidden patch, and how much of that is place alone?"
     )
     needs_prediction: ClassVar[bool] = True
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": ("mass", "distance", "entropy", "mean_mass", "mean_distance", "mean_entropy", *SHARES)
     }
+
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves
+    them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -71,7 +76,7 @@ class DecoderAttention(ComparedProbe):
     """Images of one forward pass (each with K + 1 masks); has no influence on the result but for
     rounding."""
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":
         self.require(len(model.decoder_blocks) > 0, "a decoder of blocks, got a model that predicts without one")
         problem = attention_problem(model.decoder_blocks)
         self.require(problem is None, str(problem))
@@ -91,7 +96,7 @@ class _Look:
 
 
 @dataclass
-class _DecoderAttention:
+class _DecoderAttention(Accumulator):
     probe: DecoderAttention
     model: MaskedImageModel
     num_images: int

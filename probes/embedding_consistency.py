@@ -28,15 +28,16 @@ from lcmae.contrast import decompose_step
 from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patchify
-from lcmae.probes.base import Batch, variable
-from lcmae.probes.baselines.compared import ComparedProbe
-from lcmae.probes.local_contrast import picture_maps
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures import similarity, thumbnails
 from lcmae.probes.measures.points import Points, table
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import Collected, ImageSample
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
+from lcmae.probes.watching.pictures import picture_maps
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float, Int
 
@@ -44,7 +45,7 @@ SCOPES = ("within", "across")
 MEASURES = ("cka", "rsa", "neighbours")
 
 
-class EmbeddingConsistency(ComparedProbe):
+class EmbeddingConsistency(Probe):
     """Returns `consistency` of tokens and patches by `scope`, `layer` and `measure` with standard
     errors, beside `chance` (shuffled patches) and `ceiling` (patches with themselves);
     `sliced_wasserstein` and `gram_gap` of reconstructed against true patches (NaN without a
@@ -54,7 +55,13 @@ class EmbeddingConsistency(ComparedProbe):
     question: ClassVar[str] = (
         "Does the geometry of tokens match that of the image's patches, within an image and across images?"
     )
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("consistency", "sliced_wasserstein", "gram_gap")}
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("consistency", "sliced_wasserstein", "gram_gap")
+    }
+
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the untrained network sees, too; 0 leaves it out. Neighbours
+    across images depend on their number: give `num_sampled` for a comparison of these."""
 
     mask: AnyMask = Random()
     """Which patches are hidden, for the reconstructed patches."""
@@ -87,18 +94,14 @@ class EmbeddingConsistency(ComparedProbe):
     umap_neighbours: int = Field(default=15, ge=2)
     """Neighbours of UMAP."""
 
-    baseline_images: int = Field(default=64, ge=0)
-    """How many of the first images the untrained network sees, too; 0 leaves it out. Neighbours
-    across images depend on their number: give `num_sampled` for a comparison of these."""
-
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
-    def as_baseline(self) -> "EmbeddingConsistency":
+    def for_baselines(self) -> "EmbeddingConsistency":
         """Baselines have no table of points."""
         return self.model_copy(update={"umap": False, "num_masks": 0})
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EmbeddingConsistency":
         blocks = getattr(model, "blocks", None)
         self.require(
             isinstance(blocks, nn.ModuleList) and len(blocks) > 0, "an encoder with a list of `blocks`, got none"
@@ -117,7 +120,7 @@ pixels are large in float64."""
 
 
 @dataclass
-class _EmbeddingConsistency:
+class _EmbeddingConsistency(Accumulator):
     probe: EmbeddingConsistency
     model: MaskedImageModel
     num_images: int

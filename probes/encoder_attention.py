@@ -20,8 +20,7 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import Batch, variable, with_sem
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures.attention import (
     TINY,
     entropy,
@@ -32,6 +31,8 @@ from lcmae.probes.measures.attention import (
     patch_distances,
 )
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.hooks import attention_problem, watch_attention
 from lcmae.shapes import Float
 
@@ -45,16 +46,20 @@ MEASURES = {
 }
 
 
-class EncoderAttention(ComparedProbe):
+class EncoderAttention(Probe):
     """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by
     (view, layer, head), and as `mean_...` over layers and heads, each with a standard error, views
     being whole and masked images; and what uniform attention scores in the first two."""
 
     name: ClassVar[str] = "encoder_attention"
     question: ClassVar[str] = "How far, how widely and how differently do the encoder's heads look?"
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": (*MEASURES, *(f"mean_{name}" for name in MEASURES))
     }
+
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves
+    them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden in the masked view."""
@@ -62,7 +67,7 @@ class EncoderAttention(ComparedProbe):
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         problem = attention_problem(model.blocks)
         self.require(problem is None, str(problem))
@@ -98,7 +103,7 @@ def measures(maps: Float[Tensor, "b h q k"], distance: Float[Tensor, "b t t"]) -
 
 
 @dataclass
-class _EncoderAttention:
+class _EncoderAttention(Accumulator):
     probe: EncoderAttention
     model: MaskedImageModel
 

@@ -7,14 +7,15 @@ error of what the model makes of *unmasked* images. With a mask the picture is t
 visible patches pasted, hidden ones predicted.
 
 All is measured on pixels in [0, 1], predictions clipped to it. A model with normalised targets
-needs a mean and deviation for each patch: `model` takes those of the nearest visible patch (on
-unmasked images: the patch's own, which the model saw), and `model, leaky` the true ones, which give
-the answer away under a mask. Baselines, ours: `nearest` copies the nearest other visible patch,
-`mean` paints the mean colour of all visible pixels, `untrained` is a network of the same shape with
-fresh weights.
+needs a mean and deviation for each patch: `trained` takes those of the nearest visible patch (on
+unmasked images: the patch's own, which the model saw), and `trained, leaky` the true ones, which
+give the answer away under a mask. Baselines, ours: `pixels` copies the nearest other visible patch,
+`mean colour` paints the mean colour of all visible pixels, `untrained` is a network of the same
+shape with fresh weights.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
@@ -29,10 +30,13 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Mask, Random, at_ratio
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import Grid, patch_statistics, patchify, unpatchify
-from lcmae.probes.base import Batch, Probe, with_sem
+from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.baselines.untrained import untrained
-from lcmae.probes.reconstruction import nearest_visible
+from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import with_sem
+from lcmae.probes.watching.batch import Batch
 from lcmae.shapes import Bool, Float, Int
 
 SSIM_WINDOW = 11
@@ -49,15 +53,21 @@ MEASURES = {
 }
 
 
+VARIABLES = (*MEASURES, "mse_hidden", *(f"{name}_unmasked" for name in MEASURES))
+
+
 class Fidelity(Probe):
-    """Returns `ssim`, `psnr` and `mse` of whole pictures by (ratio, predictor), `mse_hidden` of
+    """Returns `ssim`, `psnr` and `mse` of whole pictures by (ratio, network), `mse_hidden` of
     hidden patches alone, and `ssim_unmasked`, `psnr_unmasked`, `mse_unmasked` of full predictions
-    from unmasked images by predictor; with standard errors. SSIM is NaN for images of less than 6
+    from unmasked images by network; with standard errors. SSIM is NaN for images of less than 6
     pixels."""
 
     name: ClassVar[str] = "fidelity"
     question: ClassVar[str] = "How close are reconstructed pictures to the images, masked and unmasked?"
     needs_prediction: ClassVar[bool] = True
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("untrained", "pixels", "mean colour"), VARIABLES
+    )
 
     mask: AnyMask = Random()
     """Which patches are hidden; its ratio gives way to each of `ratios`."""
@@ -88,21 +98,21 @@ class Fidelity(Probe):
 
 
 @dataclass
-class _Fidelity:
+class _Fidelity(Accumulator):
     probe: Fidelity
     model: MaskedImageModel
     strategies: dict[float, AnyMask]
     fresh: MaskedImageModel | None
     masked: RunningMean = field(default_factory=RunningMean)
-    """Of [b ratio predictor measure]."""
+    """Of [b ratio network measure]."""
 
     unmasked: RunningMean = field(default_factory=RunningMean)
-    """Of [b predictor measure]."""
+    """Of [b network measure]."""
 
     def __post_init__(self) -> None:
-        leaky = ["model, leaky"] if self.model.config.normalize_targets else []
+        leaky = ["trained, leaky"] if self.model.config.normalize_targets else []
         fresh = [] if self.fresh is None else ["untrained"]
-        self.predictors = ["model", *leaky, "nearest", "mean", *fresh]
+        self.networks = [TRAINED, *leaky, "pixels", "mean colour", *fresh]
 
     def update(self, batch: Batch) -> None:
         truth = self.model.to_pixels(batch.images)
@@ -162,16 +172,16 @@ class _Fidelity:
         for place, (name, (long_name, units)) in enumerate(MEASURES.items()):
             of_whole = self.unmasked.part(place)
             named = f"{long_name} of predictions from unmasked images", units
-            result |= with_sem("predictor", of_whole, f"{name}_unmasked", *named)
+            result |= with_sem("network", of_whole, f"{name}_unmasked", *named)
             result |= with_sem(
-                ("ratio", "predictor"), self.masked.part(place), name, f"{long_name}, visible patches pasted", units
+                ("ratio", "network"), self.masked.part(place), name, f"{long_name}, visible patches pasted", units
             )
         named = "mean squared error of hidden pixels", MEASURES["mse"][1]
-        result |= with_sem(("ratio", "predictor"), self.masked.part(len(MEASURES)), "mse_hidden", *named)
+        result |= with_sem(("ratio", "network"), self.masked.part(len(MEASURES)), "mse_hidden", *named)
         ratio = "ratio", list(self.strategies), {"long_name": "masking ratio", "units": "1"}
         return xr.Dataset(
             result,
-            {"ratio": ratio, "predictor": self.predictors},
+            {"ratio": ratio, "network": self.networks},
             {
                 "normalised_targets": int(self.model.config.normalize_targets),
                 "pixels": "in [0, 1], predictions clipped",

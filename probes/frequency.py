@@ -14,6 +14,7 @@ training. The other baseline is a network with fresh weights.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,10 +27,12 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid, patchify
-from lcmae.probes.base import Batch, Images, Probe, batches, unchanged, variable, with_sem
+from lcmae.probes.base import Accumulator, Probe, batches, unchanged
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.shapes import Float
 
@@ -54,6 +57,10 @@ class Frequency(Probe):
         "Which spatial frequencies do tokens carry through the layers, and how alike are the layers?"
     )
 
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("log_amplitude", "amplitude_map", "cka", "last_high_frequency", "last_cka_to_input")
+    }
+
     set_size: int = Field(default=32, ge=4)
     """Most images of one minibatch of CKA; images are dealt evenly to as few minibatches as this
     allows. The tokens of one minibatch, from all layers, are kept."""
@@ -72,7 +79,7 @@ class Frequency(Probe):
 
 
 @dataclass
-class _Frequency:
+class _Frequency(Accumulator):
     probe: Frequency
     model: MaskedImageModel
     num_images: int

@@ -18,11 +18,13 @@ From a whole-image feature all latents of a level are asked for at once; from a 
 above its own patch. Features are of unmasked images.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 import xarray as xr
 from einops import rearrange
 from pydantic import Field, field_validator
@@ -33,13 +35,16 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.patches import Grid, patchify
-from lcmae.probes.base import Batch, Probe, ProbeError, variable
+from lcmae.probes.base import Accumulator, Probe, ProbeError
+from lcmae.probes.baselines.pixels import small_pixels
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.latents.decoding import CONSTANT, Decoder, Level
 from lcmae.probes.latents.separator import Levels, expected_levels, patch_of_pixels
 from lcmae.probes.latents.shared_levels import level_map, own_levels
+from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.transfer import small_pixels
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
@@ -59,15 +64,21 @@ FRESH, BLOCK = "untrained ", "block "
 
 
 class Hierarchy(Probe):
-    """Returns `skill`, `score`, `chance` by (representation, level), `gain` over fresh weights by
-    (feature, level) and `layer_skill` by (network, layer, level), with standard errors; for `mask`,
-    `own_level` and `own_top` by end and `own_share` by (end, level); `predicted_level`,
-    `predicted_top` by (end, unit, ratio), `predicted_share` also by level. Errors over masks."""
+    """Returns `skill` and `score` by (network, feature, level), `chance` by (feature, level),
+    `gain` over fresh weights by (feature, level) and `layer_skill` by (network, layer, level), with
+    standard errors; for `mask`, `own_level` and `own_top` by end and `own_share` by (end, level);
+    `predicted_level`, `predicted_top` by (end, unit, ratio), `predicted_share` also by level.
+    Errors over masks."""
 
     name: ClassVar[str] = "hierarchy"
     question: ClassVar[str] = (
         "Which of the latents that made the images can be decoded, and which does the mask share between its two sides?"
     )
+
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("score", "skill", "layer_skill"),
+        "pixels": ("score", "skill"),
+    }
 
     mask: AnyMask = Random()
     """Mask whose shared latents are told as `own_...` (`lcmae compare --own-masks`: the one of
@@ -121,7 +132,7 @@ class Hierarchy(Probe):
 
 
 @dataclass
-class _Hierarchy:
+class _Hierarchy(Accumulator):
     probe: Hierarchy
     model: MaskedImageModel
     seed: int
@@ -236,13 +247,11 @@ class _Hierarchy:
         own = self._levels(probe.mask)
         units, predicted = self._map()
         blocks = len(self.model.blocks) if probe.each_layer else 0
-        shown = [name for name in self.names if BLOCK not in name and CONSTANT not in name]
-        shown.sort(key=lambda name: ("pixels" in name, FRESH in name))
-        values = self._decoded(shown) | own_levels(own) | predicted
+        networks = [TRAINED, *(["untrained"] if FRESH in self.networks else []), "pixels"]
+        values = self._decoded(networks) | own_levels(own) | predicted
         coordinates = {
-            "representation": shown,
             "feature": self.features,
-            "network": ["trained", "untrained"][: len(self.networks)],
+            "network": networks,
             "layer": ("layer", list(range(1, blocks + 1)), {"long_name": "encoder block", "units": "1"}),
             "level": names,
             "end": list(ENDS),
@@ -263,22 +272,21 @@ class _Hierarchy:
         kept = {name: part for name, part in coordinates.items() if name in used}
         return xr.Dataset(values, {**kept, "height": height}, attributes)
 
-    def _decoded(self, shown: list[str]) -> dict[str, xr.Variable]:
+    def _decoded(self, networks: list[str]) -> dict[str, xr.Variable]:
         """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked
         for."""
         mean, sem = self.scores.mean, self.scores.sem
         assert mean is not None
-        rows = [self.names.index(name) for name in shown]
-        score, error, chance = mean[rows], sem[rows], mean[[self._chance(name) for name in shown]]
-        dims, words = ("representation", "level"), "accuracy of kinds, R2 of attributes"
+        rows = torch.tensor([[self.names.index(_name(one, feature)) for feature in self.features] for one in networks])
+        score, error, chance = mean[rows], sem[rows], mean[[self._chance(name) for name in self.features]]
+        dims, words = ("network", "feature", "level"), "accuracy of kinds, R2 of attributes"
         found = {
             "score": variable(dims, score, words),
             "score_sem": variable(dims, error, f"standard error over images: {words}"),
-            "chance": variable(dims, chance, "score of the best constant answer"),
+            "chance": variable(dims[1:], chance, "score of the best constant answer"),
             **_skills("skill", dims, score, error, chance, "decodability"),
         }
         if self.gains.mean is not None:
-            chance = mean[[self._chance(name) for name in self.features]]
             gain, sems = self.gains.mean / _room(chance), self.gains.sem / _room(chance)
             words, dims = "decodability beyond that of fresh weights", ("feature", "level")
             found["gain"] = variable(dims, gain, words)
@@ -290,7 +298,11 @@ class _Hierarchy:
         if blocks[0]:
             chance = mean[self._chance(BLOCK)]
             dims, words = ("network", "layer", "level"), "decodability from the mean token of a block"
-            found |= _skills("layer_skill", dims, mean[torch.tensor(blocks)], sem[torch.tensor(blocks)], chance, words)
+            # pixels have no blocks
+            score, error = (
+                F.pad(part[torch.tensor(blocks)], (0, 0, 0, 0, 0, 1), value=torch.nan) for part in (mean, sem)
+            )
+            found |= _skills("layer_skill", dims, score, error, chance, words)
         return found
 
     def _chance(self, name: str) -> int:
@@ -316,6 +328,13 @@ class _Hierarchy:
         units = [unit for unit in self.probe.units if any(unit == found for found, _ in cells)]
         self.probe.require(bool(units), "units and ratios that its grid can have, got none")
         return units, level_map(cells, units, self.probe.ratios, len(self.levels))
+
+
+def _name(network: str, feature: str) -> str:
+    """Of a network's feature among the representations that are decoded."""
+    if network == "pixels":
+        return "patch pixels" if feature == "patch" else "pixels"
+    return feature if network == TRAINED else f"{FRESH}{feature}"
 
 
 def _skills(

@@ -4,7 +4,7 @@ own target?
 Sources: the alignment of masked views (Zhang et al., "How Mask Matters", 2210.08344, theorem 3.4:
 two masked views that share their hidden part are a positive pair); the claim of Yue et al.,
 2310.01994, that patch-level reconstruction hides a local contrast. Both measurements are *lcmae's
-own definition*: cosines by the overlap of the visible sets (`lcmae.probes.watching.paired_views`)
+own definition*: cosines by the overlap of the visible sets (`lcmae.probes.measures.paired_views`)
 and retrieval of a patch's target (`lcmae.probes.measures.retrieval`).
 """
 
@@ -21,19 +21,20 @@ from torch import Tensor
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
-from lcmae.probes.base import Batch, variable
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.measures.paired_views import PairedViews, Views
 from lcmae.probes.measures.retrieval import SIMILARITIES, chance, judge
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import Collected, ImageSample
-from lcmae.probes.watching.paired_views import PairedViews, Views
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.shapes import Bool, Float
 
 SCOPES = ("image", "other_images")
 
 
-class Invariance(ComparedProbe):
+class Invariance(Probe):
     """Returns `alignment` of tokens and pooled vectors under two masks, raw and centred, beside
     pairs of other images, overall and by `overlap` of what was visible; and `retrieval` and
     `info_nce` of hidden patches, each with chance, a shuffled baseline and a ceiling (NaN for a
@@ -44,10 +45,14 @@ class Invariance(ComparedProbe):
         "Do features survive another mask, and does a hidden patch's prediction find its own target among others?"
     )
 
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": ("alignment", "alignment_by_overlap", "retrieval", "info_nce"),
         "pixels": ("retrieval", "info_nce"),
     }
+
+    baseline_images: int = Field(default=128, ge=0)
+    """How many of the first images the baselines see, too: as many as there are candidates at
+    one position; 0 leaves them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -67,20 +72,16 @@ class Invariance(ComparedProbe):
     """Most images whose patches at the same place are candidates for each other; chance is 1 /
     this."""
 
-    baseline_images: int = Field(default=128, ge=0)
-    """How many of the first images the baselines see, too, as many as
-    the candidates at one place; 0 leaves them out."""
-
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass (each with all its masks); has no influence on the result but for
     rounding."""
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":
         return _Invariance(self, model, num_images, seed)
 
 
 @dataclass
-class _Invariance:
+class _Invariance(Accumulator):
     probe: Invariance
     model: MaskedImageModel
     num_images: int

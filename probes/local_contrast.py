@@ -23,14 +23,15 @@ from lcmae.contrast import TERMS, Decomposition, decompose_step
 from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
-from lcmae.probes.base import Batch, by_groups, variable
-from lcmae.probes.baselines.compared import ComparedProbe
-from lcmae.probes.reconstruction import draw
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.statistics.running import RunningCovariance, RunningGroupMeans, RunningMean
+from lcmae.probes.statistics.variables import by_groups, variable
+from lcmae.probes.watching.batch import Batch
+from lcmae.probes.watching.pictures import draw, picture_maps
 from lcmae.shapes import Bool, Float
 
 
-class LocalContrast(ComparedProbe):
+class LocalContrast(Probe):
     """Returns `term` (four parts of `loss`, with standard errors) beside `collapse`; maps of the
     terms by place and for the first images; `token_share` (mask, patch, image); and
     `position_share`, what place alone explains."""
@@ -40,10 +41,14 @@ class LocalContrast(ComparedProbe):
         "What is the masked loss made of: mask noise, structure within images, differences between them?"
     )
     needs_prediction: ClassVar[bool] = True
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": ("loss", "term", "token_share", "position_share"),
         "pixels": ("loss", "term", "token_share"),
     }
+
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves
+    them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -59,12 +64,12 @@ class LocalContrast(ComparedProbe):
     """Images of one forward pass (each with all its masks); has no influence on the result but for
     rounding."""
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":
         return _LocalContrast(self, model, num_images)
 
 
 @dataclass
-class _LocalContrast:
+class _LocalContrast(Accumulator):
     probe: LocalContrast
     model: MaskedImageModel
     num_images: int
@@ -254,18 +259,6 @@ class NestedVariance:
         assert self.by_place is not None
         loss, invariance, local, count = self.by_place
         return {"loss": loss / count, "invariance": invariance / count, "local_consistency": local / count}
-
-
-def picture_maps(parts: Decomposition) -> dict[str, Float[Tensor, "b n"]]:
-    """Loss, invariance and local consistency of each patch of each image: means over the masks that
-    hide it, 0 where none does."""
-    count = parts.count.clamp(min=1)
-    maps = {
-        "loss": parts.loss_map,
-        "invariance": parts.invariance_map,
-        "local_consistency": parts.local_consistency_map,
-    }
-    return {name: values / count for name, values in maps.items()}
 
 
 def _mean_over_masks(values: Float[Tensor, "b k n p"], seen: Bool[Tensor, "b k n"]) -> Float[Tensor, "b n p"]:

@@ -31,13 +31,15 @@ from pydantic import Field, field_validator
 
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import Batch, Probe, variable
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_graph
 from lcmae.probes.mask_graphs.numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
 from lcmae.probes.mask_graphs.sample import Content, Distances, GraphSample, fixed_masks
 from lcmae.probes.mask_graphs.toy import toy_variables
 from lcmae.probes.measures.canonical import canonical_spectrum
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 
 
@@ -118,7 +120,7 @@ def unit_name(unit: int) -> str:
 
 
 @dataclass
-class _MaskGraph:
+class _MaskGraph(Accumulator):
     probe: MaskGraph
     model: MaskedImageModel
     num_images: int

@@ -28,9 +28,10 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.masking import STRATEGIES, Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import Batch, variable
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import (
     leaf_of,
     prediction_gradient,
@@ -40,6 +41,7 @@ from lcmae.probes.watching.gradients import (
     token_gradients,
     token_index,
 )
+from lcmae.probes.watching.reach import pixel_distances, reach_of_mass
 from lcmae.randomness import generator
 from lcmae.settings import parse
 from lcmae.shapes import Float
@@ -49,7 +51,7 @@ COMPARED = ("area_ratio", "radius", "image_radius", "half_radius")
 TARGETS = ("token", "prediction")
 
 
-class ReceptiveField(ComparedProbe):
+class ReceptiveField(Probe):
     """Returns `field` (maps), `area_ratio` and `radius` by (target, view, form, mass), views being
     the full image and every mask at every ratio; `depth_field`, `depth_area_ratio` and
     `depth_radius` of tokens by layer (some of them) on full images; and `image_radius`, the mean
@@ -60,9 +62,13 @@ class ReceptiveField(ComparedProbe):
     question: ClassVar[str] = (
         "How much of the image do a token and a reconstructed patch depend on, and how does masking bound it?"
     )
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": tuple(f"{depth}{name}" for depth in ("", "depth_") for name in COMPARED)
     }
+
+    baseline_images: int = Field(default=8, ge=0)
+    """How many of the first images the untrained network sees, too: few, because gradients cost
+    much; 0 leaves it out."""
 
     masks: tuple[str, ...] = ("random", "block")
     """Mask strategies by name, with their default settings, each used at all of `ratios`."""
@@ -87,13 +93,9 @@ class ReceptiveField(ComparedProbe):
     """How many of the first images are looked at. RepLKNet takes 50; 20 take a ViT-Base at 224
     pixels minutes on two cores."""
 
-    engine: Literal["autograd", "captum"] = "autograd"
+    backend: Literal["autograd", "captum"] = "autograd"
     """Who takes the gradients: torch itself, or captum's NeuronGradient and Saliency. Same result;
     captum runs a forward pass for every layer."""
-
-    baseline_images: int = Field(default=8, ge=0)
-    """How many of the first images the baselines see, too, few, as gradients cost
-    much; 0 leaves them out."""
 
     batch_size: int = Field(default=8, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
@@ -121,7 +123,7 @@ class ReceptiveField(ComparedProbe):
             raise ValueError("expected one or more masses above 0 and at most 1")
         return values
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_ReceptiveField":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_ReceptiveField":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         strategies: dict[str, MaskStrategy] = {}
         for kind in self.masks:
@@ -137,7 +139,7 @@ class ReceptiveField(ComparedProbe):
 
 
 @dataclass
-class _ReceptiveField:
+class _ReceptiveField(Accumulator):
     probe: ReceptiveField
     model: MaskedImageModel
     seed: int
@@ -213,7 +215,7 @@ class _ReceptiveField:
             def scalar(output: Any) -> Tensor:
                 return self._scalar("token", output[torch.arange(len(output), device=output.device), index])
 
-            if self.probe.engine == "captum":
+            if self.probe.backend == "captum":
                 return [self._captum_neuron(images, mask, layer, scalar) for layer in layers]
             return token_gradients(self.model, images, mask, layers, scalar)
 
@@ -230,7 +232,7 @@ class _ReceptiveField:
             return self._scalar("prediction", pred[:, self.centre])
 
         def compute(images: Tensor, mask: Mask) -> list[Tensor]:
-            if self.probe.engine == "captum":
+            if self.probe.backend == "captum":
                 from captum.attr import Saliency
 
                 predict = Saliency(lambda x: scalar(predictions(self.model, x, mask)))
@@ -325,28 +327,6 @@ class GradientField:
         assert self.positive.mean is not None
         logarithm = (self.positive.mean + 1).log10()
         return logarithm / logarithm.max().clamp(min=torch.finfo(torch.float64).tiny)
-
-
-def pixel_distances(
-    size: tuple[int, int], centre: Float[Tensor, "2"], shape: Literal["square", "disc"]
-) -> Float[Tensor, "h w"]:
-    """Distance of each pixel's middle from a point, in pixels: the larger of the two axes, or
-    Euclidean."""
-    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) + 0.5 for side in size), indexing="ij")
-    away = torch.stack([y - centre[0], x - centre[1]]).abs()
-    return away.amax(0) if shape == "square" else away.norm(dim=0)
-
-
-def reach_of_mass(maps: Float[Tensor, "m h w"], distance: Float[Tensor, "h w"], mass: float) -> Float[Tensor, " m"]:
-    """The smallest distance within which a share `mass` of each map lies; NaN for a map that is
-    zero."""
-    levels, level = distance.flatten().unique(return_inverse=True)
-    within = torch.zeros(len(maps), len(levels), dtype=torch.float64).index_add_(1, level, maps.flatten(1).double())
-    within = within.cumsum(1)
-    total = within[:, -1:]
-    # sums in another order may fall short of the total by rounding
-    first = (within >= mass * total * (1 - 1e-12)).int().argmax(1)
-    return torch.where(total[:, 0] > 0, levels[first], math.nan)
 
 
 def spaced_layers(depth: int, num_layers: int) -> list[int]:

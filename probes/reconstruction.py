@@ -15,21 +15,20 @@ from typing import ClassVar
 
 import torch
 import xarray as xr
-from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
-from lcmae.masking import AnyMask, Mask, Random
+from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
-from lcmae.patches import patch_statistics, patchify, unpatchify
-from lcmae.probes.base import Batch, variable, with_sem
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.statistics.running import RunningCovariance, RunningMean
-from lcmae.shapes import Float
+from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.watching.batch import Batch
+from lcmae.probes.watching.pictures import draw, labelled
 
 
-class Reconstruction(ComparedProbe):
+class Reconstruction(Probe):
     """Returns errors over hidden patches in target space, `error` (model), `error_constant`,
     `error_nearest`, each with a standard error; `error_map` by place; and pictures of the first
     images."""
@@ -37,7 +36,11 @@ class Reconstruction(ComparedProbe):
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
     needs_prediction: ClassVar[bool] = True
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("error",)}
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("error",)}
+
+    baseline_images: int = Field(default=64, ge=0)
+    """How many of the first images the baselines (untrained network, raw pixels) see, too; 0 leaves
+    them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden."""
@@ -45,12 +48,12 @@ class Reconstruction(ComparedProbe):
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images are kept as pictures."""
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
         return _Reconstruction(self, model)
 
 
 @dataclass
-class _Reconstruction:
+class _Reconstruction(Accumulator):
     probe: Reconstruction
     model: MaskedImageModel
     error: RunningMean = field(default_factory=RunningMean)
@@ -101,58 +104,3 @@ class _Reconstruction:
         }
         result |= labelled({name: torch.cat(parts) for name, parts in self.pictures.items()}, units)
         return xr.Dataset(result, attrs={"normalised_targets": int(normalised), "patch_size": model.patch_size})
-
-
-_IMAGE = ("picture", "y", "x", "channel")
-_PICTURE_DIMS = {
-    "original": _IMAGE,
-    "hidden": ("picture", "row", "column"),
-    "reconstruction": _IMAGE,
-    "reconstruction_leaky": _IMAGE,
-    "picture_error": ("picture", "row", "column"),
-}
-_PICTURE_NAMES = {
-    "original": "image",
-    "hidden": "whether the patch was hidden",
-    "reconstruction": "visible patches pasted, hidden ones predicted",
-    "reconstruction_leaky": "the same, de-normalised with the hidden patches' true mean and deviation (leaks the answer)",
-    "picture_error": "mean squared error of the patch, in target space",
-}
-
-
-def labelled(pictures: dict[str, Tensor], units: str) -> dict[str, xr.Variable]:
-    """What `draw` gives, with dims and names; `units` are those of squared errors."""
-    other_units = {"hidden": "1", "picture_error": units}
-    return {
-        name: variable(_PICTURE_DIMS[name], values, _PICTURE_NAMES[name], other_units.get(name, "pixel value"))
-        for name, values in pictures.items()
-    }
-
-
-def draw(
-    model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask, pred: Float[Tensor, "b n p"]
-) -> dict[str, Tensor]:
-    """Pictures as uint8 [b h w k] (`MaskedImageModel.to_picture`): the image, its reconstruction
-    with visible patches pasted, and error and mask maps."""
-    patches = patchify(images, model.patch_size)
-    target = model.targets(images)
-    hidden = mask.is_hidden[..., None]
-    rows, columns = model.grid
-
-    def picture(content: Float[Tensor, "b n p"]) -> Tensor:
-        pasted = torch.where(hidden, content, patches)
-        return model.to_picture(unpatchify(pasted, model.grid, model.patch_size))
-
-    pictures = {
-        "original": picture(patches),
-        "hidden": rearrange(mask.is_hidden, "b (r c) -> b r c", r=rows, c=columns).to(torch.uint8),
-        "picture_error": rearrange((pred - target).square().mean(-1), "b (r c) -> b r c", r=rows, c=columns),
-    }
-    if model.config.normalize_targets:
-        mean, std = patch_statistics(patches)
-        neighbour = nearest_visible(mask, model.grid)
-        pictures["reconstruction"] = picture(pred * take(std, neighbour) + take(mean, neighbour))
-        pictures["reconstruction_leaky"] = picture(pred * std + mean)
-    else:
-        pictures["reconstruction"] = picture(pred)
-    return pictures

@@ -24,13 +24,14 @@ from torch import Tensor
 
 from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
-from lcmae.probes.base import Batch, variable
-from lcmae.probes.baselines.compared import ComparedProbe
+from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures import ranks
 from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
 from lcmae.probes.statistics.jackknife import groups_of
 from lcmae.probes.statistics.moments import GroupedMoments, Moments, estimate
 from lcmae.probes.statistics.sample import Collected, ImageSample
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
 
@@ -48,17 +49,21 @@ COMPARED = (
 VIEWS = ("full", "masked")
 
 
-class Spectrum(ComparedProbe):
+class Spectrum(Probe):
     """Returns rank-like numbers by `feature` (cls, mean, token) and `view` (full image, masked),
     each with a standard error, the spectra they come from (`singular_value`, `variance_share` by
     `rank`), and `lidar` of pooled vectors."""
 
     name: ClassVar[str] = "spectrum"
     question: ClassVar[str] = "How many directions do the features use: has the model collapsed in some dimensions?"
-    compared: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "untrained": (*COMPARED, "singular_value", "variance_share"),
         "pixels": COMPARED,
     }
+
+    baseline_images: int = Field(default=1024, ge=0)
+    """How many of the first images the baselines see, too: more than elsewhere, because ranks
+    grow with the number of images; 0 leaves them out."""
 
     mask: AnyMask = Random()
     """Which patches are hidden in the masked view, and in LiDAR's views."""
@@ -85,10 +90,6 @@ class Spectrum(ComparedProbe):
     """Most images for the two numbers that need pairs (Wang-Isola, intrinsic dimension); their cost
     is its square."""
 
-    baseline_images: int = Field(default=1024, ge=0)
-    """How many of the first images the baselines see, too, ranks of more images are
-    larger, so more are taken than elsewhere; 0 leaves them out."""
-
     batch_size: int = Field(default=16, ge=1)
     """Images of one forward pass (each with all its masks); has no influence on the result but for
     rounding."""
@@ -99,12 +100,12 @@ class Spectrum(ComparedProbe):
             raise ValueError(f"expected at least 5 ranks for alpha-ReQ, got {self.first_rank} to {self.last_rank}")
         return self
 
-    def begin(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Spectrum":
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Spectrum":
         return _Spectrum(self, model, num_images, seed)
 
 
 @dataclass
-class _Spectrum:
+class _Spectrum(Accumulator):
     probe: Spectrum
     model: MaskedImageModel
     num_images: int

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 import xarray as xr
 from einops import rearrange
 from pydantic import Field, field_validator
@@ -29,13 +28,16 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.models import Feature, MaskedImageModel
-from lcmae.probes.base import Batch, Images, Probe, ProbeError, by_groups, variable, with_sem
+from lcmae.probes.base import Accumulator, Probe, ProbeError
+from lcmae.probes.baselines.pixels import small_pixels
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.measures.classifiers import JUDGES, Bank, with_interval
 from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
 from lcmae.probes.measures.linear_probe import fit
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
+from lcmae.probes.statistics.variables import by_groups, by_network, variable
+from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.finetuning import Classifier, finetune
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.shapes import Bool, Float, Int
@@ -44,21 +46,26 @@ TRAINED, PIXELS, BLOCKS = "trained", "pixels", " blocks"
 TESTED = (TRAINED, PIXELS)
 """Whose confusion and robustness are told."""
 
-PIXEL_SIDE = 32
 CHUNK = 32
 """Training images of one forward pass."""
 
 
 class Transfer(Probe):
-    """Returns `accuracy` by (judge, representation), `layer_accuracy` by (judge, network, feature,
-    layer), `corruption_accuracy` by (judge, tested, corruption, severity) beside `clean_accuracy`
-    of the same images, each with a standard error and a 95 % interval; `corrupted_accuracy`, its
-    mean; `confusion` by (judge, tested, true, predicted); on demand `finetuned_accuracy`."""
+    """Returns `accuracy` by (classifier, network, feature), `layer_accuracy` also by layer,
+    `corruption_accuracy` also by (corruption, severity) beside `clean_accuracy` of the same images,
+    each with a standard error and a 95 % interval; `corrupted_accuracy`, its mean; `confusion` also
+    by (true, predicted); on demand `finetuned_accuracy` by network. Raw pixels, which are one
+    feature, stand at every feature."""
 
     name: ClassVar[str] = "transfer"
     question: ClassVar[str] = (
         "Which classes can be read off the frozen features of each layer, on clean and spoiled images?"
     )
+
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "untrained": ("accuracy", "layer_accuracy", "finetuned_accuracy"),
+        "pixels": ("accuracy", "confusion", "corruption_accuracy", "clean_accuracy", "corrupted_accuracy"),
+    }
 
     train_images: int = Field(default=2000, ge=10)
     """Most training images: a fixed, class-balanced choice of the other split. Their features are
@@ -131,7 +138,7 @@ class Transfer(Probe):
 
 
 @dataclass
-class _Transfer:
+class _Transfer(Accumulator):
     probe: Transfer
     model: MaskedImageModel
     num_images: int
@@ -287,56 +294,57 @@ class _Transfer:
 
     def result(self) -> xr.Dataset:
         count, mean = self.num_images, {name: part.mean for name, part in self.right.items() if part.mean is not None}
-        judged = [*self.networks, PIXELS]
+        networks = [*self.networks, PIXELS]
         by_seed = self.by_seed.mean
         assert by_seed is not None
-        networks = ["" if name == TRAINED else f"{name} " for name in self.networks]
-        tested = [*self.features, PIXELS]
-        representation = [f"{name}{feature}" for name in networks for feature in self.features] + [PIXELS]
-        rates = [self.banks[name].linear.rate for name in judged]
-        confusion = torch.cat([self.confusion[name] for name in TESTED], dim=1)
+        rates = {name: self.banks[name].linear.rate for name in networks}
+        edges = {name: at_edge(rate, self.probe.rates).double() for name, rate in rates.items()}
+        of_features = ("classifier", "network", "feature")
         result = {
             **with_interval(
                 "accuracy",
-                ("judge", "representation"),
-                torch.cat([mean[name] for name in judged], dim=1),
+                of_features,
+                self._stacked({name: mean[name] for name in networks}),
                 count,
                 "accuracy",
             ),
-            **self._groups(judged),
+            **self._groups(networks),
             **with_interval(
                 "majority_accuracy", (), mean["majority"], count, "accuracy of the commonest training class"
             ),
             "seed_deviation": variable(
                 "feature", by_seed.std(0, correction=1 if len(by_seed) > 1 else 0), "linear probe: deviation over seeds"
             ),
-            "learning_rate": variable("representation", torch.cat(rates), "rate that held-out training images chose"),
+            "learning_rate": variable(
+                of_features[1:], self._stacked(rates, 0), "rate that held-out training images chose"
+            ),
             "rate_at_edge": variable(
-                "representation",
-                torch.cat([at_edge(rate, self.probe.rates) for rate in rates]).long(),
+                of_features[1:],
+                self._stacked(edges, 0).long(),
                 "whether that rate is the smallest or largest one tried (1: yes)",
             ),
             "confusion": variable(
-                ("judge", "tested", "true", "predicted"), confusion, "images by true and predicted class", "images"
+                (*of_features, "true", "predicted"),
+                self._stacked(self.confusion),
+                "images by true and predicted class",
+                "images",
             ),
         }
         if self.num_layers:
             shape = len(self.features), self.num_layers
-            rows = torch.stack([mean[name + BLOCKS].unflatten(1, shape) for name in self.networks], dim=1)
-            dims = "judge", "network", "feature", "layer"
-            result |= with_interval("layer_accuracy", dims, rows, count, "accuracy after each block")
+            rows = self._stacked({name: mean[name + BLOCKS].unflatten(1, shape) for name in self.networks})
+            result |= with_interval("layer_accuracy", (*of_features, "layer"), rows, count, "accuracy after each block")
         if self.probe.corruptions:
             result |= self._robustness()
         if self.tuned:
-            tuned = torch.stack([mean[f"tuned {name}"] for name in self.tuned])
+            nothing = torch.full((), torch.nan, dtype=torch.float64)
+            tuned = torch.stack([*(mean[f"tuned {name}"] for name in self.tuned), nothing])  # pixels have no weights
             result |= with_interval("finetuned_accuracy", ("network",), tuned, count, "accuracy after fine-tuning")
         coordinates = {
-            "judge": list(JUDGES),
-            "representation": representation,
-            "network": list(self.networks),
+            "classifier": list(JUDGES),
+            "network": networks,
             "feature": list(self.features),
             "layer": ("layer", list(range(1, self.num_layers + 1)), {"long_name": "encoder block", "units": "1"}),
-            "tested": tested,
             "corruption": list(self.probe.corruptions),
             "bound": ("bound", [0.025, 0.975], {"long_name": "quantile", "units": "1"}),
             "severity": ("severity", list(self.probe.severities), {"long_name": "severity", "units": "1"}),
@@ -348,40 +356,50 @@ class _Transfer:
             "num_train_images": self.num_train,
             "num_corrupted": len(self.sample),
             "num_classes": self.num_classes,
-            "num_classes_tested": int((confusion[0, 0].sum(1) > 0).sum()),
+            "num_classes_tested": int((self.confusion[TRAINED][0, 0].sum(1) > 0).sum()),
             "protocol": "frozen features of unmasked images; linear: batch norm without affine + linear, SGD (linear_probe.py)",
             "interval": "95 %, Wilson, over test images; standard errors are binomial",
             "corruptions": "lcmae's own parameters (corruptions.py), not CIFAR-10-C's",
         }
         return xr.Dataset(result, {name: part for name, part in coordinates.items() if name in used}, attributes)
 
-    def _groups(self, judged: list[str]) -> Mapping[str, xr.Variable]:
+    def _stacked(self, parts: Mapping[str, Tensor], axis: int = 1) -> Tensor:
+        """Networks side by side; pixels, one feature, stand at every feature."""
+        return by_network(parts, [*self.networks, PIXELS], len(self.features), axis)
+
+    def _groups(self, networks: list[str]) -> Mapping[str, xr.Variable]:
         """Accuracies of groups of images, for paired differences."""
-        means = [part for name in judged if (part := self.right[name].group_means) is not None]
-        return by_groups(("judge", "representation"), torch.cat(means, dim=-1), self.num_images, "accuracy", "accuracy")
+        means = {name: part for name in networks if (part := self.right[name].group_means) is not None}
+        dims = ("classifier", "network", "feature")
+        return by_groups(dims, self._stacked(means, 2), self.num_images, "accuracy", "accuracy")
 
     def _robustness(self) -> dict[str, xr.Variable]:
         clean, spoiled, overall = self.clean.mean, self.spoiled.mean, self.spoiled_mean.mean
         assert clean is not None
         assert spoiled is not None
         assert overall is not None
-        count, dims = len(self.sample), ("judge", "tested", "corruption", "severity")
+        count, dims = len(self.sample), ("classifier", "network", "feature", "corruption", "severity")
+        words, groups = "accuracy, mean over corruptions and severities", self.spoiled_mean.group_means
+        assert groups is not None
         return {
-            **with_interval("corruption_accuracy", dims, spoiled, count, "accuracy on corrupted images"),
-            **with_interval("clean_accuracy", dims[:2], clean, count, "accuracy on the same images, clean"),
-            **with_sem(
-                dims[:2], self.spoiled_mean, "corrupted_accuracy", "accuracy, mean over corruptions and severities"
+            **with_interval("corruption_accuracy", dims, self._tested(spoiled), count, "accuracy on corrupted images"),
+            **with_interval(
+                "clean_accuracy", dims[:3], self._tested(clean), count, "accuracy on the same images, clean"
             ),
+            "corrupted_accuracy": variable(dims[:3], self._tested(overall), words),
+            "corrupted_accuracy_sem": variable(
+                dims[:3], self._tested(self.spoiled_mean.sem), f"standard error over images: {words}"
+            ),
+            **by_groups(dims[:3], self._tested(groups, 2), self.spoiled_mean.count, "corrupted_accuracy", words),
         }
+
+    def _tested(self, values: Tensor, axis: int = 1) -> Tensor:
+        """What was counted of `TESTED`, features one after the other, as networks side by side."""
+        sizes = [len(self.features), 1]
+        return self._stacked(dict(zip(TESTED, values.split(sizes, axis), strict=True)), axis)
 
 
 def at_edge(rate: Float[Tensor, " f"], rates: tuple[float, ...]) -> Bool[Tensor, " f"]:
     """Whether a better rate may lie beyond the ones that were tried; of a single one nothing is
     known."""
     return torch.isin(rate, torch.tensor([rates[0], rates[-1]] if len(rates) > 1 else []))
-
-
-def small_pixels(pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 b p"]:
-    """Pixels as one feature, averaged to at most 32 x 32; on the CPU."""
-    height, width = pixels.shape[-2:]
-    return F.adaptive_avg_pool2d(pixels, (min(height, PIXEL_SIDE), min(width, PIXEL_SIDE))).flatten(1)[None].cpu()

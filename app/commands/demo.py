@@ -137,11 +137,12 @@ def _title(recipe_name: str) -> str:
 def _numbers(path: Path) -> list[float]:
     """The table's row of one run: from its newest local_contrast result and its last measurement of
     accuracy."""
+    from lcmae.probes.results.networks import trained
     from lcmae.probes.results.store import load_result
     from lcmae.runs.run import Run
 
     run = Run.open(path)
-    terms = load_result(run.result_path(run.steps()[-1], "local_contrast"))["term"].values
+    terms = trained(load_result(run.result_path(run.steps()[-1], "local_contrast")))["term"].values
     last = [line for line in run.metrics() if "mean_knn" in line][-1]
     return [*map(float, terms), *_scores(last, "mean_")]
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import LABELS, companions, lines
+from lcmae.app.figures.baselines import baselines_of, lines, own_numbers
 
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | None = None) -> go.Figure:
@@ -19,7 +19,8 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=340)
-    lines(shown, companions(over_heads(results, variable), variable), "layer")
+    lines(shown, baselines_of(over_heads(results, variable), variable), "layer")
+    results = own_numbers(results)
     for position, (name, result) in enumerate(results.items()):
         values = result[variable].transpose("layer", "head")
         symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
@@ -57,12 +58,8 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
 
 
 def over_heads(results: Mapping[str, xr.Dataset], variable: str) -> dict[str, xr.Dataset]:
-    """Baselines of `variable`, mean over heads."""
-    names = [f"{variable}_{kind}" for kind in LABELS]
-    return {
-        run: xr.Dataset({name: result[name].mean("head") for name in names if name in result})
-        for run, result in results.items()
-    }
+    """`variable`, mean over heads, of every network."""
+    return {run: xr.Dataset({variable: result[variable].mean("head")}) for run, result in results.items()}
 
 
 def across(shown: go.Figure, values: set[float], label: str) -> go.Figure:

@@ -1,8 +1,8 @@
 """Baselines beside a run's numbers, dashed and standing back: the same numbers of an untrained
 network, and of raw pixels.
 
-A result holds them as `NAME_untrained` and `NAME_pixels` (`lcmae.probes.baselines.compared`). Runs
-of one shape on the same images have the same ones, which are then drawn once and grey; where they
+A result holds them along the dimension `network` (`lcmae.probes.results.networks`). Runs of one
+shape on the same images have the same ones, which are then drawn once and grey; where they
 differ, each has the colour of its run. Results without them have no line.
 """
 
@@ -15,21 +15,29 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
+from lcmae.probes.results.networks import networks_of, of_network, trained
 from lcmae.probes.statistics import intervals
 
-LABELS = {"untrained": "untrained network", "pixels": "raw pixels"}
+LABELS = {
+    "untrained": "untrained network",
+    "pixels": "raw pixels",
+    "mean colour": "mean colour",
+    "trained, leaky": "with leaked statistics",
+}
 MEANS = {
     "untrained": "an untrained network of the same shape",
     "pixels": "raw pixels (as predictions: copies of the nearest visible patch)",
+    "mean colour": "the mean colour of the visible pixels",
+    "trained, leaky": "the run itself with the hidden patches' true statistics",
 }
-LOOKS = {"untrained": "dashed", "pixels": "dash-dotted"}
+LOOKS = {"untrained": "dashed", "pixels": "dash-dotted", "mean colour": "dotted", "trained, leaky": "short dashes"}
 # in pixels, so that a short line is seen to be dashed
 DASHED, DASH_DOTTED, DOTTED = "14px,5px", "14px,4px,3px,4px", "3px,3px"
-DASHES = {"untrained": DASHED, "pixels": DASH_DOTTED}
+DASHES = {"untrained": DASHED, "pixels": DASH_DOTTED, "mean colour": DOTTED, "trained, leaky": "7px,5px"}
 
 
 @dataclass(frozen=True)
-class Companion:
+class Baseline:
     """A variable as it is for one baseline, of all the runs that have the same numbers."""
 
     kind: str
@@ -54,32 +62,38 @@ class Companion:
         return self.named(words) if self.is_shared else f"{self.run}, {self.named(words)}"
 
 
-def companions(results: Mapping[str, xr.Dataset], variable: str) -> list[Companion]:
+def own_numbers(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """The runs' own numbers, without those of baselines."""
+    return {run: trained(result) for run, result in results.items()}
+
+
+def baselines_of(results: Mapping[str, xr.Dataset], variable: str) -> list[Baseline]:
     """The baselines of `variable`, equal ones once: grey where all runs have the same, else in the
     colours of the runs."""
     colours, found = style.colours(results), []
     for kind in LABELS:
-        name = f"{variable}_{kind}"
         apart: dict[str, xr.Dataset] = {}
         for run, result in results.items():
-            is_there = name in result and not bool(result[name].isnull().all())
-            if is_there and not any(_same(result[name], other[name]) for other in apart.values()):
-                apart[run] = result
-        for run, result in apart.items():
-            half = result[name].copy(data=intervals.half_width(result, name))
+            if kind in networks_of(result, variable):
+                names = [name for name in (variable, f"{variable}_sem") if name in result]
+                one = of_network(result[names], kind)
+                if not any(_same(one[variable], other[variable]) for other in apart.values()):
+                    apart[run] = one
+        for run, one in apart.items():
+            half = one[variable].copy(data=intervals.half_width(one, variable))
             colour = style.GREY if len(apart) == 1 else colours[run]
-            found.append(Companion(kind, run, result[name], half, len(apart) == 1, colour))
+            found.append(Baseline(kind, run, one[variable], half, len(apart) == 1, colour))
     return found
 
 
-def says(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> str:
+def caption(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> str:
     """For the end of a caption: what the lines are, or what has another `look`; nothing where there
     are none."""
-    having = {kind: [one for one in results.values() if f"{variable}_{kind}" in one] for kind in LABELS}
-    kinds = [kind for kind, some in having.items() if some]
+    found = {kind: [one for one in results.values() if kind in networks_of(one, variable)] for kind in LABELS}
+    kinds = [kind for kind, some in found.items() if some]
     if not kinds:
         return ""
-    counts = sorted({int(one.attrs[f"{kind}_images"]) for kind in kinds for one in having[kind]})
+    counts = sorted({int(one.attrs[f"{kind}_images"]) for kind in kinds for one in found[kind]})
     return f" {legend(kinds, look)}; of the first {' or '.join(map(str, counts))} images."
 
 
@@ -89,20 +103,9 @@ def legend(kinds: Sequence[str], look: str = "") -> str:
     return f"{look}: {text}" if look else text[0].upper() + text[1:]
 
 
-def told_apart(result: xr.Dataset) -> dict[str, tuple[str, str]]:
-    """Long name of every baseline's variable -> long name of the run's own variable, and which
-    baseline."""
-    return {
-        str(result[f"{name}_{kind}"].attrs["long_name"]): (str(values.attrs["long_name"]), kind)
-        for name, values in result.data_vars.items()
-        for kind in LABELS
-        if f"{name}_{kind}" in result
-    }
-
-
 def lines(
     shown: go.Figure,
-    found: Sequence[Companion],
+    found: Sequence[Baseline],
     x: str,
     *,
     words: str = "",
@@ -122,7 +125,7 @@ def lines(
 
 def segments(
     shown: go.Figure,
-    found: Sequence[Companion],
+    found: Sequence[Baseline],
     names: Sequence[str],
     categories: Mapping[str, Mapping[str, Any]],
     *,
@@ -163,11 +166,11 @@ def shift(names: Sequence[str], run: str) -> float:
 
 def rows(results: Mapping[str, xr.Dataset], variable: str) -> Iterator[tuple[str, xr.DataArray]]:
     """Names and values of baselines as further rows of a table or of stacked bars."""
-    for one in companions(results, variable):
+    for one in baselines_of(results, variable):
         yield one.whose(), one.values
 
 
-def _add(shown: go.Figure, one: Companion, x: Any, y: Any, texts: list[str], words: str, dash: str | None) -> None:
+def _add(shown: go.Figure, one: Baseline, x: Any, y: Any, texts: list[str], words: str, dash: str | None) -> None:
     name, drawn = one.named(words), list[Any](shown.data)
     shown.add_trace(
         go.Scatter(

@@ -9,7 +9,8 @@ import xarray as xr
 
 from lcmae.app.figures import style
 from lcmae.app.figures.attention import across, over_heads
-from lcmae.app.figures.baselines import DASHED, DOTTED, companions, lines, rows
+from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, rows
+from lcmae.probes.results.networks import trained
 
 KEYS = {"self": style.PINK, "visible": style.BLUE, "hidden": style.ORANGE, "class": style.GREEN}
 HIDDEN_GREY = 128
@@ -21,9 +22,10 @@ def masses(result: xr.Dataset) -> go.Figure:
     """Of one run: where hidden patches look, a stack a layer (mean over heads), beside uniform
     attention."""
     layers = [f"layer {layer}" for layer in result["layer"].values]
-    by_layer = result["mass"].mean("head")
     beside = {"uniform attention": result["mass_uniform"]}
-    for label, values in rows(over_heads({"": result}, "mass"), "mass"):
+    whole, result = result, trained(result)
+    by_layer = result["mass"].mean("head")
+    for label, values in rows(over_heads({"": whole}, "mass"), "mass"):
         beside |= {f"{label}, {layer}": values.isel(layer=position) for position, layer in enumerate(layers)}
     shown = style.figure(height=140 + 40 * (len(layers) + len(beside)), barmode="stack", bargap=0.3)
     for key, colour in KEYS.items():
@@ -51,7 +53,8 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     lines_above = (len(READINGS) * len(names) + 1) // 3
     shown = style.figure(height=340 + 20 * lines_above, margin={"l": 60, "r": 20, "t": 44 + 20 * lines_above, "b": 50})
     for (variable, label), dash in zip(READINGS.items(), (DASHED, DOTTED), strict=True):
-        lines(shown, companions(results, f"{variable}_pooled"), "layer", words=label, dash=dash)
+        lines(shown, baselines_of(results, f"{variable}_pooled"), "layer", words=label, dash=dash)
+    results = own_numbers(results)
     for position, (name, result) in enumerate(results.items()):
         for (variable, label), dash in zip(READINGS.items(), ("solid", "dash"), strict=True):
             shown.add_trace(

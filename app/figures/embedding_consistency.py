@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import companions, lines, segments, shift
+from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
 SCOPES = {"within": "within images", "across": "across images"}
@@ -20,7 +20,8 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=380)
     chosen = {name: result.sel(scope=scope, measure=measure) for name, result in results.items()}
-    lines(shown, companions(chosen, "consistency"), "layer")
+    lines(shown, baselines_of(chosen, "consistency"), "layer")
+    results, chosen = own_numbers(results), own_numbers(chosen)
     for turn, (name, one) in enumerate(chosen.items()):
         for reference, line in (("chance", "dot"), ("ceiling", "dash")):
             shown.add_trace(
@@ -59,7 +60,8 @@ def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     colour = style.colours(names)
     shown = style.figure(height=340)
     positions = {words: {"scope": scope, "reference": "model"} for scope, words in SCOPES.items()}
-    segments(shown, companions(results, variable), names, positions)
+    segments(shown, baselines_of(results, variable), names, positions)
+    results = own_numbers(results)
     for turn, (name, result) in enumerate(results.items()):
         x = [position + shift(names, name) for position in range(len(SCOPES))]
         ordered = result.sel(scope=list(SCOPES))

@@ -1,4 +1,4 @@
-"""Pictures of the fidelity probe: SSIM, PSNR and squared error of predictors, on unmasked images
+"""Pictures of the fidelity probe: SSIM, PSNR and squared error, on unmasked images
 and by masking ratio."""
 
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
 MEASURES = ("ssim", "psnr", "mse", "mse_hidden")
-BASELINES = {"nearest": (style.GREY, "dash"), "mean": (style.GREY, "dot")}
-"""Predictors that look at no network: grey, and drawn once where all runs have the same images."""
+BASELINES = {"pixels": (style.GREY, "dash"), "mean colour": (style.GREY, "dot")}
+"""Predictions without a network: grey, and drawn once where all runs have the same images."""
 
-NETWORKS = {"model": "solid", "model, leaky": "dashdot", "untrained": "dot"}
+NETWORKS = {"trained": "solid", "trained, leaky": "dashdot", "untrained": "dot"}
 
 
 def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
-    """One measure of what each predictor makes of whole images, with 95 % intervals; a colour and
+    """One measure of what each network makes of whole images, with 95 % intervals; a colour and
     symbol a run."""
     variable = f"{measure}_unmasked"
     colour = style.colours(results)
     rows = []
     for position, (name, result) in enumerate(results.items()):
         low, high = intervals.ends(result, variable)
-        predictors = result["predictor"].values.tolist()
+        networks = result["network"].values.tolist()
         symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
-        rows.append(Series(name, predictors, result[variable].values, colour[name], low, high, symbol))
+        rows.append(Series(name, networks, result[variable].values, colour[name], low, high, symbol))
     order = [*NETWORKS, *BASELINES]
     found = [one for one in order if any(one in row.x for row in rows)]
     return series.dots(rows, found, style.axis_title(next(iter(results.values()))[variable]))
@@ -39,15 +39,15 @@ def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     colour = style.colours(results)
     rows, drawn = [], []
     for name, result in results.items():
-        for predictor in result["predictor"].values.tolist():
-            values = result[measure].sel(predictor=predictor)
-            low, high = intervals.ends(result, measure, predictor=predictor)
-            marks = (colour[name], NETWORKS[predictor]) if predictor in NETWORKS else BASELINES[predictor]
-            if predictor in BASELINES:
+        for network in result["network"].values.tolist():
+            values = result[measure].sel(network=network)
+            low, high = intervals.ends(result, measure, network=network)
+            marks = (colour[name], NETWORKS[network]) if network in NETWORKS else BASELINES[network]
+            if network in BASELINES:
                 if any(values.equals(other) for other in drawn):
                     continue
                 drawn.append(values)
-            label = predictor if predictor in BASELINES else f"{name}, {predictor}".removesuffix(", model")
+            label = network if network in BASELINES else name if network == "trained" else f"{name}, {network}"
             rows.append(
                 Series(label, values["ratio"].values.tolist(), values.values, marks[0], low, high, dash=marks[1])
             )

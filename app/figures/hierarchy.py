@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from lcmae.app.figures import series, style
 from lcmae.app.figures.series import Series
+from lcmae.probes.results.networks import networks_of, trained
 from lcmae.probes.statistics import intervals
 
 MEASURES = {"beyond fresh weights": "gain", "above chance": "skill"}
@@ -27,14 +28,14 @@ def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
     pixels = "patch pixels" if feature == "patch" else "pixels"
     levels, rows = _levels(results), []
     for position, (name, result) in enumerate(results.items()):
-        looks = [
-            (name, feature, style.SYMBOLS[position % 6]),
-            (f"{name}, untrained", f"untrained {feature}", "circle-open"),
-        ]
-        for label, representation, symbol in looks:
-            if representation in result["representation"].values:
-                rows.append(_row(result, label, representation, colour[name], symbol))
-    rows.append(_row(next(iter(results.values())), pixels, pixels, style.GREY, "line-ew-open"))
+        networks = networks_of(result, "skill")
+        for network, label, symbol in (
+            ("trained", name, style.SYMBOLS[position % 6]),
+            ("untrained", f"{name}, untrained", "circle-open"),
+        ):
+            if network in networks and feature in result["feature"].values:
+                rows.append(_row(result, label, network, feature, colour[name], symbol))
+    rows.append(_row(next(iter(results.values())), pixels, "pixels", feature, style.GREY, "line-ew-open"))
     return _from_chance(series.dots(rows, levels, "decodability (0: chance, 1: perfect)"))
 
 
@@ -45,7 +46,7 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
     for position, (name, result) in enumerate(results.items()):
         if "layer_skill" not in result or level not in result["level"].values:
             continue
-        for network in result["network"].values.tolist():
+        for network in networks_of(result, "layer_skill"):
             chosen = {"network": network, "level": level}
             values = result["layer_skill"].sel(chosen)
             low, high = intervals.ends(result, "layer_skill", **chosen)
@@ -157,15 +158,15 @@ def _add_measured(
     symbol: str,
     marks: dict[str, str],
 ) -> None:
-    axis = "feature" if measure == "gain" else "representation"
+    runs = {name: trained(result) for name, result in runs.items()}
     found = [
         (float(result.attrs["mask_ratio"]), name, result)
         for name, result in runs.items()
-        if int(result.attrs["mask_unit"]) == unit and measure in result and feature in result[axis].values
+        if int(result.attrs["mask_unit"]) == unit and measure in result and feature in result["feature"].values
         and level in result["level"].values
     ]  # fmt: skip
     found.sort(key=lambda one: one[:2])
-    chosen = {axis: feature, "level": level}
+    chosen = {"feature": feature, "level": level}
     values = [float(result[measure].sel(chosen)) for _, _, result in found]
     halves = [float(1.96 * result[f"{measure}_sem"].sel(chosen)) for _, _, result in found]
     ratios = [ratio for ratio, _, _ in found]
@@ -194,9 +195,10 @@ def _add_measured(
     shown.add_trace(trace, row=2, col=column)
 
 
-def _row(result: xr.Dataset, label: str, representation: str, colour: str, symbol: str) -> Series:
-    values = result["skill"].sel(representation=representation)
-    low, high = intervals.ends(result, "skill", representation=representation)
+def _row(result: xr.Dataset, label: str, network: str, feature: str, colour: str, symbol: str) -> Series:
+    chosen = {"network": network, "feature": feature}
+    values = result["skill"].sel(chosen)
+    low, high = intervals.ends(result, "skill", **chosen)
     return Series(label, values["level"].values.tolist(), values.values, colour, low, high, symbol)
 
 

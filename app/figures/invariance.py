@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import DASHED, DOTTED, companions, lines, segments, shift
+from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
@@ -29,7 +29,8 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
     for pair, words in PAIRS.items():
         chosen = {name: result.sel(centring=centring, pair=pair) for name, result in results.items()}
         positions = {quantity: {"quantity": quantity} for quantity in quantities}
-        segments(shown, companions(chosen, "alignment"), names, positions, words=words, dash=DASHES[pair])
+        segments(shown, baselines_of(chosen, "alignment"), names, positions, words=words, dash=DASHES[pair])
+    results = own_numbers(results)
     for turn, (name, result) in enumerate(results.items()):
         here = [quantity for quantity in quantities if quantity in result["quantity"].values]
         symbol = style.SYMBOLS[turn % len(style.SYMBOLS)]
@@ -65,7 +66,8 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
     results = {name: result for name, result in results.items() if quantity in result["quantity"].values}
     for pair, words in PAIRS.items():
         chosen = {name: result.sel(quantity=quantity, centring=centring, pair=pair) for name, result in results.items()}
-        lines(shown, companions(chosen, "alignment_by_overlap"), "overlap", words=words, dash=DASHES[pair])
+        lines(shown, baselines_of(chosen, "alignment_by_overlap"), "overlap", words=words, dash=DASHES[pair])
+    results = own_numbers(results)
     for turn, (name, result) in enumerate(results.items()):
         for pair, words in PAIRS.items():
             one = result.sel(quantity=quantity, centring=centring, pair=pair)
@@ -96,7 +98,8 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
     similarities = [str(value) for value in next(iter(results.values()))["similarity"].values]
     shown = style.figure(height=360)
     chosen = {name: result.sel(scope=scope) for name, result in results.items()}
-    segments(shown, companions(chosen, variable), names, {one: {"similarity": one} for one in similarities})
+    segments(shown, baselines_of(chosen, variable), names, {one: {"similarity": one} for one in similarities})
+    results, chosen = own_numbers(results), own_numbers(chosen)
     for turn, (name, one) in enumerate(chosen.items()):
         x = [position + shift(names, name) for position in range(len(similarities))]
         for reference, symbol in REFERENCES.items():

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import companions, rows, segments, shift
+from lcmae.app.figures.baselines import baselines_of, own_numbers, rows, segments, shift
 from lcmae.probes.statistics import intervals
 
 PARTS = ("invariance", "local_consistency", "global_consistency", "offset")
@@ -24,8 +24,9 @@ COLLAPSE = "collapse"
 def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The masked loss of each run as a stack of its four parts, over the same stack of the best
     constant prediction."""
+    beside, results = dict(rows(results, "term")), own_numbers(results)
     stacks = {
-        "term": {name: result["term"] for name, result in results.items()} | dict(rows(results, "term")),
+        "term": {name: result["term"] for name, result in results.items()} | beside,
         COLLAPSE: {name: result[COLLAPSE] for name, result in results.items()},
     }
     shown = style.figure(height=130 + 70 * len(stacks["term"]), barmode="stack", bargap=0.35)
@@ -76,8 +77,9 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     shown = style.figure(height=150 + 4 * (26 + 16 * len(names)))
     colour = style.colours(names)
     positions = {TITLES[part]: {"part": part} for part in PARTS}
-    beside = companions(results, "term")
+    beside = baselines_of(results, "term")
     segments(shown, beside, names, positions, upright=True)
+    results = own_numbers(results)
     _end(
         shown,
         max(float(result[variable].max()) for result in results.values() for variable in ("term", COLLAPSE)),
@@ -140,7 +142,8 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the
     image."""
     sources = {"mask": style.ORANGE, "patch": style.BLUE, "image": style.GREEN}
-    shares = {name: result["token_share"] for name, result in results.items()} | dict(rows(results, "token_share"))
+    beside, results = dict(rows(results, "token_share")), own_numbers(results)
+    shares = {name: result["token_share"] for name, result in results.items()} | beside
     shown = style.figure(height=130 + 40 * len(shares), barmode="stack", bargap=0.35)
     for source, colour in sources.items():
         shown.add_trace(
@@ -165,6 +168,7 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     colour = style.colours(names)
     shown = style.figure(height=300, barmode="group")
     quantities = [str(quantity) for quantity in next(iter(results.values()))["quantity"].values]
+    whole, results = results, own_numbers(results)
     for position, (name, result) in enumerate(results.items()):
         share = result["position_share"].sel(quantity=quantities)
         shown.add_trace(
@@ -177,7 +181,7 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 hovertemplate="%{customdata}: %{y:.1%}<extra>" + name + "</extra>",
             )
         )
-    segments(shown, companions(results, "position_share"), names, {one: {"quantity": one} for one in quantities})
+    segments(shown, baselines_of(whole, "position_share"), names, {one: {"quantity": one} for one in quantities})
     share = next(iter(results.values()))["position_share"]
     shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
     return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=".0%")

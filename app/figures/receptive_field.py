@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import DASH_DOTTED, DASHED, DOTTED, companions, lines
+from lcmae.app.figures.baselines import DASH_DOTTED, DASHED, DOTTED, baselines_of, lines, own_numbers
 from lcmae.probes.statistics import intervals
 
 UNTRAINED = (DASHED, DASH_DOTTED, DOTTED)
@@ -37,7 +37,8 @@ def _by_ratio(results: Mapping[str, xr.Dataset], variable: str, target: str, mas
     kinds = list(dict.fromkeys(kind for one in chosen.values() for kind in _strategies(one)))
     for turn, strategy in enumerate(kinds):
         available = {name: _of(one, strategy) for name, one in chosen.items() if strategy in _strategies(one)}
-        lines(shown, companions(available, variable), "ratio", words=strategy, dash=UNTRAINED[turn % len(UNTRAINED)])
+        lines(shown, baselines_of(available, variable), "ratio", words=strategy, dash=UNTRAINED[turn % len(UNTRAINED)])
+    results, chosen = own_numbers(results), own_numbers(chosen)
     for position, (name, one) in enumerate(chosen.items()):
         for turn, strategy in enumerate(_strategies(one)):
             here = _of(one, strategy)
@@ -74,7 +75,8 @@ def radius_by_depth(results: Mapping[str, xr.Dataset], mass: float) -> go.Figure
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=360)
     chosen = {name: result.sel(mass=mass) for name, result in results.items()}
-    lines(shown, companions(chosen, "depth_image_radius"), "layer")
+    lines(shown, baselines_of(chosen, "depth_image_radius"), "layer")
+    results, chosen = own_numbers(results), own_numbers(chosen)
     for position, (name, one) in enumerate(chosen.items()):
         shown.add_trace(
             go.Scatter(

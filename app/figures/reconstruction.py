@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import companions, segments
+from lcmae.app.figures.baselines import baselines_of, own_numbers, segments
 from lcmae.probes.statistics import intervals
 
 HIDDEN_GREY = 128
@@ -67,7 +67,8 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     names = list(results)
     shown = style.figure(height=140 + 54 * len(names))
     for position, (name, result) in enumerate(results.items()):
-        segments(shown, companions({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
+        segments(shown, baselines_of({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
+    results = own_numbers(results)
     marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
              "error_constant": ("line-ns-open", style.GREY)}  # fmt: skip
     for variable, label in ERRORS.items():

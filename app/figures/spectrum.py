@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import companions, lines, segments, shift
+from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
 NUMBERS = (
@@ -54,7 +54,8 @@ def spectra(results: Mapping[str, xr.Dataset], variable: str, feature: str, view
         for name, result in results.items()
         if feature in result["feature"].values
     }
-    lines(shown, companions(here, variable), "rank")
+    lines(shown, baselines_of(here, variable), "rank")
+    results, here = own_numbers(results), own_numbers(here)
     for name, result in here.items():
         values = result[variable]
         values = values.where(values > 0, drop=True)
@@ -84,7 +85,8 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[s
     names = list(results)
     colour = style.colours(names)
     shown = style.figure(height=360)
-    segments(shown, companions(results, variable), names, positions)
+    segments(shown, baselines_of(results, variable), names, positions)
+    results = own_numbers(results)
     for turn, (name, result) in enumerate(results.items()):
         here = {
             position: at

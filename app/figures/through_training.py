@@ -12,7 +12,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import LABELS, companions, lines, told_apart
+from lcmae.app.figures.baselines import LABELS, baselines_of, lines
 from lcmae.probes.results import tables
 
 MOST_PANELS = 60
@@ -28,9 +28,8 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
     """
     frames = []
     for (run, step), result in results.items():
-        rows, known = tables.scalars({run: result}), told_apart(result)
-        rows["beside"] = [known.get(quantity, ("", ""))[1] for quantity in rows["quantity"]]
-        rows["quantity"] = [known.get(quantity, (quantity, ""))[0] for quantity in rows["quantity"]]
+        rows, found = tables.scalars({run: result}), list(tables.cells(result))
+        rows["beside"], rows["quantity"] = [cell.beside for cell in found], [cell.long_name for cell in found]
         frames.append(rows.assign(step=step))
     whole = (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*tables.COLUMNS, "step", "beside"])
@@ -116,9 +115,10 @@ def _beside(here: pd.DataFrame, runs: Sequence[str], room: Sequence[float]) -> l
             if flat[run]:
                 steps, values, errors = np.array(room), values[[0, 0]], errors[[0, 0]]
             found[run] = xr.Dataset(
-                {f"value_{kind}": ("step", values), f"value_{kind}_sem": ("step", errors)}, {"step": steps}
+                {"value": (("network", "step"), values[None]), "value_sem": (("network", "step"), errors[None])},
+                {"network": [kind], "step": steps},
             )
-        traces += lines(go.Figure(), companions(found, "value"), "step", is_flat=all(flat.values())).data
+        traces += lines(go.Figure(), baselines_of(found, "value"), "step", is_flat=all(flat.values())).data
     return traces
 
 

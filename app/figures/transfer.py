@@ -1,14 +1,30 @@
-"""Pictures of the transfer probe: accuracies of frozen features, by layer, on corrupted images, and
-what is taken for what."""
+"""Pictures of the transfer probe: accuracies of frozen features, by layer, on corrupted images,
+and confusions."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import series, style
 from lcmae.app.figures.series import Series
+from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
+
+
+def representations(result: xr.Dataset) -> dict[str, dict[str, str]]:
+    """Name -> labels, of all that is classified: features of both networks, and pixels, which are
+    one feature."""
+    features = [str(feature) for feature in result["feature"].values]
+    found = {}
+    for network in networks_of(result, "accuracy"):
+        if network == "pixels":
+            found[network] = {"network": network, "feature": features[0]}
+            continue
+        words = "" if network == "trained" else f"{network} "
+        found |= {f"{words}{feature}": {"network": network, "feature": feature} for feature in features}
+    return found
 
 
 def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
@@ -17,11 +33,14 @@ def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
     colour = style.colours(results)
     rows, categories = [], []
     for position, (name, result) in enumerate(results.items()):
-        values = result["accuracy"].sel({"judge": classifier})
-        found = values["representation"].values.tolist()
+        found = representations(result)
         categories += [one for one in found if one not in categories]
-        low, high = intervals.ends(result, "accuracy", judge=classifier)
-        rows.append(Series(name, found, values.values, colour[name], low, high, style.SYMBOLS[position % 6]))
+        values = np.array(
+            [float(result["accuracy"].sel({"classifier": classifier, **chosen})) for chosen in found.values()]
+        )
+        ends = [intervals.ends(result, "accuracy", classifier=classifier, **chosen) for chosen in found.values()]
+        low, high = np.array(ends).T
+        rows.append(Series(name, list(found), values, colour[name], low, high, style.SYMBOLS[position % 6]))
     shown = series.dots(rows, categories, f"{classifier} accuracy")
     for majority in sorted({float(result["majority_accuracy"]) for result in results.values()}):
         shown.add_hline(majority, line={"color": style.GREY, "dash": "dot"}, annotation={"text": "commonest class"})
@@ -35,8 +54,8 @@ def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -
     for position, (name, result) in enumerate(results.items()):
         if feature not in result["feature"].values:
             continue
-        for network in result["network"].values.tolist():
-            chosen = {"judge": classifier, "feature": feature, "network": network}
+        for network in networks_of(result, "layer_accuracy"):
+            chosen = {"classifier": classifier, "feature": feature, "network": network}
             values = result["layer_accuracy"].sel(chosen)
             low, high = intervals.ends(result, "layer_accuracy", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
@@ -47,15 +66,16 @@ def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -
     return _shares(shown.update_xaxes(dtick=1))
 
 
-def robustness(results: Mapping[str, xr.Dataset], classifier: str, tested: str, severity: int) -> go.Figure:
+def robustness(results: Mapping[str, xr.Dataset], classifier: str, representation: str, severity: int) -> go.Figure:
     """Accuracy on the same images clean and under each corruption at one severity; 95 %
     intervals."""
     colour = style.colours(results)
     rows, categories = [], ["clean"]
     for position, (name, result) in enumerate(results.items()):
-        if tested not in result["tested"].values or severity not in result["severity"].values:
+        found = representations(result)
+        if representation not in found or severity not in result["severity"].values:
             continue
-        chosen = {"judge": classifier, "tested": tested}
+        chosen = {"classifier": classifier, **found[representation]}
         clean = _with_bounds(result, "clean_accuracy", chosen)
         corrupted = _with_bounds(result, "corruption_accuracy", {**chosen, "severity": severity})
         y, low, high = (xr.concat([one.expand_dims(corruption=["clean"]), other], "corruption").values
@@ -66,10 +86,10 @@ def robustness(results: Mapping[str, xr.Dataset], classifier: str, tested: str, 
     return _shares(series.dots(rows, categories, f"{classifier} accuracy"))
 
 
-def confusion(result: xr.Dataset, classifier: str, tested: str) -> go.Figure:
+def confusion(result: xr.Dataset, classifier: str, representation: str) -> go.Figure:
     """Rows are true classes, columns predicted ones; each row adds to 1, and is blank where no
     image has the class."""
-    counts = result["confusion"].sel({"judge": classifier, "tested": tested})
+    counts = result["confusion"].sel({"classifier": classifier, **representations(result)[representation]})
     total = counts.sum("predicted")
     return series.table_map(
         counts / total.where(total > 0),
@@ -86,9 +106,10 @@ def at_edge(results: Mapping[str, xr.Dataset]) -> str:
     found = []
     for name, result in results.items():
         if "rate_at_edge" in result and bool(result["rate_at_edge"].any()):
-            rates = result["learning_rate"].where(result["rate_at_edge"] == 1, drop=True)
             words = [
-                f"{one} ({rate:g})" for one, rate in zip(rates["representation"].values, rates.values, strict=True)
+                f"{one} ({float(result['learning_rate'].sel(chosen)):g})"
+                for one, chosen in representations(result).items()
+                if result["rate_at_edge"].sel(chosen) == 1
             ]
             found.append(f"{name}: {', '.join(words)}")
     if not found:

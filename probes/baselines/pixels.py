@@ -4,13 +4,17 @@ neighbour says about it."""
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel, spread, take
 from lcmae.patches import Grid, normalize_patches, patchify
-from lcmae.shapes import Int
+from lcmae.shapes import Float, Int
+
+PIXEL_SIDE = 32
+"""Raw pixels as one feature are averaged to at most this many a side."""
 
 
 class RawPixels(MaskedImageModel):
@@ -50,3 +54,9 @@ def nearest_visible(mask: Mask, grid: Grid) -> Int[Tensor, "b n"]:
     distance = torch.cdist(place, place).to(mask.visible.device)
     to_visible = distance[:, mask.visible]  # [n b v]
     return mask.visible.gather(1, rearrange(to_visible.argmin(-1), "n b -> b n"))
+
+
+def small_pixels(pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 b p"]:
+    """Pixels as one feature, averaged to at most 32 x 32; on the CPU."""
+    height, width = pixels.shape[-2:]
+    return F.adaptive_avg_pool2d(pixels, (min(height, PIXEL_SIDE), min(width, PIXEL_SIDE))).flatten(1)[None].cpu()

@@ -23,7 +23,7 @@ def predicted(ratio: float, unit: int = 1) -> Reading:
 
 def skill(level: str, ratio: float) -> Reading:
     """How well a level's latents are decoded from the mean token: 0 is chance, 1 is perfect."""
-    return Reading("hierarchy", "hierarchy", "skill", {"representation": "mean", "level": level}, ratio=ratio)
+    return Reading("hierarchy", "hierarchy", "skill", {"feature": "mean", "level": level}, ratio=ratio)
 
 
 def gain(level: str) -> Reading:

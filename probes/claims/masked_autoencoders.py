@@ -7,10 +7,10 @@ from lcmae.probes.claims.readings import Reading
 SOURCE = "He et al., Masked Autoencoders, 2111.06377"
 
 
-def linear(grid: str, representation: str = "cls", **where: object) -> Reading:
+def linear(grid: str, feature: str = "cls", network: str = "trained", **where: object) -> Reading:
     """Accuracy of the linear probe on unmasked test images (protocol of
     `lcmae.probes.measures.linear_probe`)."""
-    at = {"judge": "linear", "representation": representation}
+    at = {"classifier": "linear", "network": network, "feature": feature}
     return Reading(grid, "transfer", "accuracy", at, **where)  # pyright: ignore[reportArgumentType]
 
 
@@ -21,7 +21,7 @@ CLAIMS = (
         source=SOURCE,
         quantity="linear accuracy (class token), trained less fresh weights",
         units="share of test images",
-        readings=(linear("mae"), linear("mae", "untrained cls")),
+        readings=(linear("mae"), linear("mae", network="untrained")),
         combine=difference,
         leaves_open="Fresh weights are the baseline, and not another way of learning. Raw pixels do well on digits.",
     ),

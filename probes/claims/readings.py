@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from lcmae.errors import InputError
+from lcmae.probes.results.networks import NETWORK, TRAINED
 
 LAST = "last"
 """As a label: the last one of its axis."""
@@ -29,7 +30,7 @@ class Reading:
     probe: str
     variable: str
     at: Mapping[str, Any] = field(default_factory=dict)
-    """Label on each axis of the variable."""
+    """Label on each axis of the variable; of `network`, the trained one where none is given."""
     objective: str = "mae"
     ratio: float = 0.5
     """Masking ratio of the training."""
@@ -49,6 +50,8 @@ class Reading:
                 return math.nan
             raise InputError(f"expected the variable {name} in a result of {self.probe}, got none")
         found = result[name]
+        if NETWORK in found.dims and NETWORK not in self.at:
+            found = found.sel({NETWORK: TRAINED})
         for dim, label in self.at.items():
             found = self._along(found, dim, label)
         if found.ndim:

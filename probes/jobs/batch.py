@@ -24,6 +24,7 @@ from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Probe, run_probes
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of, of_network, trained
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import open_view
@@ -209,9 +210,16 @@ def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]
 
     Variables whose axes all carry names (the parts of a loss, say) give one number a label:
     `term[invariance]`. Curves, maps and pictures, and variables of more than `most` numbers, are
-    left to figures.
+    left to figures. Numbers of baselines follow the name: `term_untrained[invariance]`.
     """
     numbers: dict[str, tuple[float, float]] = {}
+    for network in map(str, result[NETWORK].values if NETWORK in result.dims else ()):
+        if network != TRAINED:
+            names = [name for name in map(str, result.data_vars) if network in networks_of(result, name)]
+            sems = [f"{name}_sem" for name in names if f"{name}_sem" in result and f"{name}_sem" not in names]
+            found = scalars(of_network(result[names + sems], network), most)
+            numbers |= {_of_baseline(label, network): number for label, number in found.items()}
+    result = trained(result)
     for name in map(str, result.data_vars):
         values = result[name]
         named = all(dim in result.coords and result.coords[dim].dtype.kind in "UO" for dim in values.dims)
@@ -223,6 +231,11 @@ def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]
             label = f"{name}[{', '.join(labels)}]" if labels else name
             numbers[label] = float(values.values[place]), float(sems.values[place])
     return numbers
+
+
+def _of_baseline(label: str, network: str) -> str:
+    name, bracket, labels = label.partition("[")
+    return f"{name}_{network}{bracket}{labels}"
 
 
 def probe_settings(probe: Probe) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import torch
 import xarray as xr
 from einops import rearrange
 
-from lcmae.probes.base import variable
 from lcmae.probes.latents.separator import Average, Levels
+from lcmae.probes.statistics.variables import variable
 
 WORDS = {
     "level": "mean level of the shared latents",

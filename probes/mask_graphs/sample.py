@@ -15,9 +15,9 @@ from torch import Tensor
 from lcmae.masking import Mask, MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid, patchify
-from lcmae.probes.base import Batch
 from lcmae.probes.mask_graphs.kernel import nearest_distance, principal_components, squared_distances
 from lcmae.probes.statistics.sample import ImageSample
+from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float
 

@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 import xarray as xr
 
-from lcmae.probes.base import variable
 from lcmae.probes.mask_graphs.discrete import exact_graph
 from lcmae.probes.mask_graphs.kernel import Sample, gaussian, kernel_graph, squared_distances
 from lcmae.probes.mask_graphs.numbers import GraphNumbers
 from lcmae.probes.mask_graphs.palette_images import PATCHES, exact_sweep, masks, palette_images
 from lcmae.probes.measures.canonical import canonical_spectrum
+from lcmae.probes.statistics.variables import variable
 
 SIZES = (100, 300, 1000)
 ROUNDS = 3

@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lcmae.probes.base import variable
 from lcmae.probes.measures.linear_probe import LinearProbe
+from lcmae.probes.statistics.variables import variable
 from lcmae.shapes import Float, Int
-from lcmae.training.monitor import knn_predict
+from lcmae.training.classifiers import knn_predict
 
 JUDGES = ("knn", "linear")
 

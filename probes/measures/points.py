@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lcmae.probes.base import variable
+from lcmae.probes.statistics.variables import variable
 from lcmae.shapes import Float, Int, UInt8
 
 KINDS = {"token": "patch", "patch": "patch", "pooled": "image", "image": "image"}

@@ -49,10 +49,10 @@ def differing(a: xr.Dataset, b: xr.Dataset) -> list[str]:
 def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:
     """A row for each number that both results list in the same unit."""
     alike = not differing(a, b)
-    of_a = {(cell.variable, cell.part, cell.unit): cell for cell in cells(a)}
+    of_a = {(cell.variable, cell.beside, cell.part, cell.unit): cell for cell in cells(a)}
     rows = []
     for cell in cells(b):
-        own = of_a.get((cell.variable, cell.part, cell.unit))
+        own = of_a.get((cell.variable, cell.beside, cell.part, cell.unit))
         if own is None or (math.isnan(own.value) and math.isnan(cell.value)):
             continue
         found = (paired(a, b, own, cell) if alike else None) or apart(own, cell)

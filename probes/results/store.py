@@ -17,7 +17,7 @@ from typing import Any
 import xarray as xr
 
 from lcmae.errors import InputError
-from lcmae.probes.results import fences, index, without_index
+from lcmae.probes.results import fences, index, legacy, without_index
 from lcmae.runs.durable import write_once
 from lcmae.runs.run import write_atomically
 from lcmae.safety.files import read_regular
@@ -63,12 +63,13 @@ def _writer(result: xr.Dataset) -> Any:
 
 
 def load_result(path: Path) -> xr.Dataset:
-    """Read a result into memory. `InputError` of one line for a missing, torn, altered or foreign
-    file."""
+    """Read a result into memory, in the form of today (`legacy.upgrade`). `InputError` of one line
+    for a missing, torn, altered or foreign file."""
     data = _checked(path)
     try:
         known = index.read(data)
-        return fences.check_result(without_index.read(data) if known is None else index.dataset(known, data))
+        known_result = without_index.read(data) if known is None else index.dataset(known, data)
+        return legacy.upgrade(fences.check_result(known_result))
     except ValueError as error:
         raise _foreign(path, error) from error
 
@@ -80,7 +81,7 @@ def load_attrs(path: Path) -> dict[str, Any]:
         known = index.read(data)
         attributes = without_index.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
         fences.check_attributes(attributes)
-        return attributes
+        return legacy.attributes(attributes)
     except ValueError as error:
         raise _foreign(path, error) from error
 

@@ -1,7 +1,7 @@
 """The numbers of stored results as a table: every scalar and short array with its standard error
 and interval."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lcmae.probes.results.networks import BASELINES, NETWORK, TRAINED, networks_of
 from lcmae.probes.statistics import intervals
 
 MAX_LENGTH = 64
@@ -46,7 +47,13 @@ class Cell:
     place: tuple[int, ...]
     """Of the number in its variable."""
 
+    long_name: str
+    beside: str
+    """The baseline whose number it is; nothing for the model's own."""
+
     quantity: str
+    """`long_name`, and the baseline in words."""
+
     part: str
     value: float
     error: float
@@ -59,18 +66,28 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
     """Every number that is listed, variable by variable."""
     for key, variable in result.data_vars.items():
         is_number = variable.dtype.kind in "fiub"
-        is_drawn = variable.size > MAX_LENGTH or not DRAWN.isdisjoint(variable.dims)
+        is_drawn = variable.size > MAX_LENGTH * variable.sizes.get(NETWORK, 1) or not DRAWN.isdisjoint(variable.dims)
         if str(key).endswith(("_sem", "_interval", "_groups")) or not is_number or is_drawn:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
         low, high = intervals.ends(result, str(key))
-        labels = product(*(variable[dim].values for dim in variable.dims))
-        parts = [", ".join(map(str, label)).replace("_", " ") for label in labels]
         columns = (np.asarray(column, dtype=float).reshape(-1).tolist() for column in (variable, errors, low, high))
-        quantity, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
-        places = np.ndindex(variable.shape)
-        for place, part, value, error, bottom, top in zip(places, parts, *columns, strict=True):
-            yield Cell(str(key), place, quantity, part, value, error, bottom, top, unit)
+        long_name, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
+        measured = set(networks_of(result, str(key)))
+        labels = product(*(_labels(variable, dim) for dim in variable.dims))
+        for place, label, value, error, bottom, top in zip(np.ndindex(variable.shape), labels, *columns, strict=True):
+            parts = dict(zip(variable.dims, label, strict=True))
+            network = parts.pop(NETWORK, TRAINED)
+            if network != TRAINED and network not in measured:
+                continue  # what a baseline has no number for
+            beside = "" if network == TRAINED else network
+            quantity = f"{long_name}, {BASELINES.get(beside, beside)}" if beside else long_name
+            part = ", ".join(parts.values()).replace("_", " ")
+            yield Cell(str(key), place, long_name, beside, quantity, part, value, error, bottom, top, unit)
+
+
+def _labels(variable: xr.DataArray, dim: Hashable) -> list[str]:
+    return [str(label) for label in variable[dim].values]
 
 
 def provenance(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ alone."""
 import torch
 from torch import Tensor
 
-from lcmae.probes.base import Batch
+from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Int
 

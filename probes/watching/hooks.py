@@ -19,7 +19,7 @@ from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
 from lcmae.adapters import AdaptedBlocks
-from lcmae.probes.base import ProbeError
+from lcmae.errors import InputError
 from lcmae.shapes import Float
 
 
@@ -29,7 +29,7 @@ def watch_attention(blocks: nn.ModuleList, see: Callable[[int, Tensor], None]) -
     the layer itself runs.
 
     Maps have no gradients, also where the pass has. Queries and keys are the block's tokens, prefix
-    tokens first; rows sum to 1. Raises `ProbeError` for unknown attention.
+    tokens first; rows sum to 1. Raises `InputError` for unknown attention.
     """
     with _before_attention(blocks, lambda layer, *attended: see(layer, Attended(*attended).maps())):
         yield
@@ -41,7 +41,7 @@ def _before_attention(blocks: nn.ModuleList, see: Callable[[int, nn.Module, Tens
     attention runs on x (detached)."""
     problem = attention_problem(blocks)
     if problem is not None:
-        raise ProbeError(f"attention maps: needs {problem}")
+        raise InputError(f"attention maps: needs {problem}")
     with ExitStack() as stack:
         for layer, block in enumerate(blocks):
             read = AttentionFunction(block, blocks.attention) if _has_function(blocks) else None
@@ -81,7 +81,7 @@ class Attended:
 @contextmanager
 def attention_inputs(blocks: nn.ModuleList) -> Iterator[list[Attended]]:
     """While inside, a forward pass fills the list, layer by layer: one map costs its own layer
-    alone. Raises `ProbeError` for unknown attention."""
+    alone. Raises `InputError` for unknown attention."""
     seen: list[Attended] = []
     with _before_attention(
         blocks, lambda layer, module, x, args, kwargs: seen.append(Attended(module, x, args, kwargs))

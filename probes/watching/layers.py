@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lcmae.masking import Mask
 from lcmae.models import Feature, MaskedImageModel
-from lcmae.probes.base import Batch
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.hooks import block_outputs
 from lcmae.shapes import Float
 

@@ -28,13 +28,14 @@ from torch import Tensor
 from lcmae.contrast import decompose_step
 from lcmae.masking import Mask, MaskStrategy
 from lcmae.models import MaskedImageModel, take
-from lcmae.probes.base import Batch, variable
-from lcmae.probes.local_contrast import picture_maps
-from lcmae.probes.receptive_field import pixel_distances, reach_of_mass
-from lcmae.probes.reconstruction import draw, labelled, nearest_visible
+from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.statistics.seeds import probe_seed
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import Traced, graph_bytes, random_signs, token_index
 from lcmae.probes.watching.hooks import Attended, attention_inputs, attention_problem
+from lcmae.probes.watching.pictures import draw, labelled, picture_maps
+from lcmae.probes.watching.reach import pixel_distances, reach_of_mass
 from lcmae.shapes import Float, UInt8
 
 VIEWS = ("full", "masked")

@@ -68,7 +68,7 @@ def result(name: str, *, normalised: bool = False) -> xr.Dataset:
 
 
 @cache
-def with_companions(name: str, seed: int = 0) -> xr.Dataset:
+def with_baselines(name: str, seed: int = 0) -> xr.Dataset:
     """A real result of a tiny model on four images, with its baselines; another seed is another
     model and other baselines."""
     torch.manual_seed(seed)

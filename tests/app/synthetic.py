@@ -192,17 +192,16 @@ def hierarchy(
     fresh weights nor blocks."""
     rng = np.random.default_rng(seed)
     levels, names = ["class", "layout", "part", "texture"], ["cls", "mean", "patch"]
-    shown = [*names, *([] if bare else [f"untrained {name}" for name in names]), "pixels", "patch pixels"]
-    known = np.where([["patch" in name and level == "texture" for level in levels] for name in shown], np.nan, 1.0)
+    networks = ["trained", *([] if bare else ["untrained"]), "pixels"]
+    known = np.where([[name == "patch" and level == "texture" for level in levels] for name in names], np.nan, 1.0)
+    axes, shape = ("network", "feature", "level"), (len(networks), len(names), len(levels))
     words, over = "decodability: 0 is chance, 1 is perfect", "standard error over images: decodability"
     share = rng.random((2, 2, 3, 4))
     share[0, 1, 2] = np.nan  # a ratio that the grid cannot have in this unit
     values = {
-        "score": var(
-            ("representation", "level"), known * rng.random((len(shown), 4)), "accuracy of kinds, R2 of attributes"
-        ),
-        "skill": var(("representation", "level"), known * rng.random((len(shown), 4)), words),
-        "skill_sem": var(("representation", "level"), known * 0.02, over),
+        "score": var(axes, known * rng.random(shape), "accuracy of kinds, R2 of attributes"),
+        "skill": var(axes, known * rng.random(shape), words),
+        "skill_sem": var(axes, known * np.full(shape, 0.02), over),
         "own_share": var(("end", "level"), rng.random((2, 4)), "share of a level's latents that are shared, own mask"),
         "predicted_level": var(("end", "unit", "ratio"), 1 + 3 * share.mean(-1), "mean level of the shared latents"),
         "predicted_level_sem": var(
@@ -211,16 +210,17 @@ def hierarchy(
         "predicted_share": var(("end", "unit", "ratio", "level"), share, "share of a level's latents that are shared"),
     }
     if not bare:
+        blocks = np.array([1, 1, np.nan])[:, None, None]  # pixels have none
         values["gain"] = var(
-            ("feature", "level"), known[:3] * (rng.random((3, 4)) - 0.5), "decodability beyond fresh weights"
+            ("feature", "level"), known * (rng.random((3, 4)) - 0.5), "decodability beyond fresh weights"
         )
-        values["gain_sem"] = var(("feature", "level"), known[:3] * 0.02, over)
+        values["gain_sem"] = var(("feature", "level"), known * 0.02, over)
         values["layer_skill"] = var(
-            ("network", "layer", "level"), rng.random((2, 3, 4)), "decodability from the mean token"
+            ("network", "layer", "level"), blocks * rng.random((3, 3, 4)), "decodability from the mean token"
         )
-        values["layer_skill_sem"] = var(("network", "layer", "level"), np.full((2, 3, 4), 0.02), over)
+        values["layer_skill_sem"] = var(("network", "layer", "level"), blocks * np.full((3, 3, 4), 0.02), over)
     coordinates = {
-        "representation": shown, "feature": names, "network": ["trained", "untrained"], "layer": [1, 2, 3], "level": levels,
+        "feature": names, "network": networks, "layer": [1, 2, 3], "level": levels,
         "height": ("level", [4, 3, 2, 1]), "end": ["highest", "lowest"],
         "unit": ("unit", [1, 2], {"long_name": "side of the mask unit", "units": "patches"}),
         "ratio": ("ratio", [0.1, 0.5, 0.9], {"long_name": "masking ratio", "units": "1"}),

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, SimMIM
 from lcmae.patches import patchify
-from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.base import ProbeError, run_probes
 from lcmae.probes.bounds import LEVELS, Bounds
 from lcmae.probes.mask_graphs.kernel import Sample, gaussian, kernel_graph
 from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
 

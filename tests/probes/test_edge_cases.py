@@ -25,6 +25,7 @@ from lcmae.probes.frequency import Frequency
 from lcmae.probes.hierarchy import Hierarchy
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.views import View, open_view
 from lcmae.settings import parse
 
@@ -108,7 +109,7 @@ class Situation(NamedTuple):
 
     undefined: Mapping[str, set[str]]
     """Variables with a NaN, but for those that `USUAL` has and for what comes with another variable
-    (errors, companions)."""
+    (errors, groups)."""
 
 
 USUAL = {
@@ -250,10 +251,9 @@ def results(name: str) -> Results:
 
 
 def undefined(result: xr.Dataset) -> set[str]:
-    """Variables with a NaN, but for what comes with another one."""
-    names = [
-        str(name) for name in result.data_vars if not str(name).endswith(("_sem", "_groups", "_untrained", "_pixels"))
-    ]
+    """Variables of the model's own numbers with a NaN, but for what comes with another one."""
+    result = trained(result)
+    names = [str(name) for name in result.data_vars if not str(name).endswith(("_sem", "_groups"))]
     return {name for name in names if result[name].dtype.kind == "f" and bool(result[name].isnull().any())}
 
 
@@ -297,11 +297,9 @@ def test_numbers_of_next_to_nothing_are_not_made_up() -> None:
     assert (found["variance"] < 1e-6).all()
     assert found["share_of_variance"].isnull().all()
     # one image has one class: naming it is no skill, and its attributes are still decoded
-    skill = results("one image").datasets["hierarchy"]["skill"].sel(representation="mean")
+    skill = results("one image").datasets["hierarchy"]["skill"].sel(network="trained", feature="mean")
     assert np.isnan(skill.sel(level="class"))
     assert np.isfinite(skill.sel(level="part"))
     # features that say nothing name the commonest class
     found = results("weights of zero").datasets["transfer"]
-    assert found["accuracy"].sel(representation=["cls", "mean"]).values == pytest.approx(
-        float(found["majority_accuracy"])
-    )
+    assert found["accuracy"].sel(network="trained").values == pytest.approx(float(found["majority_accuracy"]))

@@ -18,13 +18,14 @@ from benchmarks.work_done import Memory
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, take
 from lcmae.patches import patchify
-from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.base import ProbeError, run_probes
 from lcmae.probes.embedding_consistency import EmbeddingConsistency, tokens_by_layer
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.measures import similarity, thumbnails
 from lcmae.probes.measures.points import pca_plane, umap_plane
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers
 from tests.reference import similarity as slow
 from tests.reference.work import counted_rows, numbers_kept
@@ -324,7 +325,7 @@ def test_pictures_are_small_and_never_enlarged() -> None:
 
 
 def test_baselines_have_no_table_of_points(mae: MAE) -> None:
-    baseline = EmbeddingConsistency(umap=True).as_baseline()
+    baseline = EmbeddingConsistency(umap=True).for_baselines()
     assert (baseline.umap, baseline.num_masks) == (False, 0)
 
 

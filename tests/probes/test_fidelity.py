@@ -14,10 +14,11 @@ from lcmae.errors import InputError
 from lcmae.masking import Grid, Mask, Random
 from lcmae.models import MAE
 from lcmae.patches import normalize_patches, patchify
-from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.base import ProbeError, run_probes
 from lcmae.probes.fidelity import Fidelity, mean_colour, measures, nearest_other, ssim
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.batch import Batch
 from lcmae.settings import parse
 from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_kept
@@ -116,7 +117,7 @@ def knowing(images: Tensor, **settings: object) -> Knowing:
 
 def test_a_perfect_predictor_is_perfect(rng: torch.Generator) -> None:
     images = torch.rand(4, 3, 16, 12, generator=rng) * 2 - 1
-    found = SMALL(knowing(images), images, rng).sel(predictor="model")
+    found = SMALL(knowing(images), images, rng).sel(network="trained")
     for name, value in {"ssim": 1, "mse": 0}.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6)
         np.testing.assert_allclose(found[f"{name}_unmasked"], value, atol=1e-6)
@@ -126,12 +127,12 @@ def test_a_perfect_predictor_is_perfect(rng: torch.Generator) -> None:
 def test_normalised_targets_are_perfect_only_with_leaked_statistics(rng: torch.Generator) -> None:
     images = torch.rand(4, 3, 16, 12, generator=rng) * 2 - 1
     found = SMALL(knowing(images, normalize_targets=True), images, rng)
-    assert found.predictor.values.tolist() == ["model", "model, leaky", "nearest", "mean", "untrained"]
+    assert found.network.values.tolist() == ["trained", "trained, leaky", "pixels", "mean colour", "untrained"]
     # (x - mean) / std * std + mean, float32
-    np.testing.assert_allclose(found.mse.sel(predictor="model, leaky"), 0, atol=1e-10)
-    assert (found.mse.sel(predictor="model") > 1e-3).all()
+    np.testing.assert_allclose(found.mse.sel(network="trained, leaky"), 0, atol=1e-10)
+    assert (found.mse.sel(network="trained") > 1e-3).all()
     # without a mask each patch's own statistics were seen
-    assert float(found.mse_unmasked.sel(predictor="model")) == pytest.approx(0, abs=1e-10)
+    assert float(found.mse_unmasked.sel(network="trained")) == pytest.approx(0, abs=1e-10)
     # the nearest visible patch's statistics, by hand
     model = knowing(images, normalize_targets=True)
     seed = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(3)))
@@ -147,13 +148,13 @@ def test_normalised_targets_are_perfect_only_with_leaked_statistics(rng: torch.G
             source = patches[row, seen[distance == distance.min()].min()]
             guess[patch] = normalize_patches(patches[row : row + 1])[0, patch] * source.std() + source.mean()
         errors.append((guess / 2 + 0.5).clamp(0, 1).sub(patches[row] / 2 + 0.5).square().mean())
-    assert float(here.mse.sel(predictor="model", ratio=0.5)) == pytest.approx(
+    assert float(here.mse.sel(network="trained", ratio=0.5)) == pytest.approx(
         float(torch.stack(errors).mean()), rel=1e-4
     )
 
 
 def test_hidden_error_is_that_of_hidden_pixels(mae: MAE, images: Tensor) -> None:
-    found = run_probes([SMALL], mae, images, 7).datasets["fidelity"].sel(predictor="model", ratio=0.75)
+    found = run_probes([SMALL], mae, images, 7).datasets["fidelity"].sel(network="trained", ratio=0.75)
     batch = Batch(mae.eval(), images, 0, 7)
     mask, out = batch.masked(Random(ratio=0.75), 1)
     error = ((out.pred / 2 + 0.5).clamp(0, 1) - (patchify(images, 2) / 2 + 0.5)).square().mean(-1)
@@ -191,7 +192,7 @@ def test_what_cannot_be_is_a_sentence(mae: MAE, images: Tensor, rng: torch.Gener
 
 def test_one_image_gives_numbers_without_errors_that_can_be_stored(mae: MAE, images: Tensor, tmp_path) -> None:
     found = Fidelity(untrained=False)(mae, images[:1], torch.Generator().manual_seed(0))
-    assert found.predictor.values.tolist() == ["model", "nearest", "mean"]
+    assert found.network.values.tolist() == ["trained", "pixels", "mean colour"]
     assert found.mse_sem.isnull().all()
     assert not found.mse.isnull().any()
     save_result(found, tmp_path / "fidelity.nc")

@@ -13,7 +13,6 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.models import MAE
 from lcmae.patches import patchify
-from lcmae.probes.base import Batch
 from lcmae.probes.frequency import (
     Frequency,
     Sets,
@@ -27,6 +26,7 @@ from lcmae.probes.frequency import (
 from lcmae.probes.jobs.batch import scalars
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae, tiny_simmim
 from tests.reference.work import counted_rows, numbers_kept
 

@@ -41,11 +41,13 @@ def result() -> xr.Dataset:
 def test_its_shape(result: xr.Dataset) -> None:
     assert result["level"].values.tolist() == ["class", "layout", "part", "texture"]
     assert result["height"].values.tolist() == [4, 3, 2, 1]
-    assert result["representation"].values.tolist() == [
-        "cls", "mean", "patch", "untrained cls", "untrained mean", "untrained patch", "pixels", "patch pixels",
-    ]  # fmt: skip
+    assert result["network"].values.tolist() == ["trained", "untrained", "pixels"]
+    assert result["feature"].values.tolist() == ["cls", "mean", "patch"]
+    assert result["skill"].dims == ("network", "feature", "level")
     assert result["layer_skill"].dims == ("network", "layer", "level")
-    assert result["layer_skill"].shape == (2, 2, 4)
+    assert result["layer_skill"].shape == (3, 2, 4)
+    assert result["layer_skill"].sel(network="pixels").isnull().all()
+    assert result["chance"].dims == ("feature", "level")
     assert result["predicted_level"].shape == (2, 2, 2)
     assert result["predicted_share"].shape == (2, 2, 2, 4)
     assert result.attrs["mask_unit"] == 2
@@ -54,10 +56,10 @@ def test_its_shape(result: xr.Dataset) -> None:
 
 
 def test_a_patch_of_four_textures_knows_no_single_one(result: xr.Dataset) -> None:
-    of_patches = result["score"].sel(representation=["patch", "untrained patch", "patch pixels"])
+    of_patches = result["score"].sel(feature="patch")
     assert np.isnan(of_patches.sel(level="texture")).all()
     assert np.isfinite(of_patches.drop_sel(level="texture")).all()
-    assert np.isfinite(result["score"].sel(representation=["cls", "mean", "pixels"])).all()
+    assert np.isfinite(result["score"].sel(feature=["cls", "mean"])).all()
     tree = Source(HierarchySettings(), "train", 16, 16, 1).tree
     own = owners(tree, 16, 16, (4, 4))
     assert list(own) == ["class", "layout", "part"]
@@ -69,25 +71,26 @@ def test_a_patch_of_four_textures_knows_no_single_one(result: xr.Dataset) -> Non
 
 def test_gain_and_skill_are_what_they_say(result: xr.Dataset) -> None:
     feature = result["feature"].values.tolist()
-    skill = result["skill"].sel(representation=feature).values
-    fresh = result["skill"].sel(representation=[f"untrained {name}" for name in feature]).values
+    skill = result["skill"].sel(network="trained", feature=feature).values
+    fresh = result["skill"].sel(network="untrained", feature=feature).values
     np.testing.assert_allclose(result["gain"].values, skill - fresh, atol=1e-6)
     expected = (result["score"] - result["chance"]) / (1 - result["chance"])
     np.testing.assert_allclose(result["skill"].values, expected.values, atol=1e-6)
     # 12 images of 3 classes that take turns, a constant is right for a third of them
-    assert result["chance"].sel(level="class", representation="mean") == pytest.approx(1 / 3)
+    assert result["chance"].sel(level="class", feature="mean") == pytest.approx(1 / 3)
     # the mean of the training images scores about 0
-    assert abs(float(result["chance"].sel(level="part", representation="mean"))) < 0.3
+    assert abs(float(result["chance"].sel(level="part", feature="mean"))) < 0.3
 
 
 def test_the_last_block_reads_like_the_network(result: xr.Dataset) -> None:
     untrained = probed(Hierarchy(num_masks=4, ratios=(0.5,), each_layer=False, untrained=False))
     assert "layer_skill" not in untrained
     assert "gain" not in untrained
-    one = untrained["score"].sel(representation=["cls", "mean", "patch", "pixels"])
+    one = untrained["score"]
+    assert one["network"].values.tolist() == ["trained", "pixels"]
     # neither other representations nor the map change what a representation scores
     xr.testing.assert_allclose(
-        one.reset_coords(drop=True), result["score"].sel(representation=one["representation"]).reset_coords(drop=True)
+        one.reset_coords(drop=True), result["score"].sel(network=["trained", "pixels"]).reset_coords(drop=True)
     )
 
 
@@ -114,7 +117,7 @@ def test_pixels_are_read_as_scikit_learn_reads_them(result: xr.Dataset) -> None:
         ridge = SklearnRidge(alpha=strength * len(x)).fit((x - mean) / scale, y)
         error = np.square(ridge.predict((z - mean) / scale) - truth.numpy())
         found.append(float((1 - error / y.var(0, correction=0).numpy()).mean()))
-    score = float(result["score"].sel(representation="pixels", level="part"))
+    score = float(result["score"].sel(network="pixels", feature="mean", level="part"))
     assert min(abs(score - one) for one in found) < 1e-5
 
 

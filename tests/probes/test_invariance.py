@@ -13,11 +13,12 @@ from lcmae.masking import Checkerboard, Complementary, Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.patches import patchify
-from lcmae.probes.base import Batch, run_probes
+from lcmae.probes.base import run_probes
 from lcmae.probes.invariance import Invariance
 from lcmae.probes.measures.retrieval import chance, info_nce, scores, top1
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
 from tests.reference import invariance as slow
 from tests.reference.work import counted_rows, numbers_kept

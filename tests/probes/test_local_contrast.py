@@ -18,8 +18,8 @@ from lcmae.contrast import TERMS, decompose
 from lcmae.masking import Block, Random
 from lcmae.models import MAE, SimMIM
 from lcmae.objectives.lcmae import visible_tokens
-from lcmae.probes.base import Batch
 from lcmae.probes.local_contrast import LocalContrast, NestedVariance
+from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae, tiny_simmim
 
 Data = tuple[Tensor, Tensor, Tensor]

@@ -123,7 +123,7 @@ def test_gradients_are_finite_differences(name: str, images: Tensor) -> None:
     one = images[:1].double()
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=False, rngs=[torch.Generator()])
     token = list(range(24)).index(CENTRE) if name == "simmim" else mask.visible[0].tolist().index(CENTRE)
-    accumulator = PROBE.begin(model, 1, 3)
+    accumulator = PROBE.start(model, 1, 3)
     signs = accumulator.signs["token"].double()
 
     def scalar(x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def test_gradient_of_a_prediction_is_a_finite_difference(images: Tensor) -> None
     model = lively(tiny_mae()).double()
     one = images[:1].double()
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=True, rngs=[torch.Generator()])
-    accumulator = PROBE.begin(model, 1, 3)
+    accumulator = PROBE.start(model, 1, 3)
     signs = accumulator.signs["prediction"].double()
 
     def scalar(x: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def test_captum_says_the_same(name: str, cotangent: str, images: Tensor) -> None
     model = lively(MODELS[name]())
     probe = PROBE.model_copy(update={"cotangent": cotangent})
     ours = run_probes([probe], model, images, seed=2).datasets["receptive_field"]
-    captum = run_probes([probe.model_copy(update={"engine": "captum"})], model, images, seed=2)
+    captum = run_probes([probe.model_copy(update={"backend": "captum"})], model, images, seed=2)
     for variable in ours:
         np.testing.assert_array_equal(captum.datasets["receptive_field"][variable], ours[variable])
     assert not any(parameter.grad is not None for parameter in model.parameters())

@@ -16,8 +16,10 @@ from torch import Tensor
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, SimMIM
 from lcmae.patches import normalize_patches, patchify
-from lcmae.probes.base import Batch
-from lcmae.probes.reconstruction import Reconstruction, draw, nearest_visible
+from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.watching.batch import Batch
+from lcmae.probes.watching.pictures import draw
 from tests.conftest import tiny_mae, tiny_simmim
 
 

@@ -14,7 +14,7 @@ from lcmae.errors import InputError
 from lcmae.masking import Random
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.objectives.base import uniformity
-from lcmae.probes.base import Batch, run_probes
+from lcmae.probes.base import run_probes
 from lcmae.probes.measures import ranks
 from lcmae.probes.measures.neighbours import distances, estimate_from_sample, two_nn, wang_isola
 from lcmae.probes.registry import probe_class
@@ -22,6 +22,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.spectrum import Spectrum
 from lcmae.probes.statistics.jackknife import GroupedSums, groups_of, standard_error
 from lcmae.probes.statistics.moments import GroupedMoments, Moments, OuterProducts, estimate
+from lcmae.probes.watching.batch import Batch
 from lcmae.settings import parse
 from lcmae.training import monitor
 from tests.conftest import tiny_mae

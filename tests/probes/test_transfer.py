@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from lcmae.errors import InputError
 from lcmae.models import MAE
-from lcmae.probes.base import Batch, ProbeError, run_probes
+from lcmae.probes.base import ProbeError, run_probes
+from lcmae.probes.baselines.pixels import small_pixels
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.measures import linear_probe
 from lcmae.probes.measures.classifiers import Bank, Opinions, wilson
 from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
-from lcmae.probes.transfer import Transfer, at_edge, small_pixels
+from lcmae.probes.transfer import Transfer, at_edge
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.finetuning import finetune
 from lcmae.probes.watching.views import open_view
 from lcmae.randomness import generator
@@ -218,17 +220,20 @@ def test_pixels_are_averaged_to_at_most_32() -> None:
 def test_a_visible_class_is_found_and_the_untrained_network_is_another(mae: MAE, rng: torch.Generator) -> None:
     before = {name: value.clone() for name, value in mae.state_dict().items()}
     found = SMALL(mae, task(10, rng), rng)
-    assert found.representation.values.tolist() == ["cls", "mean", "untrained cls", "untrained mean", "pixels"]
-    np.testing.assert_allclose(found.accuracy.sel(representation="pixels"), 1)
-    np.testing.assert_allclose(found.accuracy.sel(representation="mean", judge="knn"), 1)
+    assert found.network.values.tolist() == ["trained", "untrained", "pixels"]
+    np.testing.assert_allclose(found.accuracy.sel(network="pixels"), 1)
+    np.testing.assert_allclose(found.accuracy.sel(network="trained", feature="mean", classifier="knn"), 1)
     assert float(found.majority_accuracy) == 0.5
-    assert found.layer_accuracy.shape == (2, 2, 2, 2)
-    assert found.corruption_accuracy.dims == ("judge", "tested", "corruption", "severity")
-    np.testing.assert_allclose(found.confusion.sum(("true", "predicted")), 10)
-    diagonal = np.diagonal(found.confusion.values, axis1=2, axis2=3).sum(-1) / 10
-    accuracy = found.accuracy.sel(representation=["cls", "mean", "pixels"])
-    np.testing.assert_allclose(diagonal, accuracy, rtol=1e-6)
-    np.testing.assert_allclose(found.corrupted_accuracy, found.corruption_accuracy.mean(("corruption", "severity")))
+    assert found.layer_accuracy.shape == (2, 3, 2, 2)
+    assert found.corruption_accuracy.dims == ("classifier", "network", "feature", "corruption", "severity")
+    tested = ["trained", "pixels"]
+    assert found.confusion.sel(network="untrained").isnull().all()
+    confusion = found.confusion.sel(network=tested)
+    np.testing.assert_allclose(confusion.sum(("true", "predicted")), 10)
+    diagonal = np.diagonal(confusion.values, axis1=3, axis2=4).sum(-1) / 10
+    np.testing.assert_allclose(diagonal, found.accuracy.sel(network=tested), rtol=1e-6)
+    of_corruptions = found.corruption_accuracy.mean(("corruption", "severity"))
+    np.testing.assert_allclose(found.corrupted_accuracy, of_corruptions, rtol=1e-6)
     bounds = found.accuracy_interval
     assert (bounds.sel(bound=0.025) <= found.accuracy).all()
     assert (bounds.sel(bound=0.975) >= found.accuracy).all()
@@ -253,10 +258,10 @@ def test_a_rate_at_the_edge_of_the_grid_is_told(mae: MAE, rng: torch.Generator) 
     # at a rate of nothing no head learns, so the other is chosen, which is the last
     probe = SMALL.model_copy(update={"rates": (1e-9, 0.1), "corruptions": (), "untrained": False, "each_layer": False})
     found = probe(mae, task(10, rng), rng)
-    assert found["rate_at_edge"].values.tolist() == [1, 1, 1]
+    assert found["rate_at_edge"].values.tolist() == [[1, 1], [1, 1]]
     between = probe.model_copy(update={"rates": (1e-9, 0.1, 1e30)})(mae, task(10, rng), rng)
-    assert between["rate_at_edge"].sel(representation="pixels") == 0
-    assert float(between["learning_rate"].sel(representation="pixels")) == pytest.approx(0.1)
+    assert (between["rate_at_edge"].sel(network="pixels") == 0).all()
+    assert float(between["learning_rate"].sel(network="pixels", feature="cls")) == pytest.approx(0.1)
 
 
 def test_classes_among_the_images_under_test_are_counted(mae: MAE, rng: torch.Generator) -> None:
@@ -347,7 +352,7 @@ def test_constant_features_are_chance_and_can_be_stored(rng: torch.Generator, tm
         model.norm.weight.zero_()
         model.norm.bias.fill_(0.7)
     found = SMALL.model_copy(update={"untrained": False, "each_layer": False})(model, task(10, rng), rng)
-    assert found.accuracy.sel(representation=["cls", "mean"]).values == pytest.approx(0.5)
+    assert found.accuracy.sel(network="trained").values == pytest.approx(0.5)
     assert "layer_accuracy" not in found
     save_result(found, tmp_path / "transfer.nc")
     xr.testing.assert_equal(load_result(tmp_path / "transfer.nc"), found)
@@ -373,7 +378,7 @@ def test_fine_tuning_learns_and_leaves_the_model_alone(mae: MAE, rng: torch.Gene
     probe = SMALL.model_copy(update={"finetune_epochs": 1, "corruptions": (), "each_layer": False})
     found = probe(mae, task(10, rng), rng)
     assert found.finetuned_accuracy.dims == ("network",)
-    assert found.network.values.tolist() == ["trained", "untrained"]
+    assert found.finetuned_accuracy.isnull().values.tolist() == [False, False, True]  # pixels have no weights
 
 
 def test_the_untrained_twin_has_its_own_weights_and_draws_from_no_global_generator(mae: MAE) -> None:
@@ -399,4 +404,4 @@ def test_a_view_trains_on_the_other_split() -> None:
     assert found.attrs["num_train_images"] == 200
     assert found["true"].values.tolist() == [str(digit) for digit in range(10)]
     # 20 digits, 200 to learn from: raw pixels know most of them
-    assert float(found.accuracy.sel(representation="pixels", judge="knn")) > 0.6
+    assert float(found.accuracy.sel(network="pixels", feature="mean", classifier="knn")) > 0.6

@@ -17,7 +17,7 @@ from lcmae.errors import InputError
 
 if TYPE_CHECKING:
     from lcmae.masking import Mask, MaskStrategy
-    from lcmae.probes.base import Batch
+    from lcmae.probes.watching.batch import Batch
     from lcmae.probes.watching.microscope import CachedForward
 
 NUM_MASKS = 8

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import decoder_attention as figures
 from lcmae.app.figures.attention import by_layer
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -14,19 +14,19 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "How much of attention is position alone",
         "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it. Solid: the same masks "
         "for all images, so images vary. Dashed: one image at a time, so masks vary."
-        + says(results, "positional_share_over_images_pooled", "Lines without marks"),
+        + of_baselines(results, "positional_share_over_images_pooled", "Lines without marks"),
         figures.positional_share(results),
     )
     yield Panel(
         "How far hidden patches look",
         "Attention-weighted distance, class token left out. Dots are heads, the line their mean; dotted: uniform attention."
-        + says(results, "distance"),
+        + of_baselines(results, "distance"),
         by_layer(results, "distance", "distance_uniform"),
     )
     yield Panel(
         "How widely hidden patches look",
         "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token."
-        + says(results, "entropy"),
+        + of_baselines(results, "entropy"),
         by_layer(results, "entropy", "entropy_uniform"),
     )
     name = choose("attention of", list(results))
@@ -34,7 +34,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         f"Where hidden patches look: {name}",
         "Attention to itself, to visible and to other hidden patches and to the class token, mean over heads, hidden patches "
-        "and images; below, what uniform attention would give." + says({name: result}, "mass", "Pale rows below"),
+        "and images; below, what uniform attention would give."
+        + of_baselines({name: result}, "mass", "Pale rows below"),
         figures.masses(result),
     )
     if "attention_map" in result:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import embedding_consistency as figures
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
+from lcmae.probes.results.networks import trained
 
 MEASURES = {
     "cka": "debiased linear CKA (minibatch estimator): 1 for turned and scaled copies, 0 in the mean for unrelated points",
@@ -27,11 +28,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"Tokens against patches, {words}: {measure}",
             f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
             "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding."
-            + says(results, "consistency", "Long dashes"),
+            + of_baselines(results, "consistency", "Long dashes"),
             figures.consistency(results, scope, measure),
         )
     predicting = {
-        name: result for name, result in results.items() if not bool(result["sliced_wasserstein"].isnull().all())
+        name: result
+        for name, result in results.items()
+        if not bool(trained(result)["sliced_wasserstein"].isnull().all())
     }
     for variable, title in (("sliced_wasserstein", "Distribution of reconstructed patches"), ("gram_gap", "Gram gap")):
         for unit, group in style.by_units(predicting, variable):
@@ -39,7 +42,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
                 f"{title}{unit}",
                 "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true patches "
                 "of random images, the mean patch, and the patches themselves (0). All together are the same distribution in "
-                "any order, so there the first has no Wasserstein distance." + says(group, variable),
+                "any order, so there the first has no Wasserstein distance." + of_baselines(group, variable),
                 figures.distances(group, variable),
             )
     name = choose("points of", list(results))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import encoder_attention as figures
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 WORDS = {
     "distance": (
@@ -37,7 +37,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     view = choose("view", ["full", "masked"])
     images = "whole images" if view == "full" else "masked images"
     for variable, (title, caption) in WORDS.items():
-        yield Panel(f"{title}: {images}", caption + says(results, variable), figures.measure(results, variable, view))
+        yield Panel(
+            f"{title}: {images}", caption + of_baselines(results, variable), figures.measure(results, variable, view)
+        )
 
 
 PAGE = ProbePage(

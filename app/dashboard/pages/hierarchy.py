@@ -54,7 +54,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 def _features(results: Results) -> list[str]:
     """Features that every run has, the mean token first."""
     first, *others = (
-        [name for name in ("mean", "cls", "patch") if name in r["representation"].values] for r in results.values()
+        [name for name in ("mean", "cls", "patch") if name in r["feature"].values] for r in results.values()
     )
     return [name for name in first if all(name in other for other in others)]
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import invariance as figures
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
+from lcmae.probes.results.networks import trained
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -22,7 +23,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         about
         + "Filled: the same patch, or the same image, under two masks. Open: the same patch of another image, or another "
         "image. What lies between is what the features say of the image."
-        + says(results, "alignment", "Lines, dashed and dotted alike"),
+        + of_baselines(results, "alignment", "Lines, dashed and dotted alike"),
         figures.alignment(results, centring),
     )
     quantity = choose("vectors", ["token", "cls", "mean"])
@@ -32,10 +33,12 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"Alignment by overlap of the visible patches: {quantity}, {centring}",
             "Two masks that show the same patches make the same features; the slope says how much of the alignment is shared "
             "input. Dotted: another image. Bins without a pair are left out."
-            + says(available, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
+            + of_baselines(available, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),
             figures.by_overlap(available, quantity, centring),
         )
-    predicting = {name: result for name, result in results.items() if not bool(result["retrieval"].isnull().all())}
+    predicting = {
+        name: result for name, result in results.items() if not bool(trained(result)["retrieval"].isnull().all())
+    }
     if not predicting:
         return
     for scope, words in figures.SCOPES.items():
@@ -43,7 +46,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"Retrieval {words}",
             "Share of hidden patches whose prediction is most like their own target (identical patches share the credit). "
             "Dotted line: chance. Bar: with the targets of another image. Triangle: the ceiling, targets as predictions."
-            + says(predicting, "retrieval"),
+            + of_baselines(predicting, "retrieval"),
             figures.retrieval(predicting, "retrieval", scope),
         )
     for scope, words in figures.SCOPES.items():

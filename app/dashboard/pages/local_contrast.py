@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import local_contrast as figures
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -15,26 +15,26 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"What the loss is made of{unit}",
             "Solid: the masked loss of the run, split exactly into four parts. Hatched: the same parts for the best constant "
             "prediction, the level of full collapse; a model that predicts nothing but one patch ends there."
-            + says(group, "term", "Pale"),
+            + of_baselines(group, "term", "Pale"),
             figures.terms(group),
         )
         yield Panel(
             f"Each part against its collapse level{unit}",
             "Dots with 95 % intervals over images; a grey bar marks the part's collapse level. Left of its bar a run has "
             "learned something in this part; invariance and offset are zero at collapse, so any distance there is a cost."
-            + says(group, "term"),
+            + of_baselines(group, "term"),
             figures.terms_with_errors(group),
         )
     yield Panel(
         "What makes encoder tokens differ",
         "Shares of the tokens' variance: from the mask (the same patch seen under other masks), from the patch within its "
-        "image, from the image." + says(results, "token_share", "Pale"),
+        "image, from the image." + of_baselines(results, "token_share", "Pale"),
         figures.token_share(results),
     )
     yield Panel(
         "What position alone explains",
         "Share of the variance that a mean per position on the grid explains, without looking at the image."
-        + says(results, "position_share"),
+        + of_baselines(results, "position_share"),
         figures.position_share(results),
     )
     name = choose("maps of", list(results))

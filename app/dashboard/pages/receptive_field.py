@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import receptive_field as figures
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 TARGETS = {"token": "the centre's token", "prediction": "the centre's reconstruction"}
 
@@ -23,19 +23,20 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
                 f"The smallest disc around the centre that holds {mass:.0%} of an image's gradient, mean over images with 95 % "
                 "intervals. Masks keep the centre "
                 + ("visible." if target == "token" else "hidden; there is no prediction of a full image.")
-                + says(available, "image_radius", "Lines without marks"),
+                + of_baselines(available, "image_radius", "Lines without marks"),
                 figures.radius_by_ratio(available, target, mass),
             )
     yield Panel(
         "Radius against depth",
-        "The same for the centre's token after each block, on full images." + says(results, "depth_image_radius"),
+        "The same for the centre's token after each block, on full images."
+        + of_baselines(results, "depth_image_radius"),
         figures.radius_by_depth(results, mass),
     )
     form = choose("form", ["raw", "log"])
     yield Panel(
         f"Area ratio against masking, {form} form",
         f"Share of the image in the smallest centred square that holds {mass:.0%} of the mean map (RepLKNet's measure; its log "
-        "form flattens peaks and so enlarges areas)." + says(results, "area_ratio", "Lines without marks"),
+        "form flattens peaks and so enlarges areas)." + of_baselines(results, "area_ratio", "Lines without marks"),
         figures.area_by_ratio(results, "token", mass, form),
     )
     name = choose("fields of", list(results))

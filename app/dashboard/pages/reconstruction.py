@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import reconstruction as figures
 from lcmae.app.figures import style
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -15,7 +15,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"Error of hidden patches{unit}",
             "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, and the best "
             "constant patch, which is the level of full collapse. Only runs with the same targets share an axis."
-            + says(group, "error"),
+            + of_baselines(group, "error"),
             figures.errors(group),
         )
     pictures = {name: result for name, result in results.items() if "original" in result}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import spectrum as figures
-from lcmae.app.figures.baselines import says
+from lcmae.app.figures.baselines import caption as of_baselines
 
 TITLES = {
     "effective_rank": "Effective rank",
@@ -27,13 +27,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         TITLES[number],
         "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
-        f"(jackknife). Convention: {' / '.join(conventions)}." + says(results, number),
+        f"(jackknife). Convention: {' / '.join(conventions)}." + of_baselines(results, number),
         figures.numbers(results, number),
     )
     yield Panel(
         "LiDAR rank",
         "How many directions tell images apart, once the directions in which masks move an image are scaled down; the views "
-        "are masks of one image. At most the number of images less one." + says(results, "lidar"),
+        "are masks of one image. At most the number of images less one." + of_baselines(results, "lidar"),
         figures.lidar(results),
     )
     feature = choose("feature", figures.features(results))
@@ -41,12 +41,12 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         f"Singular values: {feature}, {view}",
         "Of the vectors as they are (uncentred, unless the probe was told to centre), over the root of their number. A cliff is "
-        "dimensional collapse; so is a first value that stands alone." + says(results, "singular_value"),
+        "dimensional collapse; so is a first value that stands alone." + of_baselines(results, "singular_value"),
         figures.spectra(results, "singular_value", feature, view),
     )
     yield Panel(
         f"Shares of the variance: {feature}, {view}",
-        "Eigenvalues of the centred covariance, scaled to sum 1." + says(results, "variance_share"),
+        "Eigenvalues of the centred covariance, scaled to sum 1." + of_baselines(results, "variance_share"),
         figures.spectra(results, "variance_share", feature, view),
     )
 

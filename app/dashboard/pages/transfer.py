@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import transfer as figures
 
+TESTED = ("mean", "cls", "pixels")
+"""What corruptions and confusions are counted of."""
+
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Accuracies with baselines, by layer, on corrupted images, and the confusion of one run."""
@@ -28,8 +31,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
     corrupted = {name: result for name, result in results.items() if "corruption_accuracy" in result}
     if corrupted:
-        found = {one for result in corrupted.values() for one in result["tested"].values.tolist()}
-        tested = choose("representation", [one for one in ("mean", "cls", "pixels") if one in found])
+        found = {one for result in corrupted.values() for one in figures.representations(result)}
+        tested = choose("representation", [one for one in TESTED if one in found])
         severity = choose("severity", figures.severities(list(corrupted.values())))
         yield Panel(
             f"Corrupted images: {tested}, severity {severity}",
@@ -38,7 +41,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             figures.robustness(corrupted, classifier, tested, severity),
         )
     name = choose("confusion of", list(results))
-    tested = choose("taken from", [one for one in ("mean", "cls", "pixels") if one in results[name]["tested"].values])
+    here = figures.representations(results[name])
+    tested = choose("classified from", [one for one in TESTED if one in here])
     yield Panel(
         f"Confusion matrix: {name}, {tested}",
         "Share of the test images of each true class (rows) by predicted class (columns).",

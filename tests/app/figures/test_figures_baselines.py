@@ -20,26 +20,28 @@ from lcmae.app.figures import (
     spectrum,
     style,
 )
-from lcmae.app.figures.baselines import LABELS, companions, lines, says, segments
+from lcmae.app.figures.baselines import LABELS, baselines_of, caption, lines, segments
+from lcmae.probes.results.networks import trained
 from tests.app import computed
 from tests.app.pages import own, traces
 
 
 def dataset(y: list[float], *, beside: list[float] | None = None, pixels: list[float] | None = None) -> xr.Dataset:
-    values = {"y": y, "y_untrained": beside, "y_pixels": pixels}
-    result = xr.Dataset({name: ("k", some) for name, some in values.items() if some is not None}, {"k": ["p", "q"]})
-    if beside is not None:
-        result["y_untrained_sem"] = ("k", [0.1, np.nan])
-    return result.assign_attrs(untrained_images=8, pixels_images=8)
+    networks = {"trained": y, "untrained": beside, "pixels": pixels}
+    known = {network: some for network, some in networks.items() if some is not None}
+    sems = [[0.1, np.nan] if network == "untrained" else [np.nan] * 2 for network in known]
+    values = {"y": (("network", "k"), list(known.values())), "y_sem": (("network", "k"), sems)}
+    attrs = {"untrained_images": 8, "pixels_images": 8}
+    return xr.Dataset(values, {"network": list(known), "k": ["p", "q"]}, attrs)
 
 
 RUN = dataset([1, 2], beside=[3, 4], pixels=[5, np.nan])
 
 
-class TestCompanions:
+class TestBaselines:
     def test_equal_ones_are_one_and_grey(self) -> None:
         rounded = dataset([0, 0], beside=[3.000001, 4])
-        found = companions({"a": RUN, "b": rounded, "old": dataset([0, 0])}, "y")
+        found = baselines_of({"a": RUN, "b": rounded, "old": dataset([0, 0])}, "y")
         assert [(one.kind, one.run, one.is_shared, one.colour) for one in found] == [
             ("untrained", "a", True, style.GREY),
             ("pixels", "a", True, style.GREY),
@@ -50,7 +52,7 @@ class TestCompanions:
 
     def test_others_have_the_colour_of_their_run(self) -> None:
         results = {"a": dataset([1, 2]), "b": RUN, "c": dataset([0, 0], beside=[3, 4.1]), "d": RUN}
-        untrained, other = (one for one in companions(results, "y") if one.kind == "untrained")
+        untrained, other = (one for one in baselines_of(results, "y") if one.kind == "untrained")
         colours = style.colours(results)
         assert [(one.run, one.colour, one.is_shared) for one in (untrained, other)] == [
             ("b", colours["b"], False),
@@ -60,43 +62,48 @@ class TestCompanions:
 
     def test_other_labels_are_other_numbers(self) -> None:
         other = RUN.assign_coords(k=["p", "r"])
-        assert not companions({"a": RUN, "b": other}, "y")[0].is_shared
+        assert not baselines_of({"a": RUN, "b": other}, "y")[0].is_shared
 
     def test_nothing_is_drawn_of_nothing(self) -> None:
         missing = {"a": dataset([1, 2]), "b": dataset([1, 2], beside=[np.nan, np.nan])}
-        assert companions(missing, "y") == []
-        assert says({"a": dataset([1, 2])}, "y") == ""
+        assert baselines_of(missing, "y") == []
+        assert caption({"a": dataset([1, 2])}, "y") == ""
 
     def test_captions_say_what_the_lines_are(self) -> None:
-        both = says({"a": RUN, "b": dataset([1, 2])}, "y")
+        both = caption({"a": RUN, "b": dataset([1, 2])}, "y")
         assert both.startswith(" Dashed: an untrained network of the same shape; dash-dotted: raw pixels")
         assert both.endswith("; of the first 8 images.")
-        alone = says({"a": dataset([1, 2], beside=[1, 2])}, "y", "Pale rows")
+        alone = caption({"a": dataset([1, 2], beside=[1, 2])}, "y", "Pale rows")
         assert alone == " Pale rows: an untrained network of the same shape; of the first 8 images."
 
     def test_segments_span_their_category_or_stand_at_their_run(self) -> None:
         results = {"a": RUN, "b": dataset([1, 2], beside=[3, 9])}
         places = {"first": {"k": "p"}, "unknown": {"k": "x"}, "last": {"k": "q"}}
-        (shared,) = traces(segments(go.Figure(), companions({"a": RUN}, "y")[:1], ["a"], places))
+        (shared,) = traces(segments(go.Figure(), baselines_of({"a": RUN}, "y")[:1], ["a"], places))
         assert shared.x == pytest.approx((-0.4, 0, 0.4, None, 1.6, 2, 2.4, None))
         assert shared.y == (3, 3, 3, None, 4, 4, 4, None)
         assert shared.text[0] == "first: 3 ± 0.2"
         assert shared.text[4] == "last: 4"  # no error is stored
-        one, other = traces(segments(go.Figure(), companions(results, "y")[:2], ["a", "b"], places, upright=True))
+        one, other = traces(segments(go.Figure(), baselines_of(results, "y")[:2], ["a", "b"], places, upright=True))
         assert one.y[:3] == pytest.approx((-0.3, -0.15, 0))
         assert other.y[:3] == pytest.approx((0, 0.15, 0.3))
         assert (one.showlegend, other.showlegend) == (True, False)
         assert "b, untrained network" in other.hovertemplate
 
     def test_lines_run_across_what_is_not_there(self) -> None:
-        result = xr.Dataset({"y_pixels": ("x", [1.0, np.nan, 3.0])}, {"x": [0, 1, 2]})
-        (line,) = traces(lines(go.Figure(), companions({"a": result}, "y"), "x"))
+        result = xr.Dataset({"y": (("network", "x"), [[1.0, np.nan, 3.0]])}, {"network": ["pixels"], "x": [0, 1, 2]})
+        (line,) = traces(lines(go.Figure(), baselines_of({"a": result}, "y"), "x"))
         assert (line.x.tolist(), line.y.tolist()) == ([0, 2], [1, 3])
         assert line.name == LABELS["pixels"]
 
 
 def probed(name: str, *, seed: int = 0) -> xr.Dataset:
-    return computed.with_companions(name, seed)
+    return computed.with_baselines(name, seed)
+
+
+def without_distances(result: xr.Dataset) -> xr.Dataset:
+    """A result whose baselines have no distances."""
+    return result.assign(distance=result["distance"].where(result["network"] == "trained"))
 
 
 def numbers(trace) -> list[float]:
@@ -120,13 +127,17 @@ class TestFigures:
         result = probed("spectrum")
         drawn = beside(spectrum.numbers({"a": result, "b": result}, "rankme"))
         assert list(drawn) == ["untrained network", "raw pixels"]
-        np.testing.assert_allclose(numbers(drawn["untrained network"][0]), result["rankme_untrained"].values.ravel())
+        np.testing.assert_allclose(
+            numbers(drawn["untrained network"][0]), result["rankme"].sel(network="untrained").values.ravel()
+        )
         # no class token in pixels: its category is NaN, and others are there
-        np.testing.assert_allclose(numbers(drawn["raw pixels"][0])[2:], result["rankme_pixels"].values.ravel()[2:])
+        np.testing.assert_allclose(
+            numbers(drawn["raw pixels"][0])[2:], result["rankme"].sel(network="pixels").values.ravel()[2:]
+        )
         (lidar,) = beside(spectrum.lidar({"a": result}))["untrained network"]
-        np.testing.assert_allclose(numbers(lidar), result["lidar_untrained"].values[:2])
+        np.testing.assert_allclose(numbers(lidar), result["lidar"].sel(network="untrained").values[:2])
         (curve,) = beside(spectrum.spectra({"a": result}, "variance_share", "mean", "full"))["untrained network"]
-        wanted = result["variance_share_untrained"].sel(feature="mean", view="full")
+        wanted = result["variance_share"].sel(network="untrained").sel(feature="mean", view="full")
         np.testing.assert_allclose(curve.y, wanted)
 
     def test_invariance(self) -> None:
@@ -134,42 +145,55 @@ class TestFigures:
         drawn = beside(invariance.alignment({"a": result}, "raw"))
         for pair, words in invariance.PAIRS.items():
             (trace,) = drawn[f"untrained network, {words}"]
-            here = result["alignment_untrained"].sel(centring="raw", pair=pair, quantity=["token", "cls", "mean"])
+            here = (
+                result["alignment"]
+                .sel(network="untrained")
+                .sel(centring="raw", pair=pair, quantity=["token", "cls", "mean"])
+            )
             np.testing.assert_allclose(numbers(trace), here)
         (line,) = beside(invariance.by_overlap({"a": result}, "token", "raw"))["untrained network, same image"]
-        here = result["alignment_by_overlap_untrained"].sel(quantity="token", centring="raw", pair="same_image")
+        here = (
+            result["alignment_by_overlap"]
+            .sel(network="untrained")
+            .sel(quantity="token", centring="raw", pair="same_image")
+        )
         np.testing.assert_allclose(line.y, here[np.isfinite(here)])
         drawn = beside(invariance.retrieval({"a": result}, "info_nce", "image"))
-        for kind, label in LABELS.items():
-            np.testing.assert_allclose(numbers(drawn[label][0]), result[f"info_nce_{kind}"].sel(scope="image"))
+        for kind in ("untrained", "pixels"):
+            here = result["info_nce"].sel(network=kind, scope="image")
+            np.testing.assert_allclose(numbers(drawn[LABELS[kind]][0]), here)
 
     def test_embedding_consistency(self) -> None:
         result = probed("embedding_consistency")
         (line,) = beside(embedding_consistency.consistency({"a": result}, "within", "rsa"))["untrained network"]
-        np.testing.assert_allclose(line.y, result["consistency_untrained"].sel(scope="within", measure="rsa"))
+        np.testing.assert_allclose(
+            line.y, result["consistency"].sel(network="untrained").sel(scope="within", measure="rsa")
+        )
         (marks,) = beside(embedding_consistency.distances({"a": result}, "gram_gap"))["untrained network"]
-        np.testing.assert_allclose(numbers(marks), result["gram_gap_untrained"].sel(reference="model"))
+        np.testing.assert_allclose(numbers(marks), result["gram_gap"].sel(network="untrained").sel(reference="model"))
 
     def test_receptive_field(self) -> None:
         result = probed("receptive_field")
         (line,) = beside(receptive_field.radius_by_ratio({"a": result}, "token", 0.5))["untrained network, random"]
         assert line.x.tolist() == [0, 0.5]
-        np.testing.assert_allclose(line.y, result["image_radius_untrained"].sel(target="token", mass=0.5))
+        np.testing.assert_allclose(
+            line.y, result["image_radius"].sel(network="untrained").sel(target="token", mass=0.5)
+        )
         (line,) = beside(receptive_field.radius_by_depth({"a": result}, 0.5))["untrained network"]
-        np.testing.assert_allclose(line.y, result["depth_image_radius_untrained"].sel(mass=0.5))
+        np.testing.assert_allclose(line.y, result["depth_image_radius"].sel(network="untrained").sel(mass=0.5))
 
     def test_attention(self) -> None:
         result = probed("encoder_attention")
         (line,) = beside(encoder_attention.measure({"a": result}, "entropy", "masked"))["untrained network"]
-        np.testing.assert_allclose(line.y, result["entropy_untrained"].sel(view="masked").mean("head"))
+        np.testing.assert_allclose(line.y, result["entropy"].sel(network="untrained").sel(view="masked").mean("head"))
         result = probed("decoder_attention")
         drawn = beside(decoder_attention.positional_share({"a": result}))
         for variable, words in decoder_attention.READINGS.items():
             (line,) = drawn[f"untrained network, {words}"]
-            np.testing.assert_allclose(line.y, result[f"{variable}_pooled_untrained"])
+            np.testing.assert_allclose(line.y, result[f"{variable}_pooled"].sel(network="untrained"))
         bars = traces(decoder_attention.masses(result))
         assert bars[0].y == ("layer 1", "uniform attention", "untrained network, layer 1")
-        wanted = result["mass_untrained"].sel(key="self").mean("head")
+        wanted = result["mass"].sel(network="untrained").sel(key="self").mean("head")
         np.testing.assert_allclose([bar.x[-1] for bar in bars if bar.name == "self"], wanted)
         assert sum(bar.x[-1] for bar in bars) == pytest.approx(1)
 
@@ -177,7 +201,7 @@ class TestFigures:
         results = {"a": probed("reconstruction"), "b": probed("reconstruction", seed=1)}
         drawn = beside(reconstruction.errors(results))["untrained network"]
         for place, (trace, result) in enumerate(zip(drawn, results.values(), strict=True)):
-            assert trace.x[:3] == pytest.approx([float(result["error_untrained"])] * 3)
+            assert trace.x[:3] == pytest.approx([float(result["error"].sel(network="untrained"))] * 3)
             assert trace.y[1] == place
             assert trace.line.color == style.GREY
         assert [trace.showlegend for trace in drawn] == [True, False]
@@ -186,30 +210,30 @@ class TestFigures:
         result = probed("local_contrast")
         bars = [trace for trace in traces(local_contrast.terms({"a": result})) if trace.offsetgroup == "term"]
         assert bars[0].y == ("a", "untrained network", "raw pixels")
-        totals = [float(result[name]) for name in ("loss", "loss_untrained", "loss_pixels")]
+        totals = [float(result["loss"].sel(network=name)) for name in ("trained", "untrained", "pixels")]
         np.testing.assert_allclose(np.sum([bar.x for bar in bars], axis=0), totals, rtol=1e-5)
         assert bars[0].marker.opacity == (1, 0.55, 0.55)
         drawn = beside(local_contrast.terms_with_errors({"a": result}))
-        for kind, label in LABELS.items():
-            values = list(drawn[label][0].x[::4])
-            np.testing.assert_allclose(values, result[f"term_{kind}"].sel(part=list(local_contrast.PARTS)))
+        for kind in ("untrained", "pixels"):
+            values = list(drawn[LABELS[kind]][0].x[::4])
+            np.testing.assert_allclose(values, result["term"].sel(network=kind, part=list(local_contrast.PARTS)))
         shares = traces(local_contrast.token_share({"a": result}))
         np.testing.assert_allclose(np.sum([bar.x for bar in shares], axis=0), 1, rtol=1e-5)
-        assert shares[0].x[1] == pytest.approx(float(result["token_share_untrained"].sel(source="mask")))
+        assert shares[0].x[1] == pytest.approx(float(result["token_share"].sel(network="untrained").sel(source="mask")))
         (line,) = beside(local_contrast.position_share({"a": result}))["untrained network"]
-        np.testing.assert_allclose(numbers(line), result["position_share_untrained"])
+        np.testing.assert_allclose(numbers(line), result["position_share"].sel(network="untrained"))
 
     @pytest.mark.parametrize("factor", [1.0, 100.0])
     def test_a_baseline_far_away_is_told_in_numbers(self, factor: float) -> None:
         result = probed("local_contrast")
-        result = result.assign(term_pixels=result["term_pixels"] * factor)
+        result = result.assign(term=result["term"] * xr.where(result["network"] == "pixels", factor, 1.0))
         for figure in (local_contrast.terms({"a": result}), local_contrast.terms_with_errors({"a": result})):
             assert bool(figure.layout.annotations) == (factor > 1)
             level = figure.layout.xaxis.autorangeoptions.maxallowed
             assert (level is not None) == (factor > 1)
             # all of what the runs themselves have is seen
-            assert level is None or level >= 2 * float(result["term"].max())
-        total = float(result["term_pixels"].sum())
+            assert level is None or level >= 2 * float(trained(result)["term"].max())
+        total = float(result["term"].sel(network="pixels").sum())
         (note,) = local_contrast.terms({"a": result}).layout.annotations or [go.layout.Annotation(text="")]
         assert note.text == (f"{total:.3g} →" if factor > 1 else "")
 
@@ -226,7 +250,7 @@ class TestFigures:
         }
         for name, figure in draw.items():
             result = probed(name)
-            bare = result.drop_vars([one for one in result if str(one).removesuffix("_sem").endswith(tuple(LABELS))])
+            bare = trained(result)
             with_them, without = figure({"a": result}), figure({"a": bare})
             assert beside(with_them), name
             assert not beside(without), name
@@ -238,7 +262,7 @@ def test_pages_say_what_is_drawn() -> None:
     captions = [one.caption for one in local_contrast_view.PAGE.panels({"a": result}, take_first)]
     assert "Pale: an untrained network of the same shape; raw pixels" in captions[0]
     assert "Dashed: an untrained network of the same shape; dash-dotted: raw pixels" in captions[1]
-    bare = {"a": probed("encoder_attention").drop_vars(["distance_untrained", "distance_untrained_sem"])}
+    bare = {"a": without_distances(probed("encoder_attention"))}
     first, second, *_ = (one.caption for one in encoder_attention_view.PAGE.panels(bare, take_first))
     assert "untrained" not in first
     assert second.endswith("Dashed: an untrained network of the same shape; of the first 4 images.")

@@ -10,6 +10,7 @@ from lcmae.app.dashboard.page import take_first
 from lcmae.app.dashboard.pages.embedding_consistency import PAGE
 from lcmae.app.figures import embedding_consistency as figures
 from lcmae.probes.embedding_consistency import EmbeddingConsistency
+from lcmae.probes.results.networks import trained
 from tests.app.pages import own, traces
 from tests.conftest import tiny_mae
 
@@ -31,7 +32,7 @@ def test_consistency_stands_between_chance_and_ceiling(whole: xr.Dataset) -> Non
     names = [trace.name for trace in own(shown) if trace.showlegend is not False]
     assert names == ["chance", "ceiling", "a", "b"]
     line = next(trace for trace in traces(shown) if trace.name == "a")
-    np.testing.assert_allclose(line.y, whole["consistency"].sel(scope="within", measure="cka"))
+    np.testing.assert_allclose(line.y, trained(whole)["consistency"].sel(scope="within", measure="cka"))
     assert line.x.tolist() == [0, 1, 2]
     assert shown.layout.xaxis.title.text == "encoder block (0: embedding)"
 

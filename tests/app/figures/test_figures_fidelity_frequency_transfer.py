@@ -77,15 +77,15 @@ def test_fidelity_draws_each_predictor_with_its_interval(results: dict[str, dict
     both = results["fidelity"]
     shown = fidelity.unmasked(both, "mse")
     first, second = traces(shown)
-    assert list(shown.layout.xaxis.ticktext) == ["model", "model, leaky", "untrained", "nearest", "mean"]
-    assert list(first.customdata) == both["a"]["predictor"].values.tolist()
+    assert list(shown.layout.xaxis.ticktext) == ["trained", "trained, leaky", "untrained", "pixels", "mean colour"]
+    assert list(first.customdata) == both["a"]["network"].values.tolist()
     np.testing.assert_allclose(first.error_y.array, 1.96 * both["a"]["mse_unmasked_sem"], rtol=1e-4)
     assert np.isnan(second.error_y.array).all()  # one image
     assert "squared pixel value" in shown.layout.yaxis.title.text
     names = [trace.name for trace in traces(fidelity.by_ratio({"a": both["a"]}, "psnr"))]
-    assert names == ["a", "nearest", "mean", "a, untrained"]
+    assert names == ["a", "pixels", "mean colour", "a, untrained"]
     same = fidelity.by_ratio({"a": both["a"], "again": both["a"]}, "psnr")
-    assert [trace.name for trace in traces(same)].count("nearest") == 1
+    assert [trace.name for trace in traces(same)].count("pixels") == 1
     assert same.layout.xaxis.title.text == "masking ratio"
     assert same.layout.yaxis.title.text.endswith("[dB]")
 
@@ -107,24 +107,26 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     result = results["transfer"]["a"]
     shown = transfer.accuracies({"a": result}, "knn")
     (trace,) = traces(shown)
-    here = result["accuracy"].sel(judge="knn")
-    np.testing.assert_allclose(trace.y + trace.error_y.array, result["accuracy_interval"].sel(judge="knn", bound=0.975))
-    np.testing.assert_allclose(trace.y, here)
+    here = result.sel(classifier="knn").stack(row=("network", "feature")).isel(row=slice(0, 5))  # pixels once
+    assert list(trace.customdata) == ["cls", "mean", "untrained cls", "untrained mean", "pixels"]
+    np.testing.assert_allclose(trace.y + trace.error_y.array, here["accuracy_interval"].sel(bound=0.975), rtol=1e-6)
+    np.testing.assert_allclose(trace.y, here["accuracy"])
     assert shown.layout.shapes[0].y0 == float(result["majority_accuracy"])
     (matrix,) = traces(transfer.confusion(result, "knn", "mean"))
     np.testing.assert_allclose(matrix.z.sum(1), 1)
     (corrupted,) = traces(transfer.robustness({"a": result}, "linear", "pixels", 4))
     assert list(corrupted.customdata) == ["clean", "brightness", "contrast"]
-    wanted = result["corruption_accuracy"].sel(judge="linear", tested="pixels", severity=4).values
+    wanted = result["corruption_accuracy"].sel(classifier="linear", network="pixels", feature="cls", severity=4).values
     np.testing.assert_allclose(corrupted.y[1:], wanted)
     assert transfer.severities([result]) == [4, 1]
 
 
 def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[str, xr.Dataset]]) -> None:
     result = results["transfer"]["b"].copy()
-    result["learning_rate"] = "representation", [10.0, 0.1, 0.01]
-    result["rate_at_edge"] = "representation", [1, 0, 1]
-    not_at_edge = result.assign(rate_at_edge=("representation", [0, 0, 0]))
+    axes = ("network", "feature")
+    result["learning_rate"] = axes, [[10.0, 0.1], [0.01, 0.01]]
+    result["rate_at_edge"] = axes, [[1, 0], [1, 1]]
+    not_at_edge = result.assign(rate_at_edge=(axes, [[0, 0], [0, 0]]))
     words = "for a: cls (10), pixels (0.01)."
     shown = {"a": result, "b": not_at_edge, "old": result.drop_vars("rate_at_edge")}
     assert transfer.at_edge(shown).endswith(words)

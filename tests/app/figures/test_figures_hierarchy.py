@@ -31,7 +31,7 @@ def test_decodability_has_a_row_for_each_run_its_fresh_weights_and_pixels() -> N
     shown = figures.decodability(results, "mean")
     assert [trace.name for trace in traces(shown)] == ["a", "a, untrained", "b", "pixels"]
     assert list(layout(shown).xaxis.ticktext) == ["class", "layout", "part", "texture"]
-    assert list(traces(shown)[0].y) == results["a"]["skill"].sel(representation="mean").values.tolist()
+    assert list(traces(shown)[0].y) == results["a"]["skill"].sel(network="trained", feature="mean").values.tolist()
     assert list(traces(shown)[0].error_y.array) == pytest.approx([1.96 * 0.02] * 4)
     of_patches = figures.decodability(results, "patch")
     assert [trace.name for trace in traces(of_patches)][-1] == "patch pixels"

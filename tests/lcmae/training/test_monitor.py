@@ -13,14 +13,13 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.models import MAE, SimMIM
+from lcmae.training.classifiers import knn_predict, ridge_predict
 from lcmae.training.monitor import (
     Labelled,
     Monitor,
     accuracy,
     effective_rank,
     evaluate,
-    knn_predict,
-    ridge_predict,
     unmasked_features,
 )
 

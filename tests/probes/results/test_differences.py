@@ -17,7 +17,7 @@ from tests.app import synthetic
 
 
 def cell(value: float, low: float, high: float) -> Cell:
-    return Cell("x", (), "x", "", value, math.nan, low, high, "1")
+    return Cell("x", (), "x", "", "x", "", value, math.nan, low, high, "1")
 
 
 def result(values: np.ndarray, name: str = "error") -> xr.Dataset:

@@ -8,11 +8,11 @@ from timm.layers.attention import Attention
 from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
+from lcmae.errors import InputError
 from lcmae.formats.beit import SimMIMBeit
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask, Random
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import ProbeError
 from lcmae.probes.watching.hooks import attention_maps, attention_problem, block_outputs, watch_attention
 from tests.conftest import SMALL, tiny_mae
 
@@ -134,7 +134,7 @@ def test_unknown_attention_is_refused_before_any_hook(images: Tensor) -> None:
     model = tiny_mae()
     model.blocks[1].attn = Other(16, num_heads=2)
     with (
-        pytest.raises(ProbeError, match=r"needs timm's Attention .*, got Other in block 1"),
+        pytest.raises(InputError, match=r"needs timm's Attention .*, got Other in block 1"),
         watch_attention(model.blocks, lambda layer, maps: None),
     ):
         pass

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lcmae.masking import Random
 from lcmae.models import MAE
-from lcmae.probes.base import Batch, run_probes
+from lcmae.probes.base import run_probes
 from lcmae.probes.registry import probe_class
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers, layers_of, watch_layers
 from lcmae.probes.watching.passes import Passes
 from lcmae.settings import parse

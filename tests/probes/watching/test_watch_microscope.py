@@ -14,12 +14,13 @@ from lcmae.contrast import decompose
 from lcmae.formats.vit import ViT
 from lcmae.masking import Block, Mask, Random
 from lcmae.models import MaskedImageModel
-from lcmae.probes.base import Batch, run_probes
+from lcmae.probes.base import run_probes
 from lcmae.probes.decoder_attention import DecoderAttention
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.receptive_field import ReceptiveField
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.watching import microscope
+from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import prediction_gradient, random_signs, token_gradients, token_index
 from lcmae.probes.watching.microscope import forward
 from tests.conftest import SMALL, tiny_mae, tiny_simmim

@@ -42,10 +42,11 @@ def with_baselines(loss: float, pixels: float, *, seed: int, error: float = 0.1)
     """A result whose loss has both baselines."""
     result = synthetic.local_contrast(seed=seed)
     units = result["loss"].attrs["units"]
-    for kind, value in (("untrained", loss), ("pixels", pixels)):
-        result[f"loss_{kind}"] = synthetic.var((), value, f"masked loss (squared error), {kind}", units)
-        result[f"loss_{kind}_sem"] = synthetic.var((), error, "standard error over images: masked loss", units)
-    return result
+    networks = ["trained", "untrained", "pixels"]
+    own, sem = float(result["loss"]), float(result["loss_sem"])
+    result["loss"] = synthetic.var("network", [own, loss, pixels], "masked loss (squared error)", units)
+    result["loss_sem"] = synthetic.var("network", [sem, error, error], "standard error: masked loss", units)
+    return result.assign_coords(network=networks)
 
 
 def test_baselines_are_dashed_lines_in_the_panel_of_their_number():
@@ -63,7 +64,7 @@ def test_baselines_are_dashed_lines_in_the_panel_of_their_number():
     assert by_name["untrained network"].line.color == pictures.style.GREY
     assert by_name["raw pixels"].y.tolist() == [3, 3]
     assert by_name["raw pixels"].text[0] == "3 ± 0.2"
-    assert list(by_name["a"].y) == [float(alike["a", step]["loss"]) for step in (20, 40)]
+    assert list(by_name["a"].y) == [float(alike["a", step]["loss"].sel(network="trained")) for step in (20, 40)]
 
 
 def test_baselines_that_differ_between_runs_or_steps_are_drawn_apart():

@@ -14,8 +14,8 @@ import xarray as xr
 from einops import rearrange
 from torch import Tensor
 
-from lcmae.probes.base import variable
 from lcmae.probes.measures.alignment import Alignment, PairsOfVectors
+from lcmae.probes.statistics.variables import variable
 from lcmae.shapes import Bool, Float, Int
 
 PAIRS = ("same_image", "other_image")

@@ -10,17 +10,17 @@ from torch import Tensor
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE
 from lcmae.patches import patchify
-from lcmae.probes.base import run_probes
-from lcmae.probes.baselines.compared import KINDS, ComparedProbe
+from lcmae.probes.base import run_probes, start_with_baselines
 from lcmae.probes.baselines.pixels import RawPixels, nearest_visible
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.results.networks import trained
 from lcmae.probes.spectrum import Spectrum
 from lcmae.settings import parse
 from tests.conftest import tiny_mae
 from tests.reference.work import numbers_kept
 
-COMPARED = {name: cls for name in PROBES if issubclass(cls := probe_class(name), ComparedProbe)}
+COMPARED = {name: cls for name in PROBES if "baseline_images" in (cls := probe_class(name)).model_fields}
 
 
 def run(name: str, model: MAE, images: Tensor, **settings: object) -> xr.Dataset:
@@ -30,21 +30,23 @@ def run(name: str, model: MAE, images: Tensor, **settings: object) -> xr.Dataset
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_companions_are_the_numbers_of_an_untrained_network(name: str, images: Tensor) -> None:
+def test_baselines_are_the_numbers_of_an_untrained_network(name: str, images: Tensor) -> None:
     model = tiny_mae()
     found = run(name, model, images)
     fresh = untrained(model, 3)
     assert isinstance(fresh, MAE)
     alone = run(name, fresh, images, baseline_images=0)
-    kinds = COMPARED[name].compared
+    kinds = COMPARED[name].baselines
     assert found.attrs["untrained_images"] == 5
     for variable in kinds["untrained"]:
         for suffix in ("", "_sem"):
             if variable + suffix in alone:
-                beside = found[f"{variable}_untrained{suffix}"]
-                np.testing.assert_allclose(beside, alone[variable + suffix], rtol=1e-4, atol=1e-6)
-                assert beside.attrs["long_name"].endswith(KINDS["untrained"])
-    assert not any(str(variable).endswith(("_untrained", "_pixels")) for variable in alone)
+                beside, wanted = (
+                    one[variable + suffix].sel(network=network)
+                    for one, network in ((found, "untrained"), (alone, "trained"))
+                )
+                np.testing.assert_allclose(beside, wanted, rtol=1e-4, atol=1e-6)
+    assert alone["network"].values.tolist() == ["trained"]
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -52,13 +54,15 @@ def test_baselines_see_the_first_images_and_change_nothing_else(name: str, image
     model = tiny_mae()
     settings = {"batch_size": 2, "baseline_images": 3}
     some, none = run(name, model, images, **settings), run(name, model, images, batch_size=2, baseline_images=0)
-    for variable in none:
-        np.testing.assert_array_equal(some[variable], none[variable])
+    own = trained(some)
+    for variable, values in trained(none).items():
+        np.testing.assert_array_equal(own[variable], values)
     first = run(name, model, images[:3], batch_size=2)
     assert some.attrs["untrained_images"] == 3
-    for kind, variables in COMPARED[name].compared.items():
+    for kind, variables in COMPARED[name].baselines.items():
         for variable in variables:
-            np.testing.assert_allclose(some[f"{variable}_{kind}"], first[f"{variable}_{kind}"], rtol=1e-4, atol=1e-6)
+            few, same = (one[variable].sel(network=kind) for one in (some, first))
+            np.testing.assert_allclose(few, same, rtol=1e-4, atol=1e-6)
 
 
 def test_one_untrained_network_serves_all_probes_and_is_let_go(images: Tensor) -> None:
@@ -67,7 +71,9 @@ def test_one_untrained_network_serves_all_probes_and_is_let_go(images: Tensor) -
     assert untrained(model, 3) is one
     assert untrained(model, 4) is not one
     assert untrained(tiny_mae(), 3) is not one
-    accumulators = [probe_class(name)().start(model, 5, 3) for name in ("spectrum", "encoder_attention")]
+    accumulators = [
+        start_with_baselines(probe_class(name)(), model, 5, 3) for name in ("spectrum", "encoder_attention")
+    ]
     assert len({id(part.others["untrained"][0]) for part in accumulators}) == 1  # type: ignore[attr-defined]
 
 
@@ -91,27 +97,28 @@ def test_raw_pixels_predict_normalised_targets(images: Tensor, rng: torch.Genera
     assert torch.equal(pixels(images, Mask.none(5, 24)).pred, model.targets(images))
     found = run("local_contrast", model, images)
     copied = run("reconstruction", model, images).error_nearest
-    assert found.loss_pixels.units == found.loss.units
-    assert float(found.loss_pixels) > 0
+    assert float(found.loss.sel(network="pixels")) > 0
     assert float(copied) > 0
 
 
 def test_a_baseline_without_a_label_is_not_a_number(images: Tensor) -> None:
     found = run("spectrum", tiny_mae(), images)
-    assert found.effective_rank_pixels.sel(feature="cls").isnull().all()
-    assert not found.effective_rank_pixels.sel(feature="token").isnull().any()
-    assert not found.effective_rank_untrained.isnull().any()
+    assert found.effective_rank.sel(network="pixels", feature="cls").isnull().all()
+    assert not found.effective_rank.sel(network="pixels", feature="token").isnull().any()
+    assert not found.effective_rank.sel(network="untrained").isnull().any()
+    assert found.singular_value.sel(network="pixels").isnull().all()
 
 
 def test_memory_is_flat(images: Tensor) -> None:
     kept = {}
     for count in (64, 256):
-        accumulator = Spectrum(num_sampled=8, num_masks=2, baseline_images=8).start(tiny_mae(), count, 0)
+        probe = Spectrum(num_sampled=8, num_masks=2, baseline_images=8)
+        accumulator = start_with_baselines(probe, tiny_mae(), count, 0)
         kept[count] = numbers_kept(accumulator)
     assert kept[64] == kept[256]
 
 
 def test_zero_images_leave_baselines_out(images: Tensor) -> None:
     found = run("reconstruction", tiny_mae(), images, baseline_images=0)
-    assert "error_untrained" not in found
+    assert found["network"].values.tolist() == ["trained"]
     assert "untrained_images" not in found.attrs

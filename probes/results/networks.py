@@ -1,0 +1,93 @@
+"""Baselines stand in every result in one way: as labels of the dimension `network`. No torch.
+
+`trained` is the checkpoint itself; `untrained` a network of the same shape with fresh weights
+(`lcmae.probes.baselines.untrained`); `pixels` no network at all: tokens that are the patches'
+pixels, and predictions that copy the nearest visible patch (`lcmae.probes.baselines.pixels`).
+Probes that see the first images of baselines only say how many in the attributes `untrained_images`
+and `pixels_images`.
+
+    result["loss"].sel(network="untrained")    # any number of any probe, of a baseline
+    trained(result)["loss"]                    # without the dimension
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+NETWORK, TRAINED = "network", "trained"
+BASELINES = {
+    "untrained": "untrained network of the same shape",
+    "pixels": "raw pixels, nearest visible patch copied",
+    "mean colour": "mean colour of the visible pixels",
+    "trained, leaky": "with the hidden patches' true statistics, which give the answer away",
+}
+"""What the networks beside the trained one are, in words."""
+
+ACCOMPANYING = ("_sem", "_interval", "_groups")
+"""What follows a variable's name in those that belong to it; they have its dimension `network`."""
+
+
+def trained(result: xr.Dataset) -> xr.Dataset:
+    """The trained network's own numbers, without the dimension `network`."""
+    return of_network(result, TRAINED)
+
+
+def of_network(result: xr.Dataset, network: str) -> xr.Dataset:
+    """The numbers of one network, without the dimension; what has no such dimension stays as it
+    is. Without such a network, its numbers are left out."""
+    if NETWORK not in result.dims:
+        return result
+    if network not in result[NETWORK].values:
+        return result.drop_dims(NETWORK)
+    return result.sel({NETWORK: network}, drop=True)
+
+
+def networks_of(result: xr.Dataset, variable: str) -> list[str]:
+    """The networks that have any number in this variable; none where it has no such dimension."""
+    if variable not in result or NETWORK not in result[variable].dims:
+        return []
+    values = result[variable]
+    return [str(network) for network in values[NETWORK].values if not bool(values.sel(network=network).isnull().all())]
+
+
+def with_baselines(
+    result: xr.Dataset, others: Mapping[str, xr.Dataset], baselines: Mapping[str, tuple[str, ...]]
+) -> xr.Dataset:
+    """Give the variables of `baselines` (network -> names) the dimension `network`: the numbers of
+    `result` as `trained`, then those of `others` at the labels of `result`.
+
+    NaN stands where a baseline has no such number, label or means of groups: groups are of all the
+    images, which baselines have not seen. Without `others`, `trained` is the only label.
+    """
+    names = dict.fromkeys(name for some in baselines.values() for name in some)
+    stacked = {}
+    for whole in _present(result, names):
+        own, suffix = result[whole], _suffix(whole, names)
+        rows = [own]
+        for network, other in others.items():
+            is_measured = suffix != "_groups" and whole.removesuffix(suffix) in baselines[network] and whole in other
+            rows.append(_at_labels(other[whole], own) if is_measured else _nothing(own))
+        axis = 1 if suffix == "_groups" else 0
+        dims = (*own.dims[:axis], NETWORK, *own.dims[axis:])
+        stacked[whole] = xr.Variable(dims, np.stack([row.values for row in rows], axis), own.attrs)
+    found = result.assign(stacked)
+    return found.assign_coords({NETWORK: [TRAINED, *others]}) if stacked else found
+
+
+def _present(result: xr.Dataset, names: Mapping[str, None]) -> Iterator[str]:
+    for name in names:
+        yield from (f"{name}{suffix}" for suffix in ("", *ACCOMPANYING) if f"{name}{suffix}" in result)
+
+
+def _suffix(whole: str, names: Mapping[str, None]) -> str:
+    return "" if whole in names else next(suffix for suffix in ACCOMPANYING if whole.endswith(suffix))
+
+
+def _nothing(own: xr.DataArray) -> xr.DataArray:
+    return xr.full_like(own, np.nan, dtype=own.dtype if own.dtype.kind == "f" else float)
+
+
+def _at_labels(found: xr.DataArray, own: xr.DataArray) -> xr.DataArray:
+    labels = {dim: own.indexes[dim] for dim in found.dims if dim in own.indexes}
+    return found.reindex(labels).transpose(*own.dims)
