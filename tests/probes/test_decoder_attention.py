@@ -16,6 +16,7 @@ from lcmae.models import MAE
 from lcmae.probes.base import ProbeError, batches, run_probes
 from lcmae.probes.decoder_attention import DecoderAttention, masses, query_pairs, spaced
 from lcmae.probes.measures.attention import PositionalShare
+from lcmae.probes.results.networks import trained
 from lcmae.randomness import generator
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
@@ -121,7 +122,7 @@ def test_a_decoder_that_ignores_the_image_is_all_place(images: Tensor, rng: torc
     model = lively_mae()
     model.decoder_embed.weight.data.zero_()
     model.mask_token.data.copy_(model.decoder_embed.bias.data)
-    result = PROBE(model, images, rng)
+    result = trained(PROBE(model, images, rng))
     for name in SHARES:
         np.testing.assert_allclose(result[name], 1, atol=1e-5)
         np.testing.assert_allclose(result[f"{name}_pooled"], 1, atol=1e-5)
@@ -131,13 +132,13 @@ def test_a_decoder_without_positions_has_no_place(rng: torch.Generator) -> None:
     model = lively_mae()
     model.decoder_pos_embed.data.zero_()
     images = torch.randn(30, 3, 8, 12, generator=rng)
-    result = PROBE.model_copy(update={"batch_size": 30})(model, images, rng)
+    result = trained(PROBE.model_copy(update={"batch_size": 30})(model, images, rng))
     np.testing.assert_allclose(result.positional_share_over_images, 0, atol=0.05)  # about -1 / 29
 
 
 def test_probe_is_its_slow_definition(images: Tensor) -> None:
     model = lively_mae()
-    result = run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"]
+    result = trained(run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"])
     mask = next(batches(model, images, 5, 3)).masks(PROBE.mask, 1)
     for layer, maps in enumerate(reference.maps_of(model, model.decoder_blocks, images, mask)):
         for head in range(3):
@@ -171,7 +172,7 @@ def test_probe_is_its_slow_definition(images: Tensor) -> None:
 
 def test_shares_of_the_probe_are_those_of_masks_in_common(images: Tensor) -> None:
     model = lively_mae()
-    result = run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"]
+    result = trained(run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"])
     shared = PROBE.mask(3, model.grid, generator("shared-masks", 3))
     mask, position = query_pairs(shared, 6, generator("query-places", 3))
     of_mask = [
@@ -194,7 +195,7 @@ def test_shares_of_the_probe_are_those_of_masks_in_common(images: Tensor) -> Non
 
 def test_whole_maps_are_rows_of_the_model(images: Tensor) -> None:
     model = lively_mae()
-    result = run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"]
+    result = trained(run_probes([PROBE], model, images, seed=3).datasets["decoder_attention"])
     mask = next(batches(model, images, 5, 3)).masks(PROBE.mask, 1)
     maps = reference.maps_of(model, model.decoder_blocks, images, mask)
     assert result.attention_map.shape == (3, 2, 2, 3, 4, 6)
@@ -212,10 +213,10 @@ def test_whole_maps_are_rows_of_the_model(images: Tensor) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None:
     model = lively_mae()
-    expected = run_probes([PROBE], model, images, seed=1).datasets["decoder_attention"]
+    expected = trained(run_probes([PROBE], model, images, seed=1).datasets["decoder_attention"])
     calls = reference.count_calls(model)
     probe = PROBE.model_copy(update={"batch_size": batch_size})
-    result = run_probes([probe], model, images, seed=1).datasets["decoder_attention"]
+    result = trained(run_probes([probe], model, images, seed=1).datasets["decoder_attention"])
     # once with masks of their own, which other probes share, and once with the masks that all
     # images have in common
     assert sum(calls) == 2 * len(images)
@@ -235,7 +236,7 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
 def test_edges(images: Tensor, rng: torch.Generator) -> None:
     # one image, one mask, no class token in the decoder
     probe = PROBE.model_copy(update={"num_masks": 1, "mask": Block(ratio=0.5)})
-    result = probe(lively_mae(decoder_prefix=0), images[:1], rng)
+    result = trained(probe(lively_mae(decoder_prefix=0), images[:1], rng))
     assert (result.mass.sel(key="class") == 0).all()
     np.testing.assert_allclose(result.mass.sum("key"), 1, rtol=1e-5)
     assert (result.attention_class == 0).all()

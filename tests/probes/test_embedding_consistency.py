@@ -24,6 +24,7 @@ from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.measures import similarity, thumbnails
 from lcmae.probes.measures.points import pca_plane, umap_plane
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers
@@ -154,7 +155,7 @@ def test_tokens_by_layer_are_what_the_blocks_say(mae: MAE, images: Tensor) -> No
 
 
 def test_tokens_that_are_turned_patches_are_consistent_in_full(rng: torch.Generator) -> None:
-    found = SMALL(Turned(), torch.randn(8, 3, 8, 12, generator=rng), seeded())
+    found = trained(SMALL(Turned(), torch.randn(8, 3, 8, 12, generator=rng), seeded()))
     assert found.consistency.values == pytest.approx(np.ones((2, 2, 3)), abs=1e-5)
     assert found.ceiling.values == pytest.approx(np.ones((2, 2, 3)), abs=1e-6)
     assert (abs(found.chance.sel(measure=["cka", "rsa"])) < 0.35).all()
@@ -172,7 +173,7 @@ def test_tokens_that_are_turned_patches_are_consistent_in_full(rng: torch.Genera
 def test_result_equals_definitions_on_the_model_s_own_tokens(mae: MAE, rng: torch.Generator) -> None:
     images = torch.randn(7, 3, 8, 12, generator=rng)
     probe = SMALL.model_copy(update={"num_places": 24, "num_sets": 24})
-    found = run_probes([probe], mae, images, 3).datasets["embedding_consistency"]
+    found = trained(run_probes([probe], mae, images, 3).datasets["embedding_consistency"])
     tokens, patches = tokens_by_layer(mae, layers(mae.eval(), images)), patchify(images, 2)
     for layer in (0, 2):
         here = tokens[:, layer]
@@ -226,7 +227,7 @@ def test_memory_and_work_stop_growing_with_the_sample(mae: MAE, rng: torch.Gener
 
 
 def test_one_image_has_a_geometry_within_only(mae: MAE, images: Tensor) -> None:
-    found = SMALL(mae, images[:1], seeded())
+    found = trained(SMALL(mae, images[:1], seeded()))
     assert not found.consistency.sel(scope="within").isnull().any()
     assert bool(found.consistency.sel(scope="across").isnull().all())
     assert bool(found.consistency_sem.isnull().all())
@@ -240,17 +241,17 @@ def test_too_few_points_for_the_neighbours_are_undefined(mae: MAE, images: Tenso
 
 
 def test_constant_patches_have_no_geometry(mae: MAE) -> None:
-    found = SMALL(mae, torch.full((5, 3, 8, 12), 0.3), seeded())
+    found = trained(SMALL(mae, torch.full((5, 3, 8, 12), 0.3), seeded()))
     assert bool(found.consistency.isnull().all())
     assert bool(found.ceiling.isnull().all())
     # one constant image among others is left out
     mixed = torch.randn(5, 3, 8, 12, generator=seeded())
     mixed[2] = 0.3
-    assert not SMALL(mae, mixed, seeded()).consistency.sel(scope="within").isnull().any()
+    assert not trained(SMALL(mae, mixed, seeded())).consistency.sel(scope="within").isnull().any()
 
 
 def test_without_prediction_the_tokens_are_measured(images: Tensor) -> None:
-    found = SMALL(Turned(has_prediction=False), images, seeded())
+    found = trained(SMALL(Turned(has_prediction=False), images, seeded()))
     assert not found.consistency.sel(measure="cka").isnull().any()
     assert bool(found.sliced_wasserstein.isnull().all())
     assert bool(found.gram_gap.isnull().all())
@@ -275,7 +276,7 @@ def test_points_are_labelled_and_in_pairs(mae: MAE, rng: torch.Generator) -> Non
         def __getitem__(self, index: slice) -> Tensor:
             return self.pixels[index]
 
-    found = SMALL(mae, Labelled(), seeded())
+    found = trained(SMALL(mae, Labelled(), seeded()))
     assert found.sizes["point"] == 2 * 20 + 2 * 6
     pooled, whole = (found.where(found.kind == kind, drop=True) for kind in ("pooled", "image"))
     assert (pooled.image.values == np.arange(6)).all()
@@ -292,7 +293,7 @@ def test_points_are_labelled_and_in_pairs(mae: MAE, rng: torch.Generator) -> Non
 def test_points_have_the_terms_of_local_contrast_and_their_pictures(mae: MAE, rng: torch.Generator) -> None:
     images = torch.randn(6, 3, 8, 12, generator=rng)
     probes = [SMALL, LocalContrast(mask=SMALL.mask, num_masks=2, num_pictures=6)]
-    found, wanted = run_probes(probes, mae, images, 3).datasets.values()
+    found, wanted = map(trained, run_probes(probes, mae, images, 3).datasets.values())
     grid = [wanted[f"picture_{name}"].values for name in ("loss", "invariance", "local_consistency")]
     points = found.isel(point=found["kind"].isin(["token", "patch"]).values)
     at = (points["image"].values, points["row"].values, points["column"].values)

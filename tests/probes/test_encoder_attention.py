@@ -24,6 +24,7 @@ from lcmae.probes.measures.attention import (
     patch_distances,
 )
 from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.results.networks import trained
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
 from tests.reference import attention as reference
 
@@ -98,7 +99,7 @@ def set_queries_and_keys(model: MaskedImageModel, scale: float) -> None:
 def test_uniform_attention_scores_what_is_told_for_it(images: Tensor, rng: torch.Generator) -> None:
     model = tiny_mae()
     set_queries_and_keys(model, 0)
-    result = PROBE(model, images, rng)
+    result = trained(PROBE(model, images, rng))
     for view, tokens in (("full", 24 + 1), ("masked", 12 + 1)):
         seen = result.sel(view=view)
         np.testing.assert_allclose(seen.distance, seen.distance_uniform.item(), rtol=1e-5)
@@ -114,7 +115,7 @@ def test_uniform_attention_scores_what_is_told_for_it(images: Tensor, rng: torch
 def test_attention_to_self_has_no_distance_no_entropy_and_all_information(images: Tensor, rng: torch.Generator) -> None:
     model = tiny_mae(heads=1)
     set_queries_and_keys(model, 8)
-    result = PROBE(model, images, rng)
+    result = trained(PROBE(model, images, rng))
     np.testing.assert_allclose(result.distance, 0, atol=1e-3)
     np.testing.assert_allclose(result.entropy, 0, atol=1e-3)
     np.testing.assert_allclose(result.mutual_information, 1, atol=1e-3)
@@ -127,7 +128,7 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
     model = build().eval()
     for parameter in model.blocks.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    result = run_probes([PROBE], model, images, seed=3).datasets["encoder_attention"]
+    result = trained(run_probes([PROBE], model, images, seed=3).datasets["encoder_attention"])
     batch = next(batches(model, images, 5, 3))
     masks = {"full": Mask.none(5, 24), "masked": batch.masks(PROBE.mask, 1)}
     for view, mask in masks.items():
@@ -160,10 +161,10 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None:
     model = tiny_mae()
-    expected = run_probes([PROBE], model, images, seed=1).datasets["encoder_attention"]
+    expected = trained(run_probes([PROBE], model, images, seed=1).datasets["encoder_attention"])
     calls = reference.count_calls(model)
     probe = PROBE.model_copy(update={"batch_size": batch_size})
-    result = run_probes([probe], model, images, seed=1).datasets["encoder_attention"]
+    result = trained(run_probes([probe], model, images, seed=1).datasets["encoder_attention"])
     assert sum(calls) == 2 * len(images)
     assert len(calls) == 2 * math.ceil(5 / batch_size)
     for name in result:
@@ -179,7 +180,7 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
 
 def test_without_class_token_and_with_one_image(images: Tensor, rng: torch.Generator) -> None:
     model = ViT(**{**SMALL, "feature": "mean"}, class_token=False)
-    result = PROBE(model, images[:1], rng)
+    result = trained(PROBE(model, images[:1], rng))
     assert (abs(result.prefix_mass) < 1e-6).all()
     assert result.entropy_uniform.values.tolist() == pytest.approx([math.log(24), math.log(12)])
     assert result.distance_sem.isnull().all()

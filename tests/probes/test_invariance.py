@@ -17,6 +17,7 @@ from lcmae.probes.base import run_probes
 from lcmae.probes.invariance import Invariance
 from lcmae.probes.measures.retrieval import chance, info_nce, scores, top1
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
@@ -88,7 +89,7 @@ def test_scores_that_say_nothing_are_at_chance(rng: torch.Generator) -> None:
 
 
 def test_a_perfect_predictor_finds_every_target(rng: torch.Generator) -> None:
-    found = SMALL(Echo(), torch.randn(12, 3, 8, 12, generator=rng), seeded())
+    found = trained(SMALL(Echo(), torch.randn(12, 3, 8, 12, generator=rng), seeded()))
     assert (found.retrieval == 1).all()
     assert (found.retrieval_ceiling == 1).all()
     xr.testing.assert_allclose(found.info_nce, found.info_nce_ceiling)
@@ -109,7 +110,7 @@ def test_a_perfect_predictor_finds_every_target(rng: torch.Generator) -> None:
 
 
 def test_a_predictor_of_the_next_patch_finds_none_of_its_own(rng: torch.Generator) -> None:
-    found = SMALL(Echo(shift=1), torch.randn(6, 3, 8, 12, generator=rng), seeded())
+    found = trained(SMALL(Echo(shift=1), torch.randn(6, 3, 8, 12, generator=rng), seeded()))
     assert float(found.retrieval.sel(scope="image").max()) == 0
     assert float(found.retrieval.sel(scope="other_images").max()) < 0.5
 
@@ -117,7 +118,7 @@ def test_a_predictor_of_the_next_patch_finds_none_of_its_own(rng: torch.Generato
 @pytest.mark.parametrize("other_image", [False, True])
 def test_alignment_equals_its_definition(mae: MAE, other_image: bool, rng: torch.Generator) -> None:
     images = torch.randn(6, 3, 8, 12, generator=rng)
-    found = run_probes([SMALL], mae, images, 7).datasets["invariance"]
+    found = trained(run_probes([SMALL], mae, images, 7).datasets["invariance"])
     masks, out = Batch(mae.eval(), images, 0, 7).masked(SMALL.mask, 3)
     tokens, shown = visible_tokens(out, masks)
     tokens, shown = tokens.unflatten(0, (6, 3)), shown.unflatten(0, (6, 3))
@@ -138,7 +139,7 @@ def test_alignment_equals_its_definition(mae: MAE, other_image: bool, rng: torch
 
 
 def test_masks_that_are_the_same_overlap_in_full(mae: MAE, images: Tensor) -> None:
-    found = SMALL.model_copy(update={"mask": Checkerboard(phase=0)})(mae, images, seeded())
+    found = trained(SMALL.model_copy(update={"mask": Checkerboard(phase=0)})(mae, images, seeded()))
     pairs = found.num_pairs.sel(quantity="token", pair="same_image")
     # 3 pairs of masks of 5 images, 12 visible patches each
     assert pairs.values.tolist() == [0, 0, 0, 0, 3 * 5 * 12]
@@ -147,7 +148,7 @@ def test_masks_that_are_the_same_overlap_in_full(mae: MAE, images: Tensor) -> No
 
 
 def test_masks_without_a_common_patch_leave_tokens_without_pairs(mae: MAE, images: Tensor) -> None:
-    found = Invariance(mask=Complementary(), num_masks=2)(mae, images, seeded())
+    found = trained(Invariance(mask=Complementary(), num_masks=2)(mae, images, seeded()))
     tokens = found.sel(quantity="token", pair="same_image")
     assert int(tokens.num_pairs.sum()) == 0
     assert bool(tokens.alignment.isnull().all())
@@ -187,7 +188,7 @@ def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
 
 
 def test_one_image_has_no_other_to_compare_with(mae: MAE, images: Tensor) -> None:
-    found = SMALL(mae, images[:1], seeded())
+    found = trained(SMALL(mae, images[:1], seeded()))
     assert not found.alignment.sel(pair="same_image").isnull().any()
     assert bool(found.alignment.sel(pair="other_image").isnull().all())
     assert not found.retrieval.sel(scope="image").isnull().any()
@@ -200,13 +201,13 @@ def test_constant_features_are_alike_and_correlate_with_nothing(images: Tensor) 
     with torch.no_grad():
         model.norm.weight.zero_()
         model.norm.bias.fill_(0.7)
-    found = SMALL(model, images, seeded())
+    found = trained(SMALL(model, images, seeded()))
     assert found.alignment.sel(centring="raw").values == pytest.approx(torch.ones(3, 2).numpy(), abs=1e-5)
     assert bool(found.alignment.sel(centring="centred").isnull().all())
 
 
 def test_without_class_token_or_prediction_the_rest_is_measured(images: Tensor) -> None:
-    found = SMALL(Echo(has_class_token=False, has_prediction=False), images, seeded())
+    found = trained(SMALL(Echo(has_class_token=False, has_prediction=False), images, seeded()))
     assert found["quantity"].values.tolist() == ["token", "mean"]
     assert not found.alignment.isnull().any()
     assert bool(found.retrieval.isnull().all())

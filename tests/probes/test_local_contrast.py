@@ -19,6 +19,7 @@ from lcmae.masking import Block, Random
 from lcmae.models import MAE, SimMIM
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.probes.local_contrast import LocalContrast, NestedVariance
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae, tiny_simmim
 
@@ -139,7 +140,7 @@ class TestNestedVariance:
 
 
 def result(model: Any, images: Tensor, **settings: Any) -> xr.Dataset:
-    return LocalContrast(**{"num_masks": 4, **settings})(model, images, torch.Generator().manual_seed(0))
+    return trained(LocalContrast(**{"num_masks": 4, **settings})(model, images, torch.Generator().manual_seed(0)))
 
 
 def outputs(model: Any, images: Tensor, dataset: xr.Dataset) -> tuple[Tensor, Tensor, Tensor, Any, Any]:

@@ -27,6 +27,7 @@ from lcmae.probes.receptive_field import (
     spaced_layers,
     with_patch,
 )
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.hooks import block_outputs
 from lcmae.settings import parse
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
@@ -70,7 +71,7 @@ class Convolution(MaskedImageModel):
 
 
 def test_a_convolution_has_the_field_of_its_kernel(rng: torch.Generator) -> None:
-    result = PROBE(Convolution(), torch.randn(3, 3, 16, 16, generator=rng), rng)
+    result = trained(PROBE(Convolution(), torch.randn(3, 3, 16, 16, generator=rng), rng))
     # one block reaches 3 x 3 patches of 2 pixels evenly, two blocks 5 x 5 with weights (1 2 3 2 1)
     # x (1 2 3 2 1)
     kernel = {1: np.array([0, 0, 0, 1, 1, 1, 0, 0]), 2: np.array([0, 0, 1, 2, 3, 2, 1, 0])}
@@ -92,7 +93,7 @@ def test_a_convolution_has_the_field_of_its_kernel(rng: torch.Generator) -> None
 
 def test_masking_bounds_the_field_of_a_convolution(rng: torch.Generator) -> None:
     probe = ReceptiveField(masks=("random", "block"), ratios=(0.5, 0.9), num_images=1)
-    result = probe(Convolution(), torch.randn(1, 3, 16, 16, generator=rng), rng)
+    result = trained(probe(Convolution(), torch.randn(1, 3, 16, 16, generator=rng), rng))
     seen = (result.field.sel(target="token", form="raw") > 0).sum(("y", "x"))
     assert seen.sel(view="full").item() == 25 * 4
     for kind in ("random", "block"):
@@ -176,7 +177,7 @@ def test_the_final_norm_has_no_gradient_and_the_probe_has(images: Tensor) -> Non
     leaf = images.clone().requires_grad_()
     (after_norm,) = torch.autograd.grad(model(leaf).tokens[:, CENTRE].sum(), leaf)
     assert after_norm.abs().max() < 1e-4
-    result = PROBE(model, images, torch.Generator().manual_seed(0))
+    result = trained(PROBE(model, images, torch.Generator().manual_seed(0)))
     assert result.field.sel(target="token", form="raw").max() > 0.1
 
 
@@ -245,10 +246,10 @@ def test_a_random_mask_stays_random_given_the_centre(rng: torch.Generator) -> No
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None:
     model = lively(tiny_mae())
-    expected = run_probes([PROBE], model, images, seed=1).datasets["receptive_field"]
+    expected = trained(run_probes([PROBE], model, images, seed=1).datasets["receptive_field"])
     calls = reference.count_calls(model)
     probe = PROBE.model_copy(update={"batch_size": batch_size})
-    result = run_probes([probe], model, images, seed=1).datasets["receptive_field"]
+    result = trained(run_probes([probe], model, images, seed=1).datasets["receptive_field"])
     # a full image for all layers, a masked one for the token and one for the prediction
     assert sum(calls) == 3 * len(images)
     assert len(calls) == 3 * math.ceil(5 / batch_size)
@@ -309,13 +310,13 @@ def test_masks_that_go_together_have_the_fields_they_have_alone(images: Tensor) 
 
 
 def test_without_prediction_there_are_tokens_and_no_numbers_made_up(images: Tensor, rng: torch.Generator) -> None:
-    result = PROBE(ViT(**SMALL), images, rng)
+    result = trained(PROBE(ViT(**SMALL), images, rng))
     assert result.radius.sel(target="prediction").isnull().all()
     assert not result.radius.sel(target="token").isnull().any()
     np.testing.assert_array_equal(result.half_radius, result.image_radius.sel(mass=0.5))
     np.testing.assert_array_equal(result.half_radius_sem, result.image_radius_sem.sel(mass=0.5))
     # a prediction of a full image is not asked for either
-    result = PROBE(tiny_mae(), images, rng)
+    result = trained(PROBE(tiny_mae(), images, rng))
     assert result.radius.sel(target="prediction", view="full").isnull().all()
     assert not result.radius.sel(target="prediction", view="random 0.5").isnull().any()
 

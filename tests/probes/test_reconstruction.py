@@ -18,13 +18,14 @@ from lcmae.models import MAE, SimMIM
 from lcmae.patches import normalize_patches, patchify
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw
 from tests.conftest import tiny_mae, tiny_simmim
 
 
 def result(model: Any, images: Tensor, **settings: Any) -> xr.Dataset:
-    return Reconstruction(**settings)(model, images, torch.Generator().manual_seed(0))
+    return trained(Reconstruction(**settings)(model, images, torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture(params=["mae", "simmim", "normalised"])

@@ -18,6 +18,7 @@ from lcmae.probes.base import run_probes
 from lcmae.probes.measures import ranks
 from lcmae.probes.measures.neighbours import distances, estimate_from_sample, two_nn, wang_isola
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.spectrum import Spectrum
 from lcmae.probes.statistics.jackknife import GroupedSums, groups_of, standard_error
@@ -179,7 +180,7 @@ def test_two_nn_leaves_out_points_that_coincide(rng: torch.Generator) -> None:
 def test_result_equals_definitions_on_the_model_s_own_vectors(mae: MAE, rng: torch.Generator) -> None:
     images = torch.randn(9, 3, 8, 12, generator=rng)
     seed = 5
-    found = run_probes([SMALL], mae, images, seed).datasets["spectrum"]
+    found = trained(run_probes([SMALL], mae, images, seed).datasets["spectrum"])
     batch = Batch(mae.eval(), images, 0, seed)
     masks, masked = batch.masked(SMALL.mask, 3)
     whole = batch.unmasked()
@@ -249,7 +250,7 @@ def test_outer_products_are_exact_and_bounded(sizes: list[int]) -> None:
 
 
 def test_one_image_gives_numbers_without_errors(mae: MAE, images: Tensor) -> None:
-    found = SMALL(mae, images[:1], torch.Generator().manual_seed(0)).sel(feature="cls", view="full")
+    found = trained(SMALL(mae, images[:1], torch.Generator().manual_seed(0))).sel(feature="cls", view="full")
     assert float(found.rankme) == pytest.approx(1)
     assert float(found.effective_rank) == 1
     assert float(found.uniformity) == pytest.approx(1)
@@ -262,7 +263,7 @@ def test_constant_features_span_a_point(images: Tensor) -> None:
     with torch.no_grad():
         model.norm.weight.zero_()
         model.norm.bias.fill_(0.7)
-    found = SMALL(model, images, torch.Generator().manual_seed(0)).sel(feature="mean", view="masked")
+    found = trained(SMALL(model, images, torch.Generator().manual_seed(0))).sel(feature="mean", view="masked")
     for name in ("effective_rank", "rankme", "participation_ratio", "uniformity", "uniformity_of_others"):
         assert float(found[name]) == pytest.approx(1, rel=1e-5), name
     assert float(found.wang_isola) == pytest.approx(0, abs=1e-5)
@@ -275,13 +276,13 @@ def test_vectors_of_zeros_have_no_rank(images: Tensor) -> None:
     with torch.no_grad():
         model.norm.weight.zero_()
         model.norm.bias.zero_()
-    found = SMALL(model, images, torch.Generator().manual_seed(0)).sel(feature="mean", view="full")
+    found = trained(SMALL(model, images, torch.Generator().manual_seed(0))).sel(feature="mean", view="full")
     for name in ("rankme", "participation_ratio", "uniformity"):
         assert math.isnan(float(found[name])), name
 
 
 def test_without_class_token_there_is_no_cls(images: Tensor) -> None:
-    found = SMALL(WithoutPrefix(tiny_mae()), images, torch.Generator().manual_seed(0))
+    found = trained(SMALL(WithoutPrefix(tiny_mae()), images, torch.Generator().manual_seed(0)))
     assert found.feature.values.tolist() == ["mean", "token"]
     assert not found.effective_rank.isnull().any()
 

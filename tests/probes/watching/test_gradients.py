@@ -14,6 +14,7 @@ from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, SimMIM
 from lcmae.probes.base import run_probes
 from lcmae.probes.receptive_field import ReceptiveField
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching import gradients, microscope
 from lcmae.probes.watching.gradients import Traced, rows_at_once
 
@@ -83,18 +84,18 @@ def test_a_model_too_large_for_one_row_gets_one(monkeypatch: pytest.MonkeyPatch)
     assert rows_at_once(MODELS["mae"]()) == 1
 
 
-@pytest.mark.parametrize("engine", ["autograd", "captum"])
-def test_small_graphs_give_the_same_fields_and_hold_less(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["autograd", "captum"])
+def test_small_graphs_give_the_same_fields_and_hold_less(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["mae"]().eval().requires_grad_(False)
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    probe = ReceptiveField.model_validate({"ratios": (0.5,), "engine": engine, "baseline_images": 0})
+    probe = ReceptiveField.model_validate({"ratios": (0.5,), "backend": backend, "baseline_images": 0})
     found, peaks = [], []
     for size in (2**29, 1):
         monkeypatch.setattr(gradients, "GRAPH_BYTES", size)
         results = []
         cost = cost_of(lambda results=results: results.append(run_probes([probe], model, images, 0)), model)
         assert not results[0].failures
-        found.append(results[0].datasets[probe.name])
+        found.append(trained(results[0].datasets[probe.name]))
         peaks.append(cost.peak_bytes)
     for variable in ("field", "image_radius", "depth_field", "depth_radius"):
         values, others = (torch.from_numpy(one[variable].values) for one in found)

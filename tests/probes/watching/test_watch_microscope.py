@@ -19,6 +19,7 @@ from lcmae.probes.decoder_attention import DecoderAttention
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.receptive_field import ReceptiveField
 from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.results.networks import trained
 from lcmae.probes.watching import microscope
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import prediction_gradient, random_signs, token_gradients, token_index
@@ -79,7 +80,7 @@ def test_the_batch_is_that_of_the_command(images: Tensor):
 
 
 def test_pictures_are_those_of_reconstruction(model: MaskedImageModel, images: Tensor):
-    [probe] = run_probes([Reconstruction(mask=MASK)], model, images[:1], 7).datasets.values()
+    [probe] = map(trained, run_probes([Reconstruction(mask=MASK)], model, images[:1], 7).datasets.values())
     batch = batch_of(model, images[:1])
     found = microscope.pictures(forward(batch, microscope.mask_of(batch, MASK)))
     for name in ("original", "hidden", "reconstruction", "reconstruction_leaky", "picture_error"):
@@ -95,7 +96,7 @@ def test_pictures_are_those_of_reconstruction(model: MaskedImageModel, images: T
 def test_decoder_rows_are_those_of_the_probe(images: Tensor):
     model = MODELS["mae"]()
     settings = DecoderAttention(mask=MASK, num_masks=1, num_places=2, num_pictures=1, num_queries=NUM_PATCHES)
-    [probe] = run_probes([settings], model, images[:1], 7).datasets.values()
+    [probe] = map(trained, run_probes([settings], model, images[:1], 7).datasets.values())
     batch = batch_of(model, images[:1])
     mask = microscope.mask_of(batch, MASK)
     assert probe.sizes["query"] == 12
@@ -169,7 +170,7 @@ def test_receptive_fields_are_those_of_the_probe(model: MaskedImageModel, images
         s for s in range(99) if bool(Batch(model, images[:1], 0, s).masks(MASK, 1).is_hidden[0, CENTRE]) == hidden
     )
     settings = ReceptiveField(masks=("random",), ratios=(0.5,), masses=(0.5,))
-    [probe] = run_probes([settings], model, images[:1], seed).datasets.values()
+    [probe] = map(trained, run_probes([settings], model, images[:1], seed).datasets.values())
     batch = batch_of(model, images[:1], seed)
     mask = microscope.mask_of(batch, MASK)
     raw = probe.sel(form="raw")
@@ -207,7 +208,7 @@ def test_kept_passes_give_the_same_gradients_for_every_patch_and_layer(model: Ma
 
 
 def test_contrast_is_that_of_the_probe(model: MaskedImageModel, images: Tensor):
-    [probe] = run_probes([LocalContrast(mask=MASK, num_masks=5)], model, images[:1], 7).datasets.values()
+    [probe] = map(trained, run_probes([LocalContrast(mask=MASK, num_masks=5)], model, images[:1], 7).datasets.values())
     batch = batch_of(model, images[:1])
     found = microscope.contrast(batch, MASK, 5)
     is_seen = found["times_hidden"].values > 0
