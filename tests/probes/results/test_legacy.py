@@ -112,9 +112,9 @@ def test_settings_have_today_s_names() -> None:
     assert json.loads(upgrade(old).attrs["settings"]) == {"backend": "captum"}
 
 
-@pytest.mark.parametrize("name", synthetic.MADE)
+@pytest.mark.parametrize("name", synthetic.RESULTS)
 def test_what_is_of_today_stays(name: str) -> None:
-    once = upgrade(synthetic.MADE[name](seed=0))
+    once = upgrade(synthetic.RESULTS[name](seed=0))
     xr.testing.assert_identical(upgrade(once), once)
 
 
