@@ -13,7 +13,7 @@ from lcmae import processes
 from lcmae.errors import InputError
 
 ADDRESS = "127.0.0.1"
-MAIN = Path(__file__).with_name("script.py")
+MAIN = Path(__file__).parents[1] / "script" / "run.py"
 
 FLAGS = {
     "server.headless": "true",

@@ -1,7 +1,7 @@
 """The dashboard's own process: Streamlit, after the tuning that a target needs.
 
 `lcmae.app.dashboard.server.launch.command` starts it with Streamlit's words: `python -P -m
-lcmae.app.dashboard.server.process run app/dashboard/server/script.py ...`.
+lcmae.app.dashboard.server.process run app/dashboard/script/run.py ...`.
 """
 
 from streamlit.web.cli import main

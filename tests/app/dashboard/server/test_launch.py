@@ -85,3 +85,14 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), "
     assert done.returncode == 0, done.stderr[-2000:]
     # plotly imports its traces as they are drawn
     assert set(done.stdout.split()) <= {"lcmae", "plotly", "_plotly_utils", "False"}
+
+
+def test_imports_are_left_out_of_later_collections():
+    code = """
+import gc
+from lcmae.app.dashboard.server import tuning
+tuning.preload()
+tuning.spare_imports_from_collection()
+assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
