@@ -40,6 +40,9 @@ class Provenance:
     objective: str | None = None
     """Name of the objective it was trained with, where the format or the file says so."""
 
+    mask: dict[str, Any] | None = None
+    """Settings of the mask strategy it was trained with, where the run's config says so."""
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -19,13 +19,22 @@ from pydantic import Field
 
 from lcmae.data.hierarchy import Made
 from lcmae.errors import InputError
+from lcmae.masking import MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.probes.baselines.pixels import RawPixels
 from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.results.conditions import mask_words
 from lcmae.probes.results.networks import with_baselines
 from lcmae.probes.watching.batch import Batch, Images
+from lcmae.probes.watching.trained_mask import trained_mask
 from lcmae.progress import ProgressBar
 from lcmae.settings import Settings
+
+CONVENTIONS = (
+    "lcmae-3: every variable has units and long_name; NAME_sem is a standard error, NAME_groups are means over interleaved "
+    "groups of the images; `network` is the trained model, then baselines; patches in raster order, prefix tokens not counted"
+)
+"""How to read a result, in its attributes; the number rises when a meaning changes."""
 
 
 class ProbeError(InputError):
@@ -100,6 +109,19 @@ class Probe(Settings):
             raise failure
         return results.datasets[self.name]
 
+    def under_trained_mask(self, model: MaskedImageModel) -> "Probe":
+        """These settings under the mask strategy that the model was trained with, unless a mask was
+        chosen."""
+        if "mask" not in type(self).model_fields or "mask" in self.model_fields_set:
+            return self
+        mask = trained_mask(model)
+        return self if mask is None or not self.takes(mask) else self.model_copy(update={"mask": mask})
+
+    def takes(self, mask: MaskStrategy) -> bool:
+        """Whether the probe can do its work under any such mask; asked of the one that the model
+        was trained with."""
+        return True
+
     def require(self, condition: bool, need: str) -> None:
         """Raise `ProbeError` naming this probe and what it needs, unless `condition` holds."""
         if not condition:
@@ -135,6 +157,7 @@ def run_probes(
     infinite.
     """
     results = Results()
+    probes = [probe.under_trained_mask(model) for probe in probes]
     if len(images) == 0:
         raise InputError("expected at least one image to probe, got none")
     running: dict[str, tuple[Probe, Accumulator]] = {}
@@ -158,7 +181,7 @@ def run_probes(
                 try:
                     for _ in accumulator.conclude():
                         bar.advance(note=name)
-                    results.datasets[name] = checked(stamp(accumulator.result(), probe, len(images), seed))
+                    results.datasets[name] = checked(stamp(accumulator.result(), probe, model, len(images), seed))
                 except InputError as error:
                     results.failures[name] = probe.failure(error)
                 bar.advance(note=name)
@@ -298,9 +321,9 @@ class _Silent:
         pass
 
 
-def stamp(result: xr.Dataset, probe: Probe, num_images: int, seed: int) -> xr.Dataset:
-    """Write into a result how it came about: probe, settings, number of images, seed, package
-    versions."""
+def stamp(result: xr.Dataset, probe: Probe, model: MaskedImageModel, num_images: int, seed: int) -> xr.Dataset:
+    """Write into a result how it came about: probe, settings, masks, number of images, seed,
+    precision, conventions, package versions."""
     import timm
 
     import lcmae
@@ -311,8 +334,15 @@ def stamp(result: xr.Dataset, probe: Probe, num_images: int, seed: int) -> xr.Da
         settings=probe.model_dump_json(),
         num_images=num_images,
         seed=seed,
+        precision=str(next(model.parameters()).dtype).removeprefix("torch."),
+        conventions=CONVENTIONS,
         versions=f"lcmae {lcmae.__version__}, torch {torch.__version__}, timm {timm.__version__}, numpy {np.__version__}",
     )
+    if "mask" in type(probe).model_fields:
+        result.attrs["mask"] = mask_words(probe.model_dump()["mask"])
+        mask = trained_mask(model)
+        if mask is not None:
+            result.attrs["trained_mask"] = mask_words(mask.model_dump())
     return result
 
 

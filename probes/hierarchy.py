@@ -124,6 +124,9 @@ class Hierarchy(Probe):
             raise ValueError("expected one or more rising mask units of at least 1 patch")
         return values
 
+    def takes(self, mask: MaskStrategy) -> bool:
+        return not mask.needs_images
+
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Hierarchy":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")
         self.require(not self.mask.needs_images, f"a mask that does not follow the image, got {self.mask.kind}")

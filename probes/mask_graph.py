@@ -29,6 +29,7 @@ import torch
 import xarray as xr
 from pydantic import Field, field_validator
 
+from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
@@ -96,6 +97,18 @@ class MaskGraph(Probe):
     """Images of one forward pass; has no influence on the result but for rounding."""
 
     _rise = field_validator("ratios", "bandwidths", "units")(rising)
+
+    def takes(self, mask: MaskStrategy) -> bool:
+        """Only masks of another kind than the swept ones, that do not follow an image and can be
+        had at every ratio."""
+        if isinstance(mask, Random | CoarseRandom):
+            return False  # the default sweeps these
+        try:
+            for ratio in self.ratios:
+                at_ratio(mask, ratio)
+        except InputError:
+            return False
+        return not mask.needs_images
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_MaskGraph":
         num_sampled = min(self.num_sampled, num_images)

@@ -59,10 +59,11 @@ def run(arguments: Sequence[str]) -> int:
             if stopped_by:
                 print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
                 return 128 + stopped_by
+    terms = {}
     for done, (key, path) in enumerate(runs.items(), start=1):
         print(f"probes {done}/{len(runs)} {key[0]} seed {key[1]}", file=sys.stderr)
-        _probe(path, options)
-    _print(runs, options)
+        terms[key] = _probe(path, options)
+    _print(runs, terms, options)
     for path in runs.values():
         print(path)
     if options.dashboard:
@@ -98,27 +99,32 @@ def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> t
     return run.path, train(run, label=label).stopped_by
 
 
-def _probe(path: Path, options: DemoArguments) -> None:
+def _probe(path: Path, options: DemoArguments) -> list[float]:
+    """The four contrast terms, once every probe's result is stored; masks are those of the
+    training."""
     from lcmae.probes.jobs.batch import Job, run_job
-    from lcmae.probes.registry import PROBES, probe_class
-    from lcmae.runs.run import Run
+    from lcmae.probes.registry import PROBES
+    from lcmae.probes.results.networks import trained
+    from lcmae.probes.results.store import load_result
 
-    # every probe that takes a mask uses the one of the training
-    mask = Run.open(path).config["objective"]["mask"]
-    names = [name for name in PROBES if name not in LEFT_OUT]
-    probes = {name: {"mask": mask} if "mask" in probe_class(name).model_fields else {} for name in names}
+    probes: dict[str, dict[str, Any]] = {name: {} for name in PROBES if name not in LEFT_OUT}
     result = run_job(Job(str(path), probes, images=options.images), show_progress=True)
     for sentence in result.failures.values():
         print(f"lcmae demo: {path}: {sentence}", file=sys.stderr)
+    terms = trained(load_result(Path(result.files["local_contrast"])))["term"]
+    return [float(value) for value in terms.values]
 
 
-def _print(runs: dict[tuple[str, int], Path], options: DemoArguments) -> None:
+def _print(
+    runs: dict[tuple[str, int], Path], terms: dict[tuple[str, int], list[float]], options: DemoArguments
+) -> None:
     """The table: objective x contrast terms, accuracies, effective rank; baselines below."""
     from lcmae.contrast import TERMS
 
     header = ["", *(term.replace("_", " ") for term in TERMS), "kNN %", "linear %", "effective rank"]
     rows = [
-        [_title(recipe), *_cells([_numbers(runs[recipe, seed]) for seed in range(options.seeds)])] for recipe in RECIPES
+        [_title(recipe), *_cells([terms[recipe, seed] + _last(runs[recipe, seed]) for seed in range(options.seeds)])]
+        for recipe in RECIPES
     ]
     untrained, pixels = _baselines(runs, options)
     rows += [["untrained network", *_cells(untrained)], ["raw pixels", *_cells(pixels)]]
@@ -134,17 +140,12 @@ def _title(recipe_name: str) -> str:
     return {"mae-digits": "MAE", "umae-digits": "U-MAE", "lcmae-digits": "LC-MAE"}[recipe_name]
 
 
-def _numbers(path: Path) -> list[float]:
-    """The table's row of one run: from its newest local_contrast result and its last measurement of
-    accuracy."""
-    from lcmae.probes.results.networks import trained
-    from lcmae.probes.results.store import load_result
+def _last(path: Path) -> list[float]:
+    """What the run's training measured last: its accuracies and effective rank."""
     from lcmae.runs.run import Run
 
-    run = Run.open(path)
-    terms = trained(load_result(run.result_path(run.steps()[-1], "local_contrast")))["term"].values
-    last = [line for line in run.metrics() if "mean_knn" in line][-1]
-    return [*map(float, terms), *_scores(last, "mean_")]
+    last = [line for line in Run.open(path).metrics() if "mean_knn" in line][-1]
+    return _scores(last, "mean_")
 
 
 def _scores(values: dict[str, float], prefix: str = "") -> list[float]:

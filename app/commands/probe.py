@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,10 +42,16 @@ class ProbeArguments(ImageOptions):
 
     mask: str | None = None
     """Another mask strategy, with its defaults, for every probe that takes one: random, block,
-    grid, ... (`lcmae masks`)."""
+    grid, ... (`lcmae masks`); by default the one that the model was trained with."""
 
     ratio: float | None = Field(default=None, gt=0, lt=1)
     """Masking ratio for every probe that takes a mask."""
+
+    list: tuple[Path, ...] = ()
+    """Compute nothing: list what is stored in these runs, and under which conditions."""
+
+    overwrite: bool = False
+    """Compute what is stored already under the same condition, too, and replace it; says what."""
 
     every_step: bool = False
     """Probe every checkpoint of a run instead of its newest."""
@@ -81,6 +87,8 @@ class ProbeArguments(ImageOptions):
 def run(arguments: Sequence[str]) -> int:
     """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are
     there all the same."""
+    if "--list" in arguments:
+        return _list(parse_arguments(ProbeArguments, arguments, command="probe"))
     names = _names(arguments)
     options, settings = _parse(arguments, names)
     if not options.checkpoint:
@@ -107,6 +115,7 @@ def run(arguments: Sequence[str]) -> int:
             seed=options.seed,
             device=device,
             out=out,
+            overwrite=options.overwrite,
         )
         for path, out in zip(checkpoints, outs, strict=True)
     ]
@@ -144,6 +153,33 @@ def _print(results: list) -> None:
     for result in results:
         for name, file in result.files.items():
             print(f"{file}{'  (stored before)' if name in result.reused else ''}")
+            if file in result.replaced:
+                print(f"lcmae probe: replaced what was stored at {file}", file=sys.stderr)
+
+
+def _list(options: ProbeArguments) -> int:
+    """What is stored: a table a run, a row a result."""
+    from lcmae.probes.results import catalogue
+    from lcmae.probes.results.conditions import labels
+    from lcmae.runs.run import Run
+
+    if not options.list:
+        raise InputError("expected --list RUN..., got no run")
+    for path in options.list:
+        rows = []
+        for folder in _result_folders(Run.open(path).path):
+            for probe in dict.fromkeys(catalogue.probe_of(file, folder) for file in catalogue.files(folder)):
+                stored = list(catalogue.stored(folder, probe))
+                known = dict(zip((one.path for one in stored), labels([one.condition for one in stored]), strict=True))
+                for file in catalogue.files(folder, probe):
+                    words = known.get(file, "torn or foreign: computed anew when it is asked for")
+                    rows.append([probe, folder.name, words, str(file.relative_to(path))])
+        print_table(str(path), ["probe", "step", "measured on", "file"], sorted(rows))
+    return 0
+
+
+def _result_folders(run: Path) -> Iterator[Path]:
+    return (folder for folder in sorted((run / "probes").glob("*/")) if not folder.name.startswith("."))
 
 
 def _short(path: str) -> str:
@@ -181,7 +217,18 @@ def _parse(arguments: Sequence[str], names: list[str]) -> tuple[ProbeArguments, 
     cls = create_model("ProbeArguments", __base__=ProbeArguments, **fields)
     cls.__doc__ = ProbeArguments.__doc__
     parsed = parse_arguments(cls, arguments, command="probe", description=_description())
-    return parsed, [_at_ratio(getattr(parsed, name), parsed.ratio) for name in names]
+    chosen = [_as_chosen(getattr(parsed, name), arguments) for name in names]
+    return parsed, [_at_ratio(probe, parsed.ratio) for probe in chosen]
+
+
+def _as_chosen(probe: Any, arguments: Sequence[str]) -> Any:
+    """The probe without its mask, where no word of the command line is about it: then the mask is
+    the one that each model was trained with."""
+    words = {word.split("=")[0].replace("_", "-") for word in arguments}
+    own = f"--{probe.name.replace('_', '-')}.mask."
+    if "mask" not in type(probe).model_fields or "--mask" in words or any(word.startswith(own) for word in words):
+        return probe
+    return type(probe)(**{name: value for name, value in probe if name != "mask"})
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

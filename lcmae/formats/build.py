@@ -44,6 +44,8 @@ class Reading:
     """Of the positions as they lie in the file."""
 
     objective: str | None = None
+    mask: dict[str, Any] | None = None
+    """Settings of the mask strategy it was trained with."""
     step: int | None = None
     source: Provenance | None = None
     """Of a run that was itself imported."""
@@ -132,6 +134,7 @@ def provenance(reading: Reading) -> Provenance:
             {**reading.source.origins, **dict.fromkeys(said, "you")},
             [*reading.source.notes, *facts.notes],
             reading.source.objective,
+            reading.source.mask,
         )
     return Provenance(
         reading.format,
@@ -143,6 +146,7 @@ def provenance(reading: Reading) -> Provenance:
         facts.origins,
         facts.notes,
         reading.objective,
+        reading.mask,
     )
 
 

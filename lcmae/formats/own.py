@@ -48,6 +48,7 @@ def read_own(path: Path | str, overrides: dict[str, Any], *, meta: bool = False)
             facts.say(name, value, "config.json")
     tensors = read_safetensors(checkpoint.path / MODEL, meta=True)[0] if meta else dict(checkpoint.tensors())
     objective = checkpoint.config.get("objective")
+    mask = objective.get("mask") if isinstance(objective, dict) else None
     source = checkpoint.config.get("source")
     return Reading(
         format="run",
@@ -58,6 +59,7 @@ def read_own(path: Path | str, overrides: dict[str, Any], *, meta: bool = False)
         facts=facts,
         grid=config.grid,
         objective=objective.get("kind") if isinstance(objective, dict) else None,
+        mask=mask if isinstance(mask, dict) else None,
         step=checkpoint.step,
         source=Provenance.from_json(source) if isinstance(source, dict) else None,
     )

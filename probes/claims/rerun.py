@@ -23,9 +23,13 @@ from lcmae.probes.grids.table import Row, read_json
 from lcmae.probes.jobs.batch import Job, JobResult, run_jobs
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.registry import probe_class
-from lcmae.probes.results.store import load_result
+from lcmae.probes.results import catalogue
+from lcmae.probes.results.catalogue import Stored
+from lcmae.probes.results.conditions import split_settings
+from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.progress import clock
 from lcmae.runs.run import Run
+from lcmae.settings import parse
 
 REFERENCE_SECONDS = 0.06
 """A training step of the grid `mae` on the machine that `Grid.seconds` and `PROBE_SECONDS` were
@@ -80,8 +84,29 @@ class Laboratory:
             steps = run.steps()
             if not steps:
                 raise InputError("expected a published checkpoint, got none")
-            self._results[folder, probe] = load_result(run.result_path(steps[-1], probe))
+            found = [
+                one
+                for one in catalogue.stored(run.results_folder(steps[-1]), probe)
+                if self._is_asked_for(one, folder, run)
+            ]
+            if not found:
+                raise InputError(f"expected a probe result of {probe} at step {steps[-1]}, found none that is whole")
+            most = max(found, key=lambda one: int(one.condition.num_images or 0))
+            self._results[folder, probe] = most.load()
         return self._results[folder, probe]
+
+    def _is_asked_for(self, one: Stored, folder: Path, run: Run) -> bool:
+        """Whether a result was measured as claims are; one that does not say how is taken for
+        it."""
+        if not one.condition.settings:
+            return True
+        grid = next(name for name in GRIDS if folder.parent == (self.out / name).absolute())
+        wanted = parse(probe_class(one.probe), settings_of(one.probe, GRIDS[grid], run))
+        mask, settings = split_settings(wanted.model_dump_json())
+        own = one.condition
+        return (own.mask, own.settings, own.seed) == (mask, settings, str(probe_seed(0))) and (
+            int(own.num_images) <= self.images
+        )
 
     def probes(self, claims: Sequence[Claim]) -> dict[Path, dict[str, str]]:
         """What is asked of each run: probes, and the grid whose settings they take."""
@@ -143,7 +168,8 @@ def cost(claims: Sequence[Claim], lab: Laboratory) -> Cost:
             if stored_answer(job) is None:
                 training[job.folder] = GRIDS[name].seconds * asked / declared
     for folder, probes in lab.probes(claims).items():
-        stored = {path.stem for path in folder.glob("probes/*/*.nc")}
+        folders = folder.glob("probes/*/")
+        stored = {catalogue.probe_of(path, step) for step in folders for path in catalogue.files(step)}
         missing = [PROBE_SECONDS.get(probe, 1.0) for probe in probes if probe not in stored]
         if missing:
             probing[str(folder)] = 1.0 + sum(missing)

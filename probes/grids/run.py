@@ -290,9 +290,10 @@ def _probe_names(names: Sequence[str]) -> list[str]:
 
 
 def _probe_settings(name: str, config: RunConfig, comparison: Comparison) -> dict[str, Any]:
-    if comparison.own_masks and "mask" in probe_class(name).model_fields:
-        return {"mask": config.objective.mask.model_dump(mode="json")}
-    return {}
+    if "mask" not in probe_class(name).model_fields:
+        return {}
+    mask = config.objective.mask if comparison.own_masks else probe_class(name).model_fields["mask"].default
+    return {"mask": mask.model_dump(mode="json")}
 
 
 def _refuse_other_run(job: CellJob) -> None:

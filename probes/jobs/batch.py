@@ -1,9 +1,9 @@
 """Checkpoints x probes: a job is one checkpoint with all its probes, so a model is loaded once and
 the images are seen once.
 
-Results that are stored already, for the same weights, settings, data and seed, are not computed
-again. Jobs are plain data and go to any `concurrent.futures.Executor`
-(`lcmae.probes.jobs.executors`).
+A result that is stored already under the same condition (`lcmae.probes.results.conditions`) is not
+computed again, and nothing stored is replaced unless `overwrite` asks for it. Jobs are plain data
+and go to any `concurrent.futures.Executor` (`lcmae.probes.jobs.executors`).
 """
 
 import json
@@ -24,8 +24,9 @@ from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Probe, run_probes
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results import catalogue
+from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of, of_network, trained
-from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import open_view
 from lcmae.runs.run import Run, is_run, is_step
@@ -61,6 +62,9 @@ class Job:
     out: str | None = None
     """Folder for the results; by default the run's own."""
 
+    overwrite: bool = False
+    """Compute what is stored already under this condition, and put the new result in its place."""
+
 
 @dataclass
 class JobResult:
@@ -70,14 +74,17 @@ class JobResult:
     checkpoint: str
     files: dict[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """Files whose old content was overwritten."""
     failures: dict[str, str] = field(default_factory=dict)
 
 
 def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     """Load the checkpoint, run the probes that have no stored result, store each. Raises
     `InputError` for bad input."""
-    probes = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
+    settings = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
     model = lcmae.load(job.checkpoint, device=job.device)
+    probes = [probe.under_trained_mask(model) for probe in settings]
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
     folder = result_folder(job, model)
@@ -87,20 +94,22 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     result = JobResult(job.checkpoint)
     missing = []
     for probe in probes:
-        path = folder / f"{probe.name}.nc"
-        if is_stored(path, {**about, "settings": probe.model_dump_json(), "num_images": len(view), "seed": seed}):
-            result.files[probe.name] = str(path)
+        condition = Condition.of({**about, "settings": probe.model_dump_json(), "num_images": len(view), "seed": seed})
+        known = catalogue.find(folder, probe.name, condition)
+        if known is not None and not job.overwrite:
+            result.files[probe.name] = str(known.path)
             result.reused.append(probe.name)
         else:
             missing.append(probe)
+            result.replaced += [] if known is None else [str(known.path)]
     if missing:
         assert model.source is not None
         computed = run_probes(missing, model, view, seed, show_progress=show_progress)
         for name, dataset in computed.datasets.items():
             dataset.attrs.update(about, command=command_of(job, name, data, model.source.step, computed.batch_size))
-            save_result(dataset, folder / f"{name}.nc")
-            result.files[name] = str(folder / f"{name}.nc")
+            result.files[name] = str(catalogue.add(dataset, folder, overwrite=job.overwrite))
         result.failures = {name: str(error) for name, error in computed.failures.items()}
+        result.replaced = [file for file in result.replaced if file in result.files.values()]
     return result
 
 
@@ -144,7 +153,7 @@ def result_folder(job: Job, model: MaskedImageModel) -> Path:
         )
     assert model.source is not None
     assert model.source.step is not None
-    return Run.open(folder).result_path(model.source.step, "any").parent
+    return Run.open(folder).results_folder(model.source.step)
 
 
 def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict[str, str]:
@@ -156,6 +165,7 @@ def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict
         "step": str(model.source.step),
         "data": data,
         "split": split,
+        "device": job.device,
     }
 
 
@@ -189,19 +199,6 @@ def _options(prefix: str, settings: dict[str, Any]) -> Iterator[str]:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def is_stored(path: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a whole result lies there that was computed from the same weights, with the same
-    settings."""
-    if not path.is_file():
-        return False
-    try:
-        found = load_result(path).attrs
-    except InputError:
-        return False  # torn: it is computed again
-    matters = ("checkpoint_sha256", "data", "split", "settings", "num_images", "seed")
-    return all(str(found.get(name)) == str(wanted[name]) for name in matters)
 
 
 def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]]:
@@ -239,7 +236,8 @@ def _of_baseline(label: str, network: str) -> str:
 
 
 def probe_settings(probe: Probe) -> dict[str, Any]:
-    """The settings of a probe that differ from its defaults, as a job carries them (a mask that
-    differs, as a whole)."""
+    """The settings of a probe that differ from its defaults, and the mask where one was chosen, as
+    a job carries them (the mask as a whole)."""
     mine, usual = (json.loads(one.model_dump_json()) for one in (probe, type(probe)()))
-    return {name: value for name, value in mine.items() if value != usual[name]}
+    chosen = {"mask"} & probe.model_fields_set & mine.keys()
+    return {name: value for name, value in mine.items() if value != usual[name] or name in chosen}

@@ -9,7 +9,7 @@ name. No torch.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
@@ -137,3 +137,26 @@ def unlike(conditions: Iterable[Condition]) -> list[str]:
         if field.name != "checkpoint" and len({getattr(one, field.name) for one in all_of_them}) > 1
     ]
     return [NAMES.get(name, name) for name in found]
+
+
+def labels(conditions: Sequence[Condition]) -> list[str]:
+    """Each condition in words, and behind them what tells it from the others: seed, settings, the
+    hash of its pixels; the checkpoint is left aside."""
+    named = [str(one) for one in conditions]
+    for place, one in enumerate(conditions):
+        alike = [other for other, words in zip(conditions, map(str, conditions), strict=True) if words == str(one)]
+        names = [name for name in ("images", "seed", "settings") if len({getattr(two, name) for two in alike}) > 1]
+        parts = [_setting_words(one, alike) if name == "settings" else f"{name} {getattr(one, name)}" for name in names]
+        named[place] = ", ".join([named[place], *parts])
+    return named
+
+
+def _setting_words(one: Condition, alike: Sequence[Condition]) -> str:
+    """The settings in which these conditions differ, as `num_masks 8`."""
+    try:
+        all_of_them = [json.loads(other.settings) for other in alike]
+        own = json.loads(one.settings)
+        names = [name for name in own if len({_canonical(values.get(name)) for values in all_of_them}) > 1]
+    except (ValueError, AttributeError):
+        return f"settings {one.settings}"
+    return ", ".join(f"{name} {_canonical(own[name])}" for name in names)

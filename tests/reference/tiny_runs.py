@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lcmae.config import RunConfig
+from lcmae.probes.results import catalogue
 from lcmae.runs.run import Run
 from lcmae.settings import parse
 
@@ -55,3 +56,9 @@ def weights(run: Run) -> dict[str, Tensor]:
 def lines(run: Run) -> list[dict[str, Any]]:
     """metrics.jsonl without its clock."""
     return [{name: value for name, value in line.items() if name != "seconds_per_step"} for line in run.metrics()]
+
+
+def only_file(folder: Path, probe: str) -> Path:
+    """The one stored result of a probe in a folder like probes/000003."""
+    (path,) = catalogue.files(folder, probe)
+    return path

@@ -17,7 +17,9 @@ from typing import Any
 import xarray as xr
 
 from lcmae.errors import CheckpointError, InputError
-from lcmae.probes.results.store import load_result
+from lcmae.probes.results import catalogue
+from lcmae.probes.results.conditions import Condition
+from lcmae.probes.results.store import load_attrs, load_result
 from lcmae.runs.checkpoint import MANIFEST, read_manifest
 from lcmae.runs.durable import alive
 from lcmae.runs.run import Run, find_runs
@@ -83,27 +85,58 @@ def _steps(key: Stamp) -> list[int]:
 def result_steps(path: Path, probe: str) -> list[int]:
     """Steps that have a stored result of a probe, ascending; whether the file reads is another
     question."""
-    files = (path / "probes").glob(f"*/{probe}.nc")
-    return sorted(int(file.parent.name) for file in files if file.parent.name.isdecimal())
+    folders = (path / "probes").glob("*/")
+    return sorted(int(step.name) for step in folders if step.name.isdecimal() and catalogue.files(step, probe))
 
 
 def probes_of(path: Path) -> list[str]:
     """Names of the probes that have a result of any step, sorted."""
-    return sorted({file.stem for file in (path / "probes").glob("*/*.nc") if not file.name.startswith(".")})
+    steps = [step for step in (path / "probes").glob("*/") if step.name.isdecimal()]
+    return sorted({catalogue.probe_of(file, step) for step in steps for file in catalogue.files(step)})
 
 
-def result_path(path: Path, step: int, probe: str) -> Path:
-    """Where the result of a probe lies in a run."""
-    return Run(path, {}).result_path(step, probe)
+def conditions_at(path: Path, step: int, probe: str) -> dict[Condition, Path]:
+    """What is stored of a probe at a step, by the condition that checkpoints can share, the newest
+    file last; torn files are left out."""
+    found: dict[Condition, Path] = {}
+    for key in sorted(_stamps(path, step, probe), key=lambda key: key[1]):
+        try:
+            condition = _condition(key)
+        except InputError:
+            continue  # `result_of` says so where nothing else is there
+        found.pop(condition, None)
+        found[condition] = Path(key[0])
+    return found
 
 
-def result_of(path: Path, step: int, probe: str) -> xr.Dataset:
-    """A stored result, shared between readers: don't change it. `InputError` for a missing or torn
-    file."""
-    return _result(stamp(result_path(path, step, probe)))
+def _stamps(path: Path, step: int, probe: str) -> list[Stamp]:
+    return [stamp(file) for file in catalogue.files(Run(path, {}).results_folder(step), probe)]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
+def _condition(key: Stamp) -> Condition:
+    return Condition.of(load_attrs(Path(key[0]))).apart_from_checkpoint
+
+
+def result_path(path: Path, step: int, probe: str, condition: Condition | None = None) -> Path:
+    """Where the result of a probe lies in a run: the one under this condition; else, or where none
+    is named, the newest that reads."""
+    known = conditions_at(path, step, probe)
+    if condition in known:
+        return known[condition]
+    if known:
+        return list(known.values())[-1]
+    torn = _stamps(path, step, probe)
+    return Path(torn[-1][0]) if torn else Run(path, {}).result_path(step, probe)
+
+
+def result_of(path: Path, step: int, probe: str, condition: Condition | None = None) -> xr.Dataset:
+    """The stored result of `result_path`, shared between readers: don't change it. `InputError` for
+    a missing or torn file."""
+    return _result(stamp(result_path(path, step, probe, condition)))
+
+
+@lru_cache(maxsize=256)
 def _result(key: Stamp) -> xr.Dataset:
     return load_result(Path(key[0]))
 

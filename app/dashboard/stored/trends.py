@@ -8,6 +8,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
+from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.differences import differing
 
 
@@ -15,9 +16,10 @@ def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, l
     """Results along `step` that were measured as `like` was, with its attributes; and a sentence
     for each that is left out."""
     found, left_out = {}, []
+    wanted = Condition.of(like.attrs).apart_from_checkpoint
     for step in reading.result_steps(path, probe):
         try:
-            result = reading.result_of(path, step, probe)
+            result = reading.result_of(path, step, probe, wanted)
         except InputError as error:
             left_out.append(f"step {step}: {error}")
             continue

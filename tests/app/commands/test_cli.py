@@ -4,6 +4,7 @@ nothing half-made behind."""
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from lcmae.probes.results.store import load_result
 from lcmae.recipes import RECIPES
 from lcmae.runs.run import Run
 from lcmae.training import train as training
-from tests.reference.tiny_runs import tiny_run
+from tests.reference.tiny_runs import only_file, tiny_run
 
 SMALL = ["--limit", "32", "--batch-size", "16", "--epochs", "2", "--warmup-epochs", "0", "--monitor-images", "40"]
 SMALL += ["--model.image-size", "8", "--model.patch-size", "2", "--model.width", "16", "--model.depth", "1"]
@@ -297,7 +298,9 @@ class TestProbing:
             assert "error_nearest" in out
             assert "term[invariance]" in out
             files = [line.split("  (")[0] for line in out.splitlines() if ".nc" in line]
-            assert files == [f"{run}/probes/000004/{name}.nc" for name in ("reconstruction", "local_contrast")]
+            assert [Path(file).parent.name for file in files] == ["reconstruction", "local_contrast"]
+            for file in files:
+                assert re.fullmatch(rf"{run}/probes/000004/\w+/digits-test-10-random-[0-9.]+-[0-9a-f]{{8}}.nc", file)
             assert out.count("(stored before)") == (2 if again else 0)
         assert '"num_masks":2' in load_result(Path(files[1])).attrs["settings"]
 
@@ -306,7 +309,7 @@ class TestProbing:
         mask = ["--reconstruction.mask.kind", "block", "--reconstruction.mask.ratio", "0.5"]
         assert main(["probe", "reconstruction", *asked, *mask]) == 0
         for step in ("000002", "000004"):
-            attrs = load_result(tmp_path / run / "probes" / step / "reconstruction.nc").attrs
+            attrs = load_result(only_file(tmp_path / run / "probes" / step, "reconstruction")).attrs
             settings = json.loads(attrs["settings"])
             assert (settings["mask"]["kind"], settings["mask"]["ratio"]) == ("block", 0.5)
 
@@ -315,7 +318,7 @@ class TestProbing:
         assert main(["probe", "reconstruction", *asked]) == 2
         out, err = capsys.readouterr()
         assert "no/where" in err
-        assert f"{run}/probes/000004/reconstruction.nc" in out
+        assert f"{run}/probes/000004/reconstruction/digits-test-10-random-" in out
 
 
 class TestLastResort:

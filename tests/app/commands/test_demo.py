@@ -10,6 +10,8 @@ from lcmae.app.cli import main
 from lcmae.app.commands import demo
 from lcmae.app.commands.demo import LEFT_OUT
 from lcmae.probes.registry import PROBES
+from lcmae.probes.results import catalogue
+from lcmae.probes.results.networks import trained
 from lcmae.runs.run import Run
 
 
@@ -33,9 +35,9 @@ def test_demo_prints_its_table_and_runs(
     assert len(re.findall(r"probing: 24/24 \(100 %\), \S+ elapsed, 0:00 left", err)) == 3
     for run in map(Run.open, runs):
         (step,) = run.steps()
-        assert {path.stem for path in (run.path / "probes" / f"{step:06d}").glob("*.nc")} == set(PROBES) - set(LEFT_OUT)
-        terms = demo._numbers(run.path)
-        assert all(value >= 0 for value in terms)
+        stored = {one.probe: one for one in catalogue.stored(run.results_folder(step))}
+        assert stored.keys() == set(PROBES) - set(LEFT_OUT)
+        assert (trained(stored["local_contrast"].load())["term"] >= 0).all()
 
     # the same again trains and computes nothing, and says the same
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.safetensors")}

@@ -20,10 +20,11 @@ from lcmae.probes.jobs.batch import Job, JobResult, probe_settings, run_job, run
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.reconstruction import Reconstruction
+from lcmae.probes.results import catalogue
 from lcmae.probes.results.store import load_result
 from lcmae.runs.run import Run
 from lcmae.training.train import build_model
-from tests.reference.tiny_runs import tiny_config, tiny_run
+from tests.reference.tiny_runs import only_file, tiny_config, tiny_run
 from tests.reference.work import counted_rows
 
 PROBES: dict[str, dict[str, Any]] = {"reconstruction": {}, "local_contrast": {"num_masks": 2}}
@@ -59,9 +60,9 @@ def same(first: xr.Dataset, second: xr.Dataset) -> None:
 class TestOneJob:
     def test_leaves_a_file_a_probe_in_the_run(self, run: Run) -> None:
         result = run_job(job(run))
-        expected = {name: str(run.result_path(3, name)) for name in PROBES}
+        expected = {name: str(only_file(run.results_folder(3), name)) for name in PROBES}
         assert result == JobResult(str(run.path), files=expected)
-        attrs = load_result(run.result_path(3, "reconstruction")).attrs
+        attrs = load_result(only_file(run.results_folder(3), "reconstruction")).attrs
         assert (attrs["data"], attrs["split"], attrs["num_images"], attrs["step"]) == ("digits", "test", 12, "3")
         assert attrs["checkpoint_sha256"] == run.newest().sha256
         assert attrs["probe"] == "reconstruction"
@@ -69,10 +70,10 @@ class TestOneJob:
     def test_a_step_may_be_named_and_results_laid_elsewhere(self, run: Run, tmp_path: Path) -> None:
         step = run.path / "checkpoints" / "000003"
         result = run_job(job(run, checkpoint=str(step), out=str(tmp_path / "out")))
-        assert {Path(file) for file in result.files.values()} == {tmp_path / "out" / f"{name}.nc" for name in PROBES}
+        assert {Path(file) for file in result.files.values()} == {only_file(tmp_path / "out", name) for name in PROBES}
         run_job(job(run))
         for name in PROBES:
-            same(load_result(tmp_path / "out" / f"{name}.nc"), load_result(run.result_path(3, name)))
+            same(load_result(only_file(tmp_path / "out", name)), load_result(only_file(run.results_folder(3), name)))
 
     def test_what_is_stored_is_not_computed_again(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run_job(job(run, probes={"reconstruction": {}}))
@@ -94,11 +95,16 @@ class TestOneJob:
             {"probes": {"reconstruction": {"num_pictures": 1}}},
         ):
             assert run_job(job(run, **changes)).reused == []
-        assert run_job(job(run)).reused == []  # and it took the old one's place
+        assert sorted(run_job(job(run)).reused) == ["local_contrast", "reconstruction"]  # and took nothing's place
+        assert len(catalogue.files(run.results_folder(3))) == 9
+        again = run_job(job(run, overwrite=True))
+        assert again.reused == []
+        assert sorted(again.replaced) == sorted(again.files.values())
+        assert len(catalogue.files(run.results_folder(3))) == 9
 
     def test_other_weights_or_a_torn_result_are_computed_again(self, run: Run) -> None:
         run_job(job(run))
-        file = run.result_path(3, "reconstruction")
+        file = only_file(run.results_folder(3), "reconstruction")
         file.write_bytes(file.read_bytes()[:-1])
         assert run_job(job(run)).reused == ["local_contrast"]
         run.publish(3, build_model(tiny_config(seed=9)).state_dict(), config=run.config, resume=None)
@@ -173,7 +179,7 @@ class TestSettingsTravel:
         mask = {"kind": "block", "ratio": 0.6, "min_block": 2}
         settings = {"mask": mask, "num_masks": 3, "num_pictures": 1}
         run_job(job(run, probes={"local_contrast": settings, "reconstruction": {"batch_size": 5}}, seed=4))
-        stored = load_result(run.result_path(3, "local_contrast"))
+        stored = load_result(only_file(run.results_folder(3), "local_contrast"))
         run.publish(
             9, build_model(tiny_config(seed=9)).state_dict(), config=run.config, resume=None
         )  # newer, and not meant
@@ -181,7 +187,7 @@ class TestSettingsTravel:
         assert words[:3] == ["lcmae", "probe", "local_contrast"]
         assert "reconstruction" not in words
         assert main([*words[1:], "--out", str(tmp_path / "again")]) == 0
-        again = load_result(tmp_path / "again" / "local_contrast.nc")
+        again = load_result(only_file(tmp_path / "again", "local_contrast"))
         assert list(again.variables) == list(stored.variables)
         for name, variable in stored.variables.items():
             assert again[name].dtype == variable.dtype
@@ -193,7 +199,7 @@ class TestSettingsTravel:
 
     def test_the_command_is_for_one_probe_with_its_own_batches(self, run: Run) -> None:
         run_job(job(run, probes={"local_contrast": {}, "reconstruction": {}}))
-        found = {name: load_result(run.result_path(3, name)).attrs["command"] for name in PROBES}
+        found = {name: load_result(only_file(run.results_folder(3), name)).attrs["command"] for name in PROBES}
         start = (
             f"--checkpoint {run.path}/checkpoints/000003 --data digits --split test --images 12 --seed 0 --device cpu"
         )
@@ -254,7 +260,7 @@ def test_a_pool_of_processes_leaves_the_same_files(tmp_path: Path, monkeypatch: 
         for name in PROBES:
             same(
                 *(
-                    load_result(Run.open(tmp_path / where / f"{seed}").result_path(3, name))
+                    load_result(only_file(Run.open(tmp_path / where / f"{seed}").results_folder(3), name))
                     for where in ("here", "pool")
                 )
             )
@@ -274,7 +280,7 @@ def test_an_engine_without_its_address_or_package_is_one_line(tmp_path: Path, mo
 
 def test_scalars_are_the_numbers_that_have_a_name(run: Run) -> None:
     run_job(job(run))
-    stored = load_result(run.result_path(3, "local_contrast"))
+    stored = load_result(only_file(run.results_folder(3), "local_contrast"))
     numbers = scalars(stored)
     assert numbers["loss"] == (float(stored["loss"]), float(stored["loss_sem"]))
     assert numbers["term[invariance]"][0] == float(stored["term"].sel(part="invariance"))

@@ -19,7 +19,7 @@ from lcmae.probes.results import tables
 from lcmae.probes.results.store import load_result, save_result
 from tests.app import synthetic
 from tests.app.pages import checked, commands, figures, open_page, words
-from tests.reference.tiny_runs import tiny_config, tiny_run
+from tests.reference.tiny_runs import only_file, tiny_config, tiny_run
 
 COMMAND = """
 import json, pathlib, shutil, sys, time
@@ -163,8 +163,8 @@ def test_the_command_of_the_page_gives_the_numbers_of_the_page_bit_for_bit(root:
         command = shlex.split(commands(app)[-1])
         assert command[0] == "lcmae"
         assert main([*command[1:], "--out", str(tmp_path / "again")]) == 0
-        again = load_result(tmp_path / "again" / f"{probe}.nc")
-        stored = load_result(moved / "probes" / "000003" / f"{probe}.nc")
+        again = load_result(only_file(tmp_path / "again", probe))
+        stored = load_result(only_file(moved / "probes" / "000003", probe))
         for name, variable in stored.variables.items():
             assert np.array_equal(again[name].values, variable.values, equal_nan=variable.dtype.kind == "f"), name
         shown = app.dataframe[0].value

@@ -29,6 +29,7 @@ from lcmae.probes.results.store import load_result
 from lcmae.probes.watching import microscope
 from tests.app.pages import checked, commands, components, figures, maps, open_page, own_words, words
 from tests.app.trained import TINY, published, tiny
+from tests.reference.tiny_runs import only_file
 
 HIDDEN = [patch % 3 == 0 for patch in range(16)]
 
@@ -369,11 +370,11 @@ def test_the_command_computes_the_same_numbers(root: Path, tmp_path: Path, monke
     assert words_of_command[0] == "lcmae"
     monkeypatch.chdir(tmp_path)
     assert main(words_of_command[1:]) == 0
-    found = load_result(tmp_path / "microscope" / "reconstruction.nc").isel(picture=3)
+    found = load_result(only_file(tmp_path / "microscope", "reconstruction")).isel(picture=3)
     np.testing.assert_array_equal(here.pictures()["original"], found["original"])
     np.testing.assert_array_equal(here.pictures()["hidden"], found["hidden"])
     np.testing.assert_allclose(here.pictures()["picture_error"], found["picture_error"], rtol=1e-5)
-    found = load_result(tmp_path / "microscope" / "local_contrast.nc").isel(picture=3)
+    found = load_result(only_file(tmp_path / "microscope", "local_contrast")).isel(picture=3)
     is_seen = here.contrast()["times_hidden"].values > 0
     for name in ("loss", "invariance", "local_consistency"):
         values = here.contrast()[name].values[is_seen]
