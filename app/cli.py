@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "a grid of masks, ratios and objectives at equal compute; one table with intervals",
     "claims": "published claims, rerun small at a stated cost; a table of verdicts",
     "masks": "what every mask strategy is like: a table, samples, a picture",
+    "zoo": "small trained models that come with lcmae, as runs",
     "dashboard": "runs and probe results in the browser",
     "report": "the same figures as one HTML file",
 }

@@ -11,7 +11,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "probe": (
         "lcmae probe receptive_field spectrum --checkpoint runs/demo/mae-digits-s0",
-        "lcmae probe all --checkpoint runs/*/ --data folder:photos --images 100 --workers 2",
+        "lcmae probe all --checkpoint runs/*/ --data photos --images 100 --workers 2",
     ),
     "inspect": (
         "lcmae inspect mae_pretrain_vit_base.pth",
@@ -36,6 +36,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "masks": (
         "lcmae masks --ratio 0.6",
         "lcmae masks --grid 8 8 --html masks-8x8.html",
+    ),
+    "zoo": (
+        "lcmae zoo",
+        "lcmae zoo mae-cifar10-small --out runs/zoo",
     ),
     "dashboard": (
         "lcmae dashboard",

@@ -1,5 +1,5 @@
 """Data sets by name: scikit-learn's digits, which need no download, and torchvision's CIFAR and
-STL-10."""
+STL-10. And four photographs."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lcmae.data.collection import Collection, in_order
+from lcmae.data.folder import FolderImages
 from lcmae.errors import InputError
 
 
@@ -44,6 +45,16 @@ def digits(split: str) -> Collection:
     labels = torch.from_numpy(data.target.astype(np.int64))
     label_names = tuple(str(digit) for digit in range(10))
     return Collection(names, labels, label_names, in_order(len(values)), DigitImages(values)).split(split)
+
+
+def photographs() -> Collection:
+    """Four photographs, the same for every split; whose they are lies beside them."""
+    folder = Path(__file__).with_name("photographs")
+    files = sorted(folder.glob("*.jpg"))
+    names = [f"photographs/{file.name}" for file in files]
+    return Collection(
+        names, None, None, in_order(len(files)), FolderImages(files), files=files, container="photographs"
+    )
 
 
 def torchvision_set(name: str, split: str, root: Path, *, download: bool) -> Collection:

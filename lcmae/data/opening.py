@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lcmae.data.builtin import digits, torchvision_set
+from lcmae.data.builtin import digits, photographs, torchvision_set
 from lcmae.data.checked import CheckedImages
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
@@ -29,6 +29,7 @@ SOURCES = {
     "cifar10": "60,000 photographs at 32x32 pixels, 10 classes",
     "cifar100": "60,000 photographs at 32x32 pixels, 100 classes",
     "stl10": "13,000 labelled photographs at 96x96 pixels, 10 classes",
+    "photographs": "four photographs that come with lcmae (CC0 and public domain), without labels",
     "hierarchy": "images made from a tree of known latents (lcmae/data/hierarchy.py), as hierarchy:depth=4,classes=10,...",
     **{f"{kind}:PATH": text for kind, text in KINDS.items()},
     "PATH": "a bare path: which of these it is, is found out",
@@ -206,6 +207,8 @@ def _named_set(
             raise InputError(f"{name}: expected split train or test, got 'all'")
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (32, 32)
         return hierarchy_images(path, split, height, width, channels or 3).replaced(part=split, container="hierarchy")
+    if name == "photographs":
+        return photographs()
     if name == "digits":
         return digits(split).replaced(container="digits")
     # a checkout keeps what it shares with other checkouts beside itself

@@ -22,7 +22,7 @@ from lcmae.app.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 SUFFIXES = {".py", ".css", ".js"}
-ROOMS = {"lcmae": "lcmae", "probes": "lcmae/probes", "app": "lcmae/app"}
+ROOMS = {"lcmae": "lcmae", "probes": "lcmae/probes", "app": "lcmae/app", "zoo": "lcmae/zoo"}
 """Folders at the top, and where the wheel has them."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import lcmae.data
 from lcmae.data import open_source
 from tests.reference.image_files import refused
 
@@ -107,3 +108,14 @@ def test_a_download_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
     refused("cifar10: the download to .* failed .*no route", "cifar10", root=tmp_path, download=True)
+
+
+def test_photographs_are_few_small_and_free() -> None:
+    source = open_source("photographs", split="test", image_size=64)
+    assert source.pixels.shape == (4, 3, 64, 64)
+    assert source.labels is None
+    assert torch.equal(open_source("photographs", split="train", image_size=64).pixels, source.pixels)
+    folder = Path(lcmae.data.__file__).with_name("photographs")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
+    terms = (folder / "LICENSE.md").read_text()
+    assert all(Path(path).name in terms for path in source.paths)

@@ -225,7 +225,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], mess
 
 
 def test_every_source_has_a_line_of_description() -> None:
-    named = {"digits", "cifar10", "cifar100", "stl10", "hierarchy"}
+    named = {"digits", "photographs", "cifar10", "cifar100", "stl10", "hierarchy"}
     assert set(SOURCES) == {*named, *(f"{kind}:PATH" for kind in KINDS), "PATH"}
     assert all(text and "\n" not in text for text in SOURCES.values())
 
