@@ -13,7 +13,8 @@ import pathlib
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.runs.durable import reason, show
+from lcmae.safety.extras import Extra, Kind, nested_name, stand_in
 from lcmae.safety.pickle_machine import Machine, Refused, names_in
 from lcmae.safety.text import printable
 from lcmae.safety.torch_zip import check_zip
@@ -42,10 +44,13 @@ class NumpyType:
         pass
 
 
-def numpy_number(dtype: Any, raw: Any) -> float | int | bool:
-    """Stands in for numpy's scalar constructor: one plain number of at most 8 bytes."""
-    if not isinstance(dtype, NumpyType) or dtype.code not in NUMBERS or not isinstance(raw, bytes):
-        raise CheckpointError("expected numpy scalars that are plain numbers, got another kind")
+def numpy_number(dtype: Any, raw: Any) -> float | int | bool | None:
+    """Stands in for numpy's scalar constructor: one plain number of at most 8 bytes; None for text,
+    dates and others."""
+    if not isinstance(dtype, NumpyType) or not isinstance(raw, bytes):
+        raise CheckpointError("expected numpy scalars of a type and bytes, got others")
+    if dtype.code not in NUMBERS:
+        return None
     number = np.dtype("<" + dtype.code)
     if len(raw) != number.itemsize:
         raise CheckpointError(f"expected a numpy scalar of {number.itemsize} bytes, got {len(raw)}")
@@ -76,6 +81,7 @@ STAND_INS: dict[str, Any] = {
     "numpy.dtype": NumpyType,
     "numpy.core.multiarray.scalar": numpy_number,
     "numpy._core.multiarray.scalar": numpy_number,
+    "builtins.getattr": nested_name,
 }
 """Globals that torch does not know and we allow: inert classes, by the name that a file gives
 them."""
@@ -107,37 +113,50 @@ RULES: dict[Any, str] = {
     OrderedDict: "mapping",
     NumpyType: "numpy type",
     numpy_number: "numpy number",
+    nested_name: "nested name",
 }
 """The rule for the calls of each stand-in."""
 
-ALLOWED = {**KNOWN_TO_TORCH, **{name: RULES[stand_in] for name, stand_in in STAND_INS.items()}}
+ALLOWED = {**KNOWN_TO_TORCH, **{name: RULES[inert] for name, inert in STAND_INS.items()}}
 
 # torch keeps its list of safe globals for the whole process
 _LOCK = threading.Lock()
 
 
-def read_torch(path: Path, *, meta: bool) -> Any:
+@dataclass(frozen=True)
+class Pickled:
+    """What lay in a torch.save file."""
+
+    tree: Any
+    extras: Mapping[str, Kind]
+    """Classes of the objects that were left aside (`lcmae.safety.extras`)."""
+
+
+def read_torch(path: Path, *, meta: bool) -> Pickled:
     """The object in a torch.save file; tensors lie in the mapped file, or on the meta device if
     `meta`."""
     data, storages = check_zip(path)
-    _check_pickle(path, data, storages)
+    extras = _check_pickle(path, data, storages)
     data_bytes = sum(storages.values())
-    with _LOCK, _stand_ins():
+    with _LOCK, _stand_ins(extras):
         outline = _load(path, map_location="meta")
         _check_declared(path, outline, data_bytes)
         # mapped, so that optimiser states are never read, and a storage cannot reach beyond the
         # file
-        return outline if meta else _load(path, map_location="cpu", mmap=True)
+        return Pickled(outline if meta else _load(path, map_location="cpu", mmap=True), extras)
 
 
-def read_mapped(path: Path) -> Any:
+def read_mapped(path: Path, extras: Mapping[str, Kind]) -> Any:
     """The object in a file that `read_torch` has read; its tensors lie in the mapped file."""
-    with _LOCK, _stand_ins():
+    with _LOCK, _stand_ins(extras):
         return _load(path, map_location="cpu", mmap=True)
 
 
-def _stand_ins() -> Any:
-    return torch.serialization.safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()])
+def _stand_ins(extras: Mapping[str, Kind]) -> Any:
+    """torch puts these in place of the names; it imports nothing."""
+    inert = {**STAND_INS, **{name: stand_in(name, kind) for name, kind in extras.items()}}
+    # objects of nested classes are built like those of their owners
+    return torch.serialization.safe_globals([*((made, name) for name, made in inert.items()), (Extra, "lcmae Extra")])
 
 
 def _load(path: Path, **how: Any) -> Any:
@@ -162,8 +181,9 @@ def _short(error: Exception) -> str:
     return printable((text or type(cause).__name__).splitlines()[0])
 
 
-def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> None:
-    """Refuse a pickle that asks for anything but the calls above; it is followed, never run."""
+def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> dict[str, Kind]:
+    """Refuse a pickle that asks for anything but the calls above; it is followed, never run.
+    Returns the classes whose objects are left aside."""
     machine = Machine(data, ALLOWED, storages)
     refused, problem = [], ""
     try:
@@ -174,7 +194,7 @@ def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> None:
         problem = f"expected a whole pickle, got one that breaks off: {reason(error)}"
     if problem:
         # what it asks for beyond what was followed says more than the opcode at which that ended
-        refused = list(dict.fromkeys([*refused, *names_in(data, ALLOWED)]))
+        refused = list(dict.fromkeys([*refused, *names_in(data, {**ALLOWED, **dict.fromkeys(machine.extras)})]))
     if refused:
         names = [ascii(name)[1:-1][:80] for name in refused]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
@@ -183,6 +203,7 @@ def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> None:
         )
     if problem:
         raise CheckpointError(f"{problem}: {show(path)}")
+    return machine.extras
 
 
 def _check_declared(path: Path, tree: Any, data_bytes: int) -> None:

@@ -39,6 +39,9 @@ class Opened:
     """The values of some tensors, where the tree has only their shapes: the keys that lead to a
     dict, and names in it."""
 
+    extras: tuple[str, ...] = ()
+    """Classes of objects that were left aside, by name."""
+
 
 def open_weights(path: Path, *, meta: bool = False) -> Opened:
     """Read a safetensors or torch.save file; on the meta device if `meta`, so that no weight takes
@@ -50,8 +53,12 @@ def open_weights(path: Path, *, meta: bool = False) -> Opened:
         if container == "safetensors":
             tensors, metadata = read_safetensors(path, meta=meta)
             return Opened(path, digest, tensors, metadata, lambda _, names: read_some(path, names))
-        tree = read_torch(path, meta=meta)
-        return Opened(path, digest, tree, {}, lambda keys, names: _below(read_mapped(path), keys, names))
+        found = read_torch(path, meta=meta)
+
+        def fetch(keys: Sequence[str], names: Sequence[str]) -> dict[str, Tensor]:
+            return _below(read_mapped(path, found.extras), keys, names)
+
+        return Opened(path, digest, found.tree, {}, fetch, tuple(found.extras))
     except OSError as error:
         raise CheckpointError(f"cannot read {show(path)}: {reason(error)}") from error
     except MemoryError as error:

@@ -116,6 +116,8 @@ def open_states(path: Path, *, meta: bool = False) -> list[Weights]:
         notes = [f"weights under '{'.'.join(keys)}'"] if keys else []
         if stripped:
             notes.append(f"prefix {' and '.join(stripped)} removed from names")
+        if opened.extras:
+            notes.append(f"left aside, and no code of theirs was run: objects of {_listed(list(opened.extras))}")
         found.append(
             Weights(shown, opened.sha256, tensors, extras, opened.metadata, config, neighbours, notes, keys=keys)
         )

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lcmae.safety.extras import MAX_EXTRAS, Kind, is_callable, is_extra
+
 MAX_OPCODES = 1_000_000
 MAX_TUPLE_KEYS = 1_000
 """Tuples of numbers can be made to collide in a dictionary, and text cannot."""
@@ -24,6 +26,8 @@ MAX_VALUES = 2**40
 """Of one tensor; above it, a product of sizes could overflow."""
 MAX_NAME = 1_000
 """Characters of a key: names of weights have a hundred."""
+MAX_SCALAR = 1_024
+"""Bytes of a numpy scalar: text has four a character."""
 MAX_INTEGER = 32
 """Bytes of a whole number: states of random generators have 17."""
 
@@ -49,6 +53,13 @@ class Made:
     kind: str
     extent: int = 0
     """Of a storage: its number of values."""
+
+
+@dataclass(eq=False)
+class Other:
+    """An object of a class that is no part of a model; it is left aside (`lcmae.safety.extras`)."""
+
+    name: str
 
 
 @dataclass(eq=False)
@@ -81,6 +92,8 @@ class Machine:
         self.left = 4 * len(data) + 65_536
         """What calls may still cost, in values or bytes."""
         self.refused: dict[str, None] = {}
+        self.extras: dict[str, Kind] = {}
+        """Classes whose objects are left aside, and what is put into those objects."""
 
     def follow(self) -> list[str]:
         """Names of the refused globals. `Refused` for all else, `ValueError` for a torn pickle."""
@@ -153,7 +166,10 @@ class Machine:
     def name_global(self) -> None:
         name = current_name(self._line(), self._line())
         if name not in self.kinds:
-            self.refused[name] = None
+            if is_extra(name) and len(self.extras) < MAX_EXTRAS:
+                self.extras.setdefault(name, "object")
+            else:
+                self.refused[name] = None
         self.stack.append(Global(name))
 
     def tuple_above_mark(self) -> None:
@@ -173,13 +189,26 @@ class Machine:
         items = self.above_mark()
         self._list().extend(items)
 
+    def _holds(self, extra: Other, kind: Kind) -> None:
+        if self.extras[extra.name] not in ("object", kind):
+            raise Refused(f"a {extra.name} that is a list and a dict")
+        self.extras[extra.name] = kind
+
     def _list(self) -> list[Any]:
+        if isinstance(self.stack[-1], Other):
+            self._holds(self.stack[-1], "list")
+            return []
         if not isinstance(self.stack[-1], list):
             raise Refused("something appended to what is no list")
         return self.stack[-1]
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Other) and not len(items) % 2:
+            self._holds(target, "dict")
+            for key in items[::2]:
+                self.check_key(key)
+            return
         if not isinstance(target, Table) or target.kind == "namespace" or len(items) % 2:
             raise Refused("items set in what is no dict")
         for key in items[::2]:
@@ -204,7 +233,7 @@ class Machine:
         elif isinstance(key, int):
             if not -(2**63) <= key < 2**64:
                 raise Refused("a key that is a whole number of more than 64 bits")
-        elif not (key is None or isinstance(key, float | Global | Made)):
+        elif not (key is None or isinstance(key, float | Global | Made | Other)):
             raise Refused("a key that is no plain value")
 
     def persistent(self) -> None:
@@ -220,12 +249,22 @@ class Machine:
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
+        if isinstance(function, Other) and isinstance(arguments, tuple):
+            # a class within a class
+            self.spend(1)
+            self.stack.append(Other(function.name))
+            return
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise Refused("a call of what is no function")
         self.stack.append(self._call(function.name, arguments))
 
     def new_object(self) -> None:
         arguments, cls = self.stack.pop(), self.stack.pop()
+        if isinstance(cls, Other) and isinstance(arguments, tuple):
+            # of a class within a class
+            self.spend(1)
+            self.stack.append(Other(cls.name))
+            return
         if not isinstance(cls, Global) or not isinstance(arguments, tuple):
             raise Refused("an object of what is no class")
         kind = self.kinds.get(cls.name)
@@ -234,7 +273,11 @@ class Machine:
         self.stack.append(self._call(cls.name, arguments))
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if name in self.extras and is_callable(name):
+            self.spend(1)
+            return Other(name)
         if name not in self.kinds:
+            self.refused[name] = None
             return Made("refused")
         kind = self.kinds[name]
         if kind is None:
@@ -249,6 +292,10 @@ class Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Made) and target.kind in ("numpy type", "refused"):
             return
+        if isinstance(target, Other) and self.extras[target.name] == "object":
+            return
+        if isinstance(target, Other):
+            target = Table("mapping")
         if not isinstance(target, Table) or target.kind not in ("mapping", "namespace"):
             raise Refused("a state for what has none")
         # (None, slots) is what Python writes for classes with slots; ours have none
@@ -371,11 +418,20 @@ def _numpy_type(machine: Machine, arguments: tuple[Any, ...]) -> Made:
 
 def _numpy_number(machine: Machine, arguments: tuple[Any, ...]) -> Made:
     match arguments:
-        case (Made(kind="numpy type"), bytes(raw)) if len(raw) <= 8:
+        case (Made(kind="numpy type"), bytes(raw)) if len(raw) <= MAX_SCALAR:
             return Made("number")
         case (Made(kind="numpy type"), _):
             raise Refused("numpy scalars that are plain numbers, or another kind")
     raise Refused("what is no number")
+
+
+def _nested_name(machine: Machine, arguments: tuple[Any, ...]) -> Any:
+    # a class or method within a class: Experiment.Mode, HistoryBuffer.mean
+    match arguments:
+        case (Global(name=owner), str(name)) if owner in machine.extras and not name.startswith("__"):
+            return Other(owner)
+    machine.refused["builtins.getattr"] = None
+    return Made("refused")
 
 
 def _are_whole(values: Any) -> bool:
@@ -395,6 +451,7 @@ CALLS: dict[str, Rule] = {
     "path": _path,
     "numpy type": _numpy_type,
     "numpy number": _numpy_number,
+    "nested name": _nested_name,
 }
 """The rule for each kind of call."""
 
