@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import tyro
 
 from lcmae.app.command_line.arguments import parse_arguments
-from lcmae.settings import Settings
+from lcmae.app.command_line.checkpoint_options import Overrides
 
 
-class ExportArguments(Settings):
+class ExportArguments(Overrides):
     """Write a model in another library's layout; the round trip is exact."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
@@ -29,5 +29,5 @@ def run(arguments: Sequence[str]) -> int:
 
     from lcmae.formats import export
 
-    print(export(options.checkpoint, options.to, options.out))
+    print(export(options.checkpoint, options.to, options.out, **options.given()))
     return 0

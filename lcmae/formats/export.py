@@ -20,15 +20,15 @@ from lcmae.errors import InputError
 from lcmae.formats.build import build
 from lcmae.formats.recognise import read_any
 from lcmae.formats.vit import ViT, ViTConfig
-from lcmae.models import MAE, MAEConfig, MaskedImageModel
+from lcmae.models import MAE, MAEConfig, MaskedImageModel, SimMIM
 from lcmae.runs.durable import flush, make_folder, reason, show, temporary_name, write_atomically
 
 Layout = Literal["official", "timm", "huggingface"]
 
 
-def export(path: Path | str, to: Layout, out: Path | str) -> Path:
-    """Write the model at `path` (a run, a step, or anything `load` takes) in another library's
-    layout; returns `out`.
+def export(path: Path | str, to: Layout, out: Path | str, **overrides: Any) -> Path:
+    """Write the model at `path` (a run, a step, or anything `load` takes, with its overrides) in
+    another library's layout; returns `out`.
 
     official: a .pth for facebookresearch/mae, with decoder. timm: a .safetensors of the encoder,
     for timm.create_model(checkpoint_path=). huggingface: a folder for
@@ -45,12 +45,13 @@ def export(path: Path | str, to: Layout, out: Path | str) -> Path:
     out = Path(out)
     if os.path.lexists(out):
         raise InputError(f"expected a new place for the export, got one that exists: {show(out)}")
-    writers[to](build(read_any(path, {})), out)
+    writers[to](build(read_any(path, overrides)), out)
     return out
 
 
 def _official(model: MaskedImageModel, out: Path) -> None:
     config = _mae(model, "official")
+    _check_official(model, config)
     height, width = config.image_size
     args = argparse.Namespace(
         model="lcmae",
@@ -59,15 +60,53 @@ def _official(model: MaskedImageModel, out: Path) -> None:
         mask_ratio=_mask_ratio(model),
     )
     # class token and patch order are the official ones, so the names are all there is to it
-    content = {"model": _state(model), "args": args, "epoch": 0, "lcmae": config.model_dump(mode="json")}
+    content = {"model": with_biases(_state(model)), "args": args, "epoch": 0, "lcmae": config.model_dump(mode="json")}
     write_atomically(out, lambda file: torch.save(content, file))
 
 
+def _check_official(model: MaskedImageModel, config: MAEConfig) -> None:
+    """Refuse what the one class of facebookresearch/mae cannot hold."""
+    hidden, decoder_hidden = (int(blocks[0].mlp.fc1.out_features) for blocks in (model.blocks, model.decoder_blocks))  # pyright: ignore
+    ratio = hidden / config.width
+    problems = (
+        (
+            config.decoder_prefix != 1,
+            "a class token in the decoder, which its class always adds",
+            "a decoder without one",
+        ),
+        (config.eps != config.decoder_eps, "one eps", f"eps={config.eps} and decoder_eps={config.decoder_eps}"),
+        (
+            int(config.decoder_width * ratio) != decoder_hidden,
+            "one mlp_ratio for encoder and decoder",
+            f"hidden layers of {hidden} for a width of {config.width} and {decoder_hidden} for {config.decoder_width}",
+        ),
+    )
+    for is_wrong, expected, got in problems:
+        if is_wrong:
+            raise InputError(f"expected {expected} to export for facebookresearch/mae, got {got}")
+
+
+def with_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with biases of zero on queries, keys and values where there are none: the same
+    function, under names that every reader wants."""
+    added = {
+        name.removesuffix("weight") + "bias": tensor.new_zeros(len(tensor))
+        for name, tensor in state.items()
+        if name.endswith("attn.qkv.weight") and name.removesuffix("weight") + "bias" not in state
+    }
+    return {**state, **added}
+
+
 def _timm(model: MaskedImageModel, out: Path) -> None:
-    if not isinstance(model, MAE | ViT):
-        raise InputError(f"expected an MAE or a ViT to export for timm, got {type(model).__name__}")
-    left_out = ("decoder_", "mask_token")
+    if not isinstance(model, MAE | ViT | SimMIM):
+        raise InputError(
+            f"expected an MAE, a SimMIM of ours or a ViT to export for timm, got {type(model).__name__}: no model of "
+            "timm's registry has its shared table of relative positions"
+        )
+    left_out = ("decoder_", "mask_token", "head.")
     state = {name: tensor for name, tensor in _state(model).items() if not name.startswith(left_out)}
+    # a ViT says itself whether it has biases; timm's models that an MAE's encoder is loaded into have
+    state = state if isinstance(model, ViT) else with_biases(state)
     config = model.config
     kept = ("heads", "eps", "feature", "pixel_mean", "pixel_std", "image_size")
     settings = {name: value for name, value in config.model_dump(mode="json").items() if name in kept}
