@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lcmae.errors import InputError
+from lcmae.formats.beit import SimMIMBeit
 from lcmae.formats.build import build
 from lcmae.formats.recognise import read_any
 from lcmae.formats.vit import ViT, ViTConfig
@@ -71,8 +72,8 @@ def _check_official(model: MaskedImageModel, config: MAEConfig) -> None:
     problems = (
         (
             config.decoder_prefix != 1,
-            "a class token in the decoder, which its class always adds",
-            "a decoder without one",
+            "a decoder with a class token, which its class always adds,",
+            "one without",
         ),
         (config.eps != config.decoder_eps, "one eps", f"eps={config.eps} and decoder_eps={config.decoder_eps}"),
         (
@@ -98,22 +99,35 @@ def with_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _timm(model: MaskedImageModel, out: Path) -> None:
-    if not isinstance(model, MAE | ViT | SimMIM):
-        raise InputError(
-            f"expected an MAE, a SimMIM of ours or a ViT to export for timm, got {type(model).__name__}: no model of "
-            "timm's registry has its shared table of relative positions"
-        )
+    if not isinstance(model, MAE | ViT | SimMIM | SimMIMBeit):
+        raise InputError(f"expected an MAE, a SimMIM or a ViT to export for timm, got {type(model).__name__}")
     left_out = ("decoder_", "mask_token", "head.")
     state = {name: tensor for name, tensor in _state(model).items() if not name.startswith(left_out)}
-    # a ViT says itself whether it has biases; timm's models that an MAE's encoder is loaded into have
-    state = state if isinstance(model, ViT) else with_biases(state)
+    beside: dict[str, Any] = {}
+    if isinstance(model, SimMIMBeit):
+        state = _to_beit(state, len(model.blocks))
+        beside["mask_token"] = model.mask_token.detach().flatten().tolist()
+    elif not isinstance(model, ViT):
+        # timm's models that an encoder is loaded into have biases; a ViT says itself whether it has
+        state = with_biases(state)
     config = model.config
     kept = ("heads", "eps", "feature", "pixel_mean", "pixel_std", "image_size")
     settings = {name: value for name, value in config.model_dump(mode="json").items() if name in kept}
     settings["activation"] = config.activation if isinstance(config, ViTConfig) else "gelu"
+    settings |= beside
     write_atomically(
         _with_suffix(out, ".safetensors"), lambda file: _save(state, file, {"lcmae": json.dumps(settings)})
     )
+
+
+def _to_beit(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """SimMIM's encoder under the names of timm's `beit_*` models: each block gets a copy of a
+    shared table of relative positions."""
+    shared = "rel_pos_bias.relative_position_bias_table"
+    renamed = {"pos_embed" if name == "positions" else name: tensor for name, tensor in state.items()}
+    if (table := renamed.pop(shared, None)) is not None:
+        renamed |= {f"blocks.{index}.attn.relative_position_bias_table": table for index in range(depth)}
+    return renamed
 
 
 def _huggingface(model: MaskedImageModel, out: Path) -> None:

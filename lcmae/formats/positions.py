@@ -47,18 +47,19 @@ def sincos_grid(table: Float[Tensor, "n d"]) -> Grid | None:
     half = width // 2
     columns = torch.arange(0, half, max(1, half // SAMPLED))
     first, second = (part[:, columns].detach().double() for part in table.split(half, dim=1))
-    apart: dict[Grid, float] = {}
-    for height in range(1, count + 1):
-        if count % height:
-            continue
-        grid = (height, count // height)
-        right = [part[:, columns].double() for part in sincos_positions(width, grid).split(half, dim=1)]
-        apart[grid] = min(
-            float(((one - right[0]).square().mean() + (other - right[1]).square().mean()) / 2) ** 0.5
-            for one, other in ((first, second), (second, first))
-        )
-    best = min(apart, key=apart.__getitem__)
-    return best if apart[best] < NEAR else None
+    grids = [(height, count // height) for height in range(1, count + 1) if count % height == 0]
+    for one, other in ((first, second), (second, first)):
+        apart = {grid: _apart(one, other, sincos_positions(width, grid), columns) for grid in grids}
+        best = min(apart, key=apart.__getitem__)
+        if apart[best] < NEAR:
+            return best
+    return None
+
+
+def _apart(of_columns: Tensor, of_rows: Tensor, fixed: Float[Tensor, "n d"], sampled: Tensor) -> float:
+    """Root mean square between the halves of a table and the fixed ones, over a sample of each."""
+    first, second = (part[:, sampled].double() for part in fixed.chunk(2, dim=1))
+    return float(((of_columns - first).square().mean() + (of_rows - second).square().mean()) / 2) ** 0.5
 
 
 def index_grid(index: Int[Tensor, "t t"], rows: int) -> Grid | None:

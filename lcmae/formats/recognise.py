@@ -166,11 +166,7 @@ def choose(found: Sequence[Found], choice: str | None) -> tuple[Found, list[Foun
         return meant[0], []
     pool = [one for one in found if one.predicts] or list(found)
     # a module that two attributes hold is in the file twice, and is one
-    one_of_each = [
-        one
-        for place, one in enumerate(pool)
-        if not any(one.embedding.is_set_to(other.embedding) for other in pool[:place])
-    ]
+    one_of_each = [one for place, one in enumerate(pool) if not any(one.is_also(other) for other in pool[:place])]
     if len(one_of_each) > 1:
         published = [one for one in one_of_each if _is_published_choice(one, one_of_each)]
         if len(published) != 1:

@@ -11,6 +11,7 @@ positions. Its Swin models are refused: they have no grid of tokens that probes 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -31,19 +32,40 @@ from lcmae.formats.encoder import (
 )
 from lcmae.formats.facts import Facts
 from lcmae.formats.positions import index_grid
-from lcmae.formats.weights import Weights, setting, trainer_sizes
+from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, trainer_sizes
 from lcmae.patches import Grid
 
-MARKS = ("encoder.patch_embed.proj.weight",)
+MARKS = ("encoder.patch_embed.proj.weight", "patch_embed.proj.weight")
+"""In its own files, and in an encoder that lcmae exported for timm."""
+
+SAID = ("heads", "eps", "feature", "pixel_mean", "pixel_std", "normalize_targets")
 SHARED = "rel_pos_bias.relative_position_bias_table"
 EACH = "blocks.0.attn.relative_position_bias_table"
 INDEX = "relative_position_index"
 
 
 def recognise(weights: Weights) -> bool:
+    if _is_exported(weights):
+        return True
     # biases of queries, keys and values in one: a ViT with a mask token, as of DINOv2
     has_plain_blocks = "encoder.blocks.0.attn.qkv.bias" in weights
     return "encoder.mask_token" in weights and MARKS[0] in weights and not has_plain_blocks
+
+
+def _is_exported(weights: Weights) -> bool:
+    return MARKS[1] in weights and EACH in weights and "mask_token" in own_settings(weights)
+
+
+def _encoder(weights: Weights) -> dict[str, Tensor]:
+    """The encoder's tensors. timm's Beit has no mask token, so an export has it among its
+    settings."""
+    if not _is_exported(weights):
+        return weights.under("encoder.")
+    values = own_settings(weights)["mask_token"]
+    width = required(weights.tensors, "cls_token", 3, weights.path)[2]
+    if not isinstance(values, list) or len(values) != width or not all(isinstance(one, float) for one in values):
+        raise CheckpointError(f"expected a mask token of {width} values in {weights.path}, got others")
+    return {**weights.tensors, "mask_token": torch.tensor(values).reshape(1, 1, width)}
 
 
 def is_swin(weights: Weights) -> bool:
@@ -53,7 +75,9 @@ def is_swin(weights: Weights) -> bool:
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts = Facts(overrides)
     where = weights.path
-    encoder = weights.under("encoder.")
+    encoder = _encoder(weights)
+    ours = own_settings(weights)
+    say_own_settings(facts, {name: ours[name] for name in SAID if name in ours}, SimMIMBeitConfig)
     config = weights.extras.get("config")
     read_shapes(facts, encoder, where)
     facts.shape("qkv_bias", "blocks.0.attn.q_bias" in encoder)
@@ -62,7 +86,9 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts.shape("relative_positions", tables)
     facts.shape("absolute_positions", "pos_embed" in encoder)
     facts.shape("head", "decoder.0.weight" in weights)
-    grid = _read_positions(facts, encoder, tables, where, trainer_sizes(weights))
+    grid = _read_positions(
+        facts, encoder, tables, where, [(ours.get("image_size"), "lcmae's own settings"), *trainer_sizes(weights)]
+    )
 
     facts.say("heads", setting(config, "MODEL", "VIT", "NUM_HEADS"), "config.MODEL.VIT")
     facts.say("mask_ratio", setting(config, "DATA", "MASK_RATIO"), "config.DATA")
@@ -77,10 +103,12 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     state = {_renamed(name): value for name, value in encoder.items() if not name.endswith(INDEX)}
     if facts["head"]:
         state |= _head(weights, facts["channels"], facts["patch_size"])
-    used = [f"encoder.{name}" for name in encoder] + ["decoder.0.weight", "decoder.0.bias"]
+    root = "" if _is_exported(weights) else "encoder."
+    used = [root + name for name in encoder] + ["decoder.0.weight", "decoder.0.bias"]
     unused(facts, [name for name in weights.tensors if name not in used], "not part of the model")
     facts.notes[:0] = weights.notes
-    facts.notes.append("head: 1x1 convolution and pixel shuffle turned into one linear layer")
+    if facts["head"]:
+        facts.notes.append("head: 1x1 convolution and pixel shuffle turned into one linear layer")
     return Reading(
         format="simmim",
         path=where,
@@ -90,7 +118,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         facts=facts,
         grid=grid,
         objective="simmim",
-        keys={_renamed(name): f"encoder.{name}" for name in encoder},
+        keys={_renamed(name): root + name for name in encoder},
     )
 
 

@@ -382,7 +382,7 @@ def test_export_to_timm_is_read_by_timm(tmp_path: Path, rng: torch.Generator):
 def test_export_to_official_round_trip(tmp_path: Path, rng: torch.Generator):
     ours = MAE(
         image_size=(8, 24), patch_size=4, width=48, heads=4, depth=1, decoder_width=32, decoder_heads=2, eps=1e-4,
-        normalize_targets=True, pixel_mean=(0.1,), feature="mean",
+        decoder_eps=1e-4, normalize_targets=True, pixel_mean=(0.1,), feature="mean",
     ).eval()  # fmt: skip
     path = export(publish(ours, tmp_path / "run"), "official", tmp_path / "mae.pth")
     model = load(path)
