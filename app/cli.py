@@ -1,20 +1,25 @@
 """The command `lcmae`: one word, one file in app/commands/. Bad input is one line on standard error
 and exit code 2.
 
-Exit codes: 0 done, 1 failure, 2 bad input, 130 stopped by Ctrl-C and 143 by SIGTERM (training
-publishes first). Set LCMAE_DEBUG=1 for a traceback in place of the one line.
+Exit codes: 0 done, 1 failure (a full disk too), 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM
+and 129 by SIGHUP, the end of a terminal (training publishes first). Set LCMAE_DEBUG=1 for a
+traceback in place of the one line.
 """
 
 import errno
+import io
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from lcmae import processes
 from lcmae.errors import InputError, did_you_mean
+from lcmae.runs.durable import is_full, reason
 
 COMMANDS = {
     "demo": "train MAE, U-MAE and LC-MAE on built-in images, probe them, open the dashboard",
@@ -49,10 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong = f"expected a command out of {', '.join(COMMANDS)}, got {name!r}{did_you_mean(name, COMMANDS)}"
         return complain("lcmae", wrong)
     warnings.formatwarning = format_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # what a file calls itself may be no text of this terminal: a half of a character, say
+        sys.stdout.reconfigure(errors="backslashreplace")
     # small models on shared machines: threads that spin while they wait cost more than they save
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with processes.safe_path():
+        with processes.safe_path(), ended_in_order(name):
             return import_module(f"lcmae.app.commands.{name}").run(arguments[1:])
     except InputError as error:
         complain(f"lcmae {name}", str(error))
@@ -66,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: one line, and the whole story on request
         if os.environ.get("LCMAE_DEBUG"):
             raise
+        if is_full(error):
+            complain(f"lcmae {name}", f"cannot write: {reason(error)}")
+            return 1
         complain(f"lcmae {name}", f"failed: {type(error).__name__}: {error} (LCMAE_DEBUG=1 shows where)")
         return 1
 
@@ -82,9 +93,31 @@ def format_warning(
 def is_disk(error: BaseException) -> bool:
     """Whether a full or failing disk lies behind an error: nobody's input is to blame for that."""
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+    if is_full(error) or (isinstance(cause, OSError) and cause.errno in (errno.EIO, errno.EFBIG)):
         return True
     return cause is not None and is_disk(cause)
+
+
+@contextmanager
+def ended_in_order(command: str) -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind a command as Ctrl-C does, so that nothing half-written is left; the
+    exit code is 143 or 129. Training takes them itself, and the dashboard's server too."""
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in signals if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    if command in ("dashboard", "demo"):
+        taken = []
+    for number in taken:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def usage() -> str:

@@ -28,6 +28,7 @@ from lcmae.probes.results.networks import with_baselines
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.trained_mask import trained_mask
 from lcmae.progress import ProgressBar
+from lcmae.runs.durable import reason
 from lcmae.settings import Settings
 
 CONVENTIONS = (
@@ -147,6 +148,22 @@ class Results:
     depend on it."""
 
 
+FAILURES = (
+    InputError,
+    ArithmeticError,
+    np.linalg.LinAlgError,
+    torch.linalg.LinAlgError,  # pyright: ignore[reportPrivateImportUsage]
+)
+"""What one probe may fail with while the others go on: bad input, and numbers that do not come
+out."""
+
+
+def _as_input(error: Exception) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(f"expected numbers that it can compute with, got {type(error).__name__}: {reason(error)}")
+
+
 def run_probes(
     probes: Sequence[Probe], model: MaskedImageModel, images: Images, seed: int, *, show_progress: bool = False
 ) -> Results:
@@ -182,8 +199,8 @@ def run_probes(
                     for _ in accumulator.conclude():
                         bar.advance(note=name)
                     results.datasets[name] = checked(stamp(accumulator.result(), probe, model, len(images), seed))
-                except InputError as error:
-                    results.failures[name] = probe.failure(error)
+                except FAILURES as error:
+                    results.failures[name] = probe.failure(_as_input(error))
                 bar.advance(note=name)
     return results
 
@@ -260,8 +277,8 @@ def show_batches(
         for name, (probe, accumulator) in list(running.items()):
             try:
                 accumulator.update(batch)
-            except InputError as error:
-                results.failures[name] = probe.failure(error)
+            except FAILURES as error:
+                results.failures[name] = probe.failure(_as_input(error))
                 del running[name]
         bar.advance(len(batch))
         if not running:

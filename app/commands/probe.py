@@ -15,6 +15,7 @@ from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.registry import PROBES, probe_class
+from lcmae.runs.durable import is_full
 from lcmae.settings import Settings, parse
 
 
@@ -131,7 +132,7 @@ def run(arguments: Sequence[str]) -> int:
         else:
             job, error = outcome
             is_input = isinstance(error, InputError)
-            code = max(code, 2 if is_input else 1)
+            code = max(code, 2 if is_input and not is_full(error) else 1)
             what = str(error) if is_input else f"failed: {type(error).__name__}: {error}"
             print(f"lcmae probe: {job.checkpoint}: {' '.join(what.split())}", file=sys.stderr)
     _print(results)

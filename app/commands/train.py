@@ -19,7 +19,7 @@ _SIDE = "--model.image-size"
 DESCRIPTION = """Train a recipe, or continue a run bit for bit. The run folder is printed last.
 
 On several devices: torchrun --nproc-per-node N --no-python lcmae train RECIPE ...
-SIGTERM and Ctrl-C finish the step, publish a checkpoint, and exit with 143 or 130."""
+SIGTERM, SIGHUP and Ctrl-C finish the step, publish a checkpoint, and exit with 143, 129 or 130."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -82,7 +82,7 @@ def _train(config, options: argparse.Namespace) -> int:
         run = Run.open(distributed.from_main(path))
     try:
         outcome = train(run, label=run.name, device=options.device)
-    except InputError:
+    except BaseException:  # out of memory and a second Ctrl-C too
         if config is not None and distributed.is_main() and not run.steps() and not run.metrics():
             shutil.rmtree(run.path)  # made a moment ago, and nothing came of it
             if is_first:

@@ -22,7 +22,17 @@ from lcmae.formats.build import build
 from lcmae.formats.recognise import read_any
 from lcmae.formats.vit import ViT, ViTConfig
 from lcmae.models import MAE, MAEConfig, MaskedImageModel, SimMIM
-from lcmae.runs.durable import flush, make_folder, reason, show, temporary_name, write_atomically
+from lcmae.runs.durable import (
+    flush,
+    is_full,
+    make_folder,
+    plain,
+    reason,
+    show,
+    sweep_strays,
+    temporary_name,
+    write_atomically,
+)
 
 Layout = Literal["official", "timm", "huggingface"]
 
@@ -43,7 +53,7 @@ def export(path: Path | str, to: Layout, out: Path | str, **overrides: Any) -> P
     }
     if to not in writers:
         raise InputError(f"expected a layout among {', '.join(get_args(Layout))}, got {to!r}")
-    out = Path(out)
+    out = plain(out)
     if os.path.lexists(out):
         raise InputError(f"expected a new place for the export, got one that exists: {show(out)}")
     writers[to](build(read_any(path, overrides)), out)
@@ -62,7 +72,13 @@ def _official(model: MaskedImageModel, out: Path) -> None:
     )
     # class token and patch order are the official ones, so the names are all there is to it
     content = {"model": with_biases(_state(model)), "args": args, "epoch": 0, "lcmae": config.model_dump(mode="json")}
-    write_atomically(out, lambda file: torch.save(content, file))
+
+    def write(file: Path) -> None:
+        # through a Python file, so that a full disk is an OSError behind torch's "unexpected pos"
+        with file.open("wb") as opened:
+            torch.save(content, opened)
+
+    write_atomically(out, write)
 
 
 def _check_official(model: MaskedImageModel, config: MAEConfig) -> None:
@@ -244,9 +260,17 @@ def _save(state: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> Non
     from safetensors.torch import save_file
 
     assert len(metadata) <= 1
-    save_file({name: tensor.clone() for name, tensor in state.items()}, file, metadata=metadata)
-    # safetensors makes its files private (0600)
-    file.chmod(file.parent.stat().st_mode & 0o666)
+    # safetensors writes under a name of its own beside the file: in a folder of ours, the next
+    # writer finds what a kill leaves there
+    folder = file.parent / temporary_name()
+    folder.mkdir()
+    try:
+        save_file({name: tensor.clone() for name, tensor in state.items()}, folder / file.name, metadata=metadata)
+        # it makes its files private (0600)
+        (folder / file.name).chmod(folder.stat().st_mode & 0o666)
+        os.replace(folder / file.name, file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_suffix(out: Path, suffix: str) -> Path:
@@ -259,6 +283,8 @@ def _publish_folder(out: Path, files: dict[str, bytes], write: Callable[[Path], 
     """A folder that appears with everything in it, or not at all."""
     temporary = out.parent / temporary_name()
     try:
+        make_folder(out.parent)
+        sweep_strays(out.parent)
         make_folder(temporary)
         try:
             for name, content in files.items():
@@ -270,5 +296,7 @@ def _publish_folder(out: Path, files: dict[str, bytes], write: Callable[[Path], 
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         flush(out.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {show(out)}: {reason(error)}") from error
+    except Exception as error:
+        if isinstance(error, OSError) or is_full(error):
+            raise InputError(f"cannot write {show(out)}: {reason(error)}") from error
+        raise

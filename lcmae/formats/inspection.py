@@ -2,6 +2,7 @@
 one becomes a run."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from lcmae.formats.build import build, outline, provenance
 from lcmae.formats.recognise import read_any
 from lcmae.provenance import Inspection
-from lcmae.runs.run import Run
+from lcmae.runs.run import Run, is_run
 
 
 def inspect(path: Path | str, **overrides: Any) -> Inspection:
@@ -46,11 +47,21 @@ def import_checkpoint(path: Path | str, run_path: Path | str, **overrides: Any) 
         # through JSON, so that tuples are lists here as they will be when read back
         "source": json.loads(json.dumps(model.source.to_json())),
     }
-    run = Run.create(run_path, config)
+    run = _half_made(run_path, config) or Run.create(run_path, config)
     try:
-        run.publish(0, model.state_dict(), config=config, resume=None)
+        with run.lock():
+            run.publish(0, model.state_dict(), config=config, resume=None)
     except BaseException:
-        # it was created a moment ago and holds nothing else
+        # it was made for this import and holds nothing else
         shutil.rmtree(run.path, ignore_errors=True)
         raise
     return run
+
+
+def _half_made(path: Path | str, config: dict[str, Any]) -> Run | None:
+    """The run that a killed import of this very file left without its step."""
+    if not is_run(path):
+        return None
+    run = Run.open(path)
+    is_empty = not run.steps() and not os.path.lexists(run.path / "metrics.jsonl")
+    return run if is_empty and run.config == config else None

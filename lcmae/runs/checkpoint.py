@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lcmae.errors import CheckpointError
+from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.durable import reason, show, to_json
+from lcmae.safety.files import MIB, is_regular, read_regular
 
 if TYPE_CHECKING:
     import torch
 
 SCHEMA = 1
+MAX_MANIFEST = 16 * MIB
 MODEL, RESUME, MANIFEST = "model.safetensors", "resume.pt", "manifest.json"
 
 Stamp = tuple[int, int, int, int]
@@ -50,8 +52,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise CheckpointError(f"checkpoint {show(folder)}: expected a {MANIFEST}, got none")
-        raw = path.read_bytes()
-    except OSError as error:
+        raw = read_regular(path, MAX_MANIFEST)
+    except CheckpointError:
+        raise
+    except (OSError, InputError) as error:
         raise CheckpointError(f"checkpoint {show(folder)}: cannot read {MANIFEST}: {reason(error)}") from error
     manifest: Any = None
     try:
@@ -84,7 +88,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _check_size(folder: Path, name: str, record: Any) -> None:
     match record:
         case {"bytes": int(size), "sha256": str()} if name == Path(name).name:
-            found = f"{os.path.getsize(folder / name)} bytes" if os.path.isfile(folder / name) else "no such file"
+            found = f"{os.path.getsize(folder / name)} bytes" if is_regular(folder / name) else "no such file"
             if found != f"{size} bytes":
                 raise CheckpointError(f"checkpoint {show(folder)}: expected {size} bytes in {name}, got {found}")
         case _:

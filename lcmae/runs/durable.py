@@ -35,9 +35,28 @@ def show(path: Path | str) -> str:
 
 def reason(error: BaseException) -> str:
     """Why it failed, in one line: "No space left on device"."""
+    if is_full(error):
+        return os.strerror(errno.ENOSPC)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk (or quota) lies behind an error: nobody's input is to blame for that.
+
+    torch, safetensors and HDF5 hide it in errors of their own, and the system's number in a text.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if re.search(r"No space left on device|os error 28\b|errno = 28\b|Disk quota exceeded", str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def to_json(value: Any, what: str) -> bytes:
@@ -93,6 +112,12 @@ def make_folder(path: Path) -> None:
         flush(path.parent)
 
 
+def plain(path: Path | str) -> Path:
+    """The same place without `..` in the way: `missing/../b` is `b`."""
+    path = Path(path)
+    return Path(os.path.realpath(path.parent)) / path.name if ".." in path.parts else path
+
+
 def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> None:
     """Write a file so that its name always holds a whole one, the old or the new, also through a
     crash.
@@ -101,10 +126,11 @@ def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> 
     same suffix). Missing folders are made. An `OSError` (disk full, not allowed) becomes an
     `InputError`; the old file stays.
     """
-    path = Path(path)
+    path = plain(path)
     temporary = path.parent / temporary_name(path.suffix)
     try:
         make_folder(path.parent)
+        sweep_strays(path.parent)
         try:
             if isinstance(data, bytes):
                 temporary.write_bytes(data)
@@ -115,8 +141,10 @@ def write_atomically(path: Path | str, data: bytes | Callable[[Path], None]) -> 
         finally:
             temporary.unlink(missing_ok=True)
         flush(path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
+    except Exception as error:
+        if isinstance(error, OSError) or is_full(error):
+            raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
+        raise
 
 
 def write_once(path: Path | str, write: Callable[[Path], None]) -> bool:
@@ -125,10 +153,11 @@ def write_once(path: Path | str, write: Callable[[Path], None]) -> bool:
     Of two writers one wins, the other gets an error. Where the file system has no hard links, the
     later of two writers that are at it in the same instant wins. Errors as `write_atomically`.
     """
-    path = Path(path)
+    path = plain(path)
     temporary = path.parent / temporary_name(path.suffix)
     try:
         make_folder(path.parent)
+        sweep_strays(path.parent)
         try:
             if os.path.lexists(path):
                 return False
@@ -145,8 +174,10 @@ def write_once(path: Path | str, write: Callable[[Path], None]) -> bool:
         finally:
             temporary.unlink(missing_ok=True)
         flush(path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
+    except Exception as error:
+        if isinstance(error, OSError) or is_full(error):
+            raise InputError(f"cannot write {show(path)}: {reason(error)}") from error
+        raise
     return True
 
 
@@ -179,9 +210,18 @@ def sweep(folder: Path) -> None:
             else:
                 path.rename(target)
                 flush(folder)
-        elif (owner := _TEMPORARY.fullmatch(name)) and _is_gone(owner):
+    sweep_strays(folder)
+
+
+def sweep_strays(folder: Path) -> None:
+    """Remove what dead processes of this machine left half-written in a folder, whoever writes to
+    it now."""
+    for name in sorted(os.listdir(folder)):
+        if (owner := _TEMPORARY.fullmatch(name)) and _is_gone(owner):
+            path = folder / name
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                # two may sweep at once
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from lcmae.errors import InputError
 from lcmae.runs.durable import alive, reason, show
+from lcmae.safety.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,11 @@ def lock(folder: Path) -> Iterator[None]:
     """
     path = folder / ".lock"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(f"cannot lock {show(folder)}: expected a plain file at .lock, got a pipe or device")
     except OSError as error:
         raise InputError(f"cannot lock {show(folder)}: {reason(error)}") from error
     _held.add(descriptor)
@@ -102,12 +108,14 @@ def _boot() -> str | None:
 def _read_lock(descriptor: int) -> dict[str, Any]:
     try:
         text = json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # empty: it was left in order, or its writer has not got to writing its name
-    return text if isinstance(text, dict) and isinstance(text.get("pid"), int) else {}
+    pid = text.get("pid") if isinstance(text, dict) else None
+    return text if isinstance(pid, int) and 0 < pid < 2**31 else {}
 
 
 def _writer(lock: Mapping[str, Any]) -> str:
     if not lock:
         return "another process"
-    return f"process {lock['pid']} on {lock.get('host')}, started {lock.get('started')}"
+    host, started = printable(lock.get("host"), 60), printable(lock.get("started"), 40)
+    return f"process {lock['pid']} on {host}, started {started}"

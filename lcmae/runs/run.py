@@ -23,9 +23,21 @@ from typing import TYPE_CHECKING, Any
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.checkpoint import MANIFEST, Checkpoint, read_manifest
-from lcmae.runs.durable import flush, make_folder, reason, show, sweep, temporary_name, to_json, write_atomically
+from lcmae.runs.durable import (
+    flush,
+    make_folder,
+    plain,
+    reason,
+    show,
+    sweep,
+    sweep_strays,
+    temporary_name,
+    to_json,
+    write_atomically,
+)
 from lcmae.runs.lock import lock
 from lcmae.runs.publish import publish
+from lcmae.safety.files import MIB, read_regular
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +48,10 @@ log = logging.getLogger(__name__)
 
 # JSON has no such numbers; they are stored as these strings and read back as floats
 _NOT_FINITE = ("nan", "inf", "-inf")
+
+
+MAX_CONFIG, MAX_METRICS = 16 * MIB, 1024 * MIB
+"""Bytes of config.json and of metrics.jsonl, which are read into memory."""
 
 
 class Run:
@@ -56,7 +72,7 @@ class Run:
     def create(cls, path: Path | str, config: Mapping[str, Any]) -> "Run":
         """A new run folder with its config, in one rename. The path must be free, or an empty
         folder."""
-        path = Path(path)
+        path = plain(path)
         target = Path(os.path.abspath(path))
         text = to_json(config, "config")
         temporary = target.parent / temporary_name()
@@ -66,7 +82,7 @@ class Run:
             if target.is_dir() and any(target.iterdir()):
                 raise InputError(f"expected a new or empty folder for a run, got one with other files: {show(path)}")
             make_folder(target.parent)
-            sweep(target.parent)
+            sweep_strays(target.parent)
             try:
                 make_folder(temporary / "checkpoints")
                 write_atomically(temporary / "config.json", text)
@@ -91,9 +107,11 @@ class Run:
             found = "a file" if os.path.isfile(path) else found
             raise InputError(f"expected a run folder, got {found}: {show(path)}")
         try:
-            config = json.loads(file.read_bytes())
+            config = json.loads(read_regular(file, MAX_CONFIG))
         except OSError as error:
             raise InputError(f"cannot read {show(file)}: {reason(error)}") from error
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"expected JSON in {show(file)}, got something else: {reason(error)}") from error
         if not isinstance(config, dict):
@@ -161,7 +179,7 @@ class Run:
         if not os.path.isfile(path):
             return [], 0
         try:
-            *whole, torn = path.read_bytes().split(b"\n")
+            *whole, torn = read_regular(path, MAX_METRICS).split(b"\n")
         except OSError as error:
             raise InputError(f"cannot read {show(path)}: {reason(error)}") from error
         parsed = [(raw, _parse_metrics(raw)) for raw in whole]
@@ -317,15 +335,17 @@ def _restored(value: Any) -> Any:
         return {key: _restored(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_restored(item) for item in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number of more than 64 bits")  # which no figure can draw
     return float(value) if value in _NOT_FINITE else value
 
 
 def _parse_metrics(line: bytes) -> dict[str, Any] | None:
     try:
         values = json.loads(line)
+        return _restored(values) if isinstance(values, dict) else None
     except (ValueError, RecursionError):
         return None
-    return _restored(values) if isinstance(values, dict) else None
 
 
 def _is_after(values: Mapping[str, Any], step: int) -> bool:

@@ -45,7 +45,7 @@ class Outcome:
 def train(run: Run, *, label: str = "training", device: str | None = None) -> Outcome:
     """Train a run to the end of its config, from its newest checkpoint if it has one, and publish.
 
-    SIGTERM and Ctrl-C finish the step, publish, and return with `stopped_by`. Raises
+    SIGTERM, SIGHUP and Ctrl-C finish the step, publish, and return with `stopped_by`. Raises
     `NonFiniteLossError` where the loss is no longer a number (the last good checkpoint stays), and
     `InputError` for data or settings that do not fit.
     """
@@ -237,7 +237,8 @@ class _Stop:
 
 @contextmanager
 def stop_signal() -> Iterator[_Stop]:
-    """Collect SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C is not held back."""
+    """Collect SIGTERM, SIGHUP (the end of a terminal) and Ctrl-C instead of dying of them; a second
+    one is not held back, and unwinds as a second Ctrl-C does. What was to be ignored (nohup) is."""
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread only
@@ -245,9 +246,15 @@ def stop_signal() -> Iterator[_Stop]:
 
     def receive(number: int, frame: Any) -> None:
         stop.received = signal.Signals(number)
-        signal.signal(number, before[stop.received])
+        for other, handler in before.items():
+            signal.signal(other, leave if handler is signal.SIG_DFL else handler)
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    wanted = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    taken = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, receive) for number in taken}
     try:
         yield stop
     finally:
