@@ -2,6 +2,7 @@
 
     model = lcmae.load("runs/demo/mae-digits-s0")    # a run, a step, or a file from elsewhere
     images = lcmae.images("folder:photos", limit=500)
+    results = lcmae.probe(model, images, ["local_contrast"])    # stored ones: lcmae.results(folder)
     mask = lcmae.masking.Random(ratio=0.75)(len(images), model.grid, rng)
 
 Importing this costs nothing; a name is loaded when it is first used.
@@ -38,8 +39,10 @@ _NAMES = {
     "objectives": "lcmae.objectives",
     "patches": "lcmae.patches",
     "plot": "lcmae.app.figures",
+    "probe": "lcmae.probes.jobs.direct:probe",
     "recipe": "lcmae.recipes:recipe",
     "recipes": "lcmae.recipes",
+    "results": "lcmae.probes.results.collection:results",
     "runs": "lcmae.runs",
     "train": "lcmae.training.train:train",
     "training": "lcmae.training",

@@ -80,7 +80,8 @@ class Condition:
 
     def __str__(self) -> str:
         """`digits, 360 test images, random 0.5`."""
-        images = f"{self.num_images} {self.split} images" if self.split else f"{self.num_images} images"
+        split = "" if self.split in ("", "all") else f"{self.split} "
+        images = f"{self.num_images} {split}images"
         return ", ".join(filter(None, (self.data, images, self.mask_words)))
 
     @property

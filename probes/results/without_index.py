@@ -31,4 +31,5 @@ def read(data: memoryview, *, attrs_only: bool = False) -> xr.Dataset:
 
 def _words(attrs: Any) -> dict[str, Any]:
     """Attributes but for those of the format itself."""
-    return {name: value for name, value in attrs.items() if not name.startswith("_")}
+    plain = {name: value for name, value in attrs.items() if not name.startswith("_")}
+    return {name: value.item() if getattr(value, "size", 0) == 1 else value for name, value in plain.items()}

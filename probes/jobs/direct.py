@@ -1,0 +1,126 @@
+"""`lcmae.probe`: from Python, a model and images to `Results`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lcmae
+from lcmae.data.images import images as open_images
+from lcmae.data.source import ImageSource
+from lcmae.errors import InputError
+from lcmae.models import MaskedImageModel
+from lcmae.probes.base import Probe, ProbeError, run_probes
+from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.results import catalogue
+from lcmae.probes.results.collection import Entry, Results
+from lcmae.probes.results.conditions import Condition
+from lcmae.probes.statistics.seeds import probe_seed
+from lcmae.probes.watching.views import View
+from lcmae.settings import parse
+
+
+def probe(
+    model: Any,
+    images: Any,
+    probes: Any = ("local_contrast", "spectrum"),
+    *,
+    seed: int = 0,
+    out: Path | str | None = None,
+    device: str = "cpu",
+) -> Results:
+    """Run probes on a model and images.
+
+    `model`: a loaded one, a path, a name of a hub, or a dict of these by the name that results
+    give them. `images`: whatever `lcmae.images` takes. `probes`: names, "all", settings
+    (`LocalContrast(num_masks=4)`), or {name: settings}. `seed` decides masks and all else that is
+    drawn. `out`: a folder where results are stored, and found when the same is asked again.
+    `device` is of models that are loaded here. A probe that cannot run is named in
+    `Results.failures`; `InputError` where none can.
+    """
+    chosen = _probes(probes)
+    models = dict(model) if isinstance(model, Mapping) else {"": model}
+    if not models:
+        raise InputError("expected at least one model, got none")
+    source = open_images(images)
+    entries: list[Entry] = []
+    failures: dict[str, str] = {}
+    for name, one in models.items():
+        loaded = _loaded(one, device)
+        label = str(name) or _name(one, loaded)
+        found, failed = _probe_one(loaded, label, source, chosen, probe_seed(seed), out)
+        entries += found
+        failures |= failed
+    if not entries:
+        raise ProbeError("; ".join(failures.values()))
+    return Results(entries, failures)
+
+
+def _probe_one(
+    model: MaskedImageModel, name: str, source: ImageSource, probes: Sequence[Probe], seed: int, out: Path | str | None
+) -> tuple[list[Entry], dict[str, str]]:
+    view = View(source.at(model.config.image_size, model.config.channels), model)
+    about = _provenance(model, source)
+    folder = None if out is None else Path(out) / name.replace("/", "-") / "probes" / f"{int(about['step'] or 0):06d}"
+    entries, missing = [], []
+    for one in (settings.under_trained_mask(model) for settings in probes):
+        attrs = {**about, "settings": one.model_dump_json(), "num_images": len(view), "seed": seed}
+        known = None if folder is None else catalogue.find(folder, one.name, Condition.of(attrs))
+        if known is None:
+            missing.append(one)
+        else:
+            dataset = known.load()
+            entries.append(Entry(name, dataset.attrs, dataset))
+    computed = run_probes(missing, model, view, seed, show_progress=True) if missing else None
+    for dataset in computed.datasets.values() if computed else ():
+        dataset.attrs.update(about)
+        if folder is not None:
+            catalogue.add(dataset, folder)
+        entries.append(Entry(name, dataset.attrs, dataset))
+    return entries, {probe: str(error) for probe, error in computed.failures.items()} if computed else {}
+
+
+def _provenance(model: MaskedImageModel, source: ImageSource) -> dict[str, str]:
+    known = model.source
+    return {
+        "checkpoint": "a model of this process" if known is None else str(known.path),
+        "checkpoint_sha256": _digest(model) if known is None else known.sha256,
+        "step": "" if known is None or known.step is None else str(known.step),
+        "data": source.name,
+        "split": source.split,
+    }
+
+
+def _digest(model: MaskedImageModel) -> str:
+    """sha256 of the weights of a model that came from no file."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _loaded(model: Any, device: str) -> MaskedImageModel:
+    if isinstance(model, MaskedImageModel):
+        return model
+    if isinstance(model, str | Path):
+        return lcmae.load(model, device=device)
+    raise InputError(
+        f"expected a model of lcmae.load or lcmae.adapt, a path or a hub's name, got {type(model).__name__}; "
+        "lcmae.adapt makes one of any PyTorch module"
+    )
+
+
+def _name(given: Any, model: MaskedImageModel) -> str:
+    path = given if isinstance(given, str | Path) else model.source.path if model.source is not None else "model"
+    parts = list(Path(str(path)).parts) or ["model"]
+    return parts[-3] if "checkpoints" in parts[-3:-1] and len(parts) > 2 else parts[-1]
+
+
+def _probes(probes: Any) -> list[Probe]:
+    if isinstance(probes, Mapping):
+        return [parse(probe_class(name), settings) for name, settings in probes.items()]
+    wanted = list(PROBES) if probes == "all" else [probes] if isinstance(probes, str | Probe) else list(probes)
+    if not wanted:
+        raise InputError(f"expected at least one probe out of {', '.join(PROBES)}, got none")
+    return [one if isinstance(one, Probe) else probe_class(str(one))() for one in wanted]
