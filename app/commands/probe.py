@@ -10,6 +10,7 @@ import tyro
 from pydantic import Field, create_model
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
+from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
@@ -19,7 +20,7 @@ from lcmae.runs.durable import is_full
 from lcmae.settings import Settings, parse
 
 
-class ProbeArguments(ImageOptions):
+class ProbeArguments(ImageOptions, Overrides):
     """Take checkpoints apart: results are stored as netCDF, and their numbers printed."""
 
     probes: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -117,6 +118,7 @@ def run(arguments: Sequence[str]) -> int:
             device=device,
             out=out,
             overwrite=options.overwrite,
+            overrides=options.given(),
         )
         for path, out in zip(checkpoints, outs, strict=True)
     ]

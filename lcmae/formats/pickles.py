@@ -198,6 +198,8 @@ def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> dict[str
     if refused:
         names = [ascii(name)[1:-1][:80] for name in refused]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        if any(name.startswith("torch.nn.modules.") for name in names):
+            more += "; a whole module was pickled (torch.save(model)): save model.state_dict() instead"
         raise CheckpointError(
             f"refused {show(path)}: it asks for code that a checkpoint does not need: {', '.join(names[:8])}{more}"
         )

@@ -92,7 +92,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
 
     facts.say("heads", setting(config, "MODEL", "VIT", "NUM_HEADS"), "config.MODEL.VIT")
     facts.say("mask_ratio", setting(config, "DATA", "MASK_RATIO"), "config.DATA")
-    _say_mask(facts, setting(config, "DATA", "MASK_PATCH_SIZE"), setting(config, "DATA", "MASK_RATIO"))
+    mask = _trained_mask(facts, setting(config, "DATA", "MASK_PATCH_SIZE"), setting(config, "DATA", "MASK_RATIO"))
     facts.say("epoch", setting(weights.extras, "epoch"), "file")
     assume_heads(facts, "heads", facts["width"], HEADS)
     facts.assume("mask_ratio", 0.6, "SimMIM's published settings")
@@ -118,23 +118,20 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         facts=facts,
         grid=grid,
         objective="simmim",
+        mask=mask,
         keys={_renamed(name): root + name for name in encoder},
     )
 
 
-def _say_mask(facts: Facts, side: Any, ratio: Any) -> None:
+def _trained_mask(facts: Facts, side: Any, ratio: Any) -> dict[str, Any] | None:
     """The masks that it was trained with: squares of MASK_PATCH_SIZE pixels, often of several
-    patches."""
+    patches. None where the file does not say."""
     patch = facts["patch_size"]
-    if isinstance(side, int) and side >= patch and side % patch == 0:
-        unit = side // patch
-        ratio = ratio if isinstance(ratio, float) and 0 < ratio < 1 else 0.6
-        facts.say("mask", {"kind": "coarse_random", "unit": unit, "ratio": ratio}, "config.DATA")
-        if unit > 1:
-            facts.notes.append(
-                f"trained with masks of {side}x{side} pixels ({unit}x{unit} patches) at ratio {ratio}: probe it with "
-                "--mask coarse_random; random masks of single patches are another task"
-            )
+    if not isinstance(side, int) or side < patch or side % patch:
+        return None
+    ratio = ratio if isinstance(ratio, float) and 0 < ratio < 1 else 0.6
+    facts.notes.append(f"trained with masks of {side}x{side} pixels ({side // patch}x{side // patch} patches)")
+    return {"kind": "coarse_random", "unit": side // patch, "ratio": ratio}
 
 
 def _renamed(name: str) -> str:

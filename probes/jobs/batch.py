@@ -9,7 +9,7 @@ and go to any `concurrent.futures.Executor` (`lcmae.probes.jobs.executors`).
 import json
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,9 @@ class Job:
     overwrite: bool = False
     """Compute what is stored already under this condition, and put the new result in its place."""
 
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """What you say of the checkpoint, as to `lcmae.load`: heads, image_size, weights, ..."""
+
 
 @dataclass
 class JobResult:
@@ -83,7 +86,7 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     """Load the checkpoint, run the probes that have no stored result, store each. Raises
     `InputError` for bad input."""
     settings = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
-    model = lcmae.load(job.checkpoint, device=job.device)
+    model = lcmae.load(job.checkpoint, device=job.device, **job.overrides)
     probes = [probe.under_trained_mask(model) for probe in settings]
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
@@ -161,12 +164,17 @@ def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict
     assert model.source is not None
     return {
         "checkpoint": str(model.source.path),
-        "checkpoint_sha256": model.source.sha256,
+        # the same weights read in another way are another checkpoint
+        "checkpoint_sha256": " ".join([model.source.sha256, *_said(job.overrides)]),
         "step": str(model.source.step),
         "data": data,
         "split": split,
         "device": job.device,
     }
+
+
+def _said(overrides: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={overrides[name]}" for name in sorted(overrides)]
 
 
 def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: int) -> str:
@@ -183,7 +191,14 @@ def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: in
     words = ["lcmae", "probe", probe, "--checkpoint", str(checkpoint), "--data", data, "--split", job.split]
     words += ["--images", images, "--seed", str(job.seed), "--device", job.device]
     words += [] if job.out is None else ["--out", job.out]
+    words += [word for name, value in job.overrides.items() for word in _override(name, value)]
     return shlex.join([*words, *_options(f"--{_dashed(probe)}", settings)])
+
+
+def _override(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{_dashed(name)}" if value else f"--no-{_dashed(name)}"]
+    return [f"--{_dashed(name)}", *map(str, value if isinstance(value, list | tuple) else [value])]
 
 
 def _options(prefix: str, settings: dict[str, Any]) -> Iterator[str]:

@@ -139,11 +139,14 @@ def test_simmim_config_of_yacs(tmp_path: Path, rng: torch.Generator, monkeypatch
     vars(module)["CfgNode"] = node
     for name in ("yacs", "yacs.config"):
         monkeypatch.setitem(sys.modules, name, module)
-    config = node(MODEL=node(VIT=node(NUM_HEADS=2)), DATA=node(MASK_RATIO=0.5, IMG_SIZE=16))
+    config = node(MODEL=node(VIT=node(NUM_HEADS=2)), DATA=node(MASK_RATIO=0.5, IMG_SIZE=16, MASK_PATCH_SIZE=8))
     vars(config)["__immutable__"] = True
     path = save(tmp_path / "a.pth", {"model": foreign.simmim(rng), "config": config, "max_accuracy": np.float32(0)})
     monkeypatch.undo()
-    assert source(path).read["mask_ratio"] == 0.5
+    found = source(path)
+    assert found.read["mask_ratio"] == 0.5
+    # its unit of 8 pixels is 2 of its patches
+    assert found.mask == {"kind": "coarse_random", "unit": 2, "ratio": 0.5}
 
 
 @pytest.mark.parametrize(("width", "heads"), [(192, 12), (384, 12), (768, 12)])
