@@ -53,7 +53,9 @@ def is_full(error: BaseException) -> bool:
         seen.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if re.search(r"No space left on device|os error 28\b|errno = 28\b|Disk quota exceeded", str(cause)):
+        # an error of ours may quote anything, the name of a file too
+        hidden = not isinstance(cause, InputError)
+        if hidden and re.search(r"No space left on device|os error 28\b|errno = 28\b|Disk quota exceeded", str(cause)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
