@@ -24,6 +24,9 @@ WEIGHTS = (
 )
 """Files of weights by the names that libraries give, the safest first."""
 
+ANSWER = 10.0
+"""Seconds that the hub has to answer."""
+
 BESIDE = ("config.json", "preprocessor_config.json")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./ -]+))?(?:@(?P<revision>[\w./-]+))?")
@@ -101,7 +104,9 @@ def _download(name: HubName) -> Path:
     )
 
     try:
-        files = HfApi().list_repo_files(name.repo, revision=name.revision)
+        # one question, which fails at once without network
+        found = HfApi().model_info(name.repo, revision=name.revision, timeout=ANSWER)
+        files = [file.rfilename for file in found.siblings or []]
         chosen = _choose(name, files)
         wanted = [chosen, *(file for file in BESIDE if file in files)]
         paths = [Path(hf_hub_download(name.repo, file, revision=name.revision)) for file in wanted]
