@@ -18,6 +18,7 @@ from lcmae.errors import CheckpointError
 from lcmae.formats.build import Reading
 from lcmae.formats.encoder import unused
 from lcmae.formats.facts import Facts
+from lcmae.formats.layouts.renaming import fold_class_position, without_prefix_positions
 from lcmae.formats.official import read_mae
 from lcmae.formats.timm_vit import read_encoder
 from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, size_said, trainer_sizes
@@ -26,10 +27,12 @@ from lcmae.models import MAEConfig
 RULES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"^vit\.", ""),
+        (r"^(?:vit|deit|dinov2|dinov2_with_registers|ijepa)\.", ""),
         (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
         (r"^embeddings\.position_embeddings$", "pos_embed"),
         (r"^embeddings\.cls_token$", "cls_token"),
+        (r"^embeddings\.(?:register_tokens|distillation_token)$", "reg_token"),
+        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
         (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
         (r"^layernorm\.", "norm."),
         (r"^decoder\.(?:decoder_layers|decoder_encoder\.layer|layers)\.(\d+)\.", r"decoder_blocks.\1."),
@@ -44,11 +47,16 @@ RULES = tuple(
     )
 )
 
-MARKS = ("vit.embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.weight")
+EMBEDDING = "embeddings.patch_embeddings.projection.weight"
+PREFIXES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.", "ijepa.", "")
+MARKS = tuple(prefix + EMBEDDING for prefix in PREFIXES)
 """Of models with a head or decoder, and of encoders alone."""
 
 PARTS = {"query": 0, "key": 1, "value": 2, "q": 0, "k": 1, "v": 2}
-ASIDE = ("pooler.", "classifier.")
+ASIDE = ("pooler.", "classifier.", "distillation_classifier.", "cls_classifier.", "embeddings.mask_token")
+KINDS = ("vit_mae", "vit", "deit", "dinov2", "dinov2_with_registers", "ijepa")
+"""Values of model_type whose encoders are plain ViTs. DeiT's distillation token is a register here;
+DINOv2's registers come after the positions were added, so the class token takes its own."""
 
 
 def recognise(weights: Weights) -> bool:
@@ -60,12 +68,14 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     facts = Facts(overrides)
     config = weights.config or {}
     kind = setting(config, "model_type")
-    if config and kind not in ("vit_mae", "vit"):
-        raise CheckpointError(f"expected model_type vit_mae or vit in config.json beside {weights.path}, got {kind!r}")
+    if config and kind not in KINDS:
+        raise CheckpointError(
+            f"expected model_type among {', '.join(KINDS)} in config.json beside {weights.path}, got {kind!r}"
+        )
     activation = setting(config, "hidden_act")
     if activation not in (None, "gelu"):
         raise CheckpointError(f"expected hidden_act gelu in config.json beside {weights.path}, got {activation!r}")
-    _say_config(facts, config, weights.neighbours.get("preprocessor_config.json", {}))
+    say_config(facts, config, weights.neighbours.get("preprocessor_config.json", {}))
 
     say_own_settings(
         facts, {name: value for name, value in own_settings(weights).items() if name == "feature"}, MAEConfig
@@ -78,7 +88,17 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     if "decoder_embed.weight" in state:
         reading = read_mae("huggingface", weights, facts, state, sizes=sizes)
     else:
-        reading = read_encoder("huggingface", weights, facts, state, sizes=sizes, eps=1e-12)
+        if any(".mlp.weights_in." in name for name in state):
+            raise CheckpointError(f"expected blocks with plain MLPs in {weights.path}, got gated ones (SwiGLU)")
+        is_late = "reg_token" in state and kind != "deit" and "embeddings.distillation_token" not in sources.values()
+        if is_late and {"pos_embed", "cls_token"} <= state.keys():
+            state = fold_class_position(state)
+            facts = Facts({**overrides, "prefix_positions": False})
+            say_config(facts, config, weights.neighbours.get("preprocessor_config.json", {}))
+        eps = 1e-6 if str(kind).startswith("dinov2") else 1e-12
+        reading = read_encoder("huggingface", weights, facts, state, sizes=sizes, eps=eps)
+        if is_late:
+            without_prefix_positions(reading, "DINOv2's registers")
         reading.facts.notes[:0] = weights.notes
         reading.objective = "mae" if kind == "vit_mae" else None
     unused(facts, aside, "head")
@@ -115,7 +135,7 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor]
     return state, sources
 
 
-def _say_config(facts: Facts, config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> None:
+def say_config(facts: Facts, config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> None:
     origin = "config.json"
     facts.say("heads", setting(config, "num_attention_heads"), origin)
     facts.say("decoder_heads", setting(config, "decoder_num_attention_heads"), origin)

@@ -11,11 +11,18 @@ from torch import Tensor
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import hub, huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
 from lcmae.formats.build import Reading
+from lcmae.formats.layouts import crossmae, dinov2, huggingface_masked, mmpretrain, one_frame, position_grid
 from lcmae.formats.own import is_own, read_own
 from lcmae.formats.weights import Weights, first_keys, open_states
 
 FORMATS: tuple[ModuleType, ...] = (
+    one_frame,
+    dinov2,
+    crossmae,
+    position_grid,
     official,
+    mmpretrain,
+    huggingface_masked,
     huggingface,
     simmim,
     stable_pretraining,
@@ -180,8 +187,11 @@ def choose(found: Sequence[Found], choice: str | None) -> tuple[Found, list[Foun
 
 
 def _is_published_choice(one: Found, among: Sequence[Found]) -> bool:
-    """I-JEPA's {encoder, predictor, target_encoder}: its own evaluations take the last."""
-    labels = {other.label for other in among}
+    """I-JEPA's {encoder, predictor, target_encoder}: its own evaluations take the last. MoCo v3's
+    base_encoder and momentum_encoder: its own take the first."""
+    labels = {other.label.rpartition(".")[2] for other in among}
+    if labels == {"base_encoder", "momentum_encoder"}:
+        return one.label.endswith("base_encoder")
     return (
         labels == {"encoder", "target_encoder"} and one.label == "target_encoder" and "predictor" in one.weights.extras
     )
