@@ -97,12 +97,14 @@ def _download(name: HubName) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
+        HfHubHTTPError,
         HFValidationError,
-        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
+    # what the HTTP client itself raises, whichever it is: the base of the hub's own errors
+    client_error: type[Exception] = HfHubHTTPError.__mro__[1]  # pyright: ignore[reportAssignmentType]
     try:
         # one question, which fails at once without network
         found = HfApi().model_info(name.repo, revision=name.revision, timeout=ANSWER)
@@ -127,7 +129,7 @@ def _download(name: HubName) -> Path:
         raise CheckpointError(
             f"expected a model on the hub, got {name.shown}, which is not there (or private: `hf auth login`)"
         ) from error
-    except (HTTPError, OSError) as error:
+    except (client_error, OSError) as error:
         raise CheckpointError(offline(name, error)) from error
 
 

@@ -18,8 +18,8 @@ from lcmae.errors import CheckpointError
 from lcmae.formats.build import Reading
 from lcmae.formats.encoder import unused
 from lcmae.formats.facts import Facts
-from lcmae.formats.layouts.renaming import fold_class_position, without_prefix_positions
 from lcmae.formats.official import read_mae
+from lcmae.formats.positions import fold_class_position
 from lcmae.formats.timm_vit import read_encoder
 from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, size_said, trainer_sizes
 from lcmae.models import MAEConfig
@@ -98,7 +98,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         eps = 1e-6 if str(kind).startswith("dinov2") else 1e-12
         reading = read_encoder("huggingface", weights, facts, state, sizes=sizes, eps=eps)
         if is_late:
-            without_prefix_positions(reading, "DINOv2's registers")
+            reading.facts.origins["prefix_positions"] = "DINOv2's registers"
         reading.facts.notes[:0] = weights.notes
         reading.objective = "mae" if kind == "vit_mae" else None
     unused(facts, aside, "head")

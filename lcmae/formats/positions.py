@@ -1,6 +1,7 @@
 """Position tables of a checkpoint on another grid of patches."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,3 +105,18 @@ def bicubic(table: Float[Tensor, "n d"], old: Grid, new: Grid) -> Float[Tensor, 
     maps = rearrange(table, "(h w) d -> 1 d h w", h=old[0], w=old[1])
     maps = F.interpolate(maps, size=new, mode="bicubic", antialias=True)
     return rearrange(maps, "1 d h w -> (h w) d")
+
+
+def fold_class_position(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Positions without the class token's row, which is added to the token itself: registers that
+    go between them have no positions then."""
+    table, token = tensors["pos_embed"], tensors["cls_token"]
+    if table.ndim != 3 or token.ndim != 3 or table.shape[2] != token.shape[2] or table.shape[1] < 2:
+        raise CheckpointError(
+            f"expected positions [1 n d] and a class token [1 1 d], got {[*table.shape]}, {[*token.shape]}"
+        )
+    # shapes may have no values yet
+    both: Any = (
+        (token + table[:, :1]) if not (token.is_meta or table.is_meta) else torch.empty_like(token, device="meta")
+    )
+    return {**tensors, "cls_token": both, "pos_embed": table[:, 1:]}

@@ -7,7 +7,8 @@ from typing import Any
 
 from lcmae.formats import timm_vit
 from lcmae.formats.build import Reading
-from lcmae.formats.layouts.renaming import fold_class_position, named_as_in_file, rename, without_prefix_positions
+from lcmae.formats.layouts.renaming import named_as_in_file, rename
+from lcmae.formats.positions import fold_class_position
 from lcmae.formats.weights import Weights
 
 MARKS = ("patch_embed.proj.weight",)
@@ -30,4 +31,5 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         return named_as_in_file(timm_vit.read(renamed, overrides), sources)
     folded = replace(renamed, tensors=fold_class_position(renamed.tensors))
     reading = timm_vit.read(folded, {**overrides, "prefix_positions": False})
-    return named_as_in_file(without_prefix_positions(reading, "DINOv2's registers"), sources)
+    reading.facts.origins["prefix_positions"] = "DINOv2's registers"
+    return named_as_in_file(reading, sources)

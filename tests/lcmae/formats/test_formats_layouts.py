@@ -76,7 +76,7 @@ FAMILIES = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hugging_face_encoders(family: str, tmp_path: Path, pictures: Tensor) -> None:
     config = getattr(transformers, f"{family}Config")(**SHAPE, **FAMILIES[family])
-    module = shaken(getattr(transformers, f"{family}Model")(config))
+    module: Any = shaken(getattr(transformers, f"{family}Model")(config))
     module.save_pretrained(tmp_path)
     model = load(tmp_path)
     with torch.no_grad():
@@ -157,7 +157,8 @@ def mmpretrain(plain: dict[str, Tensor], with_neck: bool) -> dict[str, Tensor]:
 def test_mmpretrain(with_neck: bool, tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
     plain = foreign.official(rng)
     torch.save({"state_dict": mmpretrain(plain, with_neck), "meta": {}}, tmp_path / "epoch_300.pth")
-    model = load(tmp_path / "epoch_300.pth", **(HEADS if with_neck else {"heads": foreign.HEADS}))
+    overrides: dict[str, Any] = HEADS if with_neck else {"heads": foreign.HEADS}
+    model = load(tmp_path / "epoch_300.pth", **overrides)
     visible = mask.visible[0].tolist()
     right = foreign.encode(plain, image, visible)
     with torch.no_grad():
