@@ -16,12 +16,12 @@ from pydantic import Field
 from lcmae import processes
 from lcmae.adapters.files import split
 from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
-from lcmae.settings import Settings
 
 
-class DashboardArguments(Settings):
+class DashboardArguments(ImageOptions):
     """Serve the dashboard on 127.0.0.1. From another machine: ssh -L 8501:127.0.0.1:8501 HOST."""
 
     runs: Path = Path("runs")
@@ -34,6 +34,10 @@ class DashboardArguments(Settings):
     """Further host names under which a browser may ask: the public name of a reverse proxy
     (docs/dashboard.md)."""
 
+    data: tuple[str, ...] = ()
+    """Your own images (a folder, a file, a source's name), to pick on every page that takes images.
+    --value-range and --bands are said of all of them."""
+
     adapter: tuple[str, ...] = ()
     """Your own models beside the runs: FILE.py:FUNCTION, which returns lcmae.adapt(...). Their code
     runs with your rights."""
@@ -42,19 +46,33 @@ class DashboardArguments(Settings):
 def run(arguments: Sequence[str]) -> int:
     """Serve until Ctrl-C."""
     options = parse_arguments(DashboardArguments, arguments, command="dashboard")
-    return show(options.runs, options.port, options.hosts, options.adapter)
+    data = tuple(str(source_name(absolute(name), options.value_range, options.bands)) for name in options.data)
+    return show(options.runs, options.port, options.hosts, options.adapter, data)
 
 
-def show(runs: Path, port: int | None, hosts: tuple[str, ...] = (), adapters: tuple[str, ...] = ()) -> int:
-    """Serve the dashboard over the runs below a folder until it is stopped, and over models of
-    one's own; a browser is opened where there is a screen."""
+def absolute(name: str) -> str:
+    """A bare path from the root on: a result that the dashboard stores can be opened from any
+    folder. Names of sources as they are."""
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() else name
+
+
+def show(
+    runs: Path,
+    port: int | None,
+    hosts: tuple[str, ...] = (),
+    adapters: tuple[str, ...] = (),
+    data: tuple[str, ...] = (),
+) -> int:
+    """Serve the dashboard over the runs below a folder until it is stopped, and over models and
+    images of one's own; a browser is opened where there is a screen."""
     for adapter in adapters:
         split(adapter)
     if not runs.is_dir() and not adapters:
         raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
-    server = processes.start(launch.command(runs, port, hosts=hosts, adapters=adapters))
+    server = processes.start(launch.command(runs, port, hosts=hosts, adapters=adapters, data=data))
     print(f"dashboard: http://{launch.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()

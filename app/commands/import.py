@@ -9,6 +9,7 @@ import tyro
 
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.command_line.checkpoint_options import Overrides
+from lcmae.app.command_line.image_options import source_name
 
 
 class ImportArguments(Overrides):
@@ -21,6 +22,15 @@ class ImportArguments(Overrides):
     out: Path
     """Folder of the new run."""
 
+    data: str | None = None
+    """Images that it is shown with unless others are named: a path, or the name of a source."""
+
+    value_range: str | None = None
+    """Their stored values that are black and white, LOW:HIGH, such as 0:4000."""
+
+    bands: str | None = None
+    """Their bands to take, counted from 1, such as 4,3,2."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Import; prints the run folder last."""
@@ -28,7 +38,8 @@ def run(arguments: Sequence[str]) -> int:
 
     from lcmae.formats import Provenance, import_checkpoint
 
-    run_folder = import_checkpoint(options.file, options.out, **options.given())
+    data = source_name(options.data, options.value_range, options.bands)
+    run_folder = import_checkpoint(options.file, options.out, data=data, **options.given())
     source = Provenance.from_json(run_folder.config["source"])
     for name, value in source.assumed.items():
         flag = name.replace("_", "-")

@@ -30,19 +30,19 @@ def inspect(path: Path | str, **overrides: Any) -> Inspection:
     )
 
 
-def import_checkpoint(path: Path | str, run_path: Path | str, **overrides: Any) -> Run:
+def import_checkpoint(path: Path | str, run_path: Path | str, *, data: str | None = None, **overrides: Any) -> Run:
     """A foreign checkpoint as a run folder with one step, 0, which every command takes like a run
     of our own.
 
-    Its config has `data` and `objective` None, and `source`: format, hash, what was read and what
-    was assumed. Raises the errors of `load` before anything is written, and `InputError` where the
-    place is taken.
+    Its config has `data` (the source that it is shown with), `objective` None, and `source`:
+    format, hash, what was read and what was assumed. Raises the errors of `load` before anything is
+    written, and `InputError` where the place is taken.
     """
     model = build(read_any(path, overrides))
     assert model.source is not None
     config = {
         "model": model.config.model_dump(mode="json"),
-        "data": None,
+        "data": data,
         "objective": None,
         # through JSON, so that tuples are lists here as they will be when read back
         "source": json.loads(json.dumps(model.source.to_json())),

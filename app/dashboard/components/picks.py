@@ -27,6 +27,11 @@ def runs_root() -> Path:
     return Path(os.environ.get("LCMAE_RUNS", "runs"))
 
 
+def data_sources() -> list[str]:
+    """Images of the server's owner (`--data`). As with adapters, no address can add one."""
+    return [value for option, value in itertools.pairwise(sys.argv[1:]) if option == "--data"]
+
+
 def adapters() -> dict[str, str]:
     """Models of the server's owner, FILE.py:FUNCTION by the names that pages show. They come from
     the command that started the server, and from nowhere else."""

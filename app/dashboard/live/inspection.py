@@ -171,9 +171,9 @@ def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]
             count = models.num_images(loaded, chosen.data or loaded.data, chosen.split)
         except InputError as error:
             # what it was trained on may lie on another machine
-            notices = [*notices, f"{error}, so digits are shown"]
-            chosen = chosen.changed(data="digits", split="test", image=0)
-            count = models.num_images(loaded, "digits", "test")
+            notices = [*notices, f"{error}, so photographs that come with lcmae are shown"]
+            chosen = chosen.changed(data=models.NAMED[0], split="test", image=0)
+            count = models.num_images(loaded, models.NAMED[0], "test")
         if chosen.image >= count:
             notices = [*notices, f"there is no image {chosen.image} among {count}"]
             chosen = chosen.changed(image=0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import xarray as xr
 
-from lcmae.app.dashboard.components.picks import Picks, adapters
+from lcmae.app.dashboard.components.picks import Picks, adapters, data_sources
 from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.live import prefetch, uploads
 from lcmae.app.dashboard.live.cache import Cache
@@ -38,7 +38,7 @@ NUM_IMAGES = 500
 """Images of a source that can be picked: those that `lcmae probe` takes by default, in its
 order."""
 
-NAMED = ("digits", "cifar10", "cifar100", "stl10")
+NAMED = ("photographs", "digits", "cifar10", "cifar100", "stl10")
 """Sources that need no path. A path may come from a run's config, never from an address."""
 
 MODEL_BYTES = int(os.environ.get("LCMAE_MODEL_BYTES", 2 << 30))
@@ -94,7 +94,11 @@ class Loaded:
     """Weights and settings: two files with the same key give the same answers."""
 
     data: str
-    """What it was trained on; digits where it does not say."""
+    """The images that it opens with: the owner's (`--data`), else what it was trained on, else the
+    photographs that come with lcmae."""
+
+    trained_on: str | None
+    """The data of its config, where it has one."""
 
     num_bytes: int
     """Of parameters and buffers."""
@@ -230,18 +234,30 @@ def _load(location: Location) -> Loaded:
     key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
     num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     data = reading.config_of(location.run).get("data") if location.run is not None else None
+    data = data if isinstance(data, str) and data else None
     tokens = model.num_patches + model.num_prefix
     operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
     is_small = operations <= SMALL_PASS
-    return Loaded(location, model, model.source.sha256, key, str(data or "digits"), num_bytes, is_small)
+    return Loaded(
+        location,
+        model,
+        model.source.sha256,
+        key,
+        next(iter(data_sources()), data or NAMED[0]),
+        data,
+        num_bytes,
+        is_small,
+    )
 
 
 # --- images ---
 
 
 def sources(loaded: Loaded) -> list[str]:
-    """Sources that can be picked for a model: its own first."""
-    return list(dict.fromkeys([loaded.data, *NAMED]))
+    """Sources that can be picked for a model: the owner's first (`lcmae dashboard --data`), then
+    what it was trained on."""
+    own = [loaded.trained_on] if loaded.trained_on else []
+    return list(dict.fromkeys([*data_sources(), *own, *NAMED]))
 
 
 def num_images(loaded: Loaded, data: str, split: str) -> int:

@@ -43,12 +43,14 @@ def command(
     address: str = ADDRESS,
     hosts: tuple[str, ...] = (),
     adapters: tuple[str, ...] = (),
+    data: tuple[str, ...] = (),
 ) -> list[str]:
     """The command line that serves the dashboard for the runs below `runs`.
 
     Without a port streamlit takes 8501 or the next free one. `hosts` are further names under which
-    a browser may ask; `adapters` are the starter's own models, FILE.py:FUNCTION. Raises
-    `InputError` where `runs` is no folder, or the port is none.
+    a browser may ask; `adapters` are the starter's own models, FILE.py:FUNCTION, and `data` their
+    images, by the names of sources. Raises `InputError` where `runs` is no folder, or the port is
+    none.
     """
     if runs.exists() and not runs.is_dir():
         raise InputError(f"expected a folder of runs, got a file: {runs}")
@@ -60,6 +62,7 @@ def command(
     for host in dict.fromkeys(("localhost", ADDRESS, address, *hosts)):
         words += ["--server.allowedHosts", host]
     words += ["--", "--runs", str(runs.absolute())]
+    words += [part for name in data for part in ("--data", name)]
     return words + [part for adapter in adapters for part in ("--adapter", os.path.abspath(adapter))]
 
 
