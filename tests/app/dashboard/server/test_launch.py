@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.server import launch
 from lcmae.errors import InputError
 
@@ -96,3 +97,10 @@ tuning.spare_imports_from_collection()
 assert gc.isenabled() and gc.get_freeze_count() > 50_000, gc.get_freeze_count()
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_owners_images_reach_the_server_and_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = launch.command(tmp_path, None, data=("folder:/a?value_range=0:4000", "digits"))
+    monkeypatch.setattr("sys.argv", words[words.index("--") :])
+    assert picks.data_sources() == ["folder:/a?value_range=0:4000", "digits"]
+    assert picks.runs_root() == tmp_path
