@@ -1,5 +1,6 @@
 """Which layout a file has; and, where it has none that we know, why it is refused."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,20 @@ below that prefix, and `predicts(weights)` where the word decoder in a name does
 SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
     ("a Swin transformer, whose windows and merged patches have no single grid of tokens", simmim.is_swin),
     ("a BEiT or SimMIM encoder without its `encoder.` prefix and mask token", lambda w: "blocks.0.attn.q_bias" in w),
-    ("a convolutional network", lambda w: "layer1.0.conv1.weight" in w or "stages.0.blocks.0.conv_dw.weight" in w),
+    (
+        "a Hiera, whose tokens are pooled between its stages: lcmae.adapt takes it from memory",
+        lambda w: (
+            any(name.endswith("blocks.0.attn.qkv.weight") for name in w.tensors)
+            and any(name.endswith("pos_embed_spatial") for name in w.tensors)
+        ),
+    ),
+    (
+        "a ConvNeXt, whose patches are seen by convolutions and not as tokens",
+        lambda w: any(
+            re.search(r"(?:^|\.)stages\.0\.(?:blocks\.)?0\.(?:conv_dw|dwconv)\.weight$", name) for name in w.tensors
+        ),
+    ),
+    ("a convolutional network, which has no tokens", lambda w: "layer1.0.conv1.weight" in w),
     ("a model with rotary positions (DINOv3, EVA)", lambda w: any("rope" in name for name in w.tensors)),
     ("an OpenAI or OpenCLIP model, whose encoder has names of its own", lambda w: "visual.conv1.weight" in w),
 )
@@ -210,6 +224,6 @@ def _refuse(states: Sequence[Weights]) -> NoReturn:
             raise CheckpointError(f"expected a ViT checkpoint of a known layout, got {like}: {weights.path}")
     largest = max(states, key=lambda weights: len(weights.tensors))
     raise CheckpointError(
-        f"expected a ViT checkpoint of a known layout (MAE, U-MAE, timm, Hugging Face ViTMAE, SimMIM, solo-learn, lightly, "
-        f"stable-pretraining), got keys {first_keys(largest.tensors)}; a ViT has patch_embed.proj.weight: {largest.path}"
+        f"expected a ViT checkpoint of a known layout (MAE, U-MAE, timm, Hugging Face, mmpretrain, DINOv2, SimMIM, solo-learn, "
+        f"lightly, stable-pretraining), got keys {first_keys(largest.tensors)}; a ViT has patch_embed.proj.weight: {largest.path}"
     )
