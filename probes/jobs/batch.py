@@ -29,6 +29,7 @@ from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of, of_network, trained
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import open_view
+from lcmae.runs.durable import sweep_strays
 from lcmae.runs.run import Run, is_run, is_step
 from lcmae.settings import parse
 
@@ -91,6 +92,9 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
     folder = result_folder(job, model)
+    for place in (folder, *folder.glob("*/")):
+        if place.is_dir():
+            sweep_strays(place)  # what a killed one left; a stored result is not written again
     seed = probe_seed(job.seed)
     about = provenance(job, model, data, view.source.split)
 
