@@ -13,7 +13,7 @@ import xarray as xr
 from lcmae.app.dashboard.components.curves import SUMMARY, all_curves
 from lcmae.app.dashboard.page import Panel, ProbePage, take_first
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.dashboard.stored import reading, trends
+from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.app.figures import style
 from lcmae.app.figures import training as training_figures
 from lcmae.errors import InputError
@@ -87,12 +87,17 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
     result, the command."""
     yield f"<h2>{escape(title)}</h2><p>{_prose(content.summary)}</p>"
     results: dict[str, xr.Dataset] = {}
+    steps = {name: reading.result_steps(path, content.probe) for name, path in runs.items()}
+    known = {name: measured.conditions_of(path, content.probe, steps[name]) for name, path in runs.items()}
+    wanted = next(iter(measured.offered(known.values())), None)
+    shown_at: dict[str, int] = {}
     for name, path in runs.items():
-        steps = reading.result_steps(path, content.probe)
         problem = "not computed"
+        shown = wanted if wanted in known[name] else next(reversed(known[name]), None)
         try:
-            if steps:
-                results[name] = reading.result_of(path, steps[-1], content.probe)
+            if steps[name]:
+                shown_at[name] = steps[name][-1] if shown is None else known[name][shown]
+                results[name] = reading.result_of(path, shown_at[name], content.probe, shown)
                 continue
         except InputError as error:
             problem = str(error)
@@ -100,14 +105,20 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
         yield f'<p class="missing">{escape(name)}: {escape(problem)}. <code>{escape(command)}</code></p>'
     if not results:
         return
-    figured, left_out = results, []
-    if content.every_step:
-        figured, left_out = trends.all_along_steps(runs, content.probe, results)
-    if left_out:
-        yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
-    for shown in content.panels(figured, take_first):
-        yield to_figure(shown)
-    yield "<h3>Numbers</h3>" + to_table(tables.scalars(results))
+    alike = measured.groups(results)
+    for number, (condition, group) in enumerate(alike):
+        if number:
+            yield f"<h3>Measured otherwise: {escape(', '.join(group))}</h3>"
+        words = measured.words(condition, [other for other, _ in alike], group, [shown_at[name] for name in group])
+        yield f"<p>{escape(words)}</p>"
+        figured, left_out = group, []
+        if content.every_step:
+            figured, left_out = trends.all_along_steps(runs, content.probe, group)
+        if left_out:
+            yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
+        for panel in content.panels(figured, take_first):
+            yield to_figure(panel)
+        yield "<h3>Numbers</h3>" + to_table(tables.scalars(group))
     yield "<h3>Where this comes from</h3>" + to_table(tables.provenance(results))
 
 

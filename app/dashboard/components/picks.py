@@ -4,6 +4,7 @@
 import itertools
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored import measured, reading
 from lcmae.errors import InputError
+from lcmae.probes.results.conditions import Condition
 
 NEWEST = "newest"
 
@@ -120,31 +122,84 @@ class Found:
     newer: list[tuple[str, str]]
     """The same for runs whose newest checkpoint has no result, while an older one is shown."""
 
+    conditions: list[Condition]
+    """Every condition that the picked runs have, those of the most runs first."""
 
-def find(picks: Picks, probe: str) -> Found:
-    """The stored results that a page shows; never raises for what is missing or torn."""
-    found = Found({}, {}, [], [])
-    for name, path in picks.paths.items():
-        published, with_result = reading.steps_of(path), reading.result_steps(path, probe)
-        if picks.step is not None:
-            with_result = [step for step in with_result if step == picks.step]
-        if not with_result:
-            found.missing.append(_not_computed(name, path, probe, published, picks.step))
-            continue
-        step = with_result[-1]
-        command = reading.probe_command(probe, path, step)
-        try:
-            found.results[name] = reading.result_of(path, step, probe)
-            found.steps[name] = step
-        except InputError as error:
-            found.missing.append((f"{name}, step {step}: {error}. Compute it again with", command))
-            continue
-        if picks.step is None and published and published[-1] > step:
-            sentence = (
-                f"{name} is shown at step {step}; its newest checkpoint, step {published[-1]}, has no result yet."
-            )
-            found.newer.append((sentence, reading.probe_command(probe, path, published[-1])))
+
+def conditions(picks: Picks, probe: str) -> dict[str, dict[Condition, int]]:
+    """By run, what is stored of a probe: conditions, and the newest step of each."""
+    found = {}
+    with _Reading(len(picks.names)) as bar:
+        for name, path in picks.paths.items():
+            steps = [step for step in reading.result_steps(path, probe) if picks.step in (None, step)]
+            found[name] = measured.conditions_of(path, probe, steps)
+            bar.advance()
     return found
+
+
+def find(picks: Picks, probe: str, condition: Condition | None = None) -> Found:
+    """The stored results that a page shows: under a condition (by default the one that most of the
+    runs have), and of runs that do not have it, their newest; never raises for what is missing or
+    torn."""
+    known = conditions(picks, probe)
+    found = Found({}, {}, [], [], measured.offered(known.values()))
+    wanted = condition if condition in found.conditions else next(iter(found.conditions), None)
+    with _Reading(len(picks.names)) as bar:
+        for name, path in picks.paths.items():
+            _find_one(found, picks, name, path, probe, known[name], wanted)
+            bar.advance()
+    return found
+
+
+class _Reading:
+    """A bar "12 of 30 read", from the first second on."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.begin, self.bar = total, 0, time.monotonic(), None
+
+    def __enter__(self) -> "_Reading":
+        return self
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.bar is None and time.monotonic() - self.begin > 1:
+            self.bar = st.empty()
+        if self.bar is not None:
+            self.bar.progress(self.done / self.total, f"{self.done} of {self.total} read")
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.empty()
+
+
+def _find_one(
+    found: Found,
+    picks: Picks,
+    name: str,
+    path: Path,
+    probe: str,
+    known: dict[Condition, int],
+    wanted: Condition | None,
+) -> None:
+    """What is shown of one run, or why nothing is."""
+    published, with_result = reading.steps_of(path), reading.result_steps(path, probe)
+    if picks.step is not None:
+        with_result = [step for step in with_result if step == picks.step]
+    if not with_result:
+        found.missing.append(_not_computed(name, path, probe, published, picks.step))
+        return
+    shown = wanted if wanted in known else next(reversed(known), None)
+    step = with_result[-1] if shown is None else known[shown]
+    command = reading.probe_command(probe, path, step)
+    try:
+        found.results[name] = reading.result_of(path, step, probe, shown)
+        found.steps[name] = step
+    except InputError as error:
+        found.missing.append((f"{name}, step {step}: {error}. Compute it again with", command))
+        return
+    if picks.step is None and published and published[-1] > step:
+        sentence = f"{name} is shown at step {step}; its newest checkpoint, step {published[-1]}, has no result yet."
+        found.newer.append((sentence, reading.probe_command(probe, path, published[-1])))
 
 
 def _not_computed(name: str, path: Path, probe: str, published: list[int], step: int | None) -> tuple[str, str]:

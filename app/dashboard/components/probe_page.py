@@ -3,6 +3,7 @@ away."""
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
-from lcmae.app.dashboard.stored import reading, trends
+from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.probes.results import tables
+from lcmae.probes.results.conditions import Condition, labels
 
 PLOTLY = {
     "displaylogo": False,
@@ -30,7 +32,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     heading(page.title, content.summary, content.terms)
     if not ask_for_runs(picked):
         return
-    found = picks.find(picked, content.probe)
+    found = picks.find(picked, content.probe, ask_condition(picked, content.probe))
     compute_button.offer_all([command for _, command in found.missing])
     for sentence, command in found.missing:
         compute_button.offer(sentence, command)
@@ -39,21 +41,35 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     for sentence, command in found.newer:
         compute_button.offer(sentence, command, is_note=True)
 
-    results: Mapping[str, xr.Dataset] = found.results
-    if content.every_step:
-        results, left_out = trends.all_along_steps(picked.paths, content.probe, found.results)
-        if left_out:
-            st.caption(f"Not in the trends: {'; '.join(left_out)}.")
-    for number, shown in enumerate(content.panels(results, choose)):
-        draw(shown, f"{content.probe}-{number}")
+    alike = measured.groups(found.results)
+    for group, (condition, results) in enumerate(alike):
+        steps = [found.steps[name] for name in results]
+        words = measured.words(condition, found.conditions, results, steps)
+        if group:
+            st.header(f"Measured otherwise: {', '.join(results)}")
+        st.caption(f":material/rule: {words}")
+        figured: Mapping[str, xr.Dataset] = results
+        if content.every_step:
+            figured, left_out = trends.all_along_steps(picked.paths, content.probe, results)
+            if left_out:
+                st.caption(f"Not in the trends: {'; '.join(left_out)}.")
+        for number, shown in enumerate(content.panels(figured, partial(choose, group=group))):
+            draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""))
     st.subheader("Numbers")
-    export.table(tables.scalars(found.results), content.probe, column_config=number_format())
+    for group, (condition, results) in enumerate(alike):
+        if group:
+            st.caption(f"Measured otherwise: {measured.words(condition, found.conditions, results, [])}")
+        key = content.probe + (f"-{group}" if group else "")
+        export.table(tables.scalars(results), key, column_config=number_format())
     st.subheader("Where this comes from")
     export.table(tables.provenance(found.results), f"{content.probe}-provenance")
     st.subheader("Export")
     export.link(**pinned(found.steps))
     export.result_files(
-        {name: reading.result_path(picked.runs[name], step, content.probe) for name, step in found.steps.items()},
+        {
+            name: reading.result_path(picked.runs[name], step, content.probe, condition_of(found.results[name]))
+            for name, step in found.steps.items()
+        },
         content.probe,
     )
     commands = [
@@ -84,11 +100,31 @@ def ask_for_runs(picked: picks.Picks) -> bool:
     return bool(picked.names)
 
 
-def choose(question: str, options: Sequence[Any]) -> Any:
-    """A select box that the address bar remembers; no question where there is no choice."""
+def condition_of(result: xr.Dataset) -> Condition:
+    """The condition that results of other checkpoints can share with this one."""
+    return Condition.of(result.attrs).apart_from_checkpoint
+
+
+def ask_condition(picked: picks.Picks, probe: str) -> Condition | None:
+    """Which of the conditions that the picked runs have is shown; no question where there is
+    one."""
+    known = picks.conditions(picked, probe)
+    offered = measured.offered(known.values())
+    if len(offered) < 2:
+        return None
+    by_words = {
+        f"{words} ({sum(one in own for own in known.values())} of {len(known)} runs)": one
+        for words, one in zip(labels(offered), offered, strict=True)
+    }
+    return by_words[choose("measured on", list(by_words))]
+
+
+def choose(question: str, options: Sequence[Any], group: int = 0) -> Any:
+    """A select box that the address bar remembers; no question where there is no choice. Panels of
+    other conditions (`group`) ask for themselves."""
     if len(options) < 2:
         return options[0]
-    key = question.replace(" ", "_")
+    key = question.replace(" ", "_") + (f"_{group}" if group else "")
     if st.session_state.get(key, options[0]) not in options:
         st.session_state[key] = options[0]
     return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=260)

@@ -23,10 +23,11 @@ from lcmae.app.dashboard.microscope.controls import steps_of
 from lcmae.app.dashboard.microscope.pair import bench
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import pair as figures
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
+from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.differences import differences, differing
 from lcmae.probes.results.metric_directions import BETTER
 
@@ -91,7 +92,7 @@ def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int
 
 def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) -> None:
     """The table of differences, its picture, and all picked runs beside each other."""
-    of_a, of_b = results_of(a, "A"), results_of(b, "B")
+    of_a, of_b = results_of(a, "A", b), results_of(b, "B", a)
     both = [probe for probe in of_a if probe in of_b]
     describe_missing(a, b, of_a, of_b)
     if not both:
@@ -103,7 +104,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
             f"Not measured alike, so not only the models differ: {words}. Such numbers are never paired.",
             icon=":material/rule:",
         )
-    whole = pd.concat([_differences(*_stamped(a, probe), *_stamped(b, probe)) for probe in both], ignore_index=True)
+    whole = pd.concat(
+        [_differences(*_stamped(a, probe, b), *_stamped(b, probe, a)) for probe in both], ignore_index=True
+    )
     if whole.empty:
         st.info("The two have no number in common.", icon=":material/rule:")
         return
@@ -177,7 +180,11 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     found = picks.find(picked, probe)
     if len(found.results) < 2:
         return
-    numbers = tables.scalars(found.results)
+    (condition, results), *others = measured.groups(found.results)
+    if others:
+        left_out = ", ".join(name for _, group in others for name in group)
+        st.caption(f"Measured on {condition}; not here, as measured otherwise: {left_out}.")
+    numbers = tables.scalars(results)
     options = list(dict.fromkeys(numbers["quantity"]))
     default = [name for name in usual(frame) if name in options] or options[:1]
     key = f"compare_{probe}"
@@ -191,22 +198,34 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
             Panel(
                 f"{probe.replace('_', ' ').capitalize()} of all picked runs",
                 f"Dots with 95 % intervals, of the newest stored step or the side bar's ({steps}).",
-                figures.of_runs(numbers, quantities, list(found.results)),
+                figures.of_runs(numbers, quantities, list(results)),
             ),
             f"compare-runs-{probe}",
         )
     export.table(numbers, f"compare-runs-{probe}", column_config=number_format())
 
 
-def results_of(location: models.Location, letter: str) -> dict[str, xr.Dataset]:
-    """Stored results of exactly this step, by probe; a torn file is named."""
+def shared_condition(a: models.Location, b: models.Location, probe: str) -> Condition | None:
+    """The newest condition under which a probe was measured at both; None where there is none."""
+    known = []
+    for one in (a, b):
+        if one.run is None or one.step is None:
+            return None
+        known.append(reading.conditions_at(one.run, one.step, probe))
+    return next((condition for condition in measured.offered(known) if all(condition in one for one in known)), None)
+
+
+def results_of(location: models.Location, letter: str, other: models.Location) -> dict[str, xr.Dataset]:
+    """Stored results of exactly this step, by probe, under the condition that the other one has,
+    too, where there is one; a torn file is named."""
     found: dict[str, xr.Dataset] = {}
     if location.run is None or location.step is None:
         return found
     for known in PAGES:
         if known.is_probe and location.step in reading.result_steps(location.run, known.name):
             try:
-                found[known.name] = reading.result_of(location.run, location.step, known.name)
+                condition = shared_condition(location, other, known.name)
+                found[known.name] = reading.result_of(location.run, location.step, known.name, condition)
             except InputError as error:
                 st.info(f"{letter}, {location.label}: {error}. Compute it again with", icon=":material/terminal:")
                 to_copy(reading.probe_command(known.name, location.run, location.step), key=f"{letter}-{known.name}")
@@ -230,10 +249,13 @@ def describe_missing(
             compute_button.offer(f"Not everything is stored for {letter}. This computes what is missing:", command)
 
 
-def _stamped(location: models.Location, probe: str) -> tuple[models.Location, str, reading.Stamp]:
+def _stamped(
+    location: models.Location, probe: str, other: models.Location
+) -> tuple[models.Location, str, reading.Stamp]:
     assert location.run is not None
     assert location.step is not None
-    return location, probe, reading.stamp(reading.result_path(location.run, location.step, probe))
+    condition = shared_condition(location, other, probe)
+    return location, probe, reading.stamp(reading.result_path(location.run, location.step, probe, condition))
 
 
 @lru_cache(maxsize=512)
@@ -243,7 +265,7 @@ def _differences(
     assert a.run is not None
     assert b.run is not None
     results = (
-        reading.result_of(location.run, location.step, probe)
+        reading.result_of(location.run, location.step, probe, shared_condition(a, b, probe))
         for location in (a, b)
         if location.run and location.step is not None
     )

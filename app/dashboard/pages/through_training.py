@@ -19,7 +19,7 @@ from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import limits
 from lcmae.app.figures import through_training as figures
 from lcmae.app.figures.baselines import LABELS, legend
@@ -45,10 +45,12 @@ class Moment:
     step: int
     probe: str
     stamp: reading.Stamp
+    condition: Condition | None = None
+    """Which of several results of the step it is; None for the newest."""
 
     def result(self) -> xr.Dataset:
         """The result; `InputError` for a torn file."""
-        return reading.result_of(self.path, self.step, self.probe)
+        return reading.result_of(self.path, self.step, self.probe, self.condition)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,12 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
     """Every result that reads, by run, then by step; a torn one is named with the command that
     computes it again."""
     found = []
+    known = [measured.conditions_of(path, probe, reading.result_steps(path, probe)) for path in picked.paths.values()]
+    wanted = next(iter(measured.offered(known)), None)
     for run, path in picked.paths.items():
         for step in reading.result_steps(path, probe):
-            moment = Moment(run, path, step, probe, reading.stamp(reading.result_path(path, step, probe)))
+            stamp = reading.stamp(reading.result_path(path, step, probe, wanted))
+            moment = Moment(run, path, step, probe, stamp, wanted)
             try:
                 summary(moment)
                 found.append(moment)
