@@ -11,6 +11,7 @@ tracebacks, and how far memory rose.
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
 import time
@@ -167,7 +168,7 @@ def report() -> int:
             said, status, mib, appeared = tried(read, make)
             effects += appeared
             signals += os.WIFSIGNALED(status)
-            is_traceback = "Traceback" in said or "failed: " in said
+            is_traceback = "Traceback" in said or re.search(r"lcmae [a-z]+: failed: ", said) is not None
             tracebacks += is_traceback
             if is_traceback or os.WIFSIGNALED(status) or appeared:
                 print(f"{room}: {title}: {status} {appeared} {said[-600:]}", file=sys.stderr)
