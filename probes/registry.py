@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PROBES: dict[str, str] = {
     "reconstruction": "Reconstruction",
+    "second_order": "SecondOrder",
     "local_contrast": "LocalContrast",
     "decoder_attention": "DecoderAttention",
     "encoder_attention": "EncoderAttention",

@@ -26,6 +26,10 @@ _PICTURE = "the picture is nearer to the image, which says little of the feature
 
 BETTER: dict[str, Better] = {
     "reconstruction.error": Better("lower", _ERROR),
+    "second_order.error": Better("lower", _ERROR),
+    "second_order.r2": Better("higher", _ERROR),
+    "second_order.gain_over_linear": Better("higher", "more was learned than patch covariance says"),
+    "second_order.gain_over_wiener": Better("higher", "more was learned than any Gaussian account says"),
     "local_contrast.loss": Better("lower", _ERROR),
     "local_contrast.term": Better("lower", _PART),
     "local_contrast.invariance_unbiased": Better("lower", _PART),

@@ -31,6 +31,7 @@ from lcmae.settings import parse
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "local_contrast": {"num_masks": 2},
+    "second_order": {"ratios": (0.5,), "num_masks": 8, "fit_images": 40, "components": 4},
     "receptive_field": {"ratios": (0.5,), "masks": ("random",), "num_images": 4},
     "spectrum": {"num_masks": 2},
     "fidelity": {"ratios": (0.5,)},

@@ -12,6 +12,7 @@ PAGES: tuple[Page, ...] = (
     Page("pair", "Pair", ":material/compare:", section="Live", is_probe=False),
     Page("embedding_map", "Embedding map", ":material/bubble_chart:", section="Live", is_probe=False),
     Page("reconstruction", "Reconstruction", ":material/image:"),
+    Page("second_order", "Beyond covariance", ":material/linear_scale:"),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:"),
     Page("decoder_attention", "Decoder attention", ":material/visibility:"),
     Page("encoder_attention", "Encoder attention", ":material/hub:"),

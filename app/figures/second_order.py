@@ -1,0 +1,88 @@
+"""Pictures of the second_order probe: what is explained against the masking ratio, where the model
+gains over a linear predictor, and how many directions patches share."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from lcmae.app.figures import series, style
+from lcmae.app.figures.series import Series
+from lcmae.probes.results.networks import TRAINED, networks_of
+from lcmae.probes.statistics import intervals
+
+LOOKS: dict[str, tuple[str, str]] = {
+    "wiener": ("#444444", "solid"),
+    "linear": ("#777777", "dash"),
+    "linear, 8 neighbours": ("#999999", "dashdot"),
+    "nearest": ("#AAAAAA", "dot"),
+    "constant": ("#BBBBBB", "dot"),
+}
+"""Colour and dash of the baselines, which belong to the images: grey, nearer to black where they
+know more. The position mean is the zero of the scale."""
+
+
+def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
+    """R2 about the position mean against the masking ratio: each run in its colour (dotted:
+    untrained), linear baselines grey, drawn once where runs share them."""
+    colour, rows = style.colours(results), []
+    drawn: list[tuple[str, np.ndarray]] = []
+    for name, result in results.items():
+        for network in networks_of(result, "r2"):
+            values = result["r2"].sel(network=network)
+            low, high = intervals.ends(result, "r2", network=network)
+            ratios = values["ratio"].values.tolist()
+            if network in (TRAINED, "untrained"):
+                label = name if network == TRAINED else f"{name}, untrained"
+                dash = "solid" if network == TRAINED else "dot"
+                rows.append(Series(label, ratios, values.values, colour[name], low, high, dash=dash))
+            elif network in LOOKS and network != "constant":
+                if any(label == network and np.array_equal(values.values, other) for label, other in drawn):
+                    continue
+                again = sum(label == network for label, _ in drawn)
+                drawn.append((network, values.values))
+                shade, dash = LOOKS[network]
+                label = network if not again else f"{network} ({name})"
+                rows.append(Series(label, ratios, values.values, shade, low, high, dash=dash))
+    first = next(iter(results.values()))["r2"]
+    shown = series.curves(rows, style.axis_title(first["ratio"]), style.axis_title(first))
+    best = max(float(np.nanmax(row.y)) for row in rows)
+    least = min(0.0, *(float(np.nanmin(row.y)) for row in rows if row.dash == "solid"))
+    # an untrained network and the nearest patch may be far below the position mean, which is 0
+    room = 0.05 * (best - least)
+    return shown.update_yaxes(range=[least - room, best + room])
+
+
+def gains(results: Mapping[str, xr.Dataset]) -> go.Figure:
+    """The trained network's explained share less that of the linear predictor and of the Wiener
+    filter, against the ratio; above 0 it knows more."""
+    colour, rows = style.colours(results), []
+    for name, result in results.items():
+        for other, dash in (("linear", "dash"), ("wiener", "solid")):
+            variable = f"gain_over_{other}"
+            low, high = intervals.ends(result, variable)
+            ratios = result["ratio"].values.tolist()
+            rows.append(
+                Series(f"{name} over {other}", ratios, result[variable].values, colour[name], low, high, dash=dash)
+            )
+    first = next(iter(results.values()))
+    shown = series.curves(rows, style.axis_title(first["ratio"]), "gain in explained share (1)")
+    shown.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    return shown
+
+
+def gain_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:
+    """Where in the image each run gains over the linear predictor, on one scale."""
+    return style.maps({name: result["gain_map"] for name, result in results.items()})
+
+
+def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:
+    """Share of each direction of a linear code in what all explain, at the run's own ratio."""
+    colour, rows = style.colours(results), []
+    for name, result in results.items():
+        values = result["shared_variance"].sel(ratio=float(result.attrs["own_ratio"]))
+        rows.append(Series(name, values["direction"].values.tolist(), values.values, colour[name]))
+    first = next(iter(results.values()))["shared_variance"]
+    shown = series.curves(rows, "direction, largest first", style.axis_title(first))
+    return shown.update_yaxes(type="log")

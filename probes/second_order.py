@@ -1,0 +1,433 @@
+"""What did the network learn beyond patch covariance?
+
+The masked loss of the model beside what linear algebra reaches on the same hidden patches:
+
+* `linear`: the best linear predictor that does not see the mask; `linear, 8 neighbours` the same
+  from touching patches alone;
+* `wiener`: the best linear predictor for each mask, the best of all for Gaussian images;
+* `position mean`, `constant` (the best constant patch) and `nearest` (the nearest visible patch);
+* `untrained`: a network of the same shape.
+
+A model that does not pass `linear` has not yet learned what the second-order statistics say; what
+it is better by than `wiener` is beyond any Gaussian account of the images. All are fitted on the
+other split of the data. The closed forms are lcmae's own derivation
+(`lcmae.probes.baselines.second_order`), in the family of "Linear masked autoencoders" (Bisulco et
+al., arXiv 2508.15404).
+
+Patches are reduced to their first principal components as inputs and as targets; what that leaves
+out of a target counts as error. The ridge, and whether covariances depend on the offset of two
+patches alone, are chosen on held-out images of the fit.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from lcmae.errors import InputError
+from lcmae.masking import AnyMask, Mask, MaskStrategy, Random
+from lcmae.models import MaskedImageModel, take
+from lcmae.patches import patchify
+from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.probes.baselines.second_order import (
+    MaskChances,
+    PatchBasis,
+    PatchMoments,
+    fixed_linear,
+    fixed_linear_random,
+    mask_chances,
+    neighbours,
+    patch_basis,
+    patch_moments,
+    predict,
+    predict_wiener,
+    random_chances,
+    reach,
+    shared_spectrum,
+)
+from lcmae.probes.baselines.untrained import untrained
+from lcmae.probes.results.networks import TRAINED
+from lcmae.probes.statistics.jackknife import NUM_GROUPS, GroupedSums, groups_of
+from lcmae.probes.statistics.variables import variable
+from lcmae.probes.watching.batch import Batch, Images
+from lcmae.randomness import generator
+from lcmae.shapes import Float
+
+LINEAR, NEAR, WIENER = "linear", "linear, 8 neighbours", "wiener"
+POSITION, CONSTANT, NEAREST = "position mean", "constant", "nearest"
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Ridges that are tried, in mean variances of an input."""
+
+BASIS_IMAGES = 512
+"""Images that the principal components of patches are made of."""
+
+MOST_INPUTS, MOST_TARGETS = 3136, 12544
+"""Values of an image that enter, and that are predicted: 16 and 64 of each of 196 patches."""
+
+HELD_OUT = 5
+"""Every so manieth image of the fit chooses the ridge."""
+
+DRAWN = 256
+"""Masks that the chances of a strategy other than random are counted on."""
+
+
+class SecondOrder(Probe):
+    """Returns by network (the model's own label is `trained`) and masking ratio the mean squared
+    `error` of hidden patches and `r2`, the share of the variance about the position mean that is
+    explained; `gain_over_linear` and `gain_over_wiener` of the trained network in `r2`;
+    `gain_map`, `reach`, `far_gain`, `shared_directions` and `shared_variance` of the covariance."""
+
+    name: ClassVar[str] = "second_order"
+    question: ClassVar[str] = "What did the network learn beyond patch covariance?"
+    needs_prediction: ClassVar[bool] = True
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("untrained", LINEAR, NEAR, WIENER, POSITION, CONSTANT, NEAREST), ("error", "r2")
+    )
+
+    mask: AnyMask = Random()
+    """Mask strategy; its ratio is measured beside `ratios`."""
+
+    ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    """Masking ratios, each with the strategy's other settings; those that the grid cannot have are
+    left out."""
+
+    num_masks: int = Field(default=32, ge=8, multiple_of=8)
+    """Different masks of each ratio; images take them in turn."""
+
+    fit_images: int = Field(default=4000, ge=16)
+    """At most so many images of the other split that the linear predictors are fitted on."""
+
+    most_images: int = Field(default=1000, ge=16)
+    """At most so many images are measured."""
+
+    components: int = Field(default=16, ge=1)
+    """Principal components of a patch that linear predictors see."""
+
+    untrained: bool = True
+    """Whether an untrained network of the same shape is measured, too."""
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios_rise(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < value < 1 for value in values) or list(values) != sorted(set(values)):
+            raise ValueError("expected rising ratios between 0 and 1")
+        return values
+
+    def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_SecondOrder":
+        self.require(num_images >= 16, f"at least 16 images, got {num_images}")
+        return _SecondOrder(self, model, num_images, seed)
+
+
+@dataclass
+class Fit:
+    """Linear predictors of one data set: bases, moments, and how they were chosen."""
+
+    inputs: PatchBasis
+    targets: PatchBasis
+    origin: tuple[Float[np.ndarray, "patches p"], Float[np.ndarray, "patches p"]]
+    """What coordinates of inputs and of targets are taken about."""
+    position_mean: Float[np.ndarray, "patches p"]
+    """Mean of targets by position."""
+    moments: PatchMoments
+    ridge: float
+    wiener_ridge: float
+    is_stationary: bool
+    at_edge: bool
+    """Whether the least held-out error lay at the largest or least ridge."""
+
+
+@dataclass
+class _SecondOrder(Accumulator):
+    probe: SecondOrder
+    model: MaskedImageModel
+    num_images: int
+    seed: int
+    fit: Fit | None = None
+    errors: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Squared errors of all patches by network, [ratios b n] a batch."""
+    inputs: list[np.ndarray] = field(default_factory=list)
+    targets: list[np.ndarray] = field(default_factory=list)
+    rest: list[np.ndarray] = field(default_factory=list)
+    """What the targets' components leave out of each patch, [b n] a batch."""
+
+    def __post_init__(self) -> None:
+        probe, model = self.probe, self.model
+        own = probe.mask.ratio if hasattr(probe.mask, "ratio") else None
+        self.strategies: dict[float, MaskStrategy] = {}
+        for ratio in sorted({*probe.ratios, *([] if own is None else [own])}):
+            strategy = probe.mask.model_copy(update={"ratio": ratio}) if own is not None else probe.mask
+            try:
+                hidden = strategy.num_hidden(model.grid)
+            except InputError:
+                continue
+            if 0 < hidden < model.num_patches:
+                self.strategies[ratio] = strategy
+        probe.require(bool(self.strategies), f"a masking ratio that a grid of {model.grid[0]}x{model.grid[1]} can have")
+        probe.require(not probe.mask.needs_images, f"masks that do not follow the image, got {probe.mask.kind}")
+        self.own = own if own in self.strategies else next(iter(self.strategies))
+        self.masks = {ratio: self._draw(strategy, probe.num_masks) for ratio, strategy in self.strategies.items()}
+        fresh = untrained(model, self.seed) if probe.untrained else None
+        self.networks = {TRAINED: model} | ({} if fresh is None else {"untrained": fresh})
+
+    def _draw(self, strategy: MaskStrategy, count: int, purpose: str = "second-order-mask") -> Mask:
+        rng = generator(purpose, self.seed, strategy.model_dump_json(), count)
+        return strategy(count, self.model.grid, rng)
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.strategies)
+
+    # --- fitting ---
+
+    def _learn(self, batch: Batch) -> None:
+        need = "images of a named data set, whose other split the linear predictors are fitted on"
+        self.probe.require(batch.other_split is not None, need)
+        assert batch.other_split is not None
+        images = batch.other_split(self.probe.fit_images)
+        self.probe.require(len(images) >= 16, f"at least 16 images of the other split, got {len(images)}")
+        self.fit = self.fitted(images)
+
+    def fitted(self, images: Images) -> Fit:
+        """Bases, moments and the ridge from images of another split."""
+        model, size = self.model, self.model.num_patches
+        few = images[: min(BASIS_IMAGES, len(images))]
+        x, t = self._patches(few)
+        inputs = patch_basis(x, min(self.probe.components, max(1, MOST_INPUTS // size)))
+        targets = patch_basis(t, max(1, min(t.shape[-1], MOST_TARGETS // size)))
+        origin = x.mean(0), t.mean(0)
+        sums = np.zeros_like(origin[1])
+
+        def parts(held_out: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for first in range(0, len(images), 64):
+                x, t = self._patches(images[first : min(first + 64, len(images))])
+                chosen = (np.arange(first, first + len(x)) % HELD_OUT == 0) == held_out
+                if chosen.any():
+                    sums[:] += t[chosen].sum(0)
+                    yield inputs.project(x[chosen] - origin[0]), targets.project(t[chosen] - origin[1])
+
+        teaching = patch_moments(parts(held_out=False))
+        kept = list(parts(held_out=True))
+        held_x, held_t = (np.concatenate(values) for values in zip(*kept, strict=True))
+        masks = self._draw(self.strategies[self.own], len(held_x), "second-order-held-out")
+        hidden = masks.is_hidden.numpy()
+        best: tuple[float, float, float, bool, bool] | None = None
+        candidates = [(False, teaching), (True, teaching.stationary(model.grid))]
+        for is_stationary, moments in candidates:
+            errors = [self._held_out(moments, ridge, held_x, held_t, hidden) for ridge in RIDGES]
+            least = int(np.argmin(errors))
+            filtered = [self._held_out_wiener(moments, ridge, held_x, held_t, hidden) for ridge in RIDGES]
+            own = int(np.argmin(filtered))
+            if best is None or errors[least] < best[0]:
+                edge = least == len(RIDGES) - 1 or own == len(RIDGES) - 1
+                best = errors[least], RIDGES[least], RIDGES[own], is_stationary, edge
+        assert best is not None
+        _, ridge, wiener_ridge, is_stationary, edge = best
+        moments = teaching.stationary(model.grid) if is_stationary else teaching
+        mean = sums / len(images)
+        return Fit(inputs, targets, origin, mean, moments, ridge, wiener_ridge, is_stationary, edge)
+
+    def _patches(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets [b n p] in float64."""
+        images = images.to(self.model.device)
+        x = patchify(images, self.model.patch_size)
+        return x.double().cpu().numpy(), self.model.targets(images).double().cpu().numpy()
+
+    def _held_out(self, moments: PatchMoments, ridge: float, x: np.ndarray, t: np.ndarray, hidden: np.ndarray) -> float:
+        weights = self._fixed(self.own, moments, ridge)
+        return float(((predict(moments, weights, x, hidden) - t) ** 2).sum(-1)[hidden].mean())
+
+    def _held_out_wiener(
+        self, moments: PatchMoments, ridge: float, x: np.ndarray, t: np.ndarray, hidden: np.ndarray
+    ) -> float:
+        few = self.masks[self.own].is_hidden.numpy()[:4]
+        return float(
+            np.mean([((predict_wiener(moments, x, mask, ridge) - t) ** 2).sum(-1)[:, mask].mean() for mask in few])
+        )
+
+    def _fixed(self, ratio: float, moments: PatchMoments, ridge: float) -> np.ndarray:
+        strategy = self.strategies[ratio]
+        if isinstance(strategy, Random):
+            return fixed_linear_random(moments, self.model.num_patches - strategy.num_hidden(self.model.grid), ridge)
+        return fixed_linear(moments, self._chances(ratio), ridge)
+
+    def _chances(self, ratio: float) -> MaskChances:
+        strategy = self.strategies[ratio]
+        if isinstance(strategy, Random):
+            return random_chances(self.model.num_patches, self.model.num_patches - strategy.num_hidden(self.model.grid))
+        return mask_chances(self._draw(strategy, DRAWN, "second-order-chances").is_hidden.numpy())
+
+    # --- measuring ---
+
+    def rows(self, first: int, count: int) -> Tensor:
+        """The mask of each image: groups of images (those of the jackknife) have masks of their
+        own, so errors over groups hold the masks' part, too."""
+        indices = range(first, first + count)
+        each = self.probe.num_masks // NUM_GROUPS
+        measured = min(self.num_images, self.probe.most_images)
+        return groups_of(indices, measured) * each + torch.tensor(list(indices)) % each
+
+    def update(self, batch: Batch) -> None:
+        if self.fit is None:
+            self._learn(batch)
+        fit = self.fit
+        assert fit is not None
+        room = self.probe.most_images - batch.first
+        if room <= 0:
+            return
+        images = batch.images[:room]
+        x, t = self._patches(images)
+        target = self.model.targets(images)
+        self.inputs.append(fit.inputs.project(x - fit.origin[0]).astype(np.float32))
+        coordinates = fit.targets.project(t - fit.origin[1])
+        self.targets.append(coordinates.astype(np.float32))
+        self.rest.append((((t - fit.origin[1]) ** 2).sum(-1) - (coordinates**2).sum(-1)).clip(min=0))
+
+        rows = self.rows(batch.first, len(images))
+        constant = torch.as_tensor(fit.position_mean.mean(0), dtype=target.dtype, device=target.device)
+        position = torch.as_tensor(fit.position_mean, dtype=target.dtype, device=target.device)
+        found: dict[str, list[Tensor]] = {}
+        for ratio in self.strategies:
+            mask = self.masks[ratio][rows].to(images.device)
+            with torch.no_grad():
+                for name, network in self.networks.items():
+                    found.setdefault(name, []).append((network(images, mask).pred - target).square().mean(-1))
+            copied = take(target, nearest_visible(mask, self.model.grid))
+            found.setdefault(NEAREST, []).append((copied - target).square().mean(-1))
+            found.setdefault(POSITION, []).append((position - target).square().mean(-1))
+            found.setdefault(CONSTANT, []).append((constant - target).square().mean(-1))
+        for name, errors in found.items():
+            self.errors.setdefault(name, []).append(torch.stack(errors).double().cpu())
+
+    def conclude(self) -> Iterator[None]:
+        fit = self.fit
+        assert fit is not None
+        x, t, rest = (np.concatenate(parts).astype(float) for parts in (self.inputs, self.targets, self.rest))
+        moments, values = fit.moments, self.model.config.patch_values
+        rows = self.rows(0, len(x)).numpy()
+        self.linear: dict[str, list[np.ndarray]] = {LINEAR: [], NEAR: [], WIENER: []}
+        self.reach: list[np.ndarray] = []
+        self.spectra: list[np.ndarray] = []
+        near = neighbours(self.model.grid)
+        for ratio in self.strategies:
+            hidden = self.masks[ratio].is_hidden.numpy()
+            weights = self._fixed(ratio, moments, fit.ridge)
+            self.reach.append(reach(moments, weights, self.model.grid))
+            found = predict(moments, weights, x, hidden[rows])
+            self.linear[LINEAR].append((((found - t) ** 2).sum(-1) + rest) / values)
+            weights = fixed_linear(moments, self._chances(ratio), fit.ridge, near)
+            found = predict(moments, weights, x, hidden[rows])
+            self.linear[NEAR].append((((found - t) ** 2).sum(-1) + rest) / values)
+            filtered = np.zeros_like(rest)
+            for number in range(self.probe.num_masks):
+                mine = rows == number
+                if mine.any():
+                    found = predict_wiener(moments, x[mine], hidden[number], fit.wiener_ridge)
+                    filtered[mine] = (((found - t[mine]) ** 2).sum(-1) + rest[mine]) / values
+            self.linear[WIENER].append(filtered)
+            visible = (~hidden).astype(float)
+            self.spectra.append(shared_spectrum(moments, visible.T @ visible / len(visible)))
+            yield
+
+    def result(self) -> xr.Dataset:
+        if not hasattr(self, "linear"):
+            for _ in self.conclude():
+                pass
+        fit, ratios = self.fit, list(self.strategies)
+        assert fit is not None
+        errors = {name: torch.cat(parts, 1) for name, parts in self.errors.items()}
+        errors |= {name: torch.as_tensor(np.stack(parts)) for name, parts in self.linear.items()}
+        order = [TRAINED, *(name for name in self.probe.baselines if name in errors)]
+        stack = torch.stack([errors[name] for name in order])  # [network ratio image patch]
+        count = stack.shape[2]
+        rows = self.rows(0, count)
+        hidden = torch.stack([mask.is_hidden[rows] for mask in self.masks.values()])  # [ratio image patch]
+        image = (stack * hidden).sum(-1) / hidden.sum(-1)  # [network ratio image]
+
+        sums = GroupedSums(count)
+        sums.add(range(count), error=image.permute(2, 0, 1), count=torch.ones(count, 1, 1))
+        base = order.index(POSITION)
+
+        def share(total: dict[str, Tensor]) -> Tensor:
+            return 1 - total["error"] / total["error"][base]
+
+        mean, mean_sem = sums.estimate(lambda total: total["error"] / total["count"])
+        r2, r2_sem = sums.estimate(share)
+        normalised = self.model.config.normalize_targets
+        units = "variance of a patch" if normalised else "squared input units"
+        dims = ("network", "ratio")
+        result: dict[str, xr.Variable] = {
+            "error": variable(dims, mean, "mean squared error of hidden patches", units),
+            "error_sem": variable(
+                dims, mean_sem, "standard error over images: mean squared error of hidden patches", units
+            ),
+            "r2": variable(dims, r2, "share of the variance about the position mean that is explained"),
+            "r2_sem": variable(dims, r2_sem, "standard error over images: share of the variance that is explained"),
+        }
+        for name, other in (("linear", LINEAR), ("wiener", WIENER)):
+            gain, gain_sem = sums.estimate(
+                lambda total, other=other: share(total)[0] - share(total)[order.index(other)]
+            )
+            words = f"explained share of the trained network less that of {other}"
+            result[f"gain_over_{name}"] = variable(("ratio",), gain, words)
+            result[f"gain_over_{name}_sem"] = variable(("ratio",), gain_sem, f"standard error over images: {words}")
+        far, far_sem = sums.estimate(lambda total: share(total)[order.index(LINEAR)] - share(total)[order.index(NEAR)])
+        words = "explained share of the linear predictor less that from the 8 neighbours alone"
+        result["far_gain"] = variable(("ratio",), far, words)
+        result["far_gain_sem"] = variable(("ratio",), far_sem, f"standard error over images: {words}")
+
+        own = ratios.index(self.own)
+        seen = hidden[own].sum(0)
+        by_position = (stack[:, own] * hidden[own]).sum(1) / torch.where(seen > 0, seen, torch.nan)
+        gain_map = (by_position[order.index(LINEAR)] - by_position[0]) / by_position[base]
+        grid = self.model.grid
+        result["gain_map"] = variable(
+            ("row", "column"),
+            gain_map.reshape(grid),
+            "gain over the linear predictor, share of the position's variance",
+        )
+        result["reach"] = variable(
+            ("ratio",),
+            np.array([np.nanmean(one) for one in self.reach]),
+            "mean distance of the inputs of the linear predictor, by what they contribute",
+            "patches",
+        )
+        shares = np.stack([np.cumsum(values) / values.sum() for values in self.spectra])
+        result["shared_directions"] = variable(
+            ("ratio",),
+            (shares < 0.9).sum(1) + 1,
+            "directions of a linear code for 90 % of what it explains",
+            "directions",
+        )
+        result["shared_variance"] = variable(
+            ("ratio", "direction"),
+            np.stack([values / values.sum() for values in self.spectra])[:, :64],
+            "share of each direction of a linear code in what all explain",
+        )
+        return xr.Dataset(
+            result,
+            coords={
+                "network": order,
+                "ratio": ratios,
+                "direction": np.arange(1, result["shared_variance"].shape[1] + 1),
+            },
+            attrs={
+                "normalised_targets": int(normalised),
+                "own_ratio": self.own,
+                "fit_images": fit.moments.num_images,
+                "measured_images": count,
+                "ridge": fit.ridge,
+                "wiener_ridge": fit.wiener_ridge,
+                "ridge_at_edge": int(fit.at_edge),
+                "stationary": int(fit.is_stationary),
+                "input_components": fit.inputs.directions.shape[1],
+                "input_variance_left_out": fit.inputs.left_out,
+                "target_components": fit.targets.directions.shape[1],
+                "definition": "lcmae's own closed forms; errors over images, whose groups have masks of their own",
+            },
+        )
