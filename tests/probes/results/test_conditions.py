@@ -39,7 +39,7 @@ OTHER = {
 
 def made(value: float = 1.0, **changes: object) -> xr.Dataset:
     error = xr.Variable((), value, {"units": "1", "long_name": "an error"})
-    return xr.Dataset({"error": error}, attrs={**ATTRS, **changes})
+    return xr.Dataset({"value": error}, attrs={**ATTRS, **changes})
 
 
 class TestConditions:
@@ -75,7 +75,7 @@ class TestCatalogue:
         paths = [catalogue.add(made(n, **change), tmp_path) for n, change in enumerate([{}, *_changes()])]
         assert len(set(paths)) == len(paths)
         assert {path.parent for path in paths} == {tmp_path / "reconstruction"}
-        assert [float(load_result(path)["error"]) for path in paths] == [float(n) for n in range(len(paths))]
+        assert [float(load_result(path)["value"]) for path in paths] == [float(n) for n in range(len(paths))]
         assert {one.path for one in catalogue.stored(tmp_path)} == set(paths)
 
     def test_what_is_stored_stays_unless_told_otherwise(self, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ class TestCatalogue:
         assert catalogue.add(made(2), tmp_path) == path
         assert path.read_bytes() == before
         assert catalogue.add(made(2), tmp_path, overwrite=True) == path
-        assert float(load_result(path)["error"]) == 2
+        assert float(load_result(path)["value"]) == 2
         assert len(catalogue.files(tmp_path)) == 1
 
     def test_the_old_layout_is_found_and_left_alone(self, tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ class TestCatalogue:
         new = catalogue.add(made(2, seed=9), tmp_path)
         assert catalogue.files(tmp_path, "reconstruction") == [old, new]
         assert [catalogue.probe_of(path, tmp_path) for path in (old, new)] == ["reconstruction"] * 2
-        assert float(load_result(old)["error"]) == 1
+        assert float(load_result(old)["value"]) == 1
 
     def test_a_torn_file_is_nobodys_result(self, tmp_path: Path) -> None:
         path = catalogue.add(made(1), tmp_path)
         path.write_bytes(path.read_bytes()[:-1])
         assert list(catalogue.stored(tmp_path)) == []
         assert catalogue.add(made(2), tmp_path) == path
-        assert float(load_result(path)["error"]) == 2
+        assert float(load_result(path)["value"]) == 2
 
     def test_two_conditions_of_one_file_name_are_told_apart(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -122,7 +122,7 @@ class TestCatalogue:
             writer.join(120)
             assert writer.exitcode == 0
         found = list(catalogue.stored(tmp_path))
-        assert sorted(float(one.load()["error"]) for one in found) == [1.0, 2.0]
+        assert sorted(float(one.load()["value"]) for one in found) == [1.0, 2.0]
         assert len(list(tmp_path.rglob("*.nc"))) == 2
 
     def test_a_kill_between_two_results_loses_none(self, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ class TestCatalogue:
         writer.join(120)
         assert writer.exitcode == -signal.SIGKILL
         assert len(list((tmp_path / "reconstruction").iterdir())) == 2  # and what was half-way
-        assert [float(one.load()["error"]) for one in catalogue.stored(tmp_path)] == [1.0]
+        assert [float(one.load()["value"]) for one in catalogue.stored(tmp_path)] == [1.0]
         catalogue.add(made(2, seed=2), tmp_path)
         assert len(list(catalogue.stored(tmp_path))) == 2
 
