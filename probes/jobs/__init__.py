@@ -1,0 +1,6 @@
+"""Checkpoints x probes, on any executor.
+
+- `batch.py`: a job is one checkpoint with all its probes; read it first
+- `executors.py`: processes here, Slurm, Dask; `slurm.py` makes an executor of submitit
+- `direct.py`: `lcmae.probe`, from Python
+"""

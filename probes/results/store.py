@@ -6,8 +6,8 @@ index (`lcmae.probes.results.index`: where each array lies, and all that is said
 reading a matter of a millisecond, and a last line with the sha256 of all before it; readers of HDF5
 ignore what follows the data. Reading flipped copies was seen not to end (docs/LOG.md), so nothing
 is parsed that does not agree with the last line. A file of before, which has no index, is parsed by
-HDF5 once `lcmae.probes.results.fences` has seen that all its data lie in it. The sha256 proves that
-a file is as it was written, and never who wrote it: a result is as foreign as a checkpoint.
+HDF5 once `lcmae.probes.results.untrusted` has seen that all its data lie in it. The sha256 proves
+that a file is as it was written, and never who wrote it: a result is as foreign as a checkpoint.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import xarray as xr
 
 from lcmae.errors import InputError
-from lcmae.probes.results import fences, index, legacy, without_index
+from lcmae.probes.results import index, legacy, untrusted
 from lcmae.runs.durable import write_once
 from lcmae.runs.run import write_atomically
 from lcmae.safety.files import read_regular
@@ -68,8 +68,8 @@ def load_result(path: Path) -> xr.Dataset:
     data = _checked(path)
     try:
         known = index.read(data)
-        known_result = without_index.read(data) if known is None else index.dataset(known, data)
-        return legacy.upgrade(fences.check_result(known_result))
+        known_result = untrusted.read(data) if known is None else index.dataset(known, data)
+        return legacy.upgrade(untrusted.check_result(known_result))
     except ValueError as error:
         raise _foreign(path, error) from error
 
@@ -79,8 +79,8 @@ def load_attrs(path: Path) -> dict[str, Any]:
     data = _checked(path)
     try:
         known = index.read(data)
-        attributes = without_index.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
-        fences.check_attributes(attributes)
+        attributes = untrusted.read(data, attrs_only=True).attrs if known is None else index.attributes(known)
+        untrusted.check_attributes(attributes)
         return legacy.attributes(attributes)
     except ValueError as error:
         raise _foreign(path, error) from error

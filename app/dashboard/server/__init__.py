@@ -1,0 +1,6 @@
+"""How the dashboard's server is started.
+
+- `launch.py`: the command of the process: address, hosts, no telemetry
+- `process.py`: that process
+- `tuning.py`: what it does for speed alone, each with its measured gain
+"""

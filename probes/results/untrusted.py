@@ -1,4 +1,5 @@
-"""What an HDF5 file may hold to be read as a probe result, seen before any of its data are read.
+"""Results whose bytes nobody vouches for: what a file may hold, checked before its data are read,
+and `read` for files without an index, which HDF5 has to parse.
 
 HDF5 follows links to other files, reads data from files outside (`/etc/passwd` came back as an
 array), puts datasets together from others, runs filters out of plugins, and makes arrays of any
@@ -6,6 +7,7 @@ size of a few bytes. A result has none of these. The sha256 beside the data prov
 are as they were written, and never who wrote them.
 """
 
+import io
 import math
 import re
 from typing import Any
@@ -39,6 +41,31 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 """Names of variables and dimensions; they become options, labels and parts of tables."""
 
 
+def read(data: memoryview, *, attrs_only: bool = False) -> xr.Dataset:
+    """The result in an HDF5 file, parsed once `check_file` has allowed it; `ValueError` for a file
+    that reaches outside itself, or is not made as results are."""
+    import h5py
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            check_file(file, len(data))
+            if attrs_only:
+                return xr.Dataset(attrs=_attributes(file.attrs))
+        # as stored: a unit of seconds makes no dates
+        with xr.open_dataset(io.BytesIO(data), engine="h5netcdf", decode_times=False, decode_timedelta=False) as opened:
+            return opened.load()
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a hostile file makes three readers raise, the answer is the same
+        raise ValueError(f"{type(error).__name__} {error}") from error
+
+
+def _attributes(attrs: Any) -> dict[str, Any]:
+    """Attributes but for those of the format itself."""
+    plain = {name: value for name, value in attrs.items() if not name.startswith("_")}
+    return {name: value.item() if getattr(value, "size", 0) == 1 else value for name, value in plain.items()}
+
+
 def check_file(file: Any, size: int) -> None:
     """Refuse an open `h5py.File` of `size` bytes that is not made as results are. `ValueError`."""
     import h5py
@@ -69,19 +96,19 @@ def _check_array(array: Any, shown: str) -> tuple[int, int]:
     """Bytes that an array declares, and those that it takes in the file."""
     import h5py
 
-    made, space, kind = array.id.get_create_plist(), array.id.get_space(), array.id.get_type()
-    layout = made.get_layout()
+    creation, space, kind = array.id.get_create_plist(), array.id.get_space(), array.id.get_type()
+    layout = creation.get_layout()
     if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
         raise ValueError(f"the data of {shown!r} lie in other arrays")
     # the count can be asked of every layout, and a name of a file only of those that have one
-    if made.get_external_count():
+    if creation.get_external_count():
         raise ValueError(f"the data of {shown!r} lie in another file")
-    for number in range(made.get_nfilters()):
-        code = made.get_filter(number)[0]
+    for number in range(creation.get_nfilters()):
+        code = creation.get_filter(number)[0]
         if code not in FILTERS:
             raise ValueError(f"{shown!r} is packed with filter {code}, and not with {', '.join(FILTERS.values())}")
-    if made.get_nfilters() > len(FILTERS):
-        raise ValueError(f"{shown!r} is packed {made.get_nfilters()} times")
+    if creation.get_nfilters() > len(FILTERS):
+        raise ValueError(f"{shown!r} is packed {creation.get_nfilters()} times")
     if space.get_simple_extent_type() == h5py.h5s.NULL:
         return 0, 0
     shape = space.get_simple_extent_dims()
@@ -92,7 +119,7 @@ def _check_array(array: Any, shown: str) -> tuple[int, int]:
     declared, stored = count * kind.get_size(), array.id.get_storage_size()
     if declared > SLACK + MAX_RATIO * stored or declared > MOST:
         raise ValueError(f"{shown!r} declares {declared} bytes and stores {stored}")
-    if layout == h5py.h5d.CHUNKED and math.prod(made.get_chunk()) * kind.get_size() > SLACK + 2 * declared:
+    if layout == h5py.h5d.CHUNKED and math.prod(creation.get_chunk()) * kind.get_size() > SLACK + 2 * declared:
         raise ValueError(f"{shown!r} is stored in chunks that are larger than it is")
     return declared, stored
 

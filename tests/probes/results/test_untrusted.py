@@ -80,12 +80,12 @@ def test_results_of_before_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_passes_the_fences_of_hdf5_too(tmp_path: Path) -> None:
-    from lcmae.probes.results import fences
+    from lcmae.probes.results import untrusted
 
     result = xr.Dataset({"zeros": ("i", np.zeros(200_000), {"units": "1", "long_name": "nothing but zeros"})})
     save_result(result, tmp_path / "a.nc")
     with h5py.File(tmp_path / "a.nc") as file:
-        fences.check_file(file, (tmp_path / "a.nc").stat().st_size)
+        untrusted.check_file(file, (tmp_path / "a.nc").stat().st_size)
 
 
 def test_hdf5_is_not_older_than_its_holes() -> None:
