@@ -8,7 +8,7 @@ estimated from few images.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -80,9 +80,24 @@ class GroupedSums:
         ]
         return statistic(total), torch.stack(without)
 
+    def of(self, groups: Sequence[int]) -> dict[str, Tensor]:
+        """Sums over some of the groups that have images, counted from 0."""
+        chosen = [self._filled[group] for group in groups]
+        return {name: value[chosen].sum(0) for name, value in self.sums.items()}
+
     def error(self, whole: Tensor, without: Float[Tensor, "g ..."]) -> Tensor:
         """The standard error of what was made of `leave_out`."""
         return standard_error(whole, without, self.sizes[self._filled])
+
+    @property
+    def filled_sizes(self) -> Float[Tensor, " g"]:
+        """Images in each group that has any."""
+        return self.sizes[self._filled]
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of the standard errors."""
+        return max(len(self._filled) - 1, 0)
 
     @property
     def _filled(self) -> list[int]:

@@ -106,6 +106,11 @@ class GroupedMoments:
         return Moments(float(self.count[groups].sum()), self.total[groups].sum(0).cpu(), outer.cpu(), self.origin.cpu())
 
     @property
+    def degrees_of_freedom(self) -> int:
+        """Of the standard errors of `estimate`."""
+        return max(len(self.filled) - 1, 0)
+
+    @property
     def filled(self) -> list[int]:
         """Groups that saw an image."""
         return self.images.nonzero().flatten().tolist()

@@ -70,6 +70,11 @@ class RunningMean:
         return self.group_sums / group_sizes(self.count).reshape(-1, *[1] * (self.group_sums.ndim - 1))
 
     @property
+    def degrees_of_freedom(self) -> int:
+        """Of `sem`."""
+        return max(self.count - 1, 0)
+
+    @property
     def sem(self) -> Tensor:
         """Standard error of the mean over images; NaN for a single image."""
         assert self.squares is not None
@@ -147,6 +152,10 @@ class RunningGroupMeans:
     def estimate(self) -> tuple[Tensor, Tensor]:
         """`share`, and its standard error over images (jackknife)."""
         return self.sums.estimate(self._share)
+
+    def leave_out(self) -> tuple[Tensor, Float[Tensor, " g"]]:
+        """`share`, and without each group of images."""
+        return self.sums.leave_out(self._share)
 
     def _share(self, sums: dict[str, Tensor]) -> Tensor:
         assert self.centre is not None

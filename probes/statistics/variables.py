@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from lcmae.probes.statistics.running import NUM_GROUPS, RunningMean
+from lcmae.probes.statistics.two_way import FEW_MASKS, LEAST, TwoWay
 from lcmae.shapes import Float
 
 
@@ -21,6 +22,34 @@ def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: st
     return xr.Variable(dims, np.asarray(values), {"long_name": long_name, "units": units, **attrs})
 
 
+def error_of(
+    dims: tuple[str, ...] | str,
+    values: Any,
+    long_name: str,
+    units: str = "1",
+    *,
+    degrees: int,
+    over: str = "images",
+    method: str = "",
+) -> xr.Variable:
+    """The standard error of a number called `long_name`, from `degrees` of freedom, over images or
+    masks or both: what `lcmae.probes.statistics.intervals` makes an interval of."""
+    words = f"standard error over {over}{f' ({method})' if method else ''}: {long_name}"
+    return variable(dims, values, words, units, degrees_of_freedom=int(degrees), error_sources=over)
+
+
+def crossed_errors(
+    dims: tuple[str, ...] | str, found: TwoWay, name: str, long_name: str, units: str = "1", *, method: str = ""
+) -> Mapping[str, xr.Variable]:
+    """`name_sem` over images and the masks they share, and `name_masks_sem`, the masks' part of
+    it."""
+    both = error_of(dims, found.sem, long_name, units, degrees=found.groups - 1, over="images and masks", method=method)
+    masks = error_of(dims, found.masks_sem, long_name, units, degrees=found.masks - 1, over="masks")
+    if found.masks < LEAST:
+        both.attrs["missing"] = masks.attrs["missing"] = FEW_MASKS
+    return {f"{name}_sem": both, f"{name}_masks_sem": masks}
+
+
 def with_sem(
     dims: tuple[str, ...] | str, running: RunningMean, name: str, long_name: str, units: str = "1", **attrs: Any
 ) -> Mapping[str, xr.Variable]:
@@ -29,7 +58,7 @@ def with_sem(
     images make a paired error (`lcmae.probes.results.differences`)."""
     result = {
         name: variable(dims, running.mean, long_name, units, **attrs),
-        f"{name}_sem": variable(dims, running.sem, f"standard error over images: {long_name}", units),
+        f"{name}_sem": error_of(dims, running.sem, long_name, units, degrees=running.degrees_of_freedom),
     }
     means = running.group_means
     return result if means is None else {**result, **by_groups(dims, means, running.count, name, long_name, units)}
@@ -43,6 +72,22 @@ def by_groups(
     axes = ("group", *((dims,) if isinstance(dims, str) else dims))
     words = f"mean of every {NUM_GROUPS}th image: {long_name}"
     return {f"{name}_groups": variable(axes, means, words, units, num_images=count)}
+
+
+def by_leaving_out(
+    dims: tuple[str, ...] | str,
+    without: Float[Tensor, "g ..."],
+    sizes: Float[Tensor, " g"],
+    name: str,
+    long_name: str,
+    units: str = "1",
+) -> Mapping[str, xr.Variable]:
+    """`name_without`: the estimate without each group of images, of `sizes`
+    (`lcmae.probes.statistics.jackknife`), of which two models over the same images make a paired
+    error."""
+    axes = (f"left_out_of_{len(without)}", *((dims,) if isinstance(dims, str) else dims))
+    words = f"without one of {len(without)} groups of images: {long_name}"
+    return {f"{name}_without": variable(axes, without, words, units, sizes=sizes.tolist())}
 
 
 def by_network(
