@@ -6,6 +6,7 @@ ordered image by image), and then its patches are embedded once. Images are floa
 own input space: `model.prepare` brings uint8 pixels there.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,6 +116,8 @@ class ModelConfig(Settings):
         for name, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"expected 1 or {self.channels} values of {name}, got {len(values)}")
+            if not all(math.isfinite(value) for value in values):
+                raise ValueError(f"expected finite values of {name}, got {values}")
         if min(self.pixel_std) <= 0:
             raise ValueError(f"expected pixel_std above 0, got {self.pixel_std}")
         if self.normalize_targets and self.patch_values < 2:

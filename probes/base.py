@@ -32,10 +32,16 @@ from lcmae.runs.durable import reason
 from lcmae.settings import Settings
 
 CONVENTIONS = (
-    "lcmae-3: every variable has units and long_name; NAME_sem is a standard error, NAME_groups are means over interleaved "
-    "groups of the images; `network` is the trained model, then baselines; patches in raster order, prefix tokens not counted"
+    "lcmae-4: every variable has units and long_name; NAME_sem is a standard error with its degrees of freedom and sources "
+    "(half of a 95 % interval: Student's t), NAME_masks_sem the part of it that shared masks bring; NAME_groups are means over "
+    "interleaved groups of the images, NAME_without estimates without a group; heads and layers are counted from 1; `network` "
+    "is the trained model, then baselines; patches in raster order, prefix tokens not counted"
 )
 """How to read a result, in its attributes; the number rises when a meaning changes."""
+
+
+NOT_FINITE = "beyond the range of floating-point numbers (overflow, or a division by nothing)"
+"""Why a number is NaN, in the attribute `missing` of its variable."""
 
 
 class ProbeError(InputError):
@@ -365,7 +371,14 @@ def stamp(result: xr.Dataset, probe: Probe, model: MaskedImageModel, num_images:
 
 def checked(result: xr.Dataset) -> xr.Dataset:
     """Hold a result to the contract: every variable has `units` and `long_name`. A breach is a bug
-    in the probe."""
+    in the probe.
+
+    What overflowed, or was divided by nothing, is no number: NaN, with the reason in the attribute
+    `missing`.
+    """
     for name, variable in result.data_vars.items():
+        if variable.dtype.kind == "f" and np.isinf(variable.values).any():
+            variable.values = np.where(np.isinf(variable.values), np.nan, variable.values)
+            variable.attrs["missing"] = NOT_FINITE
         assert {"units", "long_name"} <= variable.attrs.keys(), f"{name} has no units or long_name"
     return result

@@ -47,7 +47,7 @@ from lcmae.probes.mask_graphs.numbers import DENSE, rising
 from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
 from lcmae.probes.measures.paired_views import PairedViews, Views
 from lcmae.probes.statistics.jackknife import GroupedSums
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.shapes import Bool, Float
 
@@ -152,6 +152,7 @@ class _Bounds(Accumulator):
             **masked_sums(pred, target, hidden),
             **pair_sums(pred, target, hidden),
             "outer": torch.einsum("b d, b e -> b d e", *[_unit(pooled[:, 0])] * 2),
+            "directions": (_unit(pooled[:, 0]).square().sum(-1) > 0).double(),
             "autoencoding": self._autoencoding(batch),
         }
         self.sums.add(batch.indices, **sums)
@@ -199,8 +200,8 @@ class _Bounds(Accumulator):
         for name, (statistic, dims, long_name, unit) in self._statistics().items():
             value, sem = self.sums.estimate(statistic)
             result[name] = variable(dims, value, long_name, unit or units)
-            result[f"{name}_sem"] = variable(
-                dims, sem, f"standard error over images (jackknife): {long_name}", unit or units
+            result[f"{name}_sem"] = error_of(
+                dims, sem, long_name, unit or units, degrees=self.sums.degrees_of_freedom, method="jackknife"
             )
         result["tail"] = variable(("bandwidth", "rank"), self.tail, "tail: sum of squared eigenvalues beyond rank k")
         result["tail_at_width"] = variable(
@@ -326,8 +327,8 @@ def share_of_variance(total: dict[str, Tensor], least: float = 0.0) -> Float[Ten
 
 def uniformity(total: dict[str, Tensor]) -> Float[Tensor, ""]:
     """L_unif over pairs of different images, from the sum of z z^T (z of length 1): (|sum|_F^2 - N)
-    / (N (N - 1))."""
-    count = total["images"]
+    / (N (N - 1)). Vectors of zeros have no direction and do not count; NaN below two others."""
+    count = total["directions"]
     return (total["outer"].square().sum() - count) / (count * (count - 1))
 
 

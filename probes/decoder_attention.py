@@ -22,9 +22,18 @@ from torch import Tensor
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
-from lcmae.probes.measures.attention import PositionalShare, entropy, mean_distance, part, patch_distances
+from lcmae.probes.measures.attention import (
+    ATTENTION_DISTANCE,
+    ATTENTION_ENTROPY,
+    PositionalShare,
+    entropy,
+    mean_distance,
+    part,
+    patch_distances,
+)
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.statistics.two_way import two_way
+from lcmae.probes.statistics.variables import crossed_errors, variable, with_sem
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.hooks import attention_problem, watch_attention
 from lcmae.probes.watching.pictures import draw
@@ -57,9 +66,9 @@ class DecoderAttention(Probe):
     mask: AnyMask = Random()
     """Which patches are hidden."""
 
-    num_masks: int = Field(default=4, ge=1)
+    num_masks: int = Field(default=8, ge=1)
     """K: masks that all images have in common, for the positional shares. With one, the share over
-    masks is NaN."""
+    masks is NaN; with fewer than 4, its error is."""
 
     num_places: int = Field(default=32, ge=2)
     """At how many query positions (drawn at random) the positional shares are taken; memory grows
@@ -200,8 +209,15 @@ class _DecoderAttention(Accumulator):
         for name, parts in self.pictures.items():
             axes, long_name, units = _PICTURES[name]
             result[name] = variable(axes, torch.cat(parts), long_name, units)
-        coordinates = {"key": list(KEYS), "layer": [layer + 1 for layer in range(len(self.shares))]}
+        num_heads = result["distance"].shape[1]
+        coordinates = {
+            "key": list(KEYS),
+            "layer": [layer + 1 for layer in range(len(self.shares))],
+            "head": [head + 1 for head in range(num_heads)],
+        }
         attributes = {
+            "distance_convention": ATTENTION_DISTANCE,
+            "entropy_convention": ATTENTION_ENTROPY,
             "definition": "positional share: lcmae's own (lcmae.probes.measures.attention.PositionalShare)",
             "mask_ratio": self.probe.mask.ratio,
             "num_query_places": len(self.pairs[1].unique()),
@@ -210,26 +226,31 @@ class _DecoderAttention(Accumulator):
         return xr.Dataset(result, coordinates, attributes)
 
     def _positional(self) -> dict[str, xr.Variable]:
-        """Both shares by layer and head, heads pooled, and their rise; standard errors by leaving
-        out groups of images."""
-        result = {}
-        sums = self.shares[0].sums
+        """Both shares by layer and head, heads pooled, and their rise; without the bias of few
+        masks, with errors over images and over the masks that they share."""
+        result, sums = {}, self.shares[0].sums
         for reading, what in (
             ("over_images", "images varied under fixed masks"),
             ("over_masks", "masks varied of fixed images"),
         ):
-            found = [getattr(share, reading)() for share in self.shares]
-            whole, without = torch.stack([part[0] for part in found]), torch.stack([part[1] for part in found], dim=1)
+            # [layer head], the last place of which holds all heads together
+            found = two_way(
+                lambda groups, masks, reading=reading: torch.stack(
+                    [getattr(share, reading)(groups, masks) for share in self.shares]
+                ),
+                sums.filled_sizes,
+                self.probe.num_masks,
+                combine=lambda x: torch.cat([x.flatten(-2), x[..., -1:, -1] - x[..., 0, -1:]], dim=-1),
+            )
             name, long_name = f"positional_share_{reading}", f"share of attention that place alone explains, {what}"
             for label, dims, words, pick in (
-                ("", ("layer", "head"), "", lambda x: x[..., :-1]),
-                ("_pooled", ("layer",), ", heads pooled", lambda x: x[..., -1]),
-                ("_rise", (), ", last layer minus first", lambda x: x[..., -1, -1] - x[..., 0, -1]),
+                ("", ("layer", "head"), "", lambda x: x[:-1].unflatten(0, (len(self.shares), -1))[:, :-1]),
+                ("_pooled", ("layer",), ", heads pooled", lambda x: x[:-1].unflatten(0, (len(self.shares), -1))[:, -1]),
+                ("_rise", (), ", last layer minus first", lambda x: x[-1]),
             ):
-                error = sums.error(pick(whole), pick(without))
-                words = long_name + words
-                result[name + label] = variable(dims, pick(whole), words)
-                result[f"{name}{label}_sem"] = variable(dims, error, f"standard error over images (jackknife): {words}")
+                part, words = found.map(pick), long_name + words
+                result[name + label] = variable(dims, part.corrected, words)
+                result |= crossed_errors(dims, part, name + label, words, method="jackknife")
         return result
 
 

@@ -34,7 +34,7 @@ from lcmae.probes.measures.points import Points, table
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import Collected, ImageSample
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.probes.watching.pictures import picture_maps
@@ -210,7 +210,7 @@ class _EmbeddingConsistency(Accumulator):
         for index, (name, long_name) in enumerate(_REFERENCES.items()):
             value, sem = (torch.stack([found[scope][part][index] for scope in SCOPES]) for part in (0, 1))
             result[name] = variable(dims, value, long_name)
-            result[f"{name}_sem"] = variable(dims, sem, f"standard error over images: {long_name}")
+            result[f"{name}_sem"] = error_of(dims, sem, long_name, degrees=min(NUM_GROUPS, len(tokens)) - 1)
         result |= self._reconstructed()
         last = Points(
             tokens[:, -1],
@@ -321,9 +321,8 @@ class _EmbeddingConsistency(Accumulator):
         result = {}
         for measure, (name, (long_name, unit)) in enumerate(_DISTANCES.items()):
             result[name] = variable(dims, value[measure], long_name, unit or units)
-            result[f"{name}_sem"] = variable(
-                dims, sem[measure], f"standard error over images: {long_name}", unit or units
-            )
+            degrees = min(NUM_GROUPS, len(self.predicted)) - 1  # of the scope `across`; `within` has more
+            result[f"{name}_sem"] = error_of(dims, sem[measure], long_name, unit or units, degrees=max(degrees, 0))
         return result
 
 

@@ -22,6 +22,8 @@ from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures.attention import (
+    ATTENTION_DISTANCE,
+    ATTENTION_ENTROPY,
     TINY,
     entropy,
     head_divergence,
@@ -162,5 +164,10 @@ class _EncoderAttention(Accumulator):
         for index, (name, units) in enumerate((("distance", "patches"), ("entropy", "nats"))):
             long_name = f"{name} of uniform attention"
             result[f"{name}_uniform"] = variable("view", self.uniform.mean[:, index], long_name, units)
-        coordinates = {"view": list(VIEWS), "layer": [layer + 1 for layer in range(len(self.model.blocks))]}
-        return xr.Dataset(result, coordinates, {"mask_ratio": self.probe.mask.ratio})
+        coordinates = {
+            "view": list(VIEWS),
+            "layer": [layer + 1 for layer in range(len(self.model.blocks))],
+            "head": [head + 1 for head in range(result["distance"].shape[-1])],
+        }
+        conventions = {"distance_convention": ATTENTION_DISTANCE, "entropy_convention": ATTENTION_ENTROPY}
+        return xr.Dataset(result, coordinates, {"mask_ratio": self.probe.mask.ratio, **conventions})

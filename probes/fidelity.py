@@ -11,7 +11,7 @@ needs a mean and deviation for each patch: `trained` takes those of the nearest 
 unmasked images: the patch's own, which the model saw), and `trained, leaky` the true ones, which
 give the answer away under a mask. Baselines, ours: `pixels` copies the nearest other visible patch,
 `mean colour` paints the mean colour of all visible pixels, `untrained` is a network of the same
-shape with fresh weights.
+shape with fresh weights, and `position mean` the mean image.
 """
 
 import math
@@ -32,6 +32,7 @@ from lcmae.models import MaskedImageModel, take
 from lcmae.patches import Grid, patch_statistics, patchify, unpatchify
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.probes.baselines.position_mean import PositionMean
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.running import RunningMean
@@ -56,6 +57,9 @@ MEASURES = {
 VARIABLES = (*MEASURES, "mse_hidden", *(f"{name}_unmasked" for name in MEASURES))
 
 
+POSITION_MEAN = "position mean"
+
+
 class Fidelity(Probe):
     """Returns `ssim`, `psnr` and `mse` of whole pictures by (ratio, network), `mse_hidden` of
     hidden patches alone, and `ssim_unmasked`, `psnr_unmasked`, `mse_unmasked` of full predictions
@@ -65,9 +69,10 @@ class Fidelity(Probe):
     name: ClassVar[str] = "fidelity"
     question: ClassVar[str] = "How close are reconstructed pictures to the images, masked and unmasked?"
     needs_prediction: ClassVar[bool] = True
-    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        ("untrained", "pixels", "mean colour"), VARIABLES
-    )
+    baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **dict.fromkeys(("untrained", "pixels", "mean colour"), VARIABLES),
+        POSITION_MEAN: ("mse", "mse_hidden", "mse_unmasked"),
+    }
 
     mask: AnyMask = Random()
     """Which patches are hidden; its ratio gives way to each of `ratios`."""
@@ -113,6 +118,7 @@ class _Fidelity(Accumulator):
         leaky = ["trained, leaky"] if self.model.config.normalize_targets else []
         fresh = [] if self.fresh is None else ["untrained"]
         self.networks = [TRAINED, *leaky, "pixels", "mean colour", *fresh]
+        self.position_means = [PositionMean() for _ in range(1 + len(self.strategies))]
 
     def update(self, batch: Batch) -> None:
         truth = self.model.to_pixels(batch.images)
@@ -121,11 +127,14 @@ class _Fidelity(Accumulator):
         guess = None if self.fresh is None else batch.of(self.fresh).unmasked().pred
         pictures = self._pictures(batch.images, none, batch.unmasked().pred, guess)
         self.unmasked.add(torch.stack([measures(picture, truth) for picture in pictures], dim=1))
+        patches = patchify(truth, self.model.patch_size)
+        self.position_means[0].add(patches, ~none.is_hidden)
 
         # masked images: visible patches are pasted
         of_ratios = []
-        for strategy in self.strategies.values():
+        for strategy, position_mean in zip(self.strategies.values(), self.position_means[1:], strict=True):
             mask, out = batch.masked(strategy, 1)
+            position_mean.add(patches, mask.is_hidden)
             guess = None if self.fresh is None else batch.of(self.fresh).masked(strategy, 1)[1].pred
             hidden = by_pixel(mask, self.model.grid, self.model.patch_size)
             pasted = [torch.where(hidden, part, truth) for part in self._pictures(batch.images, mask, out.pred, guess)]
@@ -179,7 +188,7 @@ class _Fidelity(Accumulator):
         named = "mean squared error of hidden pixels", MEASURES["mse"][1]
         result |= with_sem(("ratio", "network"), self.masked.part(len(MEASURES)), "mse_hidden", *named)
         ratio = "ratio", list(self.strategies), {"long_name": "masking ratio", "units": "1"}
-        return xr.Dataset(
+        found = xr.Dataset(
             result,
             {"ratio": ratio, "network": self.networks},
             {
@@ -187,8 +196,26 @@ class _Fidelity(Accumulator):
                 "pixels": "in [0, 1], predictions clipped",
                 "ssim": f"Gaussian window of {SSIM_WINDOW} pixels, deviation 1.5, at every pixel of the reflected image",
                 "psnr": f"of each image, peak 1, at most {MOST_PSNR:g} dB; then the mean over images",
+                POSITION_MEAN.replace(
+                    " ", "_"
+                ): "known when all images are: squared errors alone, and no standard error",
             },
         )
+        return self._with_position_mean(found)
+
+    def _with_position_mean(self, found: xr.Dataset) -> xr.Dataset:
+        """The best picture that does not depend on the image; its squared errors follow from sums,
+        NaN stands for all else."""
+        found = found.reindex(network=[*self.networks, POSITION_MEAN])
+        whole, *hidden = (float(one.error) for one in self.position_means)
+        at = {"network": POSITION_MEAN}
+        found["mse_unmasked"].loc[at] = whole
+        found["mse_hidden"].loc[at] = hidden
+        shares = [
+            strategy.num_hidden(self.model.grid) / self.model.num_patches for strategy in self.strategies.values()
+        ]
+        found["mse"].loc[at] = [error * share for error, share in zip(hidden, shares, strict=True)]
+        return found
 
 
 def measures(picture: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3"]:

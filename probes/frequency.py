@@ -31,7 +31,7 @@ from lcmae.probes.base import Accumulator, Probe, batches, unchanged
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.variables import variable, with_sem
+from lcmae.probes.statistics.variables import error_of, variable, with_sem
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.shapes import Float
@@ -122,7 +122,8 @@ class _Frequency(Accumulator):
         value, sem = (torch.stack(parts) for parts in zip(*(sets.cka() for sets in self.sets), strict=True))
         pair = ("network", "layer", "other_layer")
         result["cka"] = variable(pair, value, _CKA)
-        result["cka_sem"] = variable(pair, sem, f"standard error over images (jackknife over minibatches): {_CKA}")
+        degrees = self.sets[0].degrees_of_freedom
+        result["cka_sem"] = error_of(pair, sem, _CKA, degrees=degrees, method="jackknife over minibatches")
         result |= self._of_the_last_block(value, sem)
         names = layer_names(model)
         return xr.Dataset(
@@ -147,6 +148,7 @@ class _Frequency(Accumulator):
                 "num_sets": self.sets[0].count,
                 "decoder_input": "unmasked images",
                 "normalised": "no: raw fft2, mean of logs",
+                "headline_convention": "the highest frequency is Nyquist's, pi; Park and Kim show the one before it",
             },
         )
 
@@ -154,18 +156,18 @@ class _Frequency(Accumulator):
         """One number a network, for tables: of the encoder's last block, at the highest frequency
         and beside the pixels."""
         last = len(self.model.blocks)  # the input comes first
-        curve, error = self.curves.mean, self.curves.sem
+        curve = self.curves.mean
         assert curve is not None
         high = "log amplitude at the Nyquist frequency over that of frequency 0, last encoder block"
         alike = f"{_CKA}, last encoder block with the input"
         return {
             "last_high_frequency": variable("network", curve[:, last, -1], high, "nats"),
-            "last_high_frequency_sem": variable(
-                "network", error[:, last, -1], f"standard error over images: {high}", "nats"
+            "last_high_frequency_sem": error_of(
+                "network", self.curves.sem[:, last, -1], high, "nats", degrees=self.curves.degrees_of_freedom
             ),
             "last_cka_to_input": variable("network", cka[:, last, 0], alike),
-            "last_cka_to_input_sem": variable(
-                "network", sem[:, last, 0], f"standard error over images (jackknife): {alike}"
+            "last_cka_to_input_sem": error_of(
+                "network", sem[:, last, 0], alike, degrees=self.sets[0].degrees_of_freedom, method="jackknife"
             ),
         }
 
@@ -202,7 +204,7 @@ def compare_layers(
     return xr.Dataset(
         {
             "cka": variable(pair, value, f"{_CKA}, between two checkpoints"),
-            "cka_sem": variable(pair, sem, f"standard error over images (jackknife over minibatches): {_CKA}"),
+            "cka_sem": error_of(pair, sem, _CKA, degrees=sets.degrees_of_freedom, method="jackknife over minibatches"),
         },
         {"layer": names[0], "other_layer": names[1]},
         {"num_images": len(images), "num_sets": sets.count},
@@ -271,6 +273,11 @@ class Sets:
         grams = torch.stack([centred_gram(torch.cat(parts)) for parts in zip(*self.open, strict=True)])
         self.sums.add([self.closed], hsic=hsic(grams)[None])
         self.open, self.closed = [], self.closed + 1
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of the standard errors."""
+        return self.sums.degrees_of_freedom
 
     def cka(self) -> tuple[Float[Tensor, "l l"], Float[Tensor, "l l"]]:
         """CKA and its standard error over minibatches (NaN for a single one)."""

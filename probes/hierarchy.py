@@ -43,7 +43,7 @@ from lcmae.probes.latents.separator import Levels, expected_levels, patch_of_pix
 from lcmae.probes.latents.shared_levels import level_map, own_levels
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.randomness import generator
@@ -278,22 +278,22 @@ class _Hierarchy(Accumulator):
     def _decoded(self, networks: list[str]) -> dict[str, xr.Variable]:
         """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked
         for."""
-        mean, sem = self.scores.mean, self.scores.sem
+        mean, sem, degrees = self.scores.mean, self.scores.sem, self.scores.degrees_of_freedom
         assert mean is not None
         rows = torch.tensor([[self.names.index(_name(one, feature)) for feature in self.features] for one in networks])
         score, error, chance = mean[rows], sem[rows], mean[[self._chance(name) for name in self.features]]
         dims, words = ("network", "feature", "level"), "accuracy of kinds, R2 of attributes"
         found = {
             "score": variable(dims, score, words),
-            "score_sem": variable(dims, error, f"standard error over images: {words}"),
+            "score_sem": error_of(dims, error, words, degrees=degrees),
             "chance": variable(dims[1:], chance, "score of the best constant answer"),
-            **_skills("skill", dims, score, error, chance, "decodability"),
+            **_skills("skill", dims, score, error, chance, "decodability", degrees),
         }
         if self.gains.mean is not None:
             gain, sems = self.gains.mean / _room(chance), self.gains.sem / _room(chance)
             words, dims = "decodability beyond that of fresh weights", ("feature", "level")
             found["gain"] = variable(dims, gain, words)
-            found["gain_sem"] = variable(dims, sems, f"standard error over images: {words}")
+            found["gain_sem"] = error_of(dims, sems, words, degrees=self.gains.degrees_of_freedom)
         blocks = [
             [place for place, name in enumerate(self.names) if name.startswith(f"{network}{BLOCK}")]
             for network in self.networks
@@ -305,7 +305,7 @@ class _Hierarchy(Accumulator):
             score, error = (
                 F.pad(part[torch.tensor(blocks)], (0, 0, 0, 0, 0, 1), value=torch.nan) for part in (mean, sem)
             )
-            found |= _skills("layer_skill", dims, score, error, chance, words)
+            found |= _skills("layer_skill", dims, score, error, chance, words, degrees)
         return found
 
     def _chance(self, name: str) -> int:
@@ -341,12 +341,12 @@ def _name(network: str, feature: str) -> str:
 
 
 def _skills(
-    name: str, dims: tuple[str, ...], score: Tensor, error: Tensor, chance: Tensor, words: str
+    name: str, dims: tuple[str, ...], score: Tensor, error: Tensor, chance: Tensor, words: str, degrees: int
 ) -> dict[str, xr.Variable]:
     words = f"{words}: 0 is chance, 1 is perfect"
     return {
         name: variable(dims, (score - chance) / _room(chance), words),
-        f"{name}_sem": variable(dims, error / _room(chance), f"standard error over images: {words}"),
+        f"{name}_sem": error_of(dims, error / _room(chance), words, degrees=degrees),
     }
 
 

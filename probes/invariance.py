@@ -27,7 +27,7 @@ from lcmae.probes.measures.retrieval import SIMILARITIES, chance, judge
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import Collected, ImageSample
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.shapes import Bool, Float
 
@@ -156,14 +156,14 @@ class _Invariance(Accumulator):
         """Top-1 and InfoNCE [scope similarity] of the model, shuffled, the ceiling, and chance."""
         within, across = self._within(), self._across()
         dims = ("scope", "similarity")
+        # within an image errors are jackknifed; across, they are of a mean over the sample
+        degrees = self.found.degrees_of_freedom
         result = {}
         for index, (name, (long_name, units)) in enumerate(_MEASURES.items()):
             for kind, label in _KINDS.items():
                 value, sem = (torch.stack(pair)[..., index] for pair in zip(within[kind], across[kind], strict=True))
                 result[name + kind] = variable(dims, value, f"{long_name}{label}", units)
-                result[f"{name}{kind}_sem"] = variable(
-                    dims, sem, f"standard error over images: {long_name}{label}", units
-                )
+                result[f"{name}{kind}_sem"] = error_of(dims, sem, f"{long_name}{label}", units, degrees=degrees)
             guess = [chance(self.model.num_patches)[index], chance(len(self.sample))[index]]
             result[f"{name}_chance"] = variable("scope", guess, f"{long_name}, by scores that say nothing", units)
         return result

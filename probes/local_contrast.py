@@ -3,7 +3,11 @@ between images?
 
 The four terms are *lcmae's own definition*, exact (`lcmae.contrast`), asked for by the claim of Yue
 et al., 2310.01994 ("From a Local Contrastive Perspective") that patch-level reconstruction hides a
-contrast; they are not that paper's formulas. Collapse levels: what the best constant prediction
+contrast; they are not that paper's formulas. The exact split is of *this* loss over these K masks
+and depends on K and on the ratio; beside it stands what infinitely many masks would give, estimated
+without bias by pairs of different masks (`lcmae.probes.statistics.mask_pairs`). Pages and
+comparisons of runs use the estimates; the exact split is the objective's, and that of single
+images. Collapse levels: what the best constant prediction
 scores in each term (Theorem 3.6 of "How Mask Matters", 2210.08344). The same split is made of the
 encoder's tokens, whose variance has a share from the mask, from the patch and from the image.
 """
@@ -20,21 +24,24 @@ from pydantic import Field
 from torch import Tensor
 
 from lcmae.contrast import TERMS, Decomposition, decompose_step
-from lcmae.masking import AnyMask, Random
+from lcmae.masking import AnyMask, Complementary, Random
 from lcmae.models import MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.statistics.mask_pairs import ONE_IMAGE, UNSEEN, MaskPairs
 from lcmae.probes.statistics.running import RunningCovariance, RunningGroupMeans, RunningMean
-from lcmae.probes.statistics.variables import by_groups, variable
+from lcmae.probes.statistics.variables import by_groups, by_leaving_out, error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw, picture_maps
 from lcmae.shapes import Bool, Float
 
 
 class LocalContrast(Probe):
-    """Returns `term` (four parts of `loss`, with standard errors) beside `collapse`; maps of the
-    terms by place and for the first images; `token_share` (mask, patch, image); and
-    `position_share`, what place alone explains."""
+    """Returns `term` (four parts of `loss` over these masks, exact) and `term_unbiased` (the same
+    as estimates for infinitely many masks, which may be negative), with standard errors, beside
+    `collapse` and `collapse_unbiased`; maps of both by position, exact ones of the first images;
+    `token_share` and `token_share_unbiased` (mask, patch, image); and `position_share`, what
+    position alone explains."""
 
     name: ClassVar[str] = "local_contrast"
     question: ClassVar[str] = (
@@ -42,8 +49,8 @@ class LocalContrast(Probe):
     )
     needs_prediction: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "untrained": ("loss", "term", "token_share", "position_share"),
-        "pixels": ("loss", "term", "token_share"),
+        "untrained": ("loss", "term", "term_unbiased", "token_share", "token_share_unbiased", "position_share"),
+        "pixels": ("loss", "term", "term_unbiased", "token_share", "token_share_unbiased"),
     }
 
     baseline_images: int = Field(default=64, ge=0)
@@ -54,8 +61,8 @@ class LocalContrast(Probe):
     """Which patches are hidden."""
 
     num_masks: int = Field(default=8, ge=2)
-    """K: masks an image. Invariance is seen in full only with many masks; `invariance_unbiased`
-    corrects for few."""
+    """K: masks an image. The exact terms depend on it; the estimates (`term_unbiased`) do not, but
+    have smaller errors with more."""
 
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images get maps of their own."""
@@ -78,6 +85,10 @@ class _LocalContrast(Accumulator):
         self.residual = NestedVariance()
         self.constant = NestedVariance()
         self.tokens = NestedVariance()
+        even = self.probe.mask.is_uniform(self.model.grid)
+        self.estimated = MaskPairs(self.num_images, even=even)
+        self.estimated_tokens = MaskPairs(self.num_images, even=even)
+        self.whole_means, self.whole_spread, self.of_positions = RunningCovariance(), RunningMean(), RunningMean()
         self.positions = {name: RunningGroupMeans(self.num_images) for name in ("target", "prediction", "token")}
         self.maps: dict[str, list[Tensor]] = {}
 
@@ -97,6 +108,13 @@ class _LocalContrast(Accumulator):
         self.constant.add(torch.zeros_like(pred), target, hidden)
         self.tokens.add(tokens, torch.zeros_like(tokens[:, 0]), shown)
 
+        # the same without the bias of few masks; of a constant, all patches of the image are known
+        self.estimated.add(pred, target, hidden)
+        self.estimated_tokens.add(tokens, torch.zeros_like(tokens[:, 0]), shown)
+        self.whole_means.add(target.mean(1))
+        self.whole_spread.add((target - target.mean(1, keepdim=True)).double().square().mean((1, 2))[:, None])
+
+        self.of_positions.add(target)
         weight = hidden.sum(1)
         self.positions["target"].add(target, weight.double())
         self.positions["prediction"].add(_mean_over_masks(pred, hidden), weight.double())
@@ -119,24 +137,24 @@ class _LocalContrast(Accumulator):
         tokens = self.tokens.terms()
         spread = math.fsum(tokens[name] for name in TERMS[:3])
 
+        positions = list(self.positions.values())
         position, position_sem = (
-            torch.stack(part) for part in zip(*(part.estimate() for part in self.positions.values()), strict=True)
+            torch.stack(part) for part in zip(*(part.estimate() for part in positions), strict=True)
         )
+        degrees = self.residual.per_image.degrees_of_freedom
         of_place = "share of the variance that place alone explains"
 
         result = {
             "loss": variable((), self.residual.loss, "masked loss (squared error)", units),
-            "loss_sem": variable((), self.residual.loss_sem, "standard error over images: masked loss", units),
+            "loss_sem": error_of((), self.residual.loss_sem, "masked loss", units, degrees=degrees),
             "term": variable("part", [terms[name] for name in TERMS], "part of the masked loss", units),
-            "term_sem": variable(
-                "part", [sems[name] for name in TERMS], "standard error over images: part of the loss", units
+            "term_sem": error_of(
+                "part", [sems[name] for name in TERMS], "part of the masked loss", units, degrees=degrees
             ),
             **self._groups(units),
+            **self._estimates(units),
             "collapse": variable(
                 "part", [collapse[name] for name in TERMS], "the same for the best constant prediction", units
-            ),
-            "invariance_unbiased": variable(
-                (), self.residual.invariance_unbiased, "invariance, corrected for the number of masks", units
             ),
             "token_share": variable(
                 "source",
@@ -144,8 +162,19 @@ class _LocalContrast(Accumulator):
                 "share of the encoder tokens' variance",
             ),
             "position_share": variable("quantity", position, of_place),
-            "position_share_sem": variable(
-                "quantity", position_sem, f"standard error over images (jackknife): {of_place}"
+            "position_share_sem": error_of(
+                "quantity",
+                position_sem,
+                of_place,
+                degrees=self.positions["target"].sums.degrees_of_freedom,
+                method="jackknife",
+            ),
+            **by_leaving_out(
+                "quantity",
+                torch.stack([part.leave_out()[1] for part in positions], dim=1),
+                positions[0].sums.filled_sizes,
+                "position_share",
+                of_place,
             ),
         }
         for name, values in self.residual.maps().items():
@@ -161,7 +190,66 @@ class _LocalContrast(Accumulator):
                     ("picture", *place), values, name.removeprefix("picture_").replace("_", " "), units
                 )
         coordinates = {"part": list(TERMS), "source": ["mask", "patch", "image"], "quantity": list(self.positions)}
-        return xr.Dataset(result, coordinates, {"definition": "lcmae's own (DESIGN.md), not the LC-MAE paper's"})
+        attributes = {
+            "definition": "lcmae's own (DESIGN.md), not the LC-MAE paper's",
+            "exact": f"term, collapse, token_share and maps: the split over these {self.probe.num_masks} masks an image",
+            "unbiased": "by pairs of different masks: what infinitely many masks would give; never clipped",
+        }
+        return xr.Dataset(result, coordinates, attributes)
+
+    def _estimates(self, units: str) -> Mapping[str, xr.Variable]:
+        """Terms, maps by position and token shares as estimates for infinitely many masks; NaN,
+        with the reason in the attribute `missing`, where they cannot be had."""
+        assert self.whole_means.mean is not None
+        assert self.whole_spread.mean is not None
+        count, place, grid = self.whole_means.count, ("row", "column"), self.model.grid
+        few = "estimate for infinitely many masks"
+        found: dict[str, xr.Variable] = {}
+        for name, dims, words, unit, pairs, estimate in (
+            ("term", "part", "part of the masked loss", units, self.estimated, self.estimated.terms()),
+            ("token_share", "source", "share of the encoder tokens' variance", "1", self.estimated_tokens,
+             self.estimated_tokens.shares()),
+        ):  # fmt: skip
+            key, words = f"{name}_unbiased", f"{words}, {few}"
+            degrees = pairs.degrees_of_freedom
+            found[key] = variable(dims, self._independent(estimate.value), words, unit, **self._missing(estimate.value))
+            found[f"{key}_sem"] = error_of(
+                dims, self._independent(estimate.sem), words, unit, degrees=degrees, method="jackknife"
+            )
+            found |= by_leaving_out(dims, self._independent(estimate.without), pairs.sizes, key, words, unit)
+        for name, estimate in (
+            ("invariance", self.estimated.invariance_map()),
+            ("local_consistency", self.estimated.local_map()),
+        ):
+            key, words = f"{name}_map_unbiased", f"{name.replace('_', ' ')} where hidden, {few}"
+            value, sem = (self._independent(part).reshape(grid) for part in (estimate.value, estimate.sem))
+            found[key] = variable(place, value, words, units, **self._missing(estimate.value))
+            degrees = self.estimated.degrees_of_freedom
+            found[f"{key}_sem"] = error_of(place, sem, words, units, degrees=degrees, method="jackknife")
+        spread = self.whole_means.covariance.diagonal().mean()
+        between = float(spread) * count / (count - 1) if count > 1 else math.nan
+        constant = [0.0, float(self.whole_spread.mean[0]), between, 0.0]
+        # less what differs between positions in every image alike
+        means = self.of_positions.mean
+        assert means is not None
+        of_position = float((means - means.mean(0)).square().mean())
+        position = [0.0, constant[1] - of_position, between, 0.0]
+        return found | {
+            "collapse_position": variable("part", position, "the same for the mean patch of each position", units),
+            "collapse_unbiased": variable(
+                "part", constant, "the same for the best constant prediction, all patches", units
+            ),
+            "invariance_unbiased": variable((), found["term_unbiased"].values[0], f"invariance, {few}", units),
+        }
+
+    def _independent(self, values: Tensor) -> Tensor:
+        """The values, or NaN where the masks of an image depend on each other."""
+        return torch.full_like(values, math.nan) if isinstance(self.probe.mask, Complementary) else values
+
+    def _missing(self, values: Tensor) -> dict[str, str]:
+        if isinstance(self.probe.mask, Complementary):
+            return {"missing": "complementary masks of an image are not independent of each other"}
+        return {"missing": UNSEEN if self.num_images > 1 else ONE_IMAGE} if bool(values.isnan().any()) else {}
 
     def _groups(self, units: str) -> Mapping[str, xr.Variable]:
         """Means by group, for paired differences: of the loss, and of the parts that are means over
@@ -189,8 +277,6 @@ class NestedVariance:
         self.per_image = RunningMean()  # loss, invariance, local consistency of each image
         self.image_means = RunningCovariance()  # (e_b, |e_b|^2)
         self.by_place: Tensor | None = None
-        self.cells = 0.0
-        self.values = 0.0
 
     def add(
         self, pred: Float[Tensor, "b k n p"], target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b k n"]
@@ -209,8 +295,6 @@ class NestedVariance:
 
         sums = torch.cat([maps.sum(1), parts.count.sum(0)[None]]).cpu()
         self.by_place = sums + (0 if self.by_place is None else self.by_place)
-        self.cells += float((parts.count > 0).sum())
-        self.values += float(per_image.sum())
         return parts
 
     @property
@@ -245,13 +329,6 @@ class NestedVariance:
         of_offset = 4 * (centre @ covariance[:-1, :-1] @ centre).clamp(min=0)
         means = (torch.stack([of_global, of_offset]) / count).sqrt() / self.num_values
         return dict(zip(TERMS, map(float, (*self.per_image.sem[1:], *means)), strict=True))
-
-    @property
-    def invariance_unbiased(self) -> float:
-        """Variance over masks with one degree of freedom taken off for each patch's own mean; NaN
-        if each was seen once."""
-        freedom = self.values - self.cells
-        return self.terms()["invariance"] * self.values / freedom if freedom > 0 else math.nan
 
     def maps(self) -> dict[str, Float[Tensor, " n"]]:
         """Loss, invariance and local consistency by place, means over the times the place was

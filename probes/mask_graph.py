@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field, field_validator
+from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
@@ -35,13 +36,17 @@ from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_graph
 from lcmae.probes.mask_graphs.numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
-from lcmae.probes.mask_graphs.sample import Content, Distances, GraphSample, fixed_masks
+from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
 from lcmae.probes.mask_graphs.toy import toy_variables
 from lcmae.probes.measures.canonical import canonical_spectrum
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.two_way import TwoWay, mean_over_masks, stacked
+from lcmae.probes.statistics.variables import crossed_errors, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
+
+RESAMPLED = 2
+"""Masks under which images are resampled, for the errors that images bring."""
 
 
 class MaskGraph(Probe):
@@ -65,9 +70,9 @@ class MaskGraph(Probe):
     units: tuple[int, ...] = (1, 2)
     """Sides of the mask unit, in patches: hidden patches come in squares of this side."""
 
-    num_masks: int = Field(default=2, ge=1)
+    num_masks: int = Field(default=8, ge=1)
     """Masks of each ratio and unit; every image gets the same ones, and numbers are means over
-    them."""
+    them. Fewer than 4 give no error, as masks are a source of it."""
 
     bandwidths: tuple[float, ...] = (0.35, 0.5, 0.7)
     """Kernel bandwidths, in units of the median distance between a whole image and the nearest
@@ -88,7 +93,8 @@ class MaskGraph(Probe):
     where images are few."""
 
     num_bootstrap: int = Field(default=8, ge=2)
-    """Samples drawn with repetition, for the standard errors of the kernel form."""
+    """Samples drawn with repetition, for the part of the kernel form's errors that images bring
+    (under the first 2 masks: the interaction of images and masks then counts more than it must)."""
 
     ridge: float = Field(default=1e-2, gt=0)
     """Ridge of the canonical correlations, in units of the mean variance of a feature."""
@@ -150,8 +156,8 @@ class _MaskGraph(Accumulator):
         self.realised = np.array([float(masks.float().mean()) for masks in drawn])
         self.sample = GraphSample(torch.cat(drawn), probe.num_sampled, self.num_images, self.seed)
         self.num_eigenvalues = probe.num_eigenvalues or min(64, len(self.sample) - 1)
-        self.kernel: list[list[tuple[np.ndarray, np.ndarray]]] = []
-        self.of_model: list[tuple[np.ndarray, np.ndarray]] = []
+        self.kernel: list[TwoWay] = []
+        self.of_model: list[TwoWay] = []
 
     def update(self, batch: Batch) -> None:
         self.probe.require(batch.labels is not None, "images with known classes, got images without labels")
@@ -171,83 +177,82 @@ class _MaskGraph(Accumulator):
         self.label, self.unit = labels, distances.unit
         for cell in range(len(self.cells)):
             masks = range(cell * self.probe.num_masks, (cell + 1) * self.probe.num_masks)
-            self.kernel.append(self._kernel(known, [distances.under(mask) for mask in masks]))
+            self.kernel.append(self._kernel(known, distances, masks))
             self.of_model.append(self._of_model(masks))
             yield
 
-    def _kernel(self, known: Sample, contents: list[Content]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Numbers and their standard errors for each bandwidth, means over masks."""
-        found = []
-        for factor in self.probe.bandwidths:
-            bandwidth = factor * self.unit
-            kernels = [(gaussian(one.visible, bandwidth), gaussian(one.hidden, bandwidth)) for one in contents]
+    def _kernel(self, known: Sample, distances: Distances, masks: range) -> TwoWay:
+        """Numbers for each bandwidth [bandwidth q], means over masks."""
 
-            def estimate(rows: np.ndarray, weight: np.ndarray, kernels: list = kernels) -> np.ndarray:
-                few, count = Sample(known.label[rows], known.image[rows]), min(self.num_eigenvalues, len(rows) - 1)
-                graphs = [
-                    kernel_graph(visible[np.ix_(rows, rows)], hidden[np.ix_(rows, rows)], few, count, weight)
-                    for visible, hidden in kernels
-                ]
-                return np.mean([_numbers(graph, self.num_eigenvalues) for graph in graphs], axis=0)
+        def numbers(mask: int, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+            content = contents.get(mask) or distances.under(mask)
+            few, count = Sample(known.label[rows], known.image[rows]), min(self.num_eigenvalues, len(rows) - 1)
+            at = np.ix_(rows, rows)
+            found = []
+            for factor in self.probe.bandwidths:
+                bandwidth = factor * self.unit
+                visible, hidden = (gaussian(part[at], bandwidth) for part in (content.visible, content.hidden))
+                graph = kernel_graph(visible, hidden, few, count, weight)
+                found.append(_numbers(graph, self.num_eigenvalues))
+            return np.stack(found)
 
-            every, equal = np.arange(len(known.label)), np.full(len(known.label), 1 / len(known.label))
-            # the same draws for every cell, so that their differences are not noise
-            rng = np.random.default_rng(generator("graph-bootstrap", self.seed).initial_seed())
-            found.append((estimate(every, equal), bootstrap(estimate, len(every), rng, self.probe.num_bootstrap)))
-        return found
+        every, equal = np.arange(len(known.label)), np.full(len(known.label), 1 / len(known.label))
+        some = masks[:RESAMPLED]
+        contents = {mask: distances.under(mask) for mask in some}
+        of_masks = np.stack([numbers(mask, every, equal) for mask in masks])
+        # the same draws for every cell, so that their differences are not noise
+        rng = np.random.default_rng(generator("graph-bootstrap", self.seed).initial_seed())
+        error = bootstrap(
+            lambda rows, weight: np.mean([numbers(mask, rows, weight) for mask in some], axis=0),
+            len(every),
+            rng,
+            self.probe.num_bootstrap,
+        )
+        return mean_over_masks(torch.from_numpy(of_masks), torch.from_numpy(error).square(), self.probe.num_bootstrap)
 
-    def _of_model(self, masks: range) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues and tail [2 k] by canonical correlations, means over masks, and their errors
-        over images."""
+    def _of_model(self, masks: range) -> TwoWay:
+        """Eigenvalues and tail [2 k] by canonical correlations, means over masks."""
         size = len(self.sample)
         half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
         group = np.arange(size) % NUM_GROUPS
 
-        def estimate(kept: np.ndarray) -> np.ndarray:
-            found = []
-            for mask in masks:
-                visible, hidden = (vectors[kept] for vectors in self.sample.features(mask))
-                values, squares = canonical_spectrum(
-                    visible, hidden, half[kept], self.probe.ridge, self.num_eigenvalues
-                )
-                found.append(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
-            return np.mean(found, axis=0)
+        def estimate(mask: int, kept: np.ndarray) -> Tensor:
+            visible, hidden = (vectors[kept] for vectors in self.sample.features(mask))
+            values, squares = canonical_spectrum(visible, hidden, half[kept], self.probe.ridge, self.num_eigenvalues)
+            return torch.from_numpy(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
 
-        whole = estimate(np.ones(size, bool))
+        of_masks = torch.stack([estimate(mask, np.ones(size, bool)) for mask in masks])
+        some = masks[:RESAMPLED]
         left_out = [group != index for index in range(min(NUM_GROUPS, size))]
         sizes = torch.tensor([float((~kept).sum()) for kept in left_out])
-        without = torch.from_numpy(np.stack([estimate(kept) for kept in left_out]))
-        return whole, standard_error(torch.from_numpy(whole), without, sizes).numpy()
+        without = torch.stack([torch.stack([estimate(mask, kept) for mask in some]).mean(0) for kept in left_out])
+        error = standard_error(of_masks[: len(some)].mean(0), without, sizes)
+        return mean_over_masks(of_masks, error.square(), len(left_out))
 
     def result(self) -> xr.Dataset:
         if not self.kernel:
             deque(self.conclude(), maxlen=0)
         probe = self.probe
         shape = len(self.names), len(probe.ratios)
-        # [mask ratio bandwidth quantity], values and errors
-        value, sem = (np.array([[pair[part] for pair in cell] for cell in self.kernel]).reshape(*shape, len(probe.bandwidths), -1)
-                      for part in (0, 1))  # fmt: skip
+        # [mask ratio bandwidth quantity]
         swept = ("mask", "ratio", "bandwidth")
+        kernel = stacked(self.kernel).map(lambda values: values.unflatten(0, shape))
         result = {}
         for name, (dims, columns, long_name) in _layout(self.num_eigenvalues).items():
-            for suffix, part in (("", value), ("_sem", sem)):
-                of_name = part[..., columns]
-                if name == "edges":
-                    of_name = of_name.reshape(*of_name.shape[:-1], 2, 3)
-                elif not dims:
-                    of_name = of_name[..., 0]
-                words = long_name if not suffix else f"standard error over images (bootstrap): {long_name}"
-                result[name + suffix] = variable((*swept, *dims), of_name, words)
-        of_model = np.array([pair[0] for pair in self.of_model]).reshape(*shape, 2, -1)
-        of_model_sem = np.array([pair[1] for pair in self.of_model]).reshape(*shape, 2, -1)
+
+            def pick(values: Tensor, columns: slice = columns, name: str = name, dims: tuple = dims) -> Tensor:
+                of_name = values[..., columns]
+                return of_name.unflatten(-1, (2, 3)) if name == "edges" else of_name if dims else of_name[..., 0]
+
+            part = kernel.map(pick)
+            result[name] = variable((*swept, *dims), part.value, long_name)
+            result |= crossed_errors((*swept, *dims), part, name, long_name, method="bootstrap")
+        of_model = stacked(self.of_model).map(lambda values: values.unflatten(0, shape))
         for place, name in enumerate(("eigenvalue", "tail")):
-            words = f"{_layout(1)[name][2]}, from below by the model's features"
-            result[f"model_{name}"] = variable(("mask", "ratio", "rank"), of_model[..., place, :], words)
-            result[f"model_{name}_sem"] = variable(
-                ("mask", "ratio", "rank"),
-                of_model_sem[..., place, :],
-                f"standard error over images (jackknife): {words}",
-            )
+            words, dims = f"{_layout(1)[name][2]}, from below by the model's features", ("mask", "ratio", "rank")
+            part = of_model.map(lambda values, place=place: values[..., place, :])
+            result[f"model_{name}"] = variable(dims, part.value, words)
+            result |= crossed_errors(dims, part, f"model_{name}", words, method="jackknife")
         share = np.bincount(self.label) / len(self.label)
         result |= {
             "realised_ratio": variable(swept[:2], self.realised.reshape(shape), "hidden patches / patches"),

@@ -30,7 +30,7 @@ from lcmae.masking import STRATEGIES, Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import (
     leaf_of,
@@ -253,9 +253,10 @@ class _ReceptiveField(Accumulator):
         result = {}
         for name, (dims, long_name, units) in _NUMBERS.items():
             stacked = torch.stack([torch.stack([numbers[name] for numbers in row]) for row in by_view])
-            result[name] = variable(("target", "view", *dims), stacked, long_name, units)
+            result[name] = self._labelled(name, ("target", "view", *dims), stacked, long_name, units)
             by_depth = torch.stack([numbers[name] for numbers in by_layer])
-            result[f"depth_{name}"] = variable(("layer", *dims), by_depth, f"{long_name}, full image", units)
+            words = f"{long_name}, full image"
+            result[f"depth_{name}"] = self._labelled(name, ("layer", *dims), by_depth, words, units)
         coordinates = {
             "target": list(TARGETS),
             "view": views,
@@ -270,8 +271,15 @@ class _ReceptiveField(Accumulator):
             "centre_patch": self.centre,
             "images_used": self.fields["token", self.layers[-1]].positive.count,
             "definition": "raw: mean |gradient|; log: RepLKNet's log10(g + 1) / max; radius: lcmae's own",
+            "area_ratio_convention": "square round the centre of the centre patch; RepLKNet's is round the centre of the image",
         }
         return xr.Dataset(result, coordinates, attributes)
+
+    def _labelled(self, name: str, dims: tuple[str, ...], values: Tensor, words: str, units: str) -> xr.Variable:
+        if not name.endswith("_sem"):
+            return variable(dims, values, words, units)
+        degrees = self.fields["token", self.layers[-1]].radius.degrees_of_freedom
+        return error_of(dims, values, words, units, degrees=degrees)
 
     def _numbers(self, field: "GradientField | None") -> dict[str, Tensor]:
         size, count = self.model.config.image_size, len(self.probe.masses)
@@ -295,9 +303,9 @@ _NUMBERS = {
     "area_ratio": (("form", "mass"), "share of the image in the square with this mass", "1"),
     "radius": (("form", "mass"), "radius of the disc with this mass", "pixels"),
     "image_radius": (("mass",), "radius with this mass, mean over images", "pixels"),
-    "image_radius_sem": (("mass",), "standard error over images: radius with this mass", "pixels"),
+    "image_radius_sem": (("mass",), "radius with this mass, mean over images", "pixels"),
     "half_radius": ((), "radius with half of the mass, mean over images", "pixels"),
-    "half_radius_sem": ((), "standard error over images: radius with half of the mass", "pixels"),
+    "half_radius_sem": ((), "radius with half of the mass, mean over images", "pixels"),
 }
 
 

@@ -1,8 +1,9 @@
 """How well, and where, are hidden patches filled in?
 
 Source: the reconstruction error of MAE (He et al., 2111.06377). Baselines are ours: the best
-constant patch (the level of full collapse, Theorem 3.6 of "How Mask Matters", 2210.08344) and a
-copy of the nearest visible patch.
+constant patch (the level of full collapse, Theorem 3.6 of "How Mask Matters", 2210.08344), the mean
+patch of each position (where objects are centred, the constant flatters a model) and a copy of the
+nearest visible patch.
 
 Pictures of models with normalised targets need a mean and deviation for each hidden patch. With the
 *true* ones the answer leaks into the picture: such pictures are kept apart, and labelled, from
@@ -22,6 +23,7 @@ from lcmae.masking import AnyMask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.probes.baselines.position_mean import PositionMean
 from lcmae.probes.statistics.running import RunningCovariance, RunningMean
 from lcmae.probes.statistics.variables import variable, with_sem
 from lcmae.probes.watching.batch import Batch
@@ -29,9 +31,9 @@ from lcmae.probes.watching.pictures import draw, labelled
 
 
 class Reconstruction(Probe):
-    """Returns errors over hidden patches in target space, `error` (model), `error_constant`,
-    `error_nearest`, each with a standard error; `error_map` by place; and pictures of the first
-    images."""
+    """Returns errors over hidden patches in target space: `error` (model) and `error_nearest` with
+    standard errors, `error_constant` and `error_position`, which are the least of their kind;
+    `error_map` by position; and pictures of the first images."""
 
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
@@ -59,6 +61,7 @@ class _Reconstruction(Accumulator):
     error: RunningMean = field(default_factory=RunningMean)
     nearest: RunningMean = field(default_factory=RunningMean)
     target: RunningCovariance = field(default_factory=RunningCovariance)
+    position_mean: PositionMean = field(default_factory=PositionMean)
     by_place: Tensor | None = None
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -71,6 +74,7 @@ class _Reconstruction(Accumulator):
         copied = take(target, nearest_visible(mask, self.model.grid))
         self.error.add(squared.gather(1, mask.hidden).mean(1))
         self.nearest.add((copied - target).square().mean(-1).gather(1, mask.hidden).mean(1))
+        self.position_mean.add(target, mask.is_hidden)
         # the best constant patch leaves the variance of the hidden targets
         self.target.add(take(target, mask.hidden).flatten(0, 1))
 
@@ -97,6 +101,9 @@ class _Reconstruction(Accumulator):
                 self.target.covariance.trace() / model.config.patch_values,
                 "the same, by the best constant patch",
                 units,
+            ),
+            "error_position": variable(
+                (), self.position_mean.error, "the same, by the mean patch of each position", units
             ),
             "error_map": variable(
                 ("row", "column"), error_map.reshape(grid), "mean squared error where the patch was hidden", units

@@ -54,7 +54,7 @@ from lcmae.probes.baselines.second_order import (
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, GroupedSums, groups_of
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.randomness import generator
 from lcmae.shapes import Float
@@ -356,6 +356,7 @@ class _SecondOrder(Accumulator):
         def share(total: dict[str, Tensor]) -> Tensor:
             return 1 - total["error"] / total["error"][base]
 
+        degrees = sums.degrees_of_freedom
         mean, mean_sem = sums.estimate(lambda total: total["error"] / total["count"])
         r2, r2_sem = sums.estimate(share)
         normalised = self.model.config.normalize_targets
@@ -363,11 +364,13 @@ class _SecondOrder(Accumulator):
         dims = ("network", "ratio")
         result: dict[str, xr.Variable] = {
             "error": variable(dims, mean, "mean squared error of hidden patches", units),
-            "error_sem": variable(
-                dims, mean_sem, "standard error over images: mean squared error of hidden patches", units
+            "error_sem": error_of(
+                dims, mean_sem, "mean squared error of hidden patches", units, degrees=degrees, method="jackknife"
             ),
             "r2": variable(dims, r2, "share of the variance about the position mean that is explained"),
-            "r2_sem": variable(dims, r2_sem, "standard error over images: share of the variance that is explained"),
+            "r2_sem": error_of(
+                dims, r2_sem, "share of the variance that is explained", degrees=degrees, method="jackknife"
+            ),
         }
         for name, other in (("linear", LINEAR), ("wiener", WIENER)):
             gain, gain_sem = sums.estimate(
@@ -375,11 +378,11 @@ class _SecondOrder(Accumulator):
             )
             words = f"explained share of the trained network less that of {other}"
             result[f"gain_over_{name}"] = variable(("ratio",), gain, words)
-            result[f"gain_over_{name}_sem"] = variable(("ratio",), gain_sem, f"standard error over images: {words}")
+            result[f"gain_over_{name}_sem"] = error_of(("ratio",), gain_sem, words, degrees=degrees, method="jackknife")
         far, far_sem = sums.estimate(lambda total: share(total)[order.index(LINEAR)] - share(total)[order.index(NEAR)])
         words = "explained share of the linear predictor less that from the 8 neighbours alone"
         result["far_gain"] = variable(("ratio",), far, words)
-        result["far_gain_sem"] = variable(("ratio",), far_sem, f"standard error over images: {words}")
+        result["far_gain_sem"] = error_of(("ratio",), far_sem, words, degrees=degrees, method="jackknife")
 
         own = ratios.index(self.own)
         seen = hidden[own].sum(0)

@@ -27,10 +27,11 @@ from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures import ranks
 from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
+from lcmae.probes.statistics.intervals import student
 from lcmae.probes.statistics.jackknife import groups_of
 from lcmae.probes.statistics.moments import GroupedMoments, Moments, estimate
 from lcmae.probes.statistics.sample import Collected, ImageSample
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
@@ -170,8 +171,8 @@ class _Spectrum(Accumulator):
         for name, (long_name, convention) in _NUMBERS.items():
             value, sem = (torch.stack(part).reshape(shape) for part in zip(*numbers[name], strict=True))
             result[name] = variable(("feature", "view"), value, long_name, convention=convention)
-            result[f"{name}_sem"] = variable(
-                ("feature", "view"), sem, f"standard error over images (jackknife): {long_name}"
+            result[f"{name}_sem"] = error_of(
+                ("feature", "view"), sem, long_name, degrees=self.degrees_of_freedom, method="jackknife"
             )
         for name, parts in spectra.items():
             result[name] = variable(
@@ -221,21 +222,40 @@ class _Spectrum(Accumulator):
         square = spread if self.probe.centre else ranks.eigenvalues(moments.second_moment, moments.count)
         return {"singular_value": square.sqrt(), "variance_share": spread / spread.sum()}
 
+    @property
+    def degrees_of_freedom(self) -> int:
+        return self.raw[self.keys[0]].degrees_of_freedom
+
     def _lidar(self) -> dict[str, xr.Variable]:
-        found = [
-            estimate(lambda b, w: ranks.lidar(b, w, self.probe.lidar_ridge), self.between[name], self.within[name])
-            for name in self.pooled
-        ]
+        count = self.probe.num_masks
+
+        def numbers(between: Moments, within: Moments) -> Tensor:
+            rank = ranks.lidar(between, within, self.probe.lidar_ridge)
+            return torch.stack([rank, ranks.mask_share(between, within, count)])
+
+        found = [estimate(numbers, self.between[name], self.within[name]) for name in self.pooled]
         # tokens have no place in LiDAR: under masks an image keeps no fixed set of them
-        nothing = torch.full((), torch.nan, dtype=torch.float64)
-        value, sem = (torch.stack([*part, nothing]) for part in zip(*found, strict=True))
+        nothing = torch.full((2,), torch.nan, dtype=torch.float64)
+        value, sem = (torch.stack([*part, nothing], dim=1) for part in zip(*found, strict=True))
+        # images that differ by no more than masks do have no rank of their own
+        degrees = self.degrees_of_freedom
+        alike = value[1] + student(degrees) * sem[1] >= 1
+        value[0][alike] = sem[0][alike] = torch.nan
+        share = "share of LiDAR's scatter between images that masks alone would make (1: images do not differ)"
         name = "LiDAR rank of pooled vectors, masks as views"
         convention = f"entropy rank of Sw^-1/2 Sb Sw^-1/2, {self.probe.lidar_ridge:g} added to Sw; at most images - 1"
         return {
-            "lidar": variable("feature", value, name, convention=convention),
-            "lidar_sem": variable("feature", sem, f"standard error over images (jackknife): {name}"),
+            "lidar": variable("feature", value[0], name, convention=convention, missing=MISSING_LIDAR),
+            "lidar_sem": error_of("feature", sem[0], name, degrees=degrees, method="jackknife"),
+            "lidar_mask_share": variable("feature", value[1], share),
+            "lidar_mask_share_sem": error_of("feature", sem[1], share, degrees=degrees, method="jackknife"),
         }
 
+
+MISSING_LIDAR = (
+    "NaN: tokens, which have no fixed set under masks; a single image; images whose means may differ by no more than masks make "
+    "them (the interval of lidar_mask_share holds 1)"
+)
 
 _NUMBERS = {
     "effective_rank": ("effective rank", "exp entropy of the centred covariance's eigenvalues; 1 if constant"),

@@ -36,7 +36,7 @@ from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
 from lcmae.probes.measures.linear_probe import fit
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
-from lcmae.probes.statistics.variables import by_groups, by_network, variable
+from lcmae.probes.statistics.variables import by_groups, by_network, error_of, variable
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.finetuning import Classifier, finetune
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
@@ -387,8 +387,8 @@ class _Transfer(Accumulator):
                 "clean_accuracy", dims[:3], self._tested(clean), count, "accuracy on the same images, clean"
             ),
             "corrupted_accuracy": variable(dims[:3], self._tested(overall), words),
-            "corrupted_accuracy_sem": variable(
-                dims[:3], self._tested(self.spoiled_mean.sem), f"standard error over images: {words}"
+            "corrupted_accuracy_sem": error_of(
+                dims[:3], self._tested(self.spoiled_mean.sem), words, degrees=self.spoiled_mean.degrees_of_freedom
             ),
             **by_groups(dims[:3], self._tested(groups, 2), self.spoiled_mean.count, "corrupted_accuracy", words),
         }

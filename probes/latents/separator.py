@@ -124,6 +124,8 @@ class Average:
 
     mean: Tensor
     sem: Tensor
+    degrees_of_freedom: int
+    """Of `sem`."""
 
 
 @dataclass(frozen=True)
@@ -200,4 +202,4 @@ def expected_levels(
 def _average(values: Sequence[Any]) -> Average:
     rows = torch.from_numpy(np.asarray(values, dtype=float))
     sem = rows.std(0) / len(rows) ** 0.5 if len(rows) > 1 else torch.full_like(rows[0], torch.nan)
-    return Average(rows.mean(0), sem)
+    return Average(rows.mean(0), sem, len(rows) - 1)

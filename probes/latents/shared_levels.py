@@ -6,7 +6,7 @@ import xarray as xr
 from einops import rearrange
 
 from lcmae.probes.latents.separator import Average, Levels
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 
 WORDS = {
     "level": "mean level of the shared latents",
@@ -23,7 +23,9 @@ def own_levels(levels: Levels) -> dict[str, xr.Variable]:
         average: Average = getattr(levels, name)
         dims = ("end", "level")[: average.mean.ndim]
         found[f"own_{name}"] = variable(dims, average.mean, f"{words}, own mask", sem_over="masks")
-        found[f"own_{name}_sem"] = variable(dims, average.sem, f"standard error over masks: {words}, own mask")
+        found[f"own_{name}_sem"] = error_of(
+            dims, average.sem, f"{words}, own mask", degrees=average.degrees_of_freedom, over="masks"
+        )
     return found
 
 
@@ -42,5 +44,6 @@ def level_map(
         values = rearrange(values, "part unit ratio end ... -> part end unit ratio ...")
         dims = ("end", "unit", "ratio", "level")[: values.ndim - 1]
         found[f"predicted_{name}"] = variable(dims, values[0], WORDS[name], sem_over="masks")
-        found[f"predicted_{name}_sem"] = variable(dims, values[1], f"standard error over masks: {WORDS[name]}")
+        degrees = min((getattr(levels, name).degrees_of_freedom for levels in cells.values()), default=0)
+        found[f"predicted_{name}_sem"] = error_of(dims, values[1], WORDS[name], degrees=degrees, over="masks")
     return found

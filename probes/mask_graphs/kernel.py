@@ -197,11 +197,11 @@ def _label_error(
 
 
 def bootstrap(
-    estimate: Callable[[Int[np.ndarray, " m"], Float[np.ndarray, " m"]], Float[np.ndarray, " q"]],
+    estimate: Callable[[Int[np.ndarray, " m"], Float[np.ndarray, " m"]], Float[np.ndarray, "..."]],
     num_images: int,
     rng: np.random.Generator,
     rounds: int,
-) -> Float[np.ndarray, " q"]:
+) -> Float[np.ndarray, "..."]:
     """Standard error over images of `estimate(rows, weight)`, from `rounds` samples drawn with
     repetition.
 

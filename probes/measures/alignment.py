@@ -33,6 +33,11 @@ class Alignment:
         self.vectors = GroupedSums(num_images)
         self.origin: Tensor | None = None
 
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of the standard errors."""
+        return self.vectors.degrees_of_freedom
+
     def see(self, indices: Iterable[int], vectors: Float[Tensor, "b s d"], weight: Float[Tensor, "b s"]) -> None:
         """Take in the vectors whose mean is the centre; before the pairs they make."""
         vectors, weight = vectors.double(), weight.double()

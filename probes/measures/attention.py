@@ -7,6 +7,7 @@ Secrets", 2205.13543). The positional share is lcmae's own.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import einsum
@@ -15,12 +16,18 @@ from torch import Tensor
 from lcmae.patches import Grid
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.shapes import Float, Int
+from lcmae.probes.statistics.two_way import LEAST
+from lcmae.shapes import Bool, Float, Int
 
 TINY = torch.finfo(torch.float32).tiny
 NOTHING_VARIES = 1e-12
 """Rows whose variance is below this share of their mean square are equal to float32's rounding: no
 share is told of them."""
+
+
+ATTENTION_DISTANCE = "in patches; prefix (class) tokens are left out as keys, and rows renormalised over the patches"
+ATTENTION_ENTROPY = "in nats; prefix (class) tokens are kept as keys"
+"""Conventions of the two measures, for results: others keep or drop the class token otherwise."""
 
 
 def patch_distances(grid: Grid) -> Float[Tensor, "n n"]:
@@ -91,14 +98,15 @@ class PositionalShare:
     - over images: each mask fixed, images varied; both sums are pooled over masks;
     - over masks: each image fixed, masks varied; both sums are pooled over images.
 
-    Only sums are kept, by group of images for the standard errors
-    (`lcmae.probes.statistics.jackknife`): groups x pairs x heads x keys numbers, whatever the
-    number of images.
+    Only sums are kept, by group of images and by mask, so that both can be left out
+    (`lcmae.probes.statistics.two_way`): groups x pairs x heads x keys numbers, whatever the number
+    of images.
     """
 
     def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"], num_images: int) -> None:
         self.by_mask = _one_hot(mask)
         self.by_position = _one_hot(position)
+        self.num_masks = self.by_mask.shape[1]
         self.sums = GroupedSums(num_images)
         self.count = 0
         self.origin: Tensor | None = None
@@ -109,39 +117,65 @@ class PositionalShare:
         # sums are taken around a first guess of the means, so that squares do not cancel
         self.origin = rows.mean(0) if self.origin is None else self.origin
         off = rows - self.origin
-        within = (rows - _group_means(rows, self.by_position)).square().sum((1, 3))
-        total = (rows - rows.mean(1, keepdim=True)).square().sum((1, 3))
+        every = list(range(self.num_masks))
+        kept = [every, *([[k for k in every if k != one] for one in every] if self.num_masks >= LEAST else [])]
         self.sums.add(
             range(self.count, self.count + len(rows)),
             images=torch.ones(len(rows)),
             rows=off,
-            squares=off.square().sum((1, 3)),
-            of_image=torch.stack([within, total, rows.square().sum((1, 3))], dim=1),
+            squares=off.square().sum(3),
+            # of all masks, then without each
+            of_image=torch.stack([self._of_image(rows, masks) for masks in kept], dim=1),
         )
         self.count += len(rows)
 
-    def over_images(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
-        """Of each head, then of all heads of the layer pooled; and the same without each group. NaN
-        for a single image."""
-        return self.sums.leave_out(self._over_images)
+    def _of_image(self, rows: Float[Tensor, "b p h k"], masks: Sequence[int]) -> Float[Tensor, "b 3 h"]:
+        pairs, member = self._pairs(masks)
+        rows = rows[:, pairs]
+        within = (rows - _group_means(rows, member)).square().sum((1, 3))
+        total = (rows - rows.mean(1, keepdim=True)).square().sum((1, 3))
+        return torch.stack([within, total, rows.square().sum((1, 3))], dim=1)
 
-    def over_masks(self) -> tuple[Float[Tensor, " s"], Float[Tensor, "g s"]]:
-        """The same; NaN where no position is hidden under two masks."""
-        return self.sums.leave_out(self._over_masks)
+    def _pairs(self, masks: Sequence[int]) -> tuple[Bool[Tensor, " p"], Float[Tensor, "q g"]]:
+        """Which pairs are of these masks, and to which position each of them belongs."""
+        pairs = self.by_mask[:, list(masks)].sum(1) > 0
+        member = self.by_position[pairs]
+        return pairs, member[:, member.sum(0) > 0]
 
-    def _over_images(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
+    @property
+    def groups(self) -> list[int]:
+        """Groups of images that have any."""
+        return list(range(len(self.sums.filled_sizes)))
+
+    def over_images(
+        self, groups: Sequence[int] | None = None, masks: Sequence[int] | None = None
+    ) -> Float[Tensor, " s"]:
+        """Of each head, then of all heads of the layer pooled, from some groups of images and some
+        masks. NaN for a single image."""
         assert self.origin is not None
-        count, (num_pairs, num_masks) = float(sums["images"]), self.by_mask.shape
-        off = sums["rows"] / count
-        mean = off + self.origin
-        within = (sums["squares"] - count * off.square().sum((0, 2))).clamp(min=0)
-        between = count * (mean - _group_means(mean[None], self.by_mask)[0]).square().sum((0, 2))
+        sums = self.sums.of(self.groups if groups is None else groups)
+        masks = range(self.num_masks) if masks is None else masks
+        pairs, _ = self._pairs(masks)
+        count, num_pairs, num_masks = float(sums["images"]), int(pairs.sum()), len(masks)
+        off = sums["rows"][pairs] / count
+        mean, member = off + self.origin[pairs], self.by_mask[pairs][:, list(masks)]
+        within = (sums["squares"][pairs] - count * off.square().sum(2)).sum(0).clamp(min=0)
+        between = count * (mean - _group_means(mean[None], member)[0]).square().sum((0, 2))
         size = within + count * mean.square().sum((0, 2))
         return _shares(within, num_pairs * (count - 1), within + between, num_pairs * count - num_masks, size)
 
-    def _over_masks(self, sums: dict[str, Tensor]) -> Float[Tensor, " s"]:
-        within, total, size = sums["of_image"] / sums["images"]
-        num_pairs, num_positions = self.by_position.shape
+    def over_masks(
+        self, groups: Sequence[int] | None = None, masks: Sequence[int] | None = None
+    ) -> Float[Tensor, " s"]:
+        """The same, masks varied; all masks, or all but one. NaN where no position is hidden under
+        two masks."""
+        sums = self.sums.of(self.groups if groups is None else groups)
+        masks = list(range(self.num_masks)) if masks is None else masks
+        left_out = [mask for mask in range(self.num_masks) if mask not in masks]
+        assert len(left_out) < 2, "sums are kept of all masks, and without one"
+        within, total, size = sums["of_image"][left_out[0] + 1 if left_out else 0] / sums["images"]
+        pairs, member = self._pairs(masks)
+        num_pairs, num_positions = int(pairs.sum()), member.shape[1]
         return _shares(within, float(num_pairs - num_positions), total, float(num_pairs - 1), size)
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from lcmae.probes.measures.linear_probe import LinearProbe
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.shapes import Float, Int
 from lcmae.training.classifiers import knn_predict
 
@@ -71,8 +71,8 @@ def with_interval(
     (`_interval`, by `bound`)."""
     return {
         name: variable(dims, share, long_name),
-        f"{name}_sem": variable(
-            dims, (share * (1 - share) / count).clamp(min=0).sqrt(), f"standard error: {long_name}"
+        f"{name}_sem": error_of(
+            dims, (share * (1 - share) / count).clamp(min=0).sqrt(), long_name, degrees=count - 1, method="binomial"
         ),
         f"{name}_interval": variable(
             (*dims, "bound"), torch.stack(wilson(share, count), dim=-1), f"95 % interval (Wilson): {long_name}"

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lcmae.probes.measures.alignment import Alignment, PairsOfVectors
-from lcmae.probes.statistics.variables import variable
+from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.shapes import Bool, Float, Int
 
 PAIRS = ("same_image", "other_image")
@@ -92,12 +92,13 @@ class PairedViews:
         count = torch.stack([self.alignments[name].num_pairs(pair) for name in self.quantities for pair in PAIRS])
         dims = ("quantity", "pair", "centring")
         name = "cosine of two vectors (centred: correlation)"
+        degrees = self.alignments[self.quantities[0]].degrees_of_freedom
         return {
             "alignment": variable(dims, value[..., -1], name),
-            "alignment_sem": variable(dims, sem[..., -1], f"standard error over images (jackknife): {name}"),
+            "alignment_sem": error_of(dims, sem[..., -1], name, degrees=degrees, method="jackknife"),
             "alignment_by_overlap": variable((*dims, "overlap"), value[..., :-1], f"{name}, by overlap"),
-            "alignment_by_overlap_sem": variable(
-                (*dims, "overlap"), sem[..., :-1], f"standard error over images (jackknife): {name}, by overlap"
+            "alignment_by_overlap_sem": error_of(
+                (*dims, "overlap"), sem[..., :-1], f"{name}, by overlap", degrees=degrees, method="jackknife"
             ),
             "num_pairs": variable(
                 ("quantity", "pair", "overlap"), count[:, :-1].long().unflatten(0, shape), "pairs of vectors"

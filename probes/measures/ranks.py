@@ -112,6 +112,20 @@ def alpha_req(values: Float[Tensor, " d"], first: int = 11, last: int = 100) -> 
     return -(weight * x * y).sum() / (weight * x.square()).sum()
 
 
+def mask_share(between: Moments, within: Moments, num_views: int) -> Float[Tensor, ""]:
+    """Share of the scatter between images' means that their views alone would make: about 1 where
+    images do not differ, 0 where views do not. lcmae's own, for `lidar`.
+
+    The mean of q views of one image scatters by the views' variance / q, which adds to Sb whatever
+    the images are; deviations from the mean have (q - 1) / q of that variance.
+    """
+    if between.count < 2 or num_views < 2:
+        return torch.full((), math.nan, dtype=torch.float64)
+    own = between.covariance.trace() * between.count / (between.count - 1)
+    of_views = within.second_moment.trace() / (num_views - 1)
+    return of_views / torch.where(own > 0, own, math.nan)
+
+
 def lidar(between: Moments, within: Moments, ridge: float = 1e-4) -> Float[Tensor, ""]:
     """LiDAR (Thilak et al., 2312.04000, section 4): `entropy_rank` of the eigenvalues of Sw^-1/2 Sb
     Sw^-1/2.

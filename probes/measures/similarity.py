@@ -100,10 +100,13 @@ def cka(products: Float[Tensor, "g 3"]) -> Float[Tensor, ""]:
     the sets are the minibatches.
 
     Of the first three columns of `compare`, each averaged over the sets where all are defined:
-    HSIC_1 of both over the root of the product of HSIC_1 of each with itself.
+    HSIC_1 of both over the root of the product of HSIC_1 of each with itself. NaN where one of
+    these is not above 0, as happens to points that hardly differ: the estimate is unbiased, so
+    noise makes it negative.
     """
     both, one, two = products[~products.isnan().any(-1)].mean(0)
-    return both / (one * two).clamp(min=0).sqrt()
+    is_defined = (one > 0) & (two > 0)
+    return both / torch.where(is_defined, one * two, torch.nan).sqrt()
 
 
 def rsa(first: Traits, second: Traits) -> Float[Tensor, " g"]:

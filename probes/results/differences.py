@@ -9,7 +9,10 @@ Both results must be of the same images under the same masks (all of
   difference of the group's means, the difference is d = sum n_g d_g / N, and s^2 = sum n_g (d_g -
   d)^2 / (G - 1) estimates the variance of one image's difference: the interval is d +- t(G - 1)
   s/sqrt(N). What both models find hard in an image cancels;
-- *apart*, where no groups are kept (ranks, jackknifed numbers) or conditions differ: the ends of
+- *paired* by leaving out, where a number is no mean over images (consistency across images, offset,
+  shares): results keep the estimates without each of G groups of images; the differences of these
+  are a jackknife of the difference, with t(G - 1);
+- *apart*, where neither is kept (ranks, jackknifed numbers) or conditions differ: the ends of
   the two intervals are combined as if the models were measured on different images (MOVER: Zou and
   Donner, 2008; for Wilson's intervals this is Newcombe's method 10). On the same images that is
   wider than need be where both find the same images hard.
@@ -25,6 +28,7 @@ import xarray as xr
 from lcmae.probes.results.conditions import Condition, unlike
 from lcmae.probes.results.metric_directions import better
 from lcmae.probes.results.tables import Cell, cells
+from lcmae.probes.statistics.intervals import student
 
 COLUMNS = (
     "probe", "quantity", "part", "A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high", "interval", "better",
@@ -55,7 +59,7 @@ def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:
         own = of_a.get((cell.variable, cell.beside, cell.part, cell.unit))
         if own is None or (math.isnan(own.value) and math.isnan(cell.value)):
             continue
-        found = (paired(a, b, own, cell) if alike else None) or apart(own, cell)
+        found = (paired(a, b, own, cell) or left_out(a, b, own, cell) if alike else None) or apart(own, cell)
         direction = better(probe, cell.variable).direction
         ends = (own.value, own.low, own.high, cell.value, cell.low, cell.high, *found[:3])
         says = (found.how, direction, verdict(found, direction), cell.unit)
@@ -76,10 +80,29 @@ def paired(a: xr.Dataset, b: xr.Dataset, of_a: Cell, of_b: Cell) -> Difference |
     count = sizes.sum()
     value = float(sizes @ each / count)
     variance = float(sizes @ (each - value) ** 2 / (len(each) - 1))
-    from scipy.special import stdtrit  # half a second: most pages show no such interval
-
-    reach = float(stdtrit(len(each) - 1, 0.975)) * math.sqrt(variance / count)
+    reach = student(len(each) - 1) * math.sqrt(variance / count)
     return Difference(value, value - reach, value + reach, f"paired, {count} images")
+
+
+def left_out(a: xr.Dataset, b: xr.Dataset, of_a: Cell, of_b: Cell) -> Difference | None:
+    """By estimates without each group of the same images (`lcmae.probes.statistics.jackknife`);
+    None where a result keeps none for this number."""
+    name = f"{of_b.variable}_without"
+    if name not in a or name not in b:
+        return None
+    sizes = np.atleast_1d(np.asarray(a[name].attrs["sizes"], dtype=float))
+    if not np.array_equal(sizes, np.atleast_1d(np.asarray(b[name].attrs["sizes"], dtype=float))):
+        return None
+    first, second = (one[name].values[(slice(None), *cell.place)].astype(float) for one, cell in ((a, of_a), (b, of_b)))
+    each, value = second - first, of_b.value - of_a.value
+    if len(each) < 2 or not np.isfinite(each).all():
+        return None
+    # Busing, Meijer and van der Leeden (1999), as in lcmae.probes.statistics.jackknife
+    share = sizes.sum() / sizes
+    pseudo = share * value - (share - 1) * each
+    centre = len(each) * value - ((1 - 1 / share) * each).sum()
+    reach = student(len(each) - 1) * math.sqrt(float(((pseudo - centre) ** 2 / (share - 1)).mean()))
+    return Difference(value, value - reach, value + reach, f"paired, {sizes.sum():g} images in {len(each)} groups")
 
 
 def apart(of_a: Cell, of_b: Cell) -> Difference:

@@ -59,6 +59,8 @@ def upgrade(result: xr.Dataset) -> xr.Dataset:
         result = result.assign_coords({NETWORK: labels})
     if "judge" in result.dims:
         result = result.rename(judge="classifier")
+    if "head" in result.dims and "head" not in result.coords:
+        result = result.assign_coords(head=range(1, result.sizes["head"] + 1))
     if "representation" in result.dims or "tested" in result.dims:
         result = _representations_apart(result)
     return result.assign_attrs(attributes(result.attrs))

@@ -32,6 +32,7 @@ BETTER: dict[str, Better] = {
     "second_order.gain_over_wiener": Better("higher", "more was learned than any Gaussian account says"),
     "local_contrast.loss": Better("lower", _ERROR),
     "local_contrast.term": Better("lower", _PART),
+    "local_contrast.term_unbiased": Better("lower", _PART),
     "local_contrast.invariance_unbiased": Better("lower", _PART),
     "spectrum.effective_rank": Better("higher", _RANK),
     "spectrum.rankme": Better("higher", "it goes with linear accuracy (Garrido et al., 2210.02885)"),

@@ -15,17 +15,24 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
+from lcmae.probes.statistics.intervals import DEGREES, of_baseline
+
 NETWORK, TRAINED = "network", "trained"
 BASELINES = {
     "untrained": "untrained network of the same shape",
     "pixels": "raw pixels, nearest visible patch copied",
     "mean colour": "mean colour of the visible pixels",
+    "position mean": "mean of the images at each position",
     "trained, leaky": "with the hidden patches' true statistics, which give the answer away",
 }
 """What the networks beside the trained one are, in words."""
 
-ACCOMPANYING = ("_sem", "_interval", "_groups")
+ACCOMPANYING = ("_masks_sem", "_sem", "_interval", "_groups", "_without")
 """What follows a variable's name in those that belong to it; they have its dimension `network`."""
+
+
+BY_GROUP = ("_groups", "_without")
+"""Those of them whose first dimension is groups of images."""
 
 
 def trained(result: xr.Dataset) -> xr.Dataset:
@@ -40,7 +47,12 @@ def of_network(result: xr.Dataset, network: str) -> xr.Dataset:
         return result
     if network not in result[NETWORK].values:
         return result.drop_dims(NETWORK)
-    return result.sel({NETWORK: network}, drop=True)
+    chosen = result.sel({NETWORK: network}, drop=True)
+    for variable in chosen.data_vars.values():
+        degrees = variable.attrs.get(of_baseline(network))
+        if degrees is not None:
+            variable.attrs[DEGREES] = degrees
+    return chosen
 
 
 def networks_of(result: xr.Dataset, variable: str) -> list[str]:
@@ -66,11 +78,16 @@ def with_baselines(
         own, suffix = result[whole], _suffix(whole, names)
         rows = [own]
         for network, other in others.items():
-            is_measured = suffix != "_groups" and whole.removesuffix(suffix) in baselines[network] and whole in other
+            is_measured = suffix not in BY_GROUP and whole.removesuffix(suffix) in baselines[network] and whole in other
             rows.append(_at_labels(other[whole], own) if is_measured else _nothing(own))
-        axis = 1 if suffix == "_groups" else 0
+        axis = 1 if suffix in BY_GROUP else 0
         dims = (*own.dims[:axis], NETWORK, *own.dims[axis:])
-        stacked[whole] = xr.Variable(dims, np.stack([row.values for row in rows], axis), own.attrs)
+        attrs = dict(own.attrs)
+        if DEGREES in attrs:  # baselines have seen fewer images
+            attrs |= {
+                of_baseline(name): other[whole].attrs[DEGREES] for name, other in others.items() if whole in other
+            }
+        stacked[whole] = xr.Variable(dims, np.stack([row.values for row in rows], axis), attrs)
     found = result.assign(stacked)
     return found.assign_coords({NETWORK: [TRAINED, *others]}) if stacked else found
 

@@ -25,8 +25,8 @@ COLUMNS = ("run", "quantity", "part", "value", "standard error", "low (95 %)", "
 
 
 def scalars(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """One row per run, variable and coordinate. Intervals are the stored ones, else value ± 1.96
-    standard errors."""
+    """One row per run, variable and coordinate. Intervals are the stored ones, else those of
+    `lcmae.probes.statistics.intervals`."""
     rows = [row for name, result in results.items() for row in _rows(name, result)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -67,7 +67,7 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
     for key, variable in result.data_vars.items():
         is_number = variable.dtype.kind in "fiub"
         is_drawn = variable.size > MAX_LENGTH * variable.sizes.get(NETWORK, 1) or not DRAWN.isdisjoint(variable.dims)
-        if str(key).endswith(("_sem", "_interval", "_groups")) or not is_number or is_drawn:
+        if str(key).endswith(("_sem", "_interval", "_groups", "_without")) or not is_number or is_drawn:
             continue
         errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
         low, high = intervals.ends(result, str(key))

@@ -64,10 +64,10 @@ def test_shares_are_their_definition(seed: int, num_images: int, num_masks: int)
     for head in range(2):
         table = {(b, *where[i]): rows[b, i, head] for b in range(num_images) for i in range(len(where))}
         over_images = reference.positional_share(table, fixed=1, position=2)
-        assert share.over_images()[0][head] == pytest.approx(over_images, abs=1e-6)
+        assert share.over_images()[head] == pytest.approx(over_images, abs=1e-6)
         if len(set(position.tolist())) < len(where):
             over_masks = reference.positional_share(table, fixed=0, position=2)
-            assert share.over_masks()[0][head] == pytest.approx(over_masks, abs=1e-6)
+            assert share.over_masks()[head] == pytest.approx(over_masks, abs=1e-6)
 
 
 def test_shares_at_both_ends(rng: torch.Generator) -> None:
@@ -80,9 +80,9 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
     def shares(rows: Tensor) -> tuple[float, float]:
         share = PositionalShare(mask, position, len(rows))
         share.add(rows)
-        one_head, pooled = share.over_images()[0].tolist()
+        one_head, pooled = share.over_images().tolist()
         assert one_head == pytest.approx(pooled, nan_ok=True)
-        return one_head, share.over_masks()[0][0].item()
+        return one_head, share.over_masks()[0].item()
 
     assert shares(of_place) == pytest.approx((1, 1))
     # epsilon squared of pure noise has expectation 0; six deviations of the sampling are well below
@@ -100,22 +100,21 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
     assert shares(of_place + noise) == pytest.approx((0.5, 0.5), abs=0.1)
 
 
-def test_errors_of_shares_are_the_jackknife(rng: torch.Generator) -> None:
-    mask, position = query_pairs(Random(ratio=0.75)(3, (2, 4), rng), 5, rng)
+def test_shares_without_a_group_or_a_mask_are_those_of_the_rest(rng: torch.Generator) -> None:
+    mask, position = query_pairs(Random(ratio=0.75)(4, (2, 4), rng), 8, rng)
     rows = torch.rand(5, len(mask), 2, 6, generator=rng)
-
-    def shares(kept: Tensor) -> Tensor:
-        share = PositionalShare(mask, position, int(kept.sum()))
-        share.add(rows[kept])
-        return torch.stack([share.over_images()[0], share.over_masks()[0]])
-
     whole = PositionalShare(mask, position, 5)
     for part in rows.split(2):
         whole.add(part)
-    leave_one_out = torch.stack([shares(kept) for kept in ~torch.eye(5, dtype=torch.bool)])
-    wanted = (4 / 5 * (leave_one_out - leave_one_out.mean(0)).square().sum(0)).sqrt()
-    for index, found in enumerate((whole.over_images(), whole.over_masks())):
-        torch.testing.assert_close(whole.sums.error(*found), wanted[index], rtol=1e-8, atol=0)
+    for image in range(5):
+        groups, images = [one for one in range(5) if one != image], torch.arange(5) != image
+        for left_out in range(4):
+            kept = mask != left_out
+            rest = PositionalShare(mask[kept], position[kept], 4)
+            rest.add(rows[images][:, kept])
+            masks = [one for one in range(4) if one != left_out]
+            torch.testing.assert_close(whole.over_images(groups, masks), rest.over_images())
+            torch.testing.assert_close(whole.over_masks(groups, masks), rest.over_masks())
 
 
 def test_a_decoder_that_ignores_the_image_is_all_place(images: Tensor, rng: torch.Generator) -> None:

@@ -127,7 +127,14 @@ def test_a_perfect_predictor_is_perfect(rng: torch.Generator) -> None:
 def test_normalised_targets_are_perfect_only_with_leaked_statistics(rng: torch.Generator) -> None:
     images = torch.rand(4, 3, 16, 12, generator=rng) * 2 - 1
     found = SMALL(knowing(images, normalize_targets=True), images, rng)
-    assert found.network.values.tolist() == ["trained", "trained, leaky", "pixels", "mean colour", "untrained"]
+    assert found.network.values.tolist() == [
+        "trained",
+        "trained, leaky",
+        "pixels",
+        "mean colour",
+        "untrained",
+        "position mean",
+    ]
     # (x - mean) / std * std + mean, float32
     np.testing.assert_allclose(found.mse.sel(network="trained, leaky"), 0, atol=1e-10)
     assert (found.mse.sel(network="trained") > 1e-3).all()
@@ -192,7 +199,7 @@ def test_what_cannot_be_is_a_sentence(mae: MAE, images: Tensor, rng: torch.Gener
 
 def test_one_image_gives_numbers_without_errors_that_can_be_stored(mae: MAE, images: Tensor, tmp_path) -> None:
     found = Fidelity(untrained=False)(mae, images[:1], torch.Generator().manual_seed(0))
-    assert found.network.values.tolist() == ["trained", "pixels", "mean colour"]
+    assert found.network.values.tolist() == ["trained", "pixels", "mean colour", "position mean"]
     assert found.mse_sem.isnull().all()
     assert not found.mse.isnull().any()
     save_result(found, tmp_path / "fidelity.nc")

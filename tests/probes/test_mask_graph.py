@@ -22,7 +22,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.settings import parse
 from tests.reference.work import counted_rows, numbers_kept
 
-SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=2, num_eigenvalues=5, num_bootstrap=3, batch_size=5)
+SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=4, num_eigenvalues=5, num_bootstrap=3, batch_size=5)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def test_numbers_equal_plain_loops(mae: MAE, rng: torch.Generator) -> None:
     assert label is not None
     other_class = (label[:, None] != label[None]).numpy()
     shares, errors, tails = [], [], []
-    for hidden in fixed_masks(CoarseRandom(unit=2, ratio=0.75), mae.grid, 2, 7).numpy():
+    for hidden in fixed_masks(CoarseRandom(unit=2, ratio=0.75), mae.grid, 4, 7).numpy():
         steps = [plain_step(patches[:, part].reshape(14, -1), 0.5 * unit) for part in (hidden, ~hidden)]
         rows = []
         for step in steps:
@@ -96,6 +96,10 @@ def test_the_contract(mae: MAE, rng: torch.Generator, tmp_path: Path) -> None:
     for name in ("edges", "label_error", "eigenvalue", "tail", "components", "model_eigenvalue", "model_tail"):
         assert bool(found[f"{name}_sem"].notnull().all()), name
         assert found[f"{name}_sem"].shape == found[name].shape
+        # masks are a part of the error, by the spread of the numbers of each mask
+        assert bool((found[f"{name}_masks_sem"] <= found[f"{name}_sem"]).all())
+        assert found[f"{name}_masks_sem"].attrs["degrees_of_freedom"] == 3
+        assert found[f"{name}_sem"].attrs["error_sources"] == "images and masks"
     # two equally large classes: 7 of 13 others differ, and with itself one of two
     assert float(found["chance"]) == pytest.approx(0.5)
     assert float(found["label_chance"]) == pytest.approx(0.5)
@@ -103,6 +107,13 @@ def test_the_contract(mae: MAE, rng: torch.Generator, tmp_path: Path) -> None:
     assert (found["edges"].sel(edge="same_image").diff("bandwidth") < 0).all()
     save_result(found, tmp_path / "mask_graph.nc")
     xr.testing.assert_equal(load_result(tmp_path / "mask_graph.nc"), found)
+
+
+def test_two_masks_give_no_error(mae: MAE, rng: torch.Generator) -> None:
+    found = run_probes([SMALL.model_copy(update={"num_masks": 2})], mae, two_kinds(14, rng), 7).datasets["mask_graph"]
+    assert bool(found["edges_sem"].isnull().all())
+    assert "fewer than 4 masks" in found["edges_sem"].attrs["missing"]
+    assert bool(found["edges"].notnull().all())
 
 
 @pytest.mark.parametrize("space", ["pca", "features"])
@@ -169,8 +180,8 @@ def test_cost_and_memory_stop_growing_at_the_cap(mae: MAE, rng: torch.Generator)
         rows.append(sum(counted))
         kept.append(numbers_kept(accumulator.sample))
     assert kept[0] == kept[1]
-    # 2 units x 2 ratios x 2 masks x 2 sides for each sampled image
-    assert rows == [8 * 16, 8 * 16]
+    # 2 units x 2 ratios x 4 masks x 2 sides for each sampled image
+    assert rows == [8 * 32, 8 * 32]
 
 
 def test_another_strategy_has_one_row(mae: MAE, rng: torch.Generator) -> None:

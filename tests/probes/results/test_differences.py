@@ -12,7 +12,9 @@ from lcmae.probes.registry import PROBES
 from lcmae.probes.results.differences import COLUMNS, Difference, apart, differences, differing, verdict
 from lcmae.probes.results.metric_directions import BETTER, better
 from lcmae.probes.results.tables import Cell
+from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
+from lcmae.probes.statistics.variables import by_leaving_out, error_of, variable
 from tests.app import synthetic
 
 
@@ -151,3 +153,39 @@ def test_every_direction_has_a_reason_and_a_probe():
         assert direction in ("higher", "lower")
         assert len(reason) > 10
     assert better("reconstruction", "error_nearest").direction == "neither"
+
+
+def left_out(values: np.ndarray) -> xr.Dataset:
+    """The square of a mean over images, as a probe stores it: with what is left without each
+    group."""
+    sums = GroupedSums(len(values), 8)
+    sums.add(range(len(values)), value=torch.from_numpy(values), images=torch.ones(len(values)))
+    whole, without = sums.leave_out(lambda total: (total["value"] / total["images"]).square())
+    error = sums.error(whole, without)
+    variables = {
+        "error": variable((), float(whole), "error"),
+        "error_sem": error_of((), float(error), "error", degrees=sums.degrees_of_freedom, method="jackknife"),
+        **by_leaving_out((), without, sums.filled_sizes, "error", "error"),
+    }
+    return xr.Dataset(variables, attrs=dict(synthetic.ATTRS))
+
+
+def test_numbers_that_are_no_means_are_paired_by_what_is_left_without_a_group():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(loc=1, scale=1, size=160)
+    found = row(left_out(hard), left_out(hard + 0.1 + 0.05 * rng.normal(size=160)))
+    assert found["interval"] == "paired, 160 images in 8 groups"
+    assert found["says"] == "A better"
+    # apart, what both find hard would hide it
+    assert found["high"] - found["low"] < 0.3 * (found["B high"] - found["B low"])
+    np.testing.assert_allclose(found["B - A"], found["B"] - found["A"])
+
+
+def test_intervals_by_leaving_out_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    trials, inside = 200, 0
+    for _ in range(trials):
+        shared = rng.normal(loc=1, size=160)
+        found = row(left_out(shared), left_out(shared + 0.2 + 0.3 * rng.normal(size=160)))
+        inside += found["low"] <= 1.2**2 - 1 <= found["high"]
+    assert inside / trials == pytest.approx(0.95, abs=0.045)
