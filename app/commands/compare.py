@@ -34,10 +34,10 @@ MEASURES = {
     },
     "What the masked loss is made of": {
         "local_contrast.loss": "loss",
-        "local_contrast.term[invariance]": "invariance",
-        "local_contrast.term[local_consistency]": "local cons.",
-        "local_contrast.term[global_consistency]": "global cons.",
-        "local_contrast.term[offset]": "offset",
+        "local_contrast.term_unbiased[invariance]": "invariance",
+        "local_contrast.term_unbiased[local_consistency]": "local cons.",
+        "local_contrast.term_unbiased[global_consistency]": "global cons.",
+        "local_contrast.term_unbiased[offset]": "offset",
     },
 }
 """Columns that are printed, where the table has them; all the others are in the file."""

@@ -12,9 +12,10 @@ GLOSSARY = {
     "offset": "the squared mean of the residual: a shift that all predictions share",
     "kNN accuracy": "share of test images whose 20 nearest training images (cosine, weighted) vote for the right class; frozen "
     "features of unmasked images",
-    "linear accuracy": "the same for a ridge regression onto the classes",
+    "ridge accuracy": "the same for a ridge regression onto the classes (training's monitor; the probe transfer trains by SGD)",
     "effective rank": "exp of the entropy of the features' covariance spectrum: 1 when one direction holds all variance",
-    "standard error": "of a mean over images; 1.96 of them on either side make the 95 % interval",
+    "standard error": "how far a number would move with other images (or masks); Student's t of them on either side make "
+    "the 95 % interval: 1.96 for many images, 2.36 for 8 groups of images",
     "normalised targets": "each patch scaled to mean 0 and variance 1 before it is predicted; a constant then scores about 1",
     "leaky picture": "a picture de-normalised with the hidden patches' true mean and deviation: the answer shines through",
     "error": "mean squared error over hidden patches, in the space that the model was trained to predict",
@@ -38,7 +39,7 @@ GLOSSARY = {
     "SSIM": "structural similarity of two pictures: likeness of local means, contrasts and patterns; 1 for equal pictures",
     "PSNR": "peak signal-to-noise ratio in dB: ten times the logarithm of 1 over the mean squared error of pixels from 0 to 1",
     "Fourier amplitude": "how strong a wave of one frequency is in the grid of tokens; frequency in cycles per patch, at most 0.5",
-    "linear probe": "a linear classifier upon frozen features, trained on other images by one fixed protocol",
+    "linear probe": "a linear classifier upon frozen features, trained by SGD on other images by one fixed protocol",
     "corruption": "a change of an image (noise, blur, contrast, ...) at a severity from 1 to 5",
     "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both "
     "have, visible or hidden under one mask (Zhang et al., 2210.08344)",

@@ -23,6 +23,8 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
     results = own_numbers(results)
     for position, (name, result) in enumerate(results.items()):
         values = result[variable].transpose("layer", "head")
+        if "head" not in values.coords:
+            values = values.assign_coords(head=range(1, values.sizes["head"] + 1))
         symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
         layers = values["layer"].values
         heads = values.stack(point=("layer", "head"))
@@ -30,12 +32,13 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, baseline: str | N
             go.Scatter(
                 x=heads["layer"].values,
                 y=heads.values,
+                customdata=heads["head"].values,
                 mode="markers",
                 name=name,
                 legendgroup=name,
                 showlegend=False,
                 marker={"color": colour[name], "size": 6, "opacity": 0.4, "symbol": symbol},
-                hovertemplate="layer %{x}, one head: %{y:.4g}<extra>" + name + "</extra>",
+                hovertemplate="layer %{x}, head %{customdata}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
         shown.add_trace(

@@ -75,7 +75,7 @@ def baselines_of(results: Mapping[str, xr.Dataset], variable: str) -> list[Basel
         apart: dict[str, xr.Dataset] = {}
         for run, result in results.items():
             if kind in networks_of(result, variable):
-                names = [name for name in (variable, f"{variable}_sem") if name in result]
+                names = [name for name in (variable, f"{variable}_sem", f"{variable}_masks_sem") if name in result]
                 one = of_network(result[names], kind)
                 if not any(_same(one[variable], other[variable]) for other in apart.values()):
                     apart[run] = one

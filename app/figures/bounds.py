@@ -140,7 +140,7 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
         for pair, words, dash in (("same_image", "same image", "solid"), ("other_image", "another image", "dot")):
             where = {"quantity": quantity, "centring": centring, "pair": pair}
             values = result["alignment_by_overlap"].sel(where)
-            half = 1.96 * result["alignment_by_overlap_sem"].sel(where)
+            half = intervals.half(result, "alignment_by_overlap").sel(where)
             shown.add_trace(
                 _line(values["overlap"].values, values.values, half.values, f"{name}, {words}", colour, dash, name)
             )
@@ -158,7 +158,7 @@ def _trends(
     for name, colour in style.colours(results).items():
         result = along_steps(results[name])
         for variable, labels, words, dash in parts:
-            values, half = result[variable].sel(labels), 1.96 * result[f"{variable}_sem"].sel(labels)
+            values, half = result[variable].sel(labels), intervals.half(result, variable).sel(labels)
             line = _line(result["step"].values, values.values, half.values, f"{name}, {words}", colour, dash, name)
             shown.add_trace(line)
     first = next(iter(results.values()))[title]

@@ -8,10 +8,15 @@ import xarray as xr
 
 from lcmae.app.figures import series, style
 from lcmae.app.figures.series import Series
+from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
 
 MEASURES = ("ssim", "psnr", "mse", "mse_hidden")
-BASELINES = {"pixels": (style.GREY, "dash"), "mean colour": (style.GREY, "dot")}
+BASELINES = {
+    "pixels": (style.GREY, "dash"),
+    "mean colour": (style.GREY, "dot"),
+    "position mean": (style.GREY, "longdash"),
+}
 """Predictions without a network: grey, and drawn once where all runs have the same images."""
 
 NETWORKS = {"trained": "solid", "trained, leaky": "dashdot", "untrained": "dot"}
@@ -24,10 +29,12 @@ def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     colour = style.colours(results)
     rows = []
     for position, (name, result) in enumerate(results.items()):
-        low, high = intervals.ends(result, variable)
-        networks = result["network"].values.tolist()
+        networks = networks_of(result, variable)
+        low, high = intervals.ends(result, variable, network=networks)
         symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
-        rows.append(Series(name, networks, result[variable].values, colour[name], low, high, symbol))
+        rows.append(
+            Series(name, networks, result[variable].sel(network=networks).values, colour[name], low, high, symbol)
+        )
     order = [*NETWORKS, *BASELINES]
     found = [one for one in order if any(one in row.x for row in rows)]
     return series.dots(rows, found, style.axis_title(next(iter(results.values()))[variable]))
@@ -39,7 +46,7 @@ def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     colour = style.colours(results)
     rows, drawn = [], []
     for name, result in results.items():
-        for network in result["network"].values.tolist():
+        for network in networks_of(result, measure):
             values = result[measure].sel(network=network)
             low, high = intervals.ends(result, measure, network=network)
             marks = (colour[name], NETWORKS[network]) if network in NETWORKS else BASELINES[network]

@@ -168,7 +168,7 @@ def _add_measured(
     found.sort(key=lambda one: one[:2])
     chosen = {"feature": feature, "level": level}
     values = [float(result[measure].sel(chosen)) for _, _, result in found]
-    halves = [float(1.96 * result[f"{measure}_sem"].sel(chosen)) for _, _, result in found]
+    halves = [float(intervals.half(result, measure).sel(chosen)) for _, _, result in found]
     ratios = [ratio for ratio, _, _ in found]
     shown.add_trace(
         go.Scatter(

@@ -19,20 +19,33 @@ TITLES = {
 }
 PART_COLOURS = dict(zip(PARTS, (style.ORANGE, style.BLUE, style.GREEN, style.PINK), strict=True))
 COLLAPSE = "collapse"
+UNBIASED = "_unbiased"
+
+
+def estimated(results: Mapping[str, xr.Dataset]) -> bool:
+    """Whether all of these results hold estimates for infinitely many masks; those stored before
+    these existed hold the exact split alone."""
+    return all(f"term{UNBIASED}" in result for result in results.values())
+
+
+def _names(results: Mapping[str, xr.Dataset], *names: str) -> list[str]:
+    """The estimates of these variables, or the exact split where a result has no estimates."""
+    return [f"{name}{UNBIASED}" for name in names] if estimated(results) else list(names)
 
 
 def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """The masked loss of each run as a stack of its four parts, over the same stack of the best
-    constant prediction."""
-    beside, results = dict(rows(results, "term")), own_numbers(results)
+    """The masked loss of each run as a stack of its four parts (estimates where there are any),
+    over the same stack of the best constant prediction."""
+    term, collapse = _names(results, "term", COLLAPSE)
+    beside, results = dict(rows(results, term)), own_numbers(results)
     stacks = {
-        "term": {name: result["term"] for name, result in results.items()} | beside,
-        COLLAPSE: {name: result[COLLAPSE] for name, result in results.items()},
+        "term": {name: result[term] for name, result in results.items()} | beside,
+        COLLAPSE: {name: result[collapse] for name, result in results.items()},
     }
-    shown = style.figure(height=130 + 70 * len(stacks["term"]), barmode="stack", bargap=0.35)
+    shown = style.figure(height=130 + 70 * len(stacks["term"]), barmode="relative", bargap=0.35)
     for part in PARTS:
         for variable, opacity, hatch in (("term", 1.0, ""), (COLLAPSE, 0.55, "/")):
-            first = next(iter(results.values()))[variable]
+            first = next(iter(results.values()))[term if variable == "term" else collapse]
             shown.add_trace(
                 go.Bar(
                     y=list(stacks[variable]),
@@ -77,12 +90,13 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     shown = style.figure(height=150 + 4 * (26 + 16 * len(names)))
     colour = style.colours(names)
     positions = {TITLES[part]: {"part": part} for part in PARTS}
-    beside = baselines_of(results, "term")
+    term, collapse = _names(results, "term", COLLAPSE)
+    beside = baselines_of(results, term)
     segments(shown, beside, names, positions, upright=True)
     results = own_numbers(results)
     _end(
         shown,
-        max(float(result[variable].max()) for result in results.values() for variable in ("term", COLLAPSE)),
+        max(float(result[variable].max()) for result in results.values() for variable in (term, collapse)),
         {
             position: max((float(one.values.sel(part=part)) for one in beside), default=0.0)
             for position, part in enumerate(PARTS)
@@ -94,7 +108,7 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
         ordered = result.sel(part=list(PARTS))
         shown.add_trace(
             go.Scatter(
-                x=ordered["collapse"].values,
+                x=ordered[collapse].values,
                 y=heights,
                 mode="markers",
                 name="collapse level (best constant)",
@@ -105,11 +119,25 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 hovertemplate="%{customdata}: %{x:.4g}<extra>collapse, " + name + "</extra>",
             )
         )
+        if "collapse_position" in ordered:
+            shown.add_trace(
+                go.Scatter(
+                    x=ordered["collapse_position"].values,
+                    y=heights,
+                    mode="markers",
+                    name="mean patch of each position",
+                    legendgroup="collapse_position",
+                    showlegend=position == 0,
+                    marker={"symbol": "diamond-open", "size": 9, "color": style.GREY},
+                    customdata=label,
+                    hovertemplate="%{customdata}: %{x:.4g}<extra>mean patch of each position, " + name + "</extra>",
+                )
+            )
         shown.add_trace(
             go.Scatter(
-                x=ordered["term"].values,
+                x=ordered[term].values,
                 y=heights,
-                error_x={"array": intervals.half_width(ordered, "term"), "thickness": 1.5, "width": 4},
+                error_x={"array": intervals.half_width(ordered, term), "thickness": 1.5, "width": 4},
                 mode="markers",
                 name=name,
                 marker={"color": colour[name], "symbol": style.SYMBOLS[position % len(style.SYMBOLS)], "size": 10},
@@ -117,15 +145,16 @@ def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 hovertemplate="%{customdata}: %{x:.4g}<extra>" + name + "</extra>",
             )
         )
-    shown.update_xaxes(title=style.axis_title(next(iter(results.values()))["term"]), rangemode="tozero")
+    shown.update_xaxes(title=style.axis_title(next(iter(results.values()))[term]), rangemode="tozero")
     return shown.update_yaxes(
         tickvals=list(range(len(PARTS))), ticktext=[TITLES[part] for part in PARTS], range=[len(PARTS) - 0.5, -0.5]
     )
 
 
 def position_maps(result: xr.Dataset) -> go.Figure:
-    """Loss, invariance and local consistency by position on the grid, means over images."""
-    names = [name for name in ("loss_map", "invariance_map", "local_consistency_map") if name in result]
+    """Loss, invariance and local consistency by position on the grid, means over images; estimates
+    where there are any."""
+    names = ["loss_map", *_names({"": result}, "invariance_map", "local_consistency_map")]
     return style.maps({str(result[name].attrs["long_name"]): result[name] for name in names})
 
 
@@ -142,8 +171,9 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the
     image."""
     sources = {"mask": style.ORANGE, "patch": style.BLUE, "image": style.GREEN}
-    beside, results = dict(rows(results, "token_share")), own_numbers(results)
-    shares = {name: result["token_share"] for name, result in results.items()} | beside
+    [key] = _names(results, "token_share")
+    beside, results = dict(rows(results, key)), own_numbers(results)
+    shares = {name: result[key] for name, result in results.items()} | beside
     shown = style.figure(height=130 + 40 * len(shares), barmode="stack", bargap=0.35)
     for source, colour in sources.items():
         shown.add_trace(
@@ -156,7 +186,7 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 hovertemplate="%{y}, " + source + ": %{x:.1%}<extra></extra>",
             )
         )
-    share = next(iter(results.values()))["token_share"]
+    share = next(iter(results.values()))[key]
     shown.update_xaxes(title=style.axis_title(share), range=[0, 1], tickformat=".0%")
     return shown.update_yaxes(autorange="reversed")
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
+from lcmae.probes.statistics import intervals
 
 EDGES = {"same_image": "the image itself", "intra_class": "another of its class", "inter_class": "another class"}
 EDGE_COLOURS = dict(zip(EDGES, (style.GREY, style.BLUE, style.ORANGE), strict=True))
@@ -21,9 +22,9 @@ def edges(result: xr.Dataset, mask: str, side: str) -> go.Figure:
     same mask unit."""
     shown = style.figure(height=420)
     here = result["edges"].sel(mask=mask, side=side)
-    sem = result["edges_sem"].sel(mask=mask, side=side)
+    half = intervals.half(result, "edges").sel(mask=mask, side=side)
     for edge, name in EDGES.items():
-        _band(shown, here.sel(edge=edge), sem.sel(edge=edge), name, EDGE_COLOURS[edge])
+        _band(shown, here.sel(edge=edge), half.sel(edge=edge), name, EDGE_COLOURS[edge])
     unit = toy_unit(result, mask)
     if unit is not None:
         toy = result["toy_edges"].sel(toy_unit=unit, side=side)
@@ -39,7 +40,8 @@ def label_error(result: xr.Dataset) -> go.Figure:
     shown = style.figure(height=400)
     names = result["mask"].values.tolist()
     for name, colour in style.colours(names).items():
-        _band(shown, result["label_error"].sel(mask=name), result["label_error_sem"].sel(mask=name), name, colour)
+        half = intervals.half(result, "label_error").sel(mask=name)
+        _band(shown, result["label_error"].sel(mask=name), half, name, colour)
         unit = toy_unit(result, name)
         if unit is not None:
             _toy(shown, result["toy_label_error"].sel(toy_unit=unit), f"toy: {name}", colour)
@@ -114,14 +116,14 @@ def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank:
     # on a logarithmic axis zeros cannot be shown
     least = LEAST_TAIL / 2 if variable == "tail" else 0.0
     first = next(iter(results.values()))
-    sem = first[f"{variable}_sem"].sel(mask=mask, rank=rank)
-    _band(shown, first[variable].sel(mask=mask, rank=rank).clip(least), sem, "kernel", style.GREY)
+    half = intervals.half(first, variable).sel(mask=mask, rank=rank)
+    _band(shown, first[variable].sel(mask=mask, rank=rank).clip(least), half, "kernel", style.GREY)
     for position, (name, colour) in enumerate(style.colours(results).items()):
         row = results[name]
         if mask not in row["mask"].values or rank not in row["rank"].values:
             continue
         here = row[f"model_{variable}"].sel(mask=mask, rank=rank).clip(least)
-        half = 1.96 * row[f"model_{variable}_sem"].sel(mask=mask, rank=rank)
+        half = intervals.half(row, f"model_{variable}").sel(mask=mask, rank=rank)
         line = _line(here["ratio"].values, here.values, name, colour, style.dashes(results)[name])
         line.update(error_y={"array": half.values, "thickness": 1.5, "width": 4})
         shown.add_trace(line.update(marker={"symbol": style.SYMBOLS[position % len(style.SYMBOLS)], "size": 7}))
@@ -133,7 +135,7 @@ def _spectral(results: Mapping[str, xr.Dataset], variable: str, mask: str, rank:
 
 
 def _band(
-    shown: go.Figure, values: xr.DataArray, sem: xr.DataArray, name: str, colour: str, *, over: str = "ratio"
+    shown: go.Figure, values: xr.DataArray, half: xr.DataArray, name: str, colour: str, *, over: str = "ratio"
 ) -> None:
     """The middle bandwidth with 95 % intervals, and a band from the least to the largest value over
     bandwidths."""
@@ -153,7 +155,7 @@ def _band(
     )
     middle = values.sizes["bandwidth"] // 2
     line = _line(x, values.isel(bandwidth=middle).values, name, colour, "solid").update(legendgroup=name)
-    line.update(error_y={"array": 1.96 * sem.isel(bandwidth=middle).values, "thickness": 1.5, "width": 4})
+    line.update(error_y={"array": half.isel(bandwidth=middle).values, "thickness": 1.5, "width": 4})
     shown.add_trace(line)
 
 

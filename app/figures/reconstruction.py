@@ -17,6 +17,7 @@ ERRORS = {
     "error": "model",
     "error_nearest": "copy of the nearest visible patch",
     "error_constant": "best constant patch",
+    "error_position": "mean patch of each position",
 }
 
 
@@ -70,8 +71,10 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
         segments(shown, baselines_of({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
     results = own_numbers(results)
     marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
-             "error_constant": ("line-ns-open", style.GREY)}  # fmt: skip
+             "error_constant": ("line-ns-open", style.GREY), "error_position": ("line-ns-open", style.PINK)}  # fmt: skip
     for variable, label in ERRORS.items():
+        if any(variable not in result for result in results.values()):
+            continue  # stored before this baseline was
         symbol, colour = marks[variable]
         shown.add_trace(
             go.Scatter(

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import LABELS, baselines_of, lines
 from lcmae.probes.results import tables
+from lcmae.probes.statistics import intervals
 
 MOST_PANELS = 60
 """More panels than these are too many for one picture, and slow to draw."""
@@ -111,7 +112,8 @@ def _beside(here: pd.DataFrame, runs: Sequence[str], room: Sequence[float]) -> l
         lines_of = {str(run): line.sort_values("step") for run, line in some.groupby("run", sort=False)}
         flat = {run: np.allclose(line["value"], line["value"].iloc[0], rtol=1e-4) for run, line in lines_of.items()}
         for run, line in lines_of.items():
-            steps, values, errors = (line[name].to_numpy(float) for name in ("step", "value", "standard error"))
+            steps, values, errors = (line[name].to_numpy(float) for name in ("step", "value", "high (95 %)"))
+            errors = (errors - values) / intervals.NORMAL  # so that the interval is the table's
             if flat[run]:
                 steps, values, errors = np.array(room), values[[0, 0]], errors[[0, 0]]
             found[run] = xr.Dataset(

@@ -24,10 +24,10 @@ LABELS = {
     "grad_norm": ("norm of the gradient", "1"),
     "seconds_per_step": ("time of a step", "s"),
     "cls_knn": ("kNN accuracy, class token", "share of test images"),
-    "cls_linear": ("linear accuracy, class token", "share of test images"),
+    "cls_linear": ("ridge accuracy, class token", "share of test images"),
     "cls_effective_rank": ("effective rank, class token", "dimensions"),
     "mean_knn": ("kNN accuracy, mean token", "share of test images"),
-    "mean_linear": ("linear accuracy, mean token", "share of test images"),
+    "mean_linear": ("ridge accuracy, mean token", "share of test images"),
     "mean_effective_rank": ("effective rank, mean token", "dimensions"),
 }
 """Name of a metric -> its long name and unit. Anything else in the lines is a term of the

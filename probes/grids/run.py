@@ -412,7 +412,7 @@ _ACCURACIES = {
     for feature, words in (("mean", "mean token"), ("cls", "class token"))
     for name, long_name, units in (
         ("knn", "kNN accuracy", "share of test images"),
-        ("linear", "linear accuracy", "share of test images"),
+        ("linear", "ridge accuracy", "share of test images"),
         ("effective_rank", "effective rank", "dimensions"),
     )
 }

@@ -14,7 +14,7 @@ SUMMARY = (
 )
 
 TERMS = (
-    "loss", "collapse level", "kNN accuracy", "linear accuracy", "effective rank", "gradient norm", "learning rate",
+    "loss", "collapse level", "kNN accuracy", "ridge accuracy", "effective rank", "gradient norm", "learning rate",
 )  # fmt: skip
 """Words of the glossary that the page uses."""
 

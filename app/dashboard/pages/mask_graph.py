@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import mask_graph as figures
 
-BAND = "Line: the middle bandwidth with 95 % intervals over images (bootstrap; not over masks). Band: all bandwidths, "
+BAND = "Line: the middle bandwidth with 95 % intervals over images and the masks they share. Band: all bandwidths, "
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:

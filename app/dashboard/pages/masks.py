@@ -32,9 +32,14 @@ SUMMARY = (
     "runs of equal image-mask pairs, so a point differs from its neighbours by mask, ratio or objective alone."
 )
 
-TERMS = ("masking ratio", "kNN accuracy", "linear accuracy", "invariance", "local consistency", "global consistency")
+TERMS = ("masking ratio", "kNN accuracy", "ridge accuracy", "invariance", "local consistency", "global consistency")
 
-FIRST = ("mean_linear", "mean_knn", "local_contrast.term[invariance]", "local_contrast.term[local_consistency]")
+FIRST = (
+    "mean_linear",
+    "mean_knn",
+    "local_contrast.term_unbiased[invariance]",
+    "local_contrast.term_unbiased[local_consistency]",
+)
 """Measures that are offered first."""
 
 EVERY = "3s"

@@ -25,7 +25,7 @@ COLUMNS = {
     "loss": st.column_config.NumberColumn("Loss", format="%.4f", help=GLOSSARY["loss"]),
     "collapse": st.column_config.NumberColumn("Collapse level", format="%.4f", help=GLOSSARY["collapse level"]),
     "knn": st.column_config.NumberColumn("kNN", format="percent", help=GLOSSARY["kNN accuracy"]),
-    "linear": st.column_config.NumberColumn("Linear", format="percent", help=GLOSSARY["linear accuracy"]),
+    "linear": st.column_config.NumberColumn("Ridge", format="percent", help=GLOSSARY["ridge accuracy"]),
     "rank": st.column_config.NumberColumn("Eff. rank", format="%.1f", help=GLOSSARY["effective rank"]),
     "checkpoints": st.column_config.NumberColumn("Checkpoints", format="%d", help="Published steps."),
     "results": st.column_config.TextColumn("Probed", help="Probes with a stored result of any step."),

@@ -216,24 +216,30 @@ class TestFigures:
         drawn = beside(local_contrast.terms_with_errors({"a": result}))
         for kind in ("untrained", "pixels"):
             values = list(drawn[LABELS[kind]][0].x[::4])
-            np.testing.assert_allclose(values, result["term"].sel(network=kind, part=list(local_contrast.PARTS)))
+            np.testing.assert_allclose(
+                values, result["term_unbiased"].sel(network=kind, part=list(local_contrast.PARTS))
+            )
         shares = traces(local_contrast.token_share({"a": result}))
         np.testing.assert_allclose(np.sum([bar.x for bar in shares], axis=0), 1, rtol=1e-5)
-        assert shares[0].x[1] == pytest.approx(float(result["token_share"].sel(network="untrained").sel(source="mask")))
+        assert shares[0].x[1] == pytest.approx(
+            float(result["token_share_unbiased"].sel(network="untrained").sel(source="mask"))
+        )
         (line,) = beside(local_contrast.position_share({"a": result}))["untrained network"]
         np.testing.assert_allclose(numbers(line), result["position_share"].sel(network="untrained"))
 
     @pytest.mark.parametrize("factor", [1.0, 100.0])
     def test_a_baseline_far_away_is_told_in_numbers(self, factor: float) -> None:
         result = probed("local_contrast")
-        result = result.assign(term=result["term"] * xr.where(result["network"] == "pixels", factor, 1.0))
+        result = result.assign(
+            term_unbiased=result["term_unbiased"] * xr.where(result["network"] == "pixels", factor, 1.0)
+        )
         for figure in (local_contrast.terms({"a": result}), local_contrast.terms_with_errors({"a": result})):
             assert bool(figure.layout.annotations) == (factor > 1)
             level = figure.layout.xaxis.autorangeoptions.maxallowed
             assert (level is not None) == (factor > 1)
             # all of what the runs themselves have is seen
-            assert level is None or level >= 2 * float(trained(result)["term"].max())
-        total = float(result["term"].sel(network="pixels").sum())
+            assert level is None or level >= 2 * float(trained(result)["term_unbiased"].max())
+        total = float(result["term_unbiased"].sel(network="pixels").sum())
         (note,) = local_contrast.terms({"a": result}).layout.annotations or [go.layout.Annotation(text="")]
         assert note.text == (f"{total:.3g} →" if factor > 1 else "")
 

@@ -77,9 +77,10 @@ def test_fidelity_draws_each_predictor_with_its_interval(results: dict[str, dict
     both = results["fidelity"]
     shown = fidelity.unmasked(both, "mse")
     first, second = traces(shown)
-    assert list(shown.layout.xaxis.ticktext) == ["trained", "trained, leaky", "untrained", "pixels", "mean colour"]
+    order = ["trained", "trained, leaky", "untrained", "pixels", "mean colour", "position mean"]
+    assert list(shown.layout.xaxis.ticktext) == order
     assert list(first.customdata) == both["a"]["network"].values.tolist()
-    np.testing.assert_allclose(first.error_y.array, 1.96 * both["a"]["mse_unmasked_sem"], rtol=1e-4)
+    np.testing.assert_allclose(first.error_y.array, intervals.half_width(both["a"], "mse_unmasked"), rtol=1e-4)
     assert np.isnan(second.error_y.array).all()  # one image
     assert "squared pixel value" in shown.layout.yaxis.title.text
     names = [trace.name for trace in traces(fidelity.by_ratio({"a": both["a"]}, "psnr"))]

@@ -11,6 +11,7 @@ from lcmae.app.dashboard.pages.spectrum import PAGE
 from lcmae.app.figures import spectrum as figures
 from lcmae.probes.results.networks import trained
 from lcmae.probes.spectrum import Spectrum
+from lcmae.probes.statistics import intervals
 from tests.app.pages import own, traces
 from tests.conftest import tiny_mae
 
@@ -32,7 +33,7 @@ def test_numbers_stand_at_their_feature_and_view(whole: xr.Dataset) -> None:
     shown = figures.numbers({"a": whole, "b": without}, "rankme")
     first, second = own(shown)
     assert first.y.tolist() == trained(whole)["rankme"].values.reshape(-1).tolist()
-    np.testing.assert_allclose(first.error_y.array, 1.96 * trained(whole)["rankme_sem"].values.reshape(-1))
+    np.testing.assert_allclose(first.error_y.array, intervals.half_width(trained(whole), "rankme").reshape(-1))
     assert list(second.customdata) == ["mean, full", "mean, masked", "token, full", "token, masked"]
     assert [round(x) for x in second.x] == [2, 3, 4, 5]
     assert shown.layout.yaxis.title.text == "RankMe"
