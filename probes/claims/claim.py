@@ -16,11 +16,6 @@ from lcmae.probes.grids.table import summarise
 Verdict = Literal["reproduced", "contradicted", "not decidable"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "not decidable")
 
-NORMAL = 1.96
-"""Standard errors to either side of a 95 % interval, where an error is known and not estimated from
-a few seeds."""
-
-
 # --- combinations ---
 
 
@@ -52,6 +47,32 @@ def correlation(*pairs: float) -> float:
     products = sum((x - mean) * (y - other_mean) for x, y in zip(ours, theirs, strict=True))
     scale = math.sqrt(sum((x - mean) ** 2 for x in ours) * sum((y - other_mean) ** 2 for y in theirs))
     return products / scale if scale > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class LessNull:
+    """What a combination says of the trained network, less what it says of the nulls that pass
+    without training (an untrained network, a copy of the nearest visible patch): the best of them.
+
+    Takes the readings of the trained network, then those of each null in turn.
+    """
+
+    combine: Callable[..., float]
+    nulls: tuple[str, ...]
+    """What they are, in words."""
+    above: bool = True
+    """Whether the claim asks for a larger number, so that the largest null is the best."""
+
+    def parts(self, *numbers: float) -> tuple[float, float]:
+        """Of the trained network, and of the best null."""
+        size = len(numbers) // (1 + len(self.nulls))
+        found = [self.combine(*numbers[first : first + size]) for first in range(0, len(numbers), size)]
+        best = max if self.above else min
+        return found[0], best(found[1:])
+
+    def __call__(self, *numbers: float) -> float:
+        own, null = self.parts(*numbers)
+        return own - null
 
 
 # --- a claim and its rule ---
@@ -128,7 +149,11 @@ class Effect:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of one paper, and how it is held against runs."""
+    """One statement of one paper, and how it is held against runs.
+
+    Where an untrained network would pass, the effect is the trained network's number less that of
+    the nulls (`LessNull`): what training did, and not what the measure finds in anything.
+    """
 
     id: str
     says: str
@@ -156,6 +181,12 @@ class Claim:
     def all_readings(self) -> tuple[Reading, ...]:
         """Those of the variants, too."""
         return tuple(reading for row in (self.readings, *self.variants) for reading in row)
+
+    @property
+    def tests_a_model(self) -> bool:
+        """Whether any trained network has a say: kernels on pixels, enumerated toys and cuts of a
+        tree know none."""
+        return self.over == "seeds"
 
     @property
     def page(self) -> str:
@@ -188,19 +219,20 @@ def _effect(claim: Claim, values: Mapping[int, Sequence[Value]]) -> Effect | Non
         found = summarise(list(singles.values()))
         return Effect(found.mean, found.mean - found.half_width, found.mean + found.half_width, tuple(singles.values()))
     seed = min(singles)
-    reach = 0.0 if claim.over == "everything" else NORMAL * propagated(claim.combine, values[seed])
+    reach = 0.0 if claim.over == "everything" else propagated(claim.combine, values[seed])
     return Effect(singles[seed], singles[seed] - reach, singles[seed] + reach, (singles[seed],))
 
 
 def propagated(combine: Callable[..., float], values: Sequence[Value]) -> float:
-    """Standard error of a combination of numbers whose errors are independent, to first order.
+    """Half of the 95 % interval of a combination of numbers whose errors are independent, to first
+    order: each has Student's t of its own degrees of freedom in it (Banerjee, 1960).
 
     Readings of the same images are not independent but rise and fall together, so that errors of
     differences come out too large.
     """
     numbers = [one.value for one in values]
     moved = [
-        combine(*(number + one.sem * (place == other) for other, number in enumerate(numbers)))
+        combine(*(number + one.half * (place == other) for other, number in enumerate(numbers)))
         for place, one in enumerate(values)
     ]
     return math.hypot(*(value - combine(*numbers) for value in moved))

@@ -7,8 +7,8 @@ never their inequality.
 
 from typing import Any
 
-from lcmae.probes.claims.claim import Claim, Needs, Rule, correlation, difference, value
-from lcmae.probes.claims.masked_autoencoders import linear
+from lcmae.probes.claims.claim import Claim, LessNull, Needs, Rule, correlation, difference, value
+from lcmae.probes.claims.masked_autoencoders import UNTRAINED, linear
 from lcmae.probes.claims.readings import Reading
 
 SOURCE = "Zhang et al., How Mask Matters, 2210.08344"
@@ -54,7 +54,7 @@ UMAE: dict[str, Any] = {"objective": "umae"}
 ACCURACY = "share of test images"
 KERNEL = (
     "Kernel form in pixels. Changed after a first look: the number is that of bandwidth 0.5, and now the interval holds those of "
-    "0.35 and 0.7, too."
+    "0.35 and 0.7, too; its error holds the masks that all images share. No model is tested: kernel, images and masks alone."
 )
 
 CLAIMS = (
@@ -81,7 +81,7 @@ CLAIMS = (
         says="U-MAE is better than MAE under linear probing (CIFAR-10, ViT-Tiny: 59.6 -> 68.9 %; ImageNet-1K, ViT-B: 55.4 -> "
         "58.5 %).",
         source=f"{SOURCE}, table of linear probing (slides)",
-        quantity="linear accuracy (class token), U-MAE less MAE",
+        quantity="accuracy of the linear probe by SGD (class token), U-MAE less MAE",
         units=ACCURACY,
         readings=(linear("umae", **UMAE), linear("mae")),
         combine=difference,
@@ -91,7 +91,7 @@ CLAIMS = (
         id="umae-linear-mean",
         says="The same, read off the mean of the patch tokens.",
         source=f"{SOURCE}, table of linear probing (slides)",
-        quantity="linear accuracy (mean token), U-MAE less MAE",
+        quantity="accuracy of the linear probe by SGD (mean token), U-MAE less MAE",
         units=ACCURACY,
         readings=(linear("umae", "mean", **UMAE), linear("mae", "mean")),
         combine=difference,
@@ -114,7 +114,7 @@ CLAIMS = (
         id="usimmim-linear",
         says="The uniformity loss helps SimMIM, too (U-SimMIM, ImageNet-100, ViT-B, linear: 54.3 -> 61.1 %).",
         source=f"{SOURCE}, U-SimMIM (slides)",
-        quantity="linear accuracy (mean token), U-SimMIM less SimMIM",
+        quantity="accuracy of the linear probe by SGD (mean token), U-SimMIM less SimMIM",
         units=ACCURACY,
         readings=(linear("simmim", "mean", objective="usimmim"), linear("simmim", "mean", objective="simmim")),
         combine=difference,
@@ -149,12 +149,12 @@ CLAIMS = (
         id="dimensional-collapse",
         says="Dimensional collapse still happens: features of MAE lie in few of their directions.",
         source=SOURCE,
-        quantity="effective rank of the class token, of 64 dimensions",
+        quantity="effective rank of the class token, trained less fresh weights",
         units="dimensions",
-        readings=(rank("mae", "cls"),),
-        combine=value,
-        rule=Rule("below", 32.0),
-        leaves_open="Half of the width is our line; fresh weights have a low rank, too.",
+        readings=(rank("mae", "cls"), rank("untrained", "cls")),
+        combine=LessNull(value, UNTRAINED, above=False),
+        rule=Rule("below"),
+        leaves_open="Changed after runs: it was below half of the width, which fresh weights pass, too.",
     ),
     Claim(
         id="theorem-4.1",

@@ -37,7 +37,7 @@ CLAIMS = (
         says="Very small and very large masking ratios give worse representations than ratios between (ImageNet-1K, linear: 47 % "
         "at 0.1, 67 % at 0.75, 63 % at 0.9).",
         source=f"{SOURCE}, sweep over the ratio",
-        quantity="linear accuracy (class token), trained at ratio 0.5 less the better of 0.1 and 0.9",
+        quantity="accuracy of the linear probe by SGD (class token), trained at ratio 0.5 less the better of 0.1 and 0.9",
         units="share of test images",
         readings=(linear("ratios", ratio=LOW), linear("mae"), linear("ratios", ratio=HIGH)),
         combine=inside,

@@ -4,6 +4,9 @@
 from lcmae.probes.claims.claim import Claim, Needs, difference
 from lcmae.probes.claims.readings import Reading
 
+UNTRAINED = ("untrained network",)
+"""What a number is held against where it would say something of any network."""
+
 SOURCE = "He et al., Masked Autoencoders, 2111.06377"
 
 
@@ -19,7 +22,7 @@ CLAIMS = (
         id="mae-learns",
         says="Filling in hidden patches teaches features that classes can be read off linearly.",
         source=SOURCE,
-        quantity="linear accuracy (class token), trained less fresh weights",
+        quantity="accuracy of the linear probe by SGD (class token), trained less fresh weights",
         units="share of test images",
         readings=(linear("mae"), linear("mae", network="untrained")),
         combine=difference,

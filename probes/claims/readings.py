@@ -10,16 +10,17 @@ import xarray as xr
 
 from lcmae.errors import InputError
 from lcmae.probes.results.networks import NETWORK, TRAINED
+from lcmae.probes.statistics import intervals
 
 LAST = "last"
 """As a label: the last one of its axis."""
 
 
 class Value(NamedTuple):
-    """A number and its standard error (NaN where none is stored)."""
+    """A number and half of its 95 % interval (NaN where no error is stored)."""
 
     value: float
-    sem: float = math.nan
+    half: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,18 @@ class Reading:
     def of(self, result: xr.Dataset) -> Value:
         """The number in a stored result. `InputError` where the result has none of this name, or no
         such label."""
-        return Value(self._number(result, self.variable), self._number(result, f"{self.variable}_sem", or_nan=True))
+        if self.variable not in result:
+            raise InputError(f"expected the variable {self.variable} in a result of {self.probe}, got none")
+        return Value(self._number(result[self.variable]), self._number(intervals.half(result, self.variable)))
 
-    def _number(self, result: xr.Dataset, name: str, *, or_nan: bool = False) -> float:
-        if name not in result:
-            if or_nan:
-                return math.nan
-            raise InputError(f"expected the variable {name} in a result of {self.probe}, got none")
-        found = result[name]
+    def _number(self, found: xr.DataArray) -> float:
         if NETWORK in found.dims and NETWORK not in self.at:
             found = found.sel({NETWORK: TRAINED})
         for dim, label in self.at.items():
             found = self._along(found, dim, label)
         if found.ndim:
             axes = ", ".join(map(str, found.dims))
-            raise InputError(f"expected a label for each axis of {self.probe}.{name}, got none for {axes}")
+            raise InputError(f"expected a label for each axis of {self.probe}.{self.variable}, got none for {axes}")
         return float(found)
 
     def _along(self, found: xr.DataArray, dim: str, label: Any) -> xr.DataArray:

@@ -39,6 +39,10 @@ class Outcome(Settings):
     verdict: Verdict
     reason: str
     leaves_open: str
+    null: str = ""
+    """What passes without training, with its number, where the effect is less that."""
+    tests_a_model: bool = True
+    """False where kernels, toys and trees alone are measured, and no trained network has a say."""
     page: str
     """Page of the dashboard that shows where the number comes from."""
     runs: tuple[str, ...]
@@ -120,8 +124,8 @@ def paper(outcome: Outcome) -> str:
 
 OVER = {
     "seeds": "over seeds (Student's t; differences are paired by seed)",
-    "images": "over images (1.96 bootstrapped standard errors)",
-    "masks": "over masks (1.96 standard errors)",
+    "images": "over images and the masks they share (Student's t)",
+    "masks": "over masks (Student's t)",
     "everything": "none: enumerated",
 }
 """What an interval is over, in words."""
@@ -141,7 +145,8 @@ def to_markdown(record: Record) -> str:
         f"{record.versions}. {seeds} seeds; {record.train_minutes:.0f} minutes of training in all.",
         "",
         "Each claim stands with its number and its rule in `probes/claims/`; where these were changed after a first look at runs, "
-        "that is said. *Reproduced*: the whole 95 % interval lies where the claim says. *Contradicted*: all of it lies on the "
+        "that is said. Where an untrained network would pass, the number is the trained network's *less the null*, which stands "
+        "beside it. *Reproduced*: the whole 95 % interval lies where the claim says. *Contradicted*: all of it lies on the "
         "other side. *Not decidable* at this scale: the interval holds the level that decides, or what it needs is not here.",
         "",
         f"Intervals over {seeds} seeds are wide. Were nothing there, each of the {tested} would still confirm its claim in 2.5 % "
@@ -155,16 +160,18 @@ def to_markdown(record: Record) -> str:
             "",
             f"## {name}",
             "",
-            "| claim | number | 95 % interval | expected | verdict |",
-            "|---|---|---|---|---|",
+            "| claim | number | null | 95 % interval | expected | verdict |",
+            "|---|---|---|---|---|---|",
         ]
         for one in mine:
             says = f"**{one.id}**: {one.says}"
             place = one.source.removeprefix(name).strip(", ")
             says += f" ({place})" if place else ""
+            says += "" if one.tests_a_model else " *Tests no model.*"
             verdict = f"{SYMBOLS[one.verdict]} {one.verdict}: {one.reason}"
             lines.append(
-                f"| {_cell(says)} | {_cell(one.quantity)} | {_cell(interval(one))} | {one.expected} | {_cell(verdict)} |"
+                f"| {_cell(says)} | {_cell(one.quantity)} | {_cell(one.null)} | {_cell(interval(one))} | {one.expected} | "
+                f"{_cell(verdict)} |"
             )
         notes = [f"- *{one.id}*: {one.leaves_open}" for one in mine if one.leaves_open]
         lines += ["", "What these leave open:", *notes] if notes else []

@@ -13,10 +13,10 @@ from pathlib import Path
 import xarray as xr
 
 from lcmae.errors import InputError
-from lcmae.probes.claims.claim import DIGITS, Claim, decide, effect
+from lcmae.probes.claims.claim import DIGITS, Claim, LessNull, decide, effect
 from lcmae.probes.claims.grids import GRIDS, IMAGES, SETTINGS, Grid
 from lcmae.probes.claims.readings import Reading, Value
-from lcmae.probes.claims.record import Outcome
+from lcmae.probes.claims.record import Outcome, number
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.grids.run import CELL, CellJob, compare, plan, stored_answer
 from lcmae.probes.grids.table import Row, read_json
@@ -309,10 +309,21 @@ def outcome_of(claim: Claim, lab: Laboratory, failures: Mapping[str, str]) -> Ou
         verdict=verdict,
         reason=reason,
         leaves_open=claim.leaves_open,
+        null=null_of(claim, values[0]),
+        tests_a_model=claim.tests_a_model,
         page=claim.page,
         runs=tuple(folders),
         command=f"lcmae claims --claims {claim.id}",
     )
+
+
+def null_of(claim: Claim, values: Mapping[int, Sequence[Value]]) -> str:
+    """What passes without training, and its number: "untrained network +0.41"; nothing where the
+    claim has no null."""
+    if not isinstance(claim.combine, LessNull) or not values:
+        return ""
+    found = [claim.combine.parts(*(one.value for one in row))[1] for row in values.values()]
+    return f"{' or '.join(claim.combine.nulls)} {number(sum(found) / len(found))}"
 
 
 def read(

@@ -26,6 +26,7 @@ from lcmae.probes.claims.claim import (
     DIGITS,
     Claim,
     Effect,
+    LessNull,
     Needs,
     Rule,
     Verdict,
@@ -36,6 +37,7 @@ from lcmae.probes.claims.claim import (
     inside,
     propagated,
     ratio_difference,
+    value,
 )  # fmt: skip
 from lcmae.probes.claims.grids import GRIDS, Grid
 from lcmae.probes.claims.readings import LAST, Reading, Value
@@ -178,7 +180,7 @@ def test_a_seed_without_a_number_is_left_out() -> None:
 def test_stored_errors_make_an_interval_over_images() -> None:
     found = effect(a_claim(over="images"), [{0: [Value(5.0, 0.3), Value(1.0, 0.4)]}])
     assert found is not None
-    assert (found.mean, found.high) == (4.0, pytest.approx(4 + 1.96 * 0.5))  # 0.3, 0.4, 0.5
+    assert (found.mean, found.high) == (4.0, pytest.approx(4 + 0.5))  # 0.3, 0.4, 0.5
     exact = effect(a_claim(over="everything"), [{0: [Value(5.0), Value(1.0)]}])
     assert exact == Effect(4.0, 4.0, 4.0, (4.0,))
 
@@ -194,7 +196,7 @@ def test_the_interval_holds_those_of_all_variants() -> None:
     own, other = {0: [Value(1.0, 0.0), Value(0.0, 0.0)]}, {0: [Value(0.0, 0.1), Value(2.0, 0.0)]}
     found = effect(claim, [own, other])
     assert found is not None
-    assert (found.mean, found.low, found.high) == (1.0, pytest.approx(-2.196), 1.0)
+    assert (found.mean, found.low, found.high) == (1.0, pytest.approx(-2.1), 1.0)
     assert decide(found, claim.rule)[0] == "not decidable"  # one bandwidth says so, the other the reverse
     assert effect(claim, [own, {}]) is None
 
@@ -226,12 +228,15 @@ def result() -> xr.Dataset:
 
 
 def test_a_reading_is_one_number_with_its_error() -> None:
-    assert Reading("g", "p", "v", {"kind": "b", "ratio": 0.5}).of(result()) == (4.0, 0.4)
-    assert Reading("g", "p", "v", {"kind": "a", "ratio": 0.9}).of(result()) == (2.0, 0.2)  # a ratio after float32
+    assert Reading("g", "p", "v", {"kind": "b", "ratio": 0.5}).of(result()) == (4.0, pytest.approx(1.96 * 0.4))
+    assert Reading("g", "p", "v", {"kind": "a", "ratio": 0.9}).of(result()) == (
+        2.0,
+        pytest.approx(1.96 * 0.2),
+    )  # a ratio after float32
     assert Reading("g", "p", "v", {"kind": "b", "ratio": LAST}).of(result()).value == 5.0
     found = Reading("g", "p", "single").of(result())
     assert found.value == 7.0
-    assert math.isnan(found.sem)
+    assert math.isnan(found.half)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +483,7 @@ def test_the_page_tells_all(tmp_path: Path) -> None:
     assert "– not decidable: needs a GPU" in text
     assert text.count("\n## ") == 3  # two papers, and where the numbers come from
     rows = [line for line in text.splitlines() if line.startswith("| **")]
-    assert {line.replace("\\|", "").count("|") for line in rows} == {6}
+    assert {line.replace("\\|", "").count("|") for line in rows} == {7}
     assert "nan" not in text
 
 
@@ -592,3 +597,20 @@ def test_a_foreign_record_is_written_anew(tiny: None, tmp_path: Path, capsys: py
     assert main(["claims", "--claims", "umae-imagenet", "--out", str(tmp_path)]) == 0
     assert "it is written anew" in capsys.readouterr().err
     assert json.loads((tmp_path / FILE).read_text())["outcomes"][0]["id"] == "umae-imagenet"
+
+
+def test_the_best_null_is_taken_off() -> None:
+    rule = LessNull(difference, ("untrained network", "nearest visible patch"))
+    assert rule(0.9, 0.1, 0.5, 0.2, 0.4, 0.0) == pytest.approx(0.4)  # 0.8 less the better of 0.3 and 0.4
+    assert LessNull(value, ("untrained network",), above=False)(8.0, 5.0) == 3.0
+
+
+def test_an_untrained_network_passes_no_claim_about_training() -> None:
+    """A network that is its own null has an effect of 0 wherever the claim has one."""
+    for claim in CLAIMS.values():
+        if isinstance(claim.combine, LessNull):
+            size = len(claim.readings) // (1 + len(claim.combine.nulls))
+            numbers = tuple(0.3 + 0.1 * place for place in range(size))
+            assert claim.combine(*numbers * (1 + len(claim.combine.nulls))) == pytest.approx(0)
+            assert claim.rule.level == 0
+            assert claim.tests_a_model
