@@ -23,7 +23,8 @@ from typing import Literal
 
 from lcmae import processes
 from lcmae.errors import InputError
-from lcmae.runs.durable import sweep
+from lcmae.runs.durable import reason, sweep
+from lcmae.safety.text import printable
 
 MAX_WAITING = 200
 MAX_ENDED = 200
@@ -93,8 +94,9 @@ class Queue:
 
     def submit(self, arguments: Sequence[str], folder: Path | None = None) -> Job:
         """The job of these arguments: the one that waits or runs, else a new one. `InputError`
-        where too many wait."""
+        where too many wait, or a word is none that a process can be given."""
         key = tuple(arguments)
+        check_words(key)
         with self._changed:
             known = self._known.get(key)
             if known is not None and known.is_active:
@@ -153,12 +155,12 @@ class Queue:
         while (job := self._take()) is not None:
             try:
                 ended, last_line = self._run(job)
-            except OSError as error:
-                ended, last_line = 1, f"the process could not be started: {error.strerror}"
+            except (OSError, ValueError) as error:  # the queue has one thread, which goes on
+                ended, last_line = 1, f"the process could not be started: {reason(error)}"
             try:
                 self._tidy(job)
             except OSError as error:  # a folder that somebody else deletes; the queue goes on
-                ended, last_line = ended or 1, last_line or f"its folder could not be tidied: {error.strerror}"
+                ended, last_line = ended or 1, last_line or f"its folder could not be tidied: {reason(error)}"
             with self._changed:
                 if job.state == "stopping":
                     job.state = "cancelled"
@@ -220,8 +222,20 @@ def read_progress(line: str) -> Progress | None:
     """A line of `lcmae.progress` for programs; None for any other."""
     try:
         return Progress(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words that no command line can hold: a NUL ends them, and a lone surrogate has no
+    bytes. `InputError`."""
+    for word in words:
+        try:
+            is_plain = b"\0" not in os.fsencode(word)
+        except UnicodeEncodeError:
+            is_plain = False
+        if not is_plain:
+            raise InputError(f"expected a command of printable words, got {printable(word)}")
 
 
 def explain(code: int, last_line: str) -> str:

@@ -215,3 +215,33 @@ def test_the_servers_queue_is_one():
     assert queue_module.server_queue() is queue_module.server_queue()
     assert not queue_module.server_queue().active()
     assert isinstance(Job(("probe",), None), Job)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800", "runs/\udfff"], ids=["NUL", "surrogate", "low surrogate"])
+def test_words_that_no_process_takes_are_refused_and_the_queue_goes_on(queue: Queue, tmp_path: Path, word: str):
+    with pytest.raises(InputError, match="printable words"):
+        queue.submit(["writes", word])
+    assert queue.find(["writes", word]) is None
+    job = queue.submit(["writes", str(tmp_path)])
+    queue.wait(job)
+    assert job.state == "done"
+
+
+def test_a_folder_name_that_is_not_utf8_is_a_word(queue: Queue, tmp_path: Path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    job = queue.submit(["writes", str(folder)], folder)
+    queue.wait(job)
+    assert (job.state, job.error) == ("done", "")
+
+
+def test_a_process_that_cannot_be_started_is_a_failed_job_and_no_dead_thread(tmp_path: Path):
+    broken = Queue(1, [str(tmp_path / "no such program\0")])
+    try:
+        for number in range(2):
+            job = broken.submit(["x", str(number)])
+            broken.wait(job)
+            assert job.state == "failed"
+            assert "could not be started" in job.error
+    finally:
+        broken.close()
