@@ -13,7 +13,7 @@ from lcmae import processes
 from lcmae.errors import InputError
 
 ADDRESS = "127.0.0.1"
-MAIN = Path(__file__).parents[1] / "script" / "run.py"
+MAIN = Path(__file__).parents[1] / "script" / "served.py"
 
 FLAGS = {
     "server.headless": "true",
@@ -30,6 +30,11 @@ FLAGS = {
     # after every answer it would walk all objects of torch, pandas and plotly: four fifths of an
     # answer's time
     "runner.postScriptGC": "false",
+    # a session ends with its websocket: all that a page shows stands in its address. Kept ones hold
+    # their memory and descriptors until somebody else comes
+    "server.disconnectedSessionTTL": "0",
+    # seconds; a browser that has gone without a word is noticed after twice as many
+    "server.websocketPingInterval": "20",
     "theme.light.primaryColor": "#0072B2",
     "theme.dark.primaryColor": "#56B4E9",
 }
