@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import streamlit as st
 
+from lcmae.app.dashboard import contract
 from lcmae.app.dashboard.components import compute_button, picks, probe_page
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.pages import PAGES
@@ -57,7 +58,14 @@ def icon() -> str:
 def open_page(page: Page, picked: picks.Picks) -> None:
     """One page, given the pick."""
     module: ModuleType = import_module(f"lcmae.app.dashboard.pages.{page.name}")
-    if page.is_probe:
-        probe_page.show(page, module.PAGE, picked)
-    else:
-        module.show(page, picked)
+    try:
+        if page.is_probe:
+            probe_page.show(page, module.PAGE, picked)
+        else:
+            module.show(page, picked)
+    except Exception:
+        # a result that does not fit its probe is left out, with a sentence; all else is a fault of
+        # ours, and shown as one
+        if not contract.refuse_unfit():
+            raise
+        st.rerun()

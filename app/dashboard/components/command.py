@@ -7,6 +7,7 @@ from pathlib import Path
 from streamlit.components.v2 import component
 
 from lcmae.app.dashboard.components.typography import WORDS
+from lcmae.safety.text import printable
 
 _COMMAND = component(
     "lcmae.command",
@@ -21,5 +22,7 @@ _COMMAND = component(
 def to_copy(text: str, key: str = "", caption: str = "") -> None:
     """One command, or a line each, below a caption. With a `key` of its own a place of the page may
     show another command each time, and the browser changes its text alone."""
-    name = key or hashlib.sha256(text.encode()).hexdigest()[:16]
+    # a path that is not UTF-8 can be shown, and only be run where it lies
+    text = "\n".join(printable(line, 10_000) for line in text.split("\n"))
+    name = printable(key) or hashlib.sha256(text.encode()).hexdigest()[:16]
     _COMMAND(key=f"command-{name}", data={"text": text, "caption": caption})

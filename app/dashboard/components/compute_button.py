@@ -8,10 +8,12 @@ from pathlib import Path
 import streamlit as st
 
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import as_code, plain, prose
 from lcmae.app.dashboard.jobs.queue import Arguments, Job, server_queue
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
 from lcmae.progress import clock
+from lcmae.safety.text import printable
 
 EVERY = "1s"
 """How often a page looks at its jobs."""
@@ -21,9 +23,9 @@ def offer(sentence: str, command: str, *, is_note: bool = False) -> None:
     """The sentence, the command, and the button; while it is computed, progress in the button's
     place."""
     if is_note:
-        st.caption(sentence)
+        st.caption(prose(sentence))
     else:
-        st.info(sentence, icon=":material/terminal:")
+        st.info(prose(sentence), icon=":material/terminal:")
     to_copy(command)
     arguments = tuple(shlex.split(command)[1:])
     if not reading.steps_of(run_of(arguments)):
@@ -43,7 +45,9 @@ def offer_all(commands: Sequence[str]) -> None:
     ]  # fmt: skip
     if len(missing) > 1:
         label, icon = f"Compute all {len(missing)} now", ":material/play_arrow:"
-        st.button(label, key=f"compute-all-{missing[0]}", icon=icon, on_click=_submit, args=(missing,))
+        st.button(
+            label, key=printable(f"compute-all-{missing[0]}", 10_000), icon=icon, on_click=_submit, args=(missing,)
+        )
 
 
 def button(arguments: Arguments, was_active: bool) -> None:
@@ -53,10 +57,10 @@ def button(arguments: Arguments, was_active: bool) -> None:
     job = queue.find(arguments)
     if was_active != (job is not None and job.is_active):
         st.rerun()
-    key = "-".join(arguments)
+    key = printable("-".join(arguments), 10_000)
     if job is None or not job.is_active:
         if job is not None and job.state == "failed":
-            st.error(f"It could not be computed: {job.error}.", icon=":material/error:")
+            st.error(f"It could not be computed: {plain(job.error)}.", icon=":material/error:")
         elif job is not None and job.state == "cancelled":
             st.caption("It was cancelled; nothing was written.")
         icon = ":material/play_arrow:"
@@ -67,7 +71,7 @@ def button(arguments: Arguments, was_active: bool) -> None:
         before = sum(one.asked < job.asked for one in queue.active())
         message.caption(f":material/hourglass_empty: waiting for {before} before it")
     else:
-        message.progress(0.0 if job.progress is None else job.progress.share, text=describe(job))
+        message.progress(0.0 if job.progress is None else job.progress.share, text=plain(describe(job)))
     is_stopping, icon = job.state == "stopping", ":material/stop:"
     stop.button("Cancel", key=f"cancel-{key}", disabled=is_stopping, icon=icon, on_click=queue.cancel, args=(job,))
 
@@ -97,7 +101,9 @@ def _running() -> None:
     waiting = sum(job.state == "waiting" for job in active)
     more = f"; {waiting} waiting" if waiting else ""
     first = active[0]
-    st.caption(f":material/sync: computing `{' '.join(first.arguments[:2])}`: {describe(first)}{more}")
+    st.caption(
+        f":material/sync: computing {as_code(printable(' '.join(first.arguments[:2])))}: {plain(describe(first))}{more}"
+    )
 
 
 def run_of(arguments: Arguments) -> Path:
@@ -111,4 +117,4 @@ def _submit(commands: Sequence[Arguments]) -> None:
         for arguments in commands:
             server_queue().submit(arguments, run_of(arguments) / "probes")
     except InputError as error:
-        st.toast(str(error), icon=":material/error:")
+        st.toast(plain(error), icon=":material/error:")

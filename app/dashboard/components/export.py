@@ -19,6 +19,9 @@ import streamlit as st
 from plotly.io.json import to_json_plotly
 from streamlit.components.v2 import component
 
+from lcmae.app.dashboard.components.plain import cells, plain
+from lcmae.safety.files import read_regular
+
 BUTTONS = component(
     "lcmae.take_away",
     html='<div class="row"></div><output role="status"></output>',
@@ -27,6 +30,9 @@ BUTTONS = component(
 )
 
 FONTS = "Helvetica, Arial, sans-serif"
+
+MOST = 2 << 30
+"""Bytes of a stored result, as its reader takes it."""
 
 DOWNLOAD: dict[str, Any] = {"type": "tertiary", "icon": ":material/download:", "on_click": "ignore"}
 
@@ -66,12 +72,13 @@ def layout_on_paper(figure: go.Figure) -> dict[str, Any]:
 def table(frame: pd.DataFrame, key: str, *, parquet: Callable[[], bytes] | None = None, **shown: Any) -> None:
     """A table and its files, every digit in them; `parquet` gives the stored file where there is
     one."""
-    st.dataframe(frame, hide_index=True, **shown)
+    st.dataframe(cells(frame), hide_index=True, **shown)
     table_files(frame, key, parquet=parquet)
 
 
 def table_files(frame: pd.DataFrame, key: str, *, parquet: Callable[[], bytes] | None = None) -> None:
     """A table as CSV and Parquet."""
+    frame = cells(frame)
     files: dict[str, tuple[Callable[[], Any], str]] = {
         "csv": (partial(frame.to_csv, index=False), "text/csv"),
         "parquet": (parquet or partial(to_parquet, frame), "application/vnd.apache.parquet"),
@@ -95,8 +102,8 @@ def result_files(files: Mapping[str, Path], probe: str) -> None:
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         for name, path in files.items():
             st.download_button(
-                f"{probe}.nc of {name}",
-                path.read_bytes,
+                f"{probe}.nc of {plain(name)}",
+                partial(read_regular, path, MOST),
                 f"{name.replace('/', '-')}-{path.parent.name}-{probe}.nc",
                 "application/x-netcdf",
                 key=f"netcdf-{probe}-{name}",

@@ -13,9 +13,11 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
+from lcmae.app.dashboard.components.plain import as_code, plain
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition
+from lcmae.safety.text import printable
 
 NEWEST = "newest"
 
@@ -55,6 +57,11 @@ class Picks:
 
     step: int | None
     """The picked step; None is the newest one that has what a page shows."""
+
+    @property
+    def where(self) -> str:
+        """The root, for messages."""
+        return as_code(printable(self.root, 1000))
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -100,7 +107,8 @@ def _warn_stale(key: str, options: Sequence[str], what: str) -> None:
     wanted = [*st.query_params.get_all(key), *_as_list(st.session_state.get(key))]
     gone = [value for value in dict.fromkeys(wanted) if value and value not in options]
     if gone:
-        st.warning(f"No longer here, and left out: {what} {', '.join(gone)}.", icon=":material/link_off:")
+        shown = ", ".join(plain(value) for value in gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+        st.warning(f"No longer here, and left out: {what} {shown}.", icon=":material/link_off:")
     if key in st.session_state and gone:
         available = [value for value in _as_list(st.session_state[key]) if value in options]
         st.session_state[key] = available if isinstance(st.session_state[key], list) else NEWEST

@@ -12,12 +12,14 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, labels
+from lcmae.safety.text import printable
 
 PLOTLY = {
     "displaylogo": False,
@@ -46,19 +48,19 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         steps = [found.steps[name] for name in results]
         words = measured.words(condition, found.conditions, results, steps)
         if group:
-            st.header(f"Measured otherwise: {', '.join(results)}")
-        st.caption(f":material/rule: {words}")
+            st.header(plain(f"Measured otherwise: {', '.join(results)}"))
+        st.caption(f":material/rule: {prose(words)}")
         figured: Mapping[str, xr.Dataset] = results
         if content.every_step:
             figured, left_out = trends.all_along_steps(picked.paths, content.probe, results)
             if left_out:
-                st.caption(f"Not in the trends: {'; '.join(left_out)}.")
+                st.caption(prose(f"Not in the trends: {'; '.join(left_out)}."))
         for number, shown in enumerate(content.panels(figured, partial(choose, group=group))):
             draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""))
     st.subheader("Numbers")
     for group, (condition, results) in enumerate(alike):
         if group:
-            st.caption(f"Measured otherwise: {measured.words(condition, found.conditions, results, [])}")
+            st.caption(prose(f"Measured otherwise: {measured.words(condition, found.conditions, results, [])}"))
         key = content.probe + (f"-{group}" if group else "")
         export.table(tables.scalars(results), key, column_config=number_format())
     st.subheader("Where this comes from")
@@ -91,7 +93,7 @@ def heading(title: str, summary: str, terms: Sequence[str] = ()) -> None:
 def ask_for_runs(picked: picks.Picks) -> bool:
     """Whether runs are picked; a helpful sentence where not."""
     if not picked.runs:
-        st.info(f"There is no run below `{picked.root}` yet. This trains one on built-in images in about a minute:")
+        st.info(f"There is no run below {picked.where} yet. This trains one on built-in images in about a minute:")
         to_copy("lcmae train mae-digits")
     elif not picked.names:
         st.info(
@@ -132,9 +134,9 @@ def choose(question: str, options: Sequence[Any], group: int = 0) -> Any:
 
 def draw(shown: Panel, key: str) -> None:
     """A figure, its words, and the files to take away."""
-    st.subheader(shown.title)
-    st.caption(shown.caption)
-    st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=shown.caption)
+    st.subheader(plain(shown.title))
+    st.caption(prose(shown.caption))
+    st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
     export.figure_files(shown.figure, key)
 
 
@@ -155,7 +157,7 @@ def again(probe: str, path: Path, step: int, result: xr.Dataset) -> str:
     """The command that computes this result once more: as it was stored, for the run where it lies
     now; else put together from what is known."""
     command = reading.probe_command(probe, path, step)
-    words = shlex.split(str(result.attrs.get("command", "")))
+    words = reading.words_of(result.attrs.get("command", ""))
     if "--checkpoint" in words[:-1]:
         words[words.index("--checkpoint") + 1] = str(reading.step_path(path, step))
         return shlex.join(words)

@@ -234,7 +234,7 @@ def _load(location: Location) -> Loaded:
     key = hashlib.sha256(f"{model.source.sha256} {config}".encode()).hexdigest()
     num_bytes = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     data = reading.config_of(location.run).get("data") if location.run is not None else None
-    data = data if isinstance(data, str) and data else None
+    data = data if isinstance(data, str) and data.isprintable() and data else None  # a foreign config may say anything
     tokens = model.num_patches + model.num_prefix
     operations = 2 * tokens * sum(parameter.numel() for parameter in model.blocks.parameters())
     is_small = operations <= SMALL_PASS

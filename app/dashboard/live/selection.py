@@ -18,6 +18,7 @@ from typing import Any, Literal
 import streamlit as st
 from pydantic import Field, ValidationError
 
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.settings import Settings, explain
 
 MAX_SEED = 2**53 - 1
@@ -129,7 +130,9 @@ def settle(chosen: Selection, notices: Sequence[str]) -> Selection:
     in one notice."""
     phrases = [*st.session_state.pop(_NOTICES, []), *notices]
     if phrases:
-        st.warning(f"Not as the link or your last pick says: {'; '.join(phrases)}.", icon=":material/link_off:")
+        st.warning(
+            f"Not as the link or your last pick says: {'; '.join(map(plain, phrases[:8]))}.", icon=":material/link_off:"
+        )
     _put(chosen)
     return chosen
 

@@ -8,6 +8,7 @@ import streamlit as st
 from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.image_drop import image_drop
 from lcmae.app.dashboard.components.patch_board import Choice
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.live import models, selection, uploads
 from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.dashboard.live.selection import Selection, tied
@@ -58,7 +59,7 @@ def ask_image(loaded: models.Loaded, chosen: Selection) -> None:
         if chosen.upload:
             st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
     if problem := st.session_state.pop(REFUSED, None):
-        st.error(problem, icon=":material/block:")
+        st.error(plain(problem), icon=":material/block:")
 
 
 def take_upload(loaded: models.Loaded, file: bytes) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components.patch_board import Tile, patch_board
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import draw
 from lcmae.app.dashboard.live import inspection, models, selection
 from lcmae.app.dashboard.live.inspection import Inspection
@@ -17,6 +18,7 @@ from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import pair as figures
 from lcmae.app.figures import style
 from lcmae.errors import InputError
+from lcmae.safety.text import printable
 
 NAMES = ("A", "B")
 
@@ -29,7 +31,7 @@ def bench(a: models.Location, b: models.Location) -> None:
             first, second = models.load(a), models.load(b)
     except InputError as error:
         st.error("A checkpoint cannot be opened:", icon=":material/block:")
-        st.code(str(error), language=None, wrap_lines=True)
+        st.code(printable(error, 1000), language=None, wrap_lines=True)
         return
     chosen, notices = inspection.fit(first, selection.current())
     selection.settle(chosen, notices)
@@ -39,7 +41,7 @@ def bench(a: models.Location, b: models.Location) -> None:
         inspected = inspection.inspect(first, chosen)
         other = inspection.inspect(second, as_b(chosen, first, second))
     except InputError as error:
-        st.error(str(error), icon=":material/block:")
+        st.error(plain(error), icon=":material/block:")
         return
     board(inspected, other, editing)
     predictions(inspected, other)
@@ -91,7 +93,9 @@ def board(inspected: Inspection, other: Inspection, editing: bool) -> None:
         if same_mask
         else f"under masks of one kind, ratio and seed, but each on its own grid ({_grid(inspected)} and {_grid(other)} patches)"
     )
-    st.caption(f"A: {inspected.loaded.location.label}. B: {other.loaded.location.label}. {image}, {mask}.")
+    st.caption(
+        f"A: {plain(inspected.loaded.location.label)}. B: {plain(other.loaded.location.label)}. {image}, {mask}."
+    )
 
 
 def predictions(inspected: Inspection, other: Inspection) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from lcmae.app.dashboard.components import export
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.numbers import numbers_table
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import draw
 from lcmae.app.dashboard.live.inspection import NUM_MASKS, Inspection
 from lcmae.app.dashboard.microscope import maps
@@ -53,12 +54,12 @@ def among_others(inspected: Inspection) -> None:
         return
     command = f"{reading.probe_command(MAP, location.run, location.step)} --embedding-consistency.umap"
     if location.step not in reading.result_steps(location.run, MAP):
-        hint(f"`{MAP}` has not been computed for {location.label}. This does it:", command)
+        hint(f"`{MAP}` has not been computed for {plain(location.label)}. This does it:", command)
         return
     try:
         result = reading.result_of(location.run, location.step, MAP)
     except InputError as error:
-        hint(f"{error}. Compute it again with", command)
+        hint(f"{plain(error)}. Compute it again with", command)
         return
     data, split = inspected.chosen.data or inspected.loaded.data, inspected.chosen.split
     wanted = {"data": data, "split": split, "checkpoint_sha256": inspected.loaded.sha256}
@@ -91,7 +92,7 @@ def among_others(inspected: Inspection) -> None:
 
 def hint(sentence: str, command: str) -> None:
     """What is missing, and how to get it."""
-    st.info(sentence, icon=":material/terminal:")
+    st.info(prose(sentence), icon=":material/terminal:")
     to_copy(command, key="microscope-points")
 
 
@@ -107,7 +108,7 @@ def export_section(inspected: Inspection) -> None:
         draw(
             Panel(
                 "Image, mask, reconstruction, error",
-                f"{inspected.loaded.location.label}; {inspected.picture.name}.",
+                f"{plain(inspected.loaded.location.label)}; {plain(inspected.picture.name)}.",
                 figures.pictures(inspected.pictures(), inspected.patch),
             ),
             "microscope-pictures",

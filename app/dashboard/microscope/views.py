@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from lcmae.app.dashboard.components.patch_board import Choice, patch_board, patch_maps
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.live import inspection, models, selection
 from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.dashboard.microscope import maps
@@ -33,7 +34,7 @@ def board(inspected: Inspection, editing: bool) -> None:
         gradient=gradient(),
     )
     edited = " The mask was edited by hand." if inspected.chosen.hidden else ""
-    st.caption(f"{inspected.loaded.location.label}; {maps.name_of(inspected)}.{edited}")
+    st.caption(f"{plain(inspected.loaded.location.label)}; {plain(maps.name_of(inspected))}.{edited}")
 
 
 def draw_maps(mapped: maps.Mapped, name: str, choices: Sequence[Choice] = ()) -> None:
@@ -88,7 +89,7 @@ def filling_in(location: models.Location) -> None:
         st.subheader("Decoder attention")
         problem = inspected.attention().attrs.get("decoder_problem") if inspected.loaded.decoder[0] else None
         st.info(
-            f"Its maps need {problem}."
+            f"Its maps need {plain(problem)}."
             if problem
             else "This model predicts by one linear layer, without a decoder of blocks."
         )
@@ -105,7 +106,7 @@ def encoding_it(location: models.Location) -> None:
         draw_maps(attention, "encoder", layer_choices("encoder", *inspected.loaded.encoder, inspected))
     else:
         st.subheader("Encoder attention")
-        st.info(f"Its maps need {inspected.attention().attrs['encoder_problem']}.")
+        st.info(f"Its maps need {plain(inspected.attention().attrs['encoder_problem'])}.")
     if not inspected.loaded.encoder[0]:
         return
     fields = maps.receptive_field(inspected)

@@ -9,15 +9,19 @@ import streamlit as st
 
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import as_code, cells, plain
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.stored.names import label, name_of
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import claims as figures
 from lcmae.errors import InputError
 from lcmae.probes.claims.claim import VERDICTS, Verdict
 from lcmae.probes.claims.record import FILE, OVER, SYMBOLS, Outcome, Record, interval, read_record
+from lcmae.safety.files import is_regular
+from lcmae.safety.text import printable
 
 SUMMARY = (
     "Statements of the papers on masked autoencoders, each held in a small form against runs on this machine. A verdict says "
@@ -36,7 +40,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     found = records_below(picked.root)
     if not found:
         st.info(
-            f"There is no record of `lcmae claims` below `{picked.root}` yet. This makes one, in about half an hour:"
+            f"There is no record of `lcmae claims` below {picked.where} yet. This makes one, in about half an hour:"
         )
         to_copy(f"lcmae claims --out {picked.root / 'claims'}")
         st.caption("It states its cost first. `--claims ID` holds single claims against runs, `--list` names them.")
@@ -45,7 +49,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     try:
         record = record_of(stamp(file))
     except InputError as error:
-        st.warning(str(error), icon=":material/link_off:")
+        st.warning(plain(error), icon=":material/link_off:")
         return
     if not record.outcomes:
         st.info("This record holds no claim.", icon=":material/hourglass_empty:")
@@ -65,10 +69,11 @@ def show(page: Page, picked: picks.Picks) -> None:
         )
     st.subheader("Verdicts")
     st.caption(
-        f"Made by `{record.command}` on {record.written[:10]}; {record.machine}; {record.versions}; "
+        f"Made by {as_code(printable(record.command))} on {plain(record.written[:10])}; {plain(record.machine)}; "
+        f"{plain(record.versions)}; "
         f"{record.train_minutes:.0f} minutes of training. The third column opens the runs on the page that the number is of."
     )
-    frame = table(record, file.parent, picked)
+    frame = cells(table(record, file.parent, picked))
     st.dataframe(
         frame.style.apply(lambda column: [tint(value) for value in column], subset=["verdict"]),
         hide_index=True,
@@ -131,17 +136,17 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
     st.subheader("One claim in full")
     known = {one.id: one for one in record.outcomes}
     one = known[choose("claim", list(known))]
-    st.markdown(f"**{one.says}** {badge(one.verdict)}")
+    st.markdown(f"**{plain(one.says, 1000)}** {badge(one.verdict)}")
     rows = {"source": one.source, "number": one.quantity, "read": ", ".join(one.reads)}
     rows |= {"interval": interval(one), "over": OVER[one.over] if one.effect is not None else ""}
     rows |= {"each seed": ", ".join(f"{value:.4g}" for value in one.values) if len(one.values) > 1 else ""}
     rows |= {"expected": one.expected, "verdict": f"{one.verdict}: {one.reason}", "leaves open": one.leaves_open}
-    st.markdown("\n".join(f"- {name}: {text}" for name, text in rows.items() if text not in ("", "-")))
+    st.markdown("\n".join(f"- {name}: {plain(text, 1000)}" for name, text in rows.items() if text not in ("", "-")))
     address = link(one, folder, picked)
     if address is not None:
         st.link_button("Open these runs", address, icon=":material/open_in_new:")
     elif one.runs:
-        st.caption(f"Its runs are no longer below `{picked.root}`.")
+        st.caption(f"Its runs are no longer below {picked.where}.")
     if one.reads:
         st.caption("The same again:")
         to_copy(f"{one.command} --out {folder}")
@@ -150,10 +155,15 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
 def records_below(root: Path) -> dict[str, Path]:
     """Every record at or below the root (three folders deep), by the path of its folder."""
     files = [file for depth in ("", "*/", "*/*/", "*/*/*/") for file in sorted(root.glob(f"{depth}{FILE}"))]
-    return {(file.parent.relative_to(root).as_posix() if file.parent != root else root.name): file for file in files}
+    return {name_of(file.parent, root): file for file in files if is_regular(file)}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def record_of(key: Stamp) -> Record:
-    """The record as it is now."""
-    return read_record(Path(key[0]))
+    """The record as it is now, with texts that can be shown."""
+    record = read_record(Path(key[0]))
+    outcomes = []
+    for one in record.outcomes:
+        texts = {name: label(value, 2000) for name, value in one if isinstance(value, str)}
+        outcomes.append(one.model_copy(update={**texts, "reads": tuple(map(label, one.reads))}))
+    return record.model_copy(update={"outcomes": tuple(outcomes)})

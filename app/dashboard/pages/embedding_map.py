@@ -6,11 +6,13 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_for_runs, choose, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import embedding_map as figures
+from lcmae.safety.text import printable
 
 PROBE = "embedding_consistency"
 UMAP = "--embedding-consistency.umap"
@@ -80,8 +82,8 @@ def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) 
         + "Lasso, box or click selects; a double click lets go.",
         figures.maps(result, what, plane, colour_by, selected),
     )
-    st.subheader(shown.title)
-    st.caption(shown.caption)
+    st.subheader(plain(shown.title))
+    st.caption(prose(shown.caption))
     st.plotly_chart(
         shown.figure,
         key=key,
@@ -104,9 +106,8 @@ def gallery(result: xr.Dataset, what: str, selected: list[int]) -> None:
     framed = ", each beside its image, in which it is framed" if what == "patches" else ""
     st.caption(f"{len(selected)} {what}{more}{framed}.")
     pictures = figures.pictures(result, what, selected[:MOST])
-    st.image(
-        [picture for picture, _ in pictures], [words for _, words in pictures], alt=[words for _, words in pictures]
-    )
+    words = [words for _, words in pictures]
+    st.image([picture for picture, _ in pictures], [*map(plain, words)], alt=[*map(printable, words)])
     export.table(table(result, what, selected), f"embedding-map-{what}")
 
 

@@ -6,6 +6,7 @@ it waits.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import cells, plain
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.stored import grid_progress
+from lcmae.app.dashboard.stored.names import name_of
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import grid as figures
 from lcmae.app.figures import masks as mask_figures
 from lcmae.errors import InputError
 from lcmae.probes.grids.table import TABLE, frame, measures, read_table, summarise
 from lcmae.progress import clock
+from lcmae.safety.files import is_regular, read_regular
 
 SUMMARY = (
     "Which patches a strategy hides, and how that looks in numbers before any model. Below, what `lcmae compare` found: "
@@ -41,6 +45,9 @@ FIRST = (
     "local_contrast.term_unbiased[local_consistency]",
 )
 """Measures that are offered first."""
+
+MOST = 1 << 28
+"""Bytes of a table."""
 
 EVERY = "3s"
 """How often a running comparison is looked at."""
@@ -74,7 +81,7 @@ def strategies() -> None:
     with st.spinner("Drawing masks (loading torch, the first time)"):
         samples, table, refused = drawn(float(ratio), int(side), int(seed))
     for kind, why in refused.items():
-        st.info(f"{kind} is left out: {why}", icon=":material/block:")
+        st.info(f"{plain(kind)} is left out: {plain(why)}", icon=":material/block:")
     if not samples:
         return
     draw(
@@ -119,21 +126,21 @@ def comparisons(picked: picks.Picks) -> None:
     st.header("Comparison")
     found = tables_below(picked.root)
     if not found:
-        st.info(f"There is no comparison below `{picked.root}` yet. A small one, two seeds of four cells:")
+        st.info(f"There is no comparison below {picked.where} yet. A small one, two seeds of four cells:")
         to_copy("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2")
         return
     name = choose("comparison", list(found))
     try:
         table = table_of(stamp(found[name]))
     except InputError as error:
-        st.warning(str(error), icon=":material/link_off:")
+        st.warning(plain(error), icon=":material/link_off:")
         return
     going = grid_progress.progress_of(found[name].parent, table)
     if going is not None:
         st.fragment(follow, run_every=EVERY if going.is_running else None)(found[name], going)
     failed = table["run"].values[table["status"].values == "failed"]
     for run, error in zip(failed, table["error"].values[table["status"].values == "failed"], strict=True):
-        st.warning(f"{run} failed: {error}", icon=":material/error:")
+        st.warning(f"{plain(run)} failed: {plain(error)}", icon=":material/error:")
     known = measures(table)
     if not known:
         st.info("No run of this comparison is done yet.", icon=":material/hourglass_empty:")
@@ -182,7 +189,7 @@ def comparisons(picked: picks.Picks) -> None:
     )
     export.figure_files(figure, key)
     st.subheader("Table")
-    export.table(frame(table), "comparison", parquet=found[name].read_bytes)
+    export.table(frame(table), "comparison", parquet=partial(read_regular, found[name], MOST))
 
 
 def follow(file: Path, before: grid_progress.Going) -> None:
@@ -199,7 +206,7 @@ def follow(file: Path, before: grid_progress.Going) -> None:
         parts = [f"{number} {state}" for state, number in going.counts.items() if state != "done"]
         st.progress(ended / max(total, 1), text=f"{ended} of {total} runs have ended ({', '.join(parts)}){left}")
         if going.at:
-            st.dataframe(going.at, hide_index=True)
+            st.dataframe(cells(pd.DataFrame(going.at)), hide_index=True)
     elif ended < total:
         st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal goes on from there.")
 
@@ -207,7 +214,7 @@ def follow(file: Path, before: grid_progress.Going) -> None:
 def tables_below(root: Path) -> dict[str, Path]:
     """Every comparison at or below the root (three folders deep), by the path of its folder."""
     files = [file for depth in ("", "*/", "*/*/", "*/*/*/") for file in sorted(root.glob(f"{depth}{TABLE}"))]
-    return {(file.parent.relative_to(root).as_posix() if file.parent != root else root.name): file for file in files}
+    return {name_of(file.parent, root): file for file in files if is_regular(file)}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import heading
 from lcmae.app.dashboard.live import inspection, models, prefetch, selection
 from lcmae.app.dashboard.live.selection import Selection, tied
@@ -19,6 +20,7 @@ from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask
 from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
 from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
 from lcmae.errors import InputError
+from lcmae.safety.text import printable
 
 SUMMARY = (
     "Everything that one checkpoint says about one patch of one image under one mask: click a patch, or move it with the arrow "
@@ -43,7 +45,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     heading(page.title, SUMMARY, TERMS)
     names = models.names(picked)
     if not names:
-        st.info(f"There is no checkpoint below `{picked.root}` yet. This trains one on built-in images in a minute:")
+        st.info(f"There is no checkpoint below {picked.where} yet. This trains one on built-in images in a minute:")
         to_copy("lcmae train mae-digits")
         return
     chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
@@ -55,7 +57,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     except InputError as error:
         selection.settle(chosen, notices)
         st.error("This checkpoint cannot be opened:", icon=":material/block:")
-        st.code(str(error), language=None, wrap_lines=True)
+        st.code(printable(error, 1000), language=None, wrap_lines=True)
         return
     selection.settle(chosen, [*notices, *more])
     bench(location)
@@ -92,7 +94,7 @@ def bench(location: models.Location) -> None:
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
     if inspected is None:
-        st.error(problem, icon=":material/block:")
+        st.error(plain(problem), icon=":material/block:")
         return
     board(inspected, editing)
     if not loaded.model.has_prediction:

@@ -11,9 +11,11 @@ import streamlit as st
 from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import as_code, cells
 from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.menu import Page
-from lcmae.runs.durable import show as printable
+from lcmae.runs.durable import show as shown_path
+from lcmae.safety.text import printable
 
 ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstructions have nothing to say about it."
 
@@ -23,7 +25,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     as Markdown."""
     st.title(page.title)
     st.markdown(
-        f"Files and folders below `{picked.root}` that may be checkpoints of MAE, U-MAE, SimMIM, timm, Hugging Face and "
+        f"Files and folders below {picked.where} that may be checkpoints of MAE, U-MAE, SimMIM, timm, Hugging Face and "
         "others. Nothing in a file is run: a process of its own reads names and shapes, and may write no byte to a file "
         "nor take more than 1 GiB beyond torch and the file. Weights are not looked at before the import."
     )
@@ -36,7 +38,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         answer = reader.inspect_below(picked.root, path)
     if answer.facts is None:
         st.error("This cannot be opened:", icon=":material/block:")
-        st.code(answer.refusal, language=None, wrap_lines=True)
+        st.code(printable(answer.refusal, 1000), language=None, wrap_lines=True)
     else:
         describe(answer.facts)
         continue_with(answer.facts, picked.root, path)
@@ -48,7 +50,8 @@ def ask(root: Path) -> str | None:
     listing = reader.candidates_below(root)
     if not listing.names:
         st.info(
-            f"No file below `{root}` ends in {', '.join(reader.SUFFIXES)}, and no folder is one of Hugging Face. "
+            f"No file below {as_code(printable(root, 1000))} ends "
+            f"in {', '.join(reader.SUFFIXES)}, and no folder is one of Hugging Face. "
             "Put a checkpoint there, or a link to its folder.",
             icon=":material/upload_file:",
         )
@@ -76,9 +79,9 @@ def describe(facts: dict[str, Any]) -> None:
         "objective": facts["objective"],
         "sha256": facts["sha256"],
     }
-    known = [{"": name, "what it is": str(value)} for name, value in rows.items() if value is not None]
+    known = [{"": name, "what it is": printable(value)} for name, value in rows.items() if value is not None]
     st.subheader("What it is")
-    st.dataframe(pd.DataFrame(known), hide_index=True, key="known")
+    st.dataframe(cells(pd.DataFrame(known)), hide_index=True, key="known")
     if not facts["has_prediction"]:
         st.info(ENCODER_ONLY, icon=":material/info:")
     st.subheader("Assumed")
@@ -95,7 +98,7 @@ def describe(facts: dict[str, Any]) -> None:
         st.subheader("Read from the file")
         st.dataframe(settings_table(facts["read"], facts["origins"]), hide_index=True, key="read")
     for note in facts["notes"]:
-        st.text(f"note: {note}")
+        st.text(printable(f"note: {note}", 1000))
 
 
 def settings_table(values: dict[str, Any], origins: dict[str, str], *, is_assumed: bool = False) -> pd.DataFrame:
@@ -103,13 +106,14 @@ def settings_table(values: dict[str, Any], origins: dict[str, str], *, is_assume
     replaces it."""
     rows = []
     for name, value in values.items():
-        row = {"setting": name.replace("_", "-"), "value": str(value), "from": origins.get(name, "")}
+        row = {"setting": printable(name.replace("_", "-")), "value": printable(value)}
+        row["from"] = printable(origins.get(name, ""))
         field = Overrides.model_fields.get(name)
         if is_assumed:
             row["replaced by"] = "" if field is None else option(name, value)
             row["what it means"] = "" if field is None else field.description or ""
         rows.append(row)
-    return pd.DataFrame(rows)
+    return cells(pd.DataFrame(rows))
 
 
 def option(name: str, value: Any) -> str:
@@ -124,10 +128,10 @@ def continue_with(facts: dict[str, Any], root: Path, path: str) -> None:
     st.subheader("Go on")
     if facts["format"] == "run":
         st.caption("It is a run, or a step of one, so it needs no import. This computes every probe:")
-        to_copy(f"lcmae probe all --checkpoint {shlex.quote(printable(file))}")
+        to_copy(f"lcmae probe all --checkpoint {shlex.quote(shown_path(file))}")
         return
     st.caption("This makes a run of it, which the other pages and every command take. The weights are checked then.")
-    command = f"lcmae import {shlex.quote(printable(file))} --out {shlex.quote(printable(free_run(root, file)))}"
+    command = f"lcmae import {shlex.quote(shown_path(file))} --out {shlex.quote(shown_path(free_run(root, file)))}"
     to_copy(command)
     replaceable = [name for name in facts["assumed"] if name in Overrides.model_fields]
     if replaceable:

@@ -15,6 +15,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
 from lcmae.app.dashboard.live import models, selection
 from lcmae.app.dashboard.live.selection import tied
@@ -58,7 +59,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     try:
         a, b = models.locate(picked, name_a, chosen.a_step), models.locate(picked, name_b, chosen.b_step)
     except InputError as error:
-        st.info(f"{error}. Choose another checkpoint above.", icon=":material/hourglass_empty:")
+        st.info(f"{plain(error)}. Choose another checkpoint above.", icon=":material/hourglass_empty:")
         return
     if (a.path, a.step) == (b.path, b.step):
         st.info("A and B are the same checkpoint: choose another run or another step for B.", icon=":material/rule:")
@@ -126,7 +127,7 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
             "compare-differences",
         )
     st.subheader("Every number")
-    st.caption(f"A is {a.label}; B is {b.label}.")
+    st.caption(f"A is {plain(a.label)}; B is {plain(b.label)}.")
     export.table(frame, "compare", column_config=columns())
     with st.expander("Which end is better, and why", icon=":material/menu_book:"):
         st.caption("What is not listed has no better end: it describes, or is a baseline.")
@@ -227,7 +228,10 @@ def results_of(location: models.Location, letter: str, other: models.Location) -
                 condition = shared_condition(location, other, known.name)
                 found[known.name] = reading.result_of(location.run, location.step, known.name, condition)
             except InputError as error:
-                st.info(f"{letter}, {location.label}: {error}. Compute it again with", icon=":material/terminal:")
+                st.info(
+                    f"{letter}, {plain(location.label)}: {plain(error)}. Compute it again with",
+                    icon=":material/terminal:",
+                )
                 to_copy(reading.probe_command(known.name, location.run, location.step), key=f"{letter}-{known.name}")
     return found
 

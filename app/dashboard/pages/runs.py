@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.plain import cells, plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
@@ -42,7 +43,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     """The table; a click on a heading sorts it, the boxes at the left pick."""
     st.title(page.title)
     st.markdown(
-        f"Every run below `{picked.root}`. Tick runs to look at them on the other pages; click a heading to sort. "
+        f"Every run below {picked.where}. Tick runs to look at them on the other pages; click a heading to sort. "
         "Accuracies are of frozen features of unmasked test images, on the class token where there is one."
     )
     if not picked.runs:
@@ -69,7 +70,7 @@ def table_of_runs(picked: picks.Picks) -> None:
     # the key changes with the pick of the side bar, so that the table shows that pick and not its
     # own old one
     st.dataframe(
-        table,
+        cells(table),
         hide_index=True,
         column_config=COLUMNS,
         key=f"table-{'/'.join(picked.names)}",
@@ -81,7 +82,7 @@ def table_of_runs(picked: picks.Picks) -> None:
     running = [name for name, path in picked.runs.items() if reading.is_running(path)]
     if running:
         st.caption(
-            f":material/sync: being trained, and followed here: {', '.join(running)}. Training has their curves."
+            f":material/sync: being trained, and followed here: {', '.join(map(plain, running))}. Training has their curves."
         )
     export.table_files(table, "runs")
 

@@ -15,6 +15,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
@@ -107,7 +108,7 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
                 summary(moment)
                 found.append(moment)
             except InputError as error:
-                st.info(f"{run}, step {step}: {error}. Compute it again with", icon=":material/terminal:")
+                st.info(f"{plain(run)}, step {step}: {plain(error)}. Compute it again with", icon=":material/terminal:")
                 to_copy(reading.probe_command(probe, path, step), key=f"torn-{run}-{step}-{probe}")
     return found
 
@@ -138,7 +139,7 @@ def describe_other_conditions(moments: Sequence[Moment]) -> None:
             differing.append(f"{run} ({', '.join(names).replace('_', ' ')})")
     if differing:
         st.warning(
-            f"Not measured alike at all steps: {'; '.join(differing)}. Part of what moves may be that.",
+            f"Not measured alike at all steps: {prose('; '.join(differing))}. Part of what moves may be that.",
             icon=":material/rule:",
         )
 
@@ -151,7 +152,9 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
     here = at_step(moments, at)
     apart = [f"{moment.run} at {moment.step}" for moment in here if moment.step != at]
     if apart:
-        st.caption(f"Not stored at step {at}; shown at the step before it, or at their first: {', '.join(apart)}.")
+        st.caption(
+            f"Not stored at step {at}; shown at the step before it, or at their first: {', '.join(map(plain, apart))}."
+        )
 
     frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
     quantities = ask_quantities(probe, frame)
@@ -188,7 +191,7 @@ def ask_step(steps: Sequence[int]) -> int:
     with."""
     wanted = st.query_params.get("at")
     if wanted and wanted not in map(str, steps):
-        st.warning(f"No longer here: step {wanted}. Shown at step {steps[-1]}.", icon=":material/link_off:")
+        st.warning(f"No longer here: step {plain(wanted)}. Shown at step {steps[-1]}.", icon=":material/link_off:")
         st.session_state.pop("at", None)
         del st.query_params["at"]
     if st.session_state.get("at", steps[-1]) not in steps:

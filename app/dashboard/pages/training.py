@@ -5,6 +5,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.curves import SUMMARY, TERMS, all_curves
+from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.stored import reading
@@ -22,7 +23,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     running = [name for name, path in picked.paths.items() if reading.is_running(path)]
     if running:
-        st.caption(f":material/sync: followed while they are trained: {', '.join(running)}")
+        st.caption(f":material/sync: followed while they are trained: {', '.join(map(plain, running))}")
     st.fragment(curves, run_every=EVERY if running else None)(picked)
     export.link()
 
@@ -41,10 +42,10 @@ def read(picked: picks.Picks) -> dict[str, xr.Dataset]:
         try:
             lines = figures.dataset(reading.metrics_of(path), reading.target_units(path))
         except InputError as error:
-            st.warning(f"{name}: {error}", icon=":material/link_off:")
+            st.warning(f"{plain(name)}: {plain(error)}", icon=":material/link_off:")
             continue
         if lines.sizes.get("step", 0) and "loss" in lines:
             runs[name] = lines
         else:
-            st.info(f"{name} has logged nothing yet.", icon=":material/hourglass_empty:")
+            st.info(f"{plain(name)} has logged nothing yet.", icon=":material/hourglass_empty:")
     return runs

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored.names import label
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import SETTINGS
 from lcmae.probes.grids.table import read_json
@@ -49,7 +50,7 @@ def progress_of(folder: Path, table: xr.Dataset) -> Going | None:
     names = (read_json(folder / SETTINGS) or {}).get("cells")
     if not isinstance(names, list):
         return None
-    names = [str(name) for name in names]
+    names = [label(name) for name in names]
     is_running = reading.is_running(folder)
     states = dict.fromkeys(names, "waiting")
     states |= dict(zip(table["run"].values.tolist(), table["status"].values.tolist(), strict=True))
@@ -79,7 +80,9 @@ def where(name: str, path: Path) -> dict[str, Any]:
         lines, config = [], {}
     losses = [line["loss"] for line in lines if isinstance(line.get("loss"), float)]
     steps, every = reading.steps_of(path), config.get("checkpoint_every")
-    total = steps[0] * config["epochs"] // every if steps and steps[0] and every else None
+    epochs = config.get("epochs")
+    known = isinstance(every, int) and isinstance(epochs, int) and every > 0
+    total = steps[0] * epochs // every if known and steps and steps[0] else None
     return {
         "run": name,
         "step": lines[-1].get("step") if lines else None,

@@ -9,6 +9,8 @@ the table.
 import json
 import shlex
 import socket
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import xarray as xr
 
+from lcmae.app.dashboard.stored.names import label, labelled, name_of
 from lcmae.errors import CheckpointError, InputError
 from lcmae.probes.results import catalogue
 from lcmae.probes.results.conditions import Condition
@@ -23,9 +26,21 @@ from lcmae.probes.results.store import load_attrs, load_result
 from lcmae.runs.checkpoint import MANIFEST, read_manifest
 from lcmae.runs.durable import alive
 from lcmae.runs.run import Run, find_runs
+from lcmae.safety.files import read_regular
+from lcmae.safety.text import printable
+
+MAX_METRICS = 500
+"""Names of metrics in one run; each is a curve."""
+
+MAX_RESULTS = 256
+"""Results in memory."""
 
 Stamp = tuple[str, int, int]
 """A file's path, time of change and size: the key of every cache here (arrays are never keys)."""
+
+_lock = threading.Lock()
+_recent: "OrderedDict[Stamp, str]" = OrderedDict()
+_unfit: dict[Stamp, str] = {}
 
 
 def stamp(path: Path) -> Stamp:
@@ -38,9 +53,9 @@ def stamp(path: Path) -> Stamp:
 
 
 def runs_below(root: Path) -> dict[str, Path]:
-    """Every run at or below `root` by its name: the path from `root` on."""
-    found = find_runs(root)
-    return {(root.name if path == root else path.relative_to(root).as_posix()): path for path in found}
+    """Every run at or below `root` by its name: the path from `root` on, as far as it is plain text
+    (`names.name_of`)."""
+    return {name_of(path, root): path for path in find_runs(root)}
 
 
 def config_of(path: Path) -> dict[str, Any]:
@@ -60,13 +75,29 @@ def target_units(path: Path) -> str:
 
 
 def metrics_of(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a run's metrics."""
+    """Every whole line of a run's metrics; `InputError` where one holds what no curve can."""
     return _metrics(stamp(path / "metrics.jsonl"))
 
 
 @lru_cache(maxsize=256)
 def _metrics(key: Stamp) -> list[dict[str, Any]]:
-    return Run(Path(key[0]).parent, {}).metrics()
+    lines = [
+        {label(name): _bounded(name, value, key[0]) for name, value in line.items()}
+        for line in Run(Path(key[0]).parent, {}).metrics()
+    ]
+    num_names = len({name for line in lines for name in line})
+    if num_names > MAX_METRICS:
+        raise InputError(f"expected at most {MAX_METRICS} metrics in {printable(key[0])}, got {num_names}")
+    return lines
+
+
+def _bounded(name: str, value: Any, file: str) -> Any:
+    """A metric as it is, if it is a number that fits 64 bits; text is no curve, but may be long."""
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise InputError(
+            f"expected numbers of at most 63 bits in {printable(file)}, got {printable(name, 40)} of {value.bit_length()} bits"
+        )
+    return value
 
 
 def steps_of(path: Path) -> list[int]:
@@ -86,13 +117,17 @@ def result_steps(path: Path, probe: str) -> list[int]:
     """Steps that have a stored result of a probe, ascending; whether the file reads is another
     question."""
     folders = (path / "probes").glob("*/")
-    return sorted(int(step.name) for step in folders if step.name.isdecimal() and catalogue.files(step, probe))
+    return sorted(int(step.name) for step in folders if _is_step(step.name) and catalogue.files(step, probe))
 
 
 def probes_of(path: Path) -> list[str]:
     """Names of the probes that have a result of any step, sorted."""
-    steps = [step for step in (path / "probes").glob("*/") if step.name.isdecimal()]
+    steps = [step for step in (path / "probes").glob("*/") if _is_step(step.name)]
     return sorted({catalogue.probe_of(file, step) for step in steps for file in catalogue.files(step)})
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) <= 18
 
 
 def conditions_at(path: Path, step: int, probe: str) -> dict[Condition, Path]:
@@ -132,13 +167,48 @@ def result_path(path: Path, step: int, probe: str, condition: Condition | None =
 
 def result_of(path: Path, step: int, probe: str, condition: Condition | None = None) -> xr.Dataset:
     """The stored result of `result_path`, shared between readers: don't change it. `InputError` for
-    a missing or torn file."""
-    return _result(stamp(result_path(path, step, probe, condition)))
+    a missing or torn file, and for one that is no result of this probe."""
+    key = stamp(result_path(path, step, probe, condition))
+    if key in _unfit:
+        raise InputError(_unfit[key])
+    result = _result(key)
+    if result.attrs.get("probe", probe) != probe:
+        raise InputError(
+            f"expected a result of {probe} at {printable(key[0])}, got one of {printable(result.attrs['probe'], 60)}"
+        )
+    with _lock:
+        _recent[key] = probe
+        _recent.move_to_end(key)
+        while len(_recent) > MAX_RESULTS:
+            _recent.popitem(last=False)
+    return result
 
 
-@lru_cache(maxsize=256)
+def recent_results() -> list[tuple[Stamp, str, xr.Dataset]]:
+    """What pages have read lately: file, probe, result."""
+    with _lock:
+        known = list(_recent.items())
+    return [(key, probe, _result(key)) for key, probe in known]
+
+
+def refuse(key: Stamp, why: str) -> None:
+    """From now on `result_of` says `why` of this file, until it changes."""
+    with _lock:
+        _recent.pop(key, None)
+        _unfit[key] = why
+        while len(_unfit) > 1000:
+            _unfit.pop(next(iter(_unfit)))
+
+
+@lru_cache(maxsize=MAX_RESULTS)
 def _result(key: Stamp) -> xr.Dataset:
-    return load_result(Path(key[0]))
+    result = labelled(load_result(Path(key[0])))
+    for name, variable in result.data_vars.items():
+        if not {"units", "long_name"} <= variable.attrs.keys():
+            raise InputError(
+                f"expected units and long_name of every variable of {printable(key[0])}, got {printable(name, 60)} without"
+            )
+    return result
 
 
 @dataclass(frozen=True)
@@ -155,13 +225,33 @@ class Writer:
 
 
 def writer_of(path: Path) -> Writer | None:
-    """The writer that the lock names; None where the run was left in order. Reading takes no lock
-    from anybody."""
+    """The writer that the lock names; None where the run was left in order, or the lock is none.
+    Reading takes no lock from anybody."""
     try:
-        text = json.loads((path / ".lock").read_bytes())
-        return Writer(int(text["pid"]), str(text["host"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        return _read_lock(path)
+    except InputError:
+        return None  # `overview` says so
+
+
+def _read_lock(path: Path) -> Writer | None:
+    """The same; `InputError` for a lock that lcmae did not write."""
+    file = path / ".lock"
+    try:
+        content = read_regular(file, 4096)
+    except OSError:
         return None
+    if not content.strip():
+        return None
+    try:
+        text = json.loads(content)
+        pid, host = text["pid"], text["host"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pid, host = None, None
+    if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**31 or not isinstance(host, str):
+        raise InputError(
+            f"expected process and host in {printable(file)}, got something else; delete it if nobody writes"
+        )
+    return Writer(pid, host)
 
 
 def is_running(path: Path) -> bool:
@@ -173,8 +263,8 @@ def is_running(path: Path) -> bool:
 def state_of(path: Path) -> str:
     """`running`; `finished`; `stopped` before its end (asked to, or its loss was no number any
     more); `ended` (one of the two: its checkpoints do not say which); `interrupted` (its process
-    died); `empty`."""
-    writer = writer_of(path)
+    died); `empty`. `InputError` for a lock that lcmae did not write."""
+    writer = _read_lock(path)
     if writer is not None:
         return "running" if writer.is_alive else "interrupted"
     steps = steps_of(path)
@@ -189,18 +279,19 @@ def state_of(path: Path) -> str:
 @lru_cache(maxsize=2048)
 def _num_steps(key: Stamp) -> int | None:
     try:
-        return read_manifest(Path(key[0]).parent).get("num_steps")
+        found = read_manifest(Path(key[0]).parent).get("num_steps")
     except CheckpointError:  # deleted between the look and the reading
         return None
+    return found if isinstance(found, int) else None
 
 
 def overview(name: str, path: Path) -> dict[str, Any]:
     """A line of the runs table; a run that does not read says so in `state` and has nothing
     else."""
     try:
-        config, lines = config_of(path), metrics_of(path)
+        config, lines, state = config_of(path), metrics_of(path), state_of(path)
     except InputError as error:
-        return {"name": name, "state": f"unreadable: {error}"}
+        return {"name": name, "state": f"unreadable: {printable(error)}"}
     objective = _part(config, "objective")
     mask, model = _part(objective, "mask"), _part(config, "model")
     losses = [line for line in lines if isinstance(line.get("loss"), float)]
@@ -210,22 +301,33 @@ def overview(name: str, path: Path) -> dict[str, Any]:
     steps = steps_of(path)
     return {
         "name": name,
-        "state": state_of(path),
-        "objective": objective.get("kind"),
-        "model": model.get("kind"),
-        "mask": mask.get("kind"),
-        "ratio": mask.get("ratio"),
-        "data": config.get("data"),
-        "step": lines[-1].get("step") if lines else None,
+        "state": state,
+        "objective": _text(objective.get("kind")),
+        "model": _text(model.get("kind")),
+        "mask": _text(mask.get("kind")),
+        "ratio": _number(mask.get("ratio")),
+        "data": _text(config.get("data")),
+        "step": _number(lines[-1].get("step")) if lines else None,
         "loss": losses[-1]["loss"] if losses else None,
-        "collapse": losses[-1].get("collapse") if losses else None,
-        "knn": monitored.get(f"{feature}_knn"),
-        "linear": monitored.get(f"{feature}_linear"),
-        "rank": monitored.get(f"{feature}_effective_rank"),
+        "collapse": _number(losses[-1].get("collapse")) if losses else None,
+        "knn": _number(monitored.get(f"{feature}_knn")),
+        "linear": _number(monitored.get(f"{feature}_linear")),
+        "rank": _number(monitored.get(f"{feature}_effective_rank")),
         "checkpoints": len(steps),
-        "results": ", ".join(probes_of(path)),
-        "seed": config.get("seed"),
+        "results": printable(", ".join(probes_of(path)), 2000),
+        "seed": _number(config.get("seed")),
     }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else printable(value)
+
+
+def _number(value: Any) -> int | float | None:
+    """A number that a table takes; None for anything else that a foreign config may hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, float) or value.bit_length() <= 53 else None
 
 
 def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -244,13 +346,21 @@ def probe_command(probe: str, path: Path, step: int | None = None) -> str:
     return f"lcmae probe {probe} --checkpoint {shlex.quote(str(target))}"
 
 
+def words_of(command: object) -> list[str]:
+    """The words of a stored command; none where it is no command line."""
+    try:
+        return shlex.split(str(command))
+    except ValueError:
+        return []
+
+
 def every_step_command(path: Path, like: xr.Dataset | None = None) -> str:
     """The command that stores results for every checkpoint of a run; with the settings of a result,
     where one is given.
 
     What is stored already with these settings is not computed again.
     """
-    words = shlex.split(str(like.attrs["command"])) if like is not None and "command" in like.attrs else []
+    words = words_of(like.attrs.get("command", "")) if like is not None else []
     if "--checkpoint" not in words[:-1]:
         return f"{probe_command('all', path)} --every-step"
     words[words.index("--checkpoint") + 1] = str(path)

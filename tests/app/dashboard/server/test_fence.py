@@ -146,7 +146,7 @@ def descriptors(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
-    """Process and port of a server over an empty folder, and the file of addresses that it named."""
+    """Process and port of a server over an empty folder, and the file of addresses it named."""
     folder = tmp_path_factory.mktemp("watched")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

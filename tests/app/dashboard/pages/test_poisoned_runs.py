@@ -1,0 +1,150 @@
+"""Run folders that nobody should trust: each is one line of the table that says what is wrong, and
+every page shows the others as if it were not there."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.stored import reading
+from lcmae.probes.results.store import save_result
+from lcmae.runs.run import Run
+from tests.app import synthetic
+from tests.app.pages import figures, open_page, words
+
+LINK = "![p](http://evil.example/p.png)[Log in](http://evil.example)"
+NOT_UTF8 = os.fsdecode(b"\xff\xfe")
+
+
+def fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+POISON = {
+    "fifo": lambda run: fifo(run / ".lock"),
+    "pid": lambda run: (run / ".lock").write_text('{"pid": 1' + "0" * 30 + ', "host": "x"}'),
+    "lock": lambda run: (run / ".lock").write_text("[" * 4000),
+    "names": lambda run: (run / "metrics.jsonl").write_text(
+        json.dumps({f"m{i}": 1.0 for i in range(5000)} | {"step": 1})
+    ),
+    "nested": lambda run: (run / "config.json").write_text("[" * 100_000),
+}
+"""Runs that do not read: the state says why."""
+
+ODD = {
+    "digits": lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": 1' + "0" * 4000 + "}\n"),
+    "steps": lambda run: (run / "metrics.jsonl").write_text('{"step": 1' + "0" * 4000 + ', "loss": 0.5}\n'),
+    "surrogate": lambda run: (run / "config.json").write_text(
+        '{"data": "\\ud800", "model": {"kind": "\\udfff"}, "seed": "x"}'
+    ),
+    "kinds": lambda run: (run / "config.json").write_text(
+        '{"data": {"a": []}, "objective": {"kind": 3, "mask": {"ratio": []}}}'
+    ),
+    "huge": lambda run: (run / "config.json").write_text('{"seed": 1' + "0" * 4000 + "}"),
+    "metric": lambda run: (run / "metrics.jsonl").write_text(
+        json.dumps({"step": 1, "loss": 0.5, f"<b>{LINK}\ud800": 1.0})
+    ),
+    NOT_UTF8: lambda run: None,
+    LINK: lambda run: None,
+    "_a_ :red[b] <img src=x>": lambda run: None,
+}
+"""Runs that read, and hold strange things."""
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("poisoned") / "runs"
+    synthetic.run(folder / "good")
+    for name, poison in {**POISON, **ODD}.items():
+        synthetic.run(folder / name, results=name in ODD)
+        poison(folder / name)
+    return folder
+
+
+@pytest.fixture
+def poisoned_root(poisoned: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LCMAE_RUNS", str(poisoned))
+    return poisoned
+
+
+def test_a_run_that_does_not_read_is_one_line_that_says_why(poisoned: Path):
+    lines = {name: reading.overview(name, path) for name, path in reading.runs_below(poisoned).items()}
+    assert {name for name, line in lines.items() if line["state"].startswith("unreadable: ")} == set(POISON)
+    assert all(len(line["state"]) < 250 and line["state"].isprintable() for line in lines.values())
+    assert "expected process and host" in lines["pid"]["state"]
+    assert "plain file" in lines["fifo"]["state"]
+    assert lines["digits"]["loss"] is None, "a line with such a number is none"
+    assert len(lines) == 1 + len(POISON) + len(ODD)
+
+
+@pytest.mark.parametrize("name", [page.name for page in PAGES])
+def test_every_page_is_drawn_with_all_of_them_picked(poisoned_root: Path, name: str):
+    names = list(reading.runs_below(poisoned_root))
+    alone, together = open_page(name, "good"), open_page(name, *names)
+    page = next(page for page in PAGES if page.name == name)
+    assert together.title[0].value == page.title
+    assert len(figures(together)) >= len(figures(alone))
+    shown = words(together)
+    assert "](http" not in shown.replace("`" + LINK + "`", "")
+    shown.encode()
+
+
+@pytest.mark.parametrize("name", [page.name for page in PAGES])
+def test_a_link_is_quoted_as_text(poisoned_root: Path, name: str):
+    query = dict.fromkeys(("step", "mask", "split", "upload", "a", "b", "data", "image", "at", "feature", "path"), LINK)
+    app = open_page(name, LINK, "x" * 5000, **query)
+    for element in (
+        *app.get("markdown"),
+        *app.get("warning"),
+        *app.get("info"),
+        *app.get("error"),
+        *app.get("caption"),
+    ):
+        text = str(element.value)
+        assert "![p](" not in text.replace("`![p](http", ""), text
+        assert "x" * 300 not in text
+
+
+# --- results that do not fit their probe ---
+
+
+@pytest.fixture
+def unfit(root: Path) -> Path:
+    """Two runs, of which one holds results as no probe writes them."""
+    for name in "ab":
+        run = Run.create(root / name, {"data": "digits"})
+        for probe, make in synthetic.RESULTS.items():
+            result = make(seed=0)
+            save_result(odd(result) if name == "b" else result, run.result_path(20, probe))
+    return root
+
+
+def odd(result: xr.Dataset) -> xr.Dataset:
+    """The same with other words for coordinates, or without a variable."""
+    texts = {name: [f"odd {n}" for n in range(result.sizes[name])] for name in result.dims
+             if name in result.coords and result[name].dtype.kind in "UO"}  # fmt: skip
+    return result.assign_coords(texts) if texts else result.drop_vars(next(iter(result.data_vars)))
+
+
+@pytest.mark.parametrize("probe", sorted(synthetic.RESULTS))
+def test_a_result_of_other_form_costs_its_own_run_alone(unfit: Path, probe: str):
+    alone, together = open_page(probe, "a"), open_page(probe, "a", "b")
+    assert len(figures(together)) >= len(figures(alone))
+
+
+def test_through_training_and_pair_leave_it_out(unfit: Path):
+    for probe in ("spectrum", "reconstruction"):
+        assert figures(open_page("through_training", "a", "b", probe=probe))
+    open_page("pair", a="a", b="b")
+
+
+def test_a_result_without_units_is_refused_in_one_sentence(root: Path):
+    run = Run.create(root / "a", {"data": "digits"})
+    result = synthetic.RESULTS["reconstruction"](seed=0)
+    result["error"].attrs.clear()
+    save_result(result, run.result_path(20, "reconstruction"))
+    assert "without" in words(open_page("reconstruction", "a"))
