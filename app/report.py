@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
+from lcmae.app.dashboard import contract
 from lcmae.app.dashboard.components.curves import SUMMARY, all_curves
 from lcmae.app.dashboard.page import Panel, ProbePage, take_first
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored import measured, reading, trends
+from lcmae.app.dashboard.stored.names import label, name_of
 from lcmae.app.figures import style
 from lcmae.app.figures import training as training_figures
 from lcmae.errors import InputError
@@ -42,14 +44,14 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     if not runs:
         raise InputError("expected at least one run to report on, got none")
     named = name_runs([Run.open(path).path for path in runs])
-    write_atomically(out, "".join(document(named)).encode())
+    write_atomically(out, "".join(document(named)).encode("utf-8", "backslashreplace"))
 
 
 def name_runs(paths: Sequence[Path]) -> dict[str, Path]:
     """Runs by their folder's name; by the whole path where two folders are called the same."""
-    names = [path.resolve().name for path in paths]
+    names = [name_of(path.resolve(), path.resolve().parent) for path in paths]
     return {
-        (name if names.count(name) == 1 else str(path)): path for name, path in zip(names, paths, strict=True)
+        (name if names.count(name) == 1 else label(path, 1000)): path for name, path in zip(names, paths, strict=True)
     }  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
     yield from training(runs)
     for page in PAGES:
         if page.is_probe:
-            yield from probe(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs)
+            yield from section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs)
     yield "</body></html>\n"
 
 
@@ -73,13 +75,27 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
     """Losses of the runs that have logged any."""
     curves = {}
     for name, path in runs.items():
-        lines = training_figures.dataset(reading.metrics_of(path), reading.target_units(path))
+        try:
+            lines = training_figures.dataset(reading.metrics_of(path), reading.target_units(path))
+        except InputError:
+            continue  # the table says so
         if "loss" in lines:
             curves[name] = lines
     if curves:
         yield f"<h2>Training</h2><p>{_prose(SUMMARY)}</p>"
         for shown in all_curves(curves):
             yield to_figure(shown)
+
+
+def section(title: str, content: ProbePage, runs: dict[str, Path]) -> list[str]:
+    """A probe's section; a result that does not fit its probe is left out of it, with a
+    sentence."""
+    try:
+        return list(probe(title, content, runs))
+    except Exception:
+        if not contract.refuse_unfit():
+            raise  # a fault of ours
+        return list(probe(title, content, runs))
 
 
 def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.plain import plain
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
 from lcmae.app.dashboard.live import models, selection
 from lcmae.app.dashboard.live.selection import tied
@@ -184,7 +184,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     (condition, results), *others = measured.groups(found.results)
     if others:
         left_out = ", ".join(name for _, group in others for name in group)
-        st.caption(f"Measured on {condition}; not here, as measured otherwise: {left_out}.")
+        st.caption(prose(f"Measured on {condition}; not here, as measured otherwise: {left_out}."))
     numbers = tables.scalars(results)
     options = list(dict.fromkeys(numbers["quantity"]))
     default = [name for name in usual(frame) if name in options] or options[:1]
