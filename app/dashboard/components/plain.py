@@ -17,12 +17,12 @@ from lcmae.safety.text import MOST, printable
 _LINK = r"(?P<link>[^\s`]*(?:://|www\.|@|:[A-Za-z_+-][\w+/-]*:)\S*)"
 _LIST = r"^#|^[+=-](?=\s|=|-|$)|(?<=^\d)[.)](?=\s|$)|(?<=^\d\d)[.)](?=\s|$)"
 _PLAIN = re.compile(
-    _LINK + r"|(?P<mark>[\\`*\[\]<>!$&~|{}]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w\[{/])|" + _LIST + ")", re.IGNORECASE
+    _LINK + r"|(?P<mark>[\\`*\[\]<>!$&~|{}]|(?<![^\W_])_|_(?![^\W_])|:(?=[A-Za-z\[{])|" + _LIST + ")", re.IGNORECASE
 )
 _PROSE = re.compile(
     r"(?P<escaped>\\[!-/:-@\[-`{-~])|(?P<code>(?<!`)(?P<fence>`+)(?!`).+?(?<!`)(?P=fence)(?!`))|"
     + _LINK
-    + r"|(?P<mark>[\[\]<>$&~|{}`]|:(?=[\w\[{/]))",
+    + r"|(?P<mark>[\[\]<>$&~|{}`]|:(?=[A-Za-z\[{]))",
     re.IGNORECASE,
 )
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.plain import as_code, cells, plain
+from lcmae.app.dashboard.components.plain import as_code, cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
@@ -49,7 +49,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     try:
         record = record_of(stamp(file))
     except InputError as error:
-        st.warning(plain(error), icon=":material/link_off:")
+        st.warning(prose(str(error), 400), icon=":material/link_off:")
         return
     if not record.outcomes:
         st.info("This record holds no claim.", icon=":material/hourglass_empty:")

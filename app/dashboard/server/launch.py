@@ -13,7 +13,11 @@ from lcmae import processes
 from lcmae.errors import InputError
 
 ADDRESS = "127.0.0.1"
-MAIN = Path(__file__).parents[1] / "script" / "served.py"
+SCRIPT = Path(__file__).parents[1] / "script" / "run.py"
+"""What runs for every session."""
+
+MAIN = SCRIPT.with_name("served.py")
+"""What is served: the script, behind the fence."""
 
 FLAGS = {
     "server.headless": "true",

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from lcmae.app.cli import main
 from lcmae.app.dashboard.components import compute_button
 from lcmae.app.dashboard.jobs.queue import Job, Queue
-from lcmae.app.dashboard.server.launch import MAIN
+from lcmae.app.dashboard.server.launch import SCRIPT
 from lcmae.probes.results import tables
 from lcmae.probes.results.store import load_result, save_result
 from tests.app import synthetic
@@ -132,7 +132,7 @@ def test_the_frame_tells_on_every_page_what_is_computed(root: Path, queue: Queue
     synthetic.run(root / "a", results=False)
     job = queue.submit(["probe", "reconstruction", "--checkpoint", str(root / "a")])
     wait_for_progress(queue)
-    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app = AppTest.from_file(str(SCRIPT), default_timeout=60)
     checked(app.run())
     assert "computing `probe reconstruction`: probing: 32 of 64, 1:01 left" in words(app)
     queue.cancel(job)

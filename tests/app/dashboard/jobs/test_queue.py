@@ -122,7 +122,7 @@ def test_a_cancelled_job_leaves_nothing(queue: Queue, tmp_path: Path, how: str):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "sentence"),
     [
         ("fails", "runs/a: expected finite weights, got NaN"),
         ("breaks", "its process ended with exit code 1 and said: RuntimeError: no such thing"),
@@ -130,11 +130,11 @@ def test_a_cancelled_job_leaves_nothing(queue: Queue, tmp_path: Path, how: str):
     ],
 )
 def test_an_end_before_its_time_is_told_in_a_sentence_and_can_be_tried_again(
-    queue: Queue, tmp_path: Path, how: str, is_stopped: str
+    queue: Queue, tmp_path: Path, how: str, sentence: str
 ):
     job = queue.submit([how, str(tmp_path)], tmp_path)
     queue.wait(job)
-    assert (job.state, job.error) == ("failed", is_stopped)
+    assert (job.state, job.error) == ("failed", sentence)
     again = queue.submit([how, str(tmp_path)], tmp_path)
     assert again is not job
     queue.wait(again)

@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.dashboard.server.launch import MAIN
+from lcmae.app.dashboard.server.launch import SCRIPT
 from tests.app import synthetic
 from tests.app.pages import ONE_PAGE, checked, figures, open_page, words
 from tests.app.trained import published
@@ -221,7 +221,7 @@ def test_the_table_has_every_run_with_its_state(root: Path):
 
 def test_the_frame_opens_on_the_runs(root: Path):
     synthetic.run(root / "a")
-    app = AppTest.from_file(MAIN, default_timeout=60)
+    app = AppTest.from_file(SCRIPT, default_timeout=60)
     assert checked(app.run()).title[0].value == "Runs"
 
 
@@ -234,7 +234,7 @@ for name in {NAMES!r}:
     app.run()
     assert not app.exception, app.exception
     assert name == "runs" or len(app.get("plotly_chart")) >= 2, name
-app = AppTest.from_file({str(MAIN)!r}, default_timeout=60).run()
+app = AppTest.from_file({str(SCRIPT)!r}, default_timeout=60).run()
 assert not app.exception
 from pathlib import Path
 from lcmae.app.report import write_report
