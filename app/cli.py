@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": "say what a checkpoint file is, what was read from it and what assumed",
     "import": "make a run of a foreign checkpoint",
     "export": "write a checkpoint in the layout of another library",
+    "embed": "a vector for every image, to Parquet; and how alike two models' vectors are",
     "compare": "a grid of masks, ratios and objectives at equal compute; one table with intervals",
     "claims": "published claims, rerun small at a stated cost; a table of verdicts",
     "masks": "what every mask strategy is like: a table, samples, a picture",

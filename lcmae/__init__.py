@@ -31,6 +31,7 @@ _NAMES = {
     "config": "lcmae.config",
     "contrast": "lcmae.contrast",
     "data": "lcmae.data",
+    "embed": "lcmae.probes.embeddings.embed:embed",
     "formats": "lcmae.formats",
     "images": "lcmae.data.images:images",
     "load": "lcmae.formats:load",

@@ -25,6 +25,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "lcmae export runs/demo/mae-digits-s0 --to timm --out encoder.safetensors",
         "lcmae export runs/demo/mae-digits-s0 --to huggingface --out vit-mae-folder",
     ),
+    "embed": (
+        "lcmae embed runs/demo/mae-digits-s0 --data photos --feature mean --out mae.parquet",
+        "lcmae embed --compare mae.parquet umae.parquet",
+    ),
     "compare": (
         "lcmae compare --masks random,block,grid --ratios 0.5,0.75 --seeds 2",
         "lcmae compare --objectives mae,umae --data cifar10 --epochs 20 --out runs/cifar10",

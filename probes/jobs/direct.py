@@ -38,7 +38,7 @@ def probe(
     `device` is of models that are loaded here. A probe that cannot run is named in
     `Results.failures`; `InputError` where none can.
     """
-    chosen = _probes(probes)
+    chosen = chosen_probes(probes)
     models = dict(model) if isinstance(model, Mapping) else {"": model}
     if not models:
         raise InputError("expected at least one model, got none")
@@ -46,7 +46,7 @@ def probe(
     entries: list[Entry] = []
     failures: dict[str, str] = {}
     for name, one in models.items():
-        loaded = _loaded(one, device)
+        loaded = loaded_model(one, device)
         label = str(name) or _name(one, loaded)
         found, failed = _probe_one(loaded, label, source, chosen, probe_seed(seed), out)
         entries += found
@@ -60,7 +60,7 @@ def _probe_one(
     model: MaskedImageModel, name: str, source: ImageSource, probes: Sequence[Probe], seed: int, out: Path | str | None
 ) -> tuple[list[Entry], dict[str, str]]:
     view = View(source.at(model.config.image_size, model.config.channels), model)
-    about = _provenance(model, source)
+    about = provenance_of(model, source)
     folder = None if out is None else Path(out) / name.replace("/", "-") / "probes" / f"{int(about['step'] or 0):06d}"
     entries, missing = [], []
     for one in (settings.under_trained_mask(model) for settings in probes):
@@ -80,19 +80,20 @@ def _probe_one(
     return entries, {probe: str(error) for probe, error in computed.failures.items()} if computed else {}
 
 
-def _provenance(model: MaskedImageModel, source: ImageSource) -> dict[str, str]:
+def provenance_of(model: MaskedImageModel, source: ImageSource) -> dict[str, str]:
+    """Checkpoint and images, as attributes of what is computed from them."""
     known = model.source
     return {
         "checkpoint": "a model of this process" if known is None else str(known.path),
-        "checkpoint_sha256": _digest(model) if known is None else known.sha256,
+        "checkpoint_sha256": digest_of(model) if known is None else known.sha256,
         "step": "" if known is None or known.step is None else str(known.step),
         "data": source.name,
         "split": source.split,
     }
 
 
-def _digest(model: MaskedImageModel) -> str:
-    """sha256 of the weights of a model that came from no file."""
+def digest_of(model: MaskedImageModel) -> str:
+    """sha256 of a model's weights as they are now."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
@@ -100,7 +101,8 @@ def _digest(model: MaskedImageModel) -> str:
     return found.hexdigest()
 
 
-def _loaded(model: Any, device: str) -> MaskedImageModel:
+def loaded_model(model: Any, device: str) -> MaskedImageModel:
+    """The model itself, or that of a path or name. `InputError` for anything else."""
     if isinstance(model, MaskedImageModel):
         return model
     if isinstance(model, str | Path):
@@ -117,7 +119,8 @@ def _name(given: Any, model: MaskedImageModel) -> str:
     return parts[-3] if "checkpoints" in parts[-3:-1] and len(parts) > 2 else parts[-1]
 
 
-def _probes(probes: Any) -> list[Probe]:
+def chosen_probes(probes: Any) -> list[Probe]:
+    """Settings of the probes that names, settings, or {name: settings} mean."""
     if isinstance(probes, Mapping):
         return [parse(probe_class(name), settings) for name, settings in probes.items()]
     wanted = list(PROBES) if probes == "all" else [probes] if isinstance(probes, str | Probe) else list(probes)

@@ -1,0 +1,214 @@
+"""`lcmae.embed`: vectors of images as a table with stable ids, in memory or streamed to Parquet.
+
+A row is an image, or with "tokens" a patch of one: `id` (its file, or file and row), `index` (its
+row in the data as they are stored), `label` (missing where none is known), `patch` (tokens alone:
+raster order) and `embedding` (float32, d values). `frame.attrs["lcmae"]`, and the file's metadata
+under the key `lcmae`, say which model, images, feature and layer.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+import lcmae
+from lcmae.data.images import images as open_images
+from lcmae.data.source import ImageSource
+from lcmae.errors import InputError
+from lcmae.models import MaskedImageModel
+from lcmae.probes.base import unchanged
+from lcmae.probes.embeddings.vectors import Choice, batches_of_vectors, chosen
+from lcmae.probes.jobs.direct import loaded_model, provenance_of
+from lcmae.progress import ProgressBar
+from lcmae.runs.durable import show, write_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_SIZE = 64
+
+ROW_GROUP_VALUES = 1 << 22
+"""Numbers in a row group of the file, 16 MiB: the most that waits in memory."""
+
+
+@overload
+def embed(
+    model: Any,
+    images: Any,
+    feature: str | None = None,
+    layer: int | None = None,
+    *,
+    out: None = None,
+    overwrite: bool = False,
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    show_progress: bool = False,
+) -> pd.DataFrame: ...
+
+
+@overload
+def embed(
+    model: Any,
+    images: Any,
+    feature: str | None = None,
+    layer: int | None = None,
+    *,
+    out: Path | str,
+    overwrite: bool = False,
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    show_progress: bool = False,
+) -> Path: ...
+
+
+def embed(
+    model: Any,
+    images: Any,
+    feature: str | None = None,
+    layer: int | None = None,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    batch_size: int = BATCH_SIZE,
+    device: str = "cpu",
+    show_progress: bool = False,
+) -> pd.DataFrame | Path:
+    """Vectors of whole images with stable ids, a row an image (or, with "tokens", a patch).
+
+    `model`: a loaded one, a path, or a hub's name. `images`: whatever `lcmae.images` takes.
+    `feature`: "cls" (default where there is a class token), "mean" or "tokens". `layer`: encoder
+    block from 1 on, before the final norm; 0 what enters the first; negative from the end; None the
+    encoder's output. With `out` the rows are streamed to that Parquet file, written whole or not at
+    all, and its path is returned; memory does not grow with the images. `InputError` for a bad
+    choice, or a file that exists.
+    """
+    if batch_size < 1:
+        raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
+    target = None if out is None else Path(out)
+    if target is not None:
+        refuse_existing(target, overwrite)
+    loaded = loaded_model(model, device)
+    choice = chosen(loaded, feature, layer)
+    source = open_images(images).at(loaded.config.image_size, loaded.config.channels)
+    if not len(source):
+        raise InputError("expected at least one image to embed, got none")
+    about = _about(loaded, source, choice)
+    with unchanged(loaded), ProgressBar("embedding", len(source)) if show_progress else _Silent() as bar:
+        rows = _rows(loaded, source, choice, batch_size, bar)
+        if target is None:
+            frame = pd.concat(list(rows), ignore_index=True)
+            frame.attrs["lcmae"] = about
+            return frame
+        write_atomically(target, lambda path: _write(path, rows, about))
+    return target
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """`InputError` for a file that exists, unless it may be replaced."""
+    if os.path.lexists(target) and not (overwrite and target.is_file()):
+        more = "" if overwrite else " (overwrite replaces a file)"
+        raise InputError(f"expected a new file for the vectors, got one that exists{more}: {show(target)}")
+
+
+class _Silent:
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+def _about(model: MaskedImageModel, source: ImageSource, choice: Choice) -> dict[str, Any]:
+    return {
+        **provenance_of(model, source),
+        "feature": choice.feature,
+        "layer": choice.layer,
+        "num_images": len(source),
+        "precision": model.precision,
+        "versions": f"lcmae {lcmae.__version__}, torch {torch.__version__}",
+    }
+
+
+def _rows(
+    model: MaskedImageModel, source: ImageSource, choice: Choice, batch_size: int, bar: ProgressBar | _Silent
+) -> Iterator[pd.DataFrame]:
+    """A table for each batch."""
+    for positions, found in batches_of_vectors(model, source, choice, batch_size):
+        yield _table(source, positions, found)
+        bar.advance(len(positions))
+
+
+def _table(source: ImageSource, positions: range, found: Tensor) -> pd.DataFrame:
+    chosen_rows = slice(positions.start, positions.stop)
+    labels = source.labels
+    num_patches = found.shape[1] if found.ndim == 3 else 1
+    columns: dict[str, Any] = {
+        "id": np.repeat(np.asarray([_text(path) for path in source.paths[chosen_rows]], object), num_patches),
+        "index": np.repeat(source.images.rows[chosen_rows].numpy(), num_patches),
+        "label": pd.array(
+            [pd.NA] * len(positions) * num_patches if labels is None else
+            np.repeat(labels[chosen_rows].numpy(), num_patches),
+            dtype="Int64",
+        ),
+    }  # fmt: skip
+    if found.ndim == 3:
+        columns["patch"] = np.tile(np.arange(num_patches), len(positions))
+    columns["embedding"] = list(found.reshape(-1, found.shape[-1]).numpy())
+    return pd.DataFrame(columns)
+
+
+def _text(name: str) -> str:
+    """A file's name as Unicode text, whatever bytes it has."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _write(path: Path, rows: Iterator[pd.DataFrame], about: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+
+    waiting: list[pa.Table] = []
+    writer: pq.ParquetWriter | None = None
+    try:
+        for frame in rows:
+            waiting.append(_arrow(frame, about))
+            width = waiting[0].schema.field("embedding").type.list_size
+            writer = writer or pq.ParquetWriter(path, waiting[0].schema, use_dictionary=["id", "label"])  # pyright: ignore[reportArgumentType]
+            if sum(map(len, waiting)) * width >= ROW_GROUP_VALUES:
+                _flush(writer, waiting)
+        if writer is not None and waiting:
+            _flush(writer, waiting)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _flush(writer: Any, waiting: "list[pa.Table]") -> None:
+    import pyarrow as pa
+
+    writer.write_table(pa.concat_tables(waiting))
+    waiting.clear()
+
+
+def _arrow(frame: pd.DataFrame, about: dict[str, Any]) -> "pa.Table":
+    """The same columns; a vector is a list of fixed length."""
+    import pyarrow as pa
+
+    values = np.concatenate(frame["embedding"].to_list())
+    width = len(values) // len(frame)
+    arrays = {
+        "id": pa.array(frame["id"].to_list(), pa.string()),
+        "index": pa.array(frame["index"].to_numpy(), pa.int64()),
+        "label": pa.array(frame["label"], pa.int64()),
+    }
+    if "patch" in frame:
+        arrays["patch"] = pa.array(frame["patch"].to_numpy(), pa.int32())
+    arrays["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), width)
+    return pa.table(arrays).replace_schema_metadata({"lcmae": json.dumps(about)})
