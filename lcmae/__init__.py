@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 # A function must not have the name of a module of lcmae: importing that would hide the function.
 _NAMES = {
     "Run": "lcmae.runs.run:Run",
+    "Watch": "lcmae.probes.jobs.watch:Watch",
     "adapt": "lcmae.adapters:adapt",
     "config": "lcmae.config",
     "contrast": "lcmae.contrast",

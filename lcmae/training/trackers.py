@@ -38,15 +38,20 @@ def _tensorboard(run: Run, stack: ExitStack) -> Tracker:
 
 
 def _wandb(run: Run, stack: ExitStack) -> Tracker:
-    session = _package("wandb", "wandb").init(project="lcmae", name=run.name, dir=str(run.path), config=run.config)
+    wandb = _package("wandb", "wandb")
+    if wandb.run is not None:  # of the training that is watched; whoever began it ends it
+        mine = wandb.run
+        return lambda step, metrics: mine.log(dict(metrics), step=step)
+    session = wandb.init(project="lcmae", name=run.name, dir=str(run.path), config=run.config)
     stack.callback(session.finish)
     return lambda step, metrics: session.log(dict(metrics), step=step)
 
 
 def _mlflow(run: Run, stack: ExitStack) -> Tracker:
     mlflow = _package("mlflow", "mlflow")
-    mlflow.start_run(run_name=run.name)
-    stack.callback(mlflow.end_run)
+    if mlflow.active_run() is None:  # else it is that of the training that is watched
+        mlflow.start_run(run_name=run.name)
+        stack.callback(mlflow.end_run)
     return lambda step, metrics: mlflow.log_metrics(dict(metrics), step=step)
 
 
