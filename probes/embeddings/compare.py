@@ -169,8 +169,7 @@ def shared_neighbours(
     first: Float[Tensor, "r d"], second: Float[Tensor, "r e"], groups: Int[Tensor, " r"], k: int, block: int = 512
 ) -> tuple[float, float]:
     """Share of the k nearest others by cosine that both have in common, mean over rows, and its
-    standard error; similarities are held for `block` rows at a time. NaN for constant vectors, which
-    have no nearest."""
+    standard error; similarities are held for `block` rows at a time. NaN for constant vectors."""
     if any(bool((points == points[0]).all()) for points in (first, second)):
         return math.nan, math.nan
     unit = [torch.nn.functional.normalize(points, dim=1) for points in (first, second)]
