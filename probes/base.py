@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 from pydantic import Field
 
-from lcmae.data.hierarchy import Made
+from lcmae.data.hierarchy import KnownLatents
 from lcmae.errors import InputError
 from lcmae.masking import MaskStrategy
 from lcmae.models import MaskedImageModel
@@ -295,7 +295,7 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
     """Slices of the images on the model's device, in order; images that hold NaN or infinity are
     refused by index."""
     labels, other_split = getattr(images, "labels", None), getattr(images, "other_split", None)
-    made: Made | None = getattr(images, "made", None)
+    known_latents: KnownLatents | None = getattr(images, "known_latents", None)
     for first in range(0, len(images), batch_size):
         part = images[first : first + batch_size].to(model.device)
         finite = part.flatten(1).isfinite().all(1)
@@ -304,8 +304,8 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
                 f"expected finite pixels, got NaN or infinity in image {first + int((~finite).nonzero()[0])}"
             )
         part_labels = None if labels is None else labels[first : first + batch_size]
-        part_made = None if made is None else made[first : first + batch_size]
-        yield Batch(model, part, first, seed, part_labels, other_split, part_made)
+        part_latents = None if known_latents is None else known_latents[first : first + batch_size]
+        yield Batch(model, part, first, seed, part_labels, other_split, part_latents)
 
 
 class unchanged:

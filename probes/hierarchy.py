@@ -30,7 +30,7 @@ from einops import rearrange
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from lcmae.data.hierarchy import Latents, Made, Tree
+from lcmae.data.hierarchy import KnownLatents, Latents, Tree
 from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random
 from lcmae.models import Feature, MaskedImageModel
@@ -158,17 +158,17 @@ class _Hierarchy(Accumulator):
             watch_layers(batch.of(network))
 
     def update(self, batch: Batch) -> None:
-        made = batch.made
+        known = batch.known_latents
         self.probe.require(
-            made is not None and batch.other_split is not None,
+            known is not None and batch.other_split is not None,
             "images whose latents are known (--data hierarchy), got other images",
         )
-        assert made is not None
+        assert known is not None
         if not self.names:
-            self.made = made
+            self.known_latents = known
             self._learn(batch)
         seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
-        places, latents = self._places(batch.first, len(batch)), made.latents()
+        places, latents = self._places(batch.first, len(batch)), known.latents()
         whole, single = self._features(seen, batch.images, places)
         of_images = self.of_images.scores(whole, latents)
         of_patches = self.of_patches.scores(single, self._above(latents, places))
@@ -190,9 +190,9 @@ class _Hierarchy(Accumulator):
         except InputError as error:
             raise ProbeError(f"probe {self.probe.name}: needs training images of the same data: {error}") from error
         self.probe.require(len(images) >= LEAST, f"at least {LEAST} training images, got {len(images)}")
-        made = getattr(images, "made", None)
-        assert isinstance(made, Made)
-        self.num_train, hierarchy, latents = len(images), made.hierarchy, made.latents()
+        known = getattr(images, "known_latents", None)
+        assert isinstance(known, KnownLatents)
+        self.num_train, hierarchy, latents = len(images), known.hierarchy, known.latents()
         pairs = zip(hierarchy.tree.levels, hierarchy.num_kinds, strict=True)
         self.levels = [Level(name, number) for name, number in pairs]
         height, width = self.model.config.image_size
@@ -265,7 +265,7 @@ class _Hierarchy(Accumulator):
         height = ("level", list(range(len(names), 0, -1)), {"long_name": "levels above the pixels", "units": "1"})
         attributes = {
             "num_train_images": self.num_train,
-            "tree": self.made.hierarchy.settings.model_dump_json(),
+            "tree": self.known_latents.hierarchy.settings.model_dump_json(),
             "mask_ratio": probe.mask.ratio,
             "mask_unit": getattr(probe.mask, "unit", 1),
             "mask_kind": probe.mask.kind,
@@ -315,7 +315,7 @@ class _Hierarchy(Accumulator):
         """Where the shared latents lie under a mask; the masks depend on the seed and the mask
         alone."""
         rng = generator("hierarchy-masks", self.seed, mask.model_dump_json())
-        size, tree = self.model.config.image_size, self.made.hierarchy.tree
+        size, tree = self.model.config.image_size, self.known_latents.hierarchy.tree
         return expected_levels(tree, size, self.model.grid, mask, self.probe.num_masks, rng)
 
     def _map(self) -> tuple[list[int], dict[str, xr.Variable]]:

@@ -23,7 +23,7 @@ from lcmae.models import Feature, MaskedImageModel
 from lcmae.objectives.lcmae import visible_tokens
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures.paired_views import PairedViews, Views
-from lcmae.probes.measures.retrieval import SIMILARITIES, chance, judge
+from lcmae.probes.measures.retrieval import SIMILARITIES, chance, score_retrieval
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import Collected, ImageSample
@@ -122,12 +122,12 @@ class _Invariance(Accumulator):
         row = target if self.last_target is None else torch.cat([self.last_target, target])
         self.last_target = target[-1:]
         found = {
-            "model": judge(pred, target, own, temperature),
-            "ceiling": judge(target, target, own, temperature),
+            "model": score_retrieval(pred, target, own, temperature),
+            "ceiling": score_retrieval(target, target, own, temperature),
         }
         if len(row) > 1:
             # predictions against the patches of the image before; the very first image has none
-            few = judge(pred[1 - len(row) :], row[:-1], own, temperature)
+            few = score_retrieval(pred[1 - len(row) :], row[:-1], own, temperature)
             found["shuffled"] = torch.cat([few.new_zeros(len(pred) - len(few), *few.shape[1:]), few])
         else:
             found["shuffled"] = torch.zeros_like(found["model"])
@@ -193,9 +193,9 @@ class _Invariance(Accumulator):
         for place in range(pred.shape[1]):
             said, true = pred[None, :, place], target[None, :, place]
             weight = hidden[:, place, None, None].double()
-            sums[""] += judge(said, true, own, temperature)[0] * weight
-            sums["_shuffled"] += judge(said, true, own.roll(1), temperature)[0] * weight
-            sums["_ceiling"] += judge(true, true, own, temperature)[0] * weight
+            sums[""] += score_retrieval(said, true, own, temperature)[0] * weight
+            sums["_shuffled"] += score_retrieval(said, true, own.roll(1), temperature)[0] * weight
+            sums["_ceiling"] += score_retrieval(true, true, own, temperature)[0] * weight
         found = {}
         for kind, value in sums.items():
             running = RunningMean()

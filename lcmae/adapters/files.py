@@ -48,10 +48,10 @@ def from_file(name: str) -> "MaskedImageModel":
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-        made = getattr(module, function, None)
-        if not callable(made):
+        builder = getattr(module, function, None)
+        if not callable(builder):
             raise InputError(f"expected a function {function} in {path}, got none")
-        model = made()
+        model = builder()
     except InputError:
         raise
     except Exception as error:

@@ -42,7 +42,7 @@ class Collection:
     files: Sequence[Path] = ()
     """The files that hold the images; empty where they cannot be corrupt."""
 
-    made: "Hierarchy | None" = None
+    hierarchy: "Hierarchy | None" = None
     """What computes these images, whole batches at a time and at the asked size, where they are not
     read."""
 

@@ -107,15 +107,15 @@ def _image_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator
     """Relative paths of images, through links to folders too, each real folder once; hidden names
     are passed over."""
     seen: set[str] = set()
-    for place, subfolders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
+    for directory, subfolders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(directory)
         if real in seen:
             subfolders.clear()
             continue
         seen.add(real)
         # sorted, so that which of two links to a folder counts does not depend on the file system
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        below = Path(place).relative_to(folder)
+        below = Path(directory).relative_to(folder)
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield below / name

@@ -168,11 +168,14 @@ class Hierarchy:
         found: Latents = {"class": values}
         for level in range(1, settings.depth - 2):
             variant = (self._uniforms(_VARIANT, level, rows) * settings.variants).long()
-            values = self._table(level)[values[:, self._up(level)], self._place(level), variant]
+            values = self._table(level)[values[:, self._up(level)], self._position(level), variant]
             found[tree.levels[level]] = values
         part, texture = settings.depth - 2, settings.depth - 1
         keep = math.sqrt(1 - settings.jitter**2)
-        wanted, own = self._attribute_table()[values[:, self._up(part)], self._place(part)], self._normals(part, rows)
+        wanted, own = (
+            self._attribute_table()[values[:, self._up(part)], self._position(part)],
+            self._normals(part, rows),
+        )
         found["part"] = keep * wanted + settings.jitter * own
         found["part"][..., _PHASE] = own[..., _PHASE]
         found["texture"] = keep * found["part"][:, self._up(texture)] + settings.jitter * self._normals(texture, rows)
@@ -215,10 +218,10 @@ class Hierarchy:
     def _up(self, level: int) -> Int[Tensor, " nodes"]:
         return self.tree.ancestor(level, level - 1)
 
-    def _place(self, level: int) -> Int[Tensor, " nodes"]:
+    def _position(self, level: int) -> Int[Tensor, " nodes"]:
         """Which of its parent's children each latent is, in raster order."""
-        split, place = self.settings.split, torch.arange(self.tree.side(level)) % self.settings.split
-        return (place[:, None] * split + place).flatten()
+        split, position = self.settings.split, torch.arange(self.tree.side(level)) % self.settings.split
+        return (position[:, None] * split + position).flatten()
 
     def _table(self, level: int) -> Int[Tensor, "kinds children variants"]:
         """The layouts that each kind of parent allows at each place."""
@@ -244,15 +247,15 @@ class Hierarchy:
 
 
 @dataclass(frozen=True)
-class Made:
+class KnownLatents:
     """Some rows of a hierarchy: what images were made from. A slice of it is the same for a slice
     of the images."""
 
     hierarchy: Hierarchy
     rows: Int[Tensor, " b"]
 
-    def __getitem__(self, part: slice) -> "Made":
-        return Made(self.hierarchy, self.rows[part])
+    def __getitem__(self, part: slice) -> "KnownLatents":
+        return KnownLatents(self.hierarchy, self.rows[part])
 
     def latents(self) -> Latents:
         """By level, from the class down."""

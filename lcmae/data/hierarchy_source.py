@@ -16,11 +16,11 @@ def hierarchy_images(text: str, split: str, height: int, width: int, channels: i
             f"hierarchy: expected sides that {blocks} textures of the same whole number of pixels (2 or more) fit into, "
             f"got {height}x{width} pixels"
         )
-    made = Hierarchy(settings, split, height, width, channels)
+    hierarchy = Hierarchy(settings, split, height, width, channels)
     rows = in_order(settings.images if split == "train" else -(-settings.images // 4))
     names = [f"hierarchy/{split}#{row}" for row in range(len(rows))]
     label_names = tuple(f"class {number}" for number in range(settings.classes))
-    return Collection(names, made.classes(rows), label_names, rows, read=_unread, made=made)
+    return Collection(names, hierarchy.classes(rows), label_names, rows, read=_unread, hierarchy=hierarchy)
 
 
 def _unread(row: int) -> None:

@@ -127,7 +127,7 @@ def _decoded(
     while looked < len(images) and (missing := most - sum(map(len, good))) > 0:
         part = torch.arange(looked, min(looked + missing, len(images)))
         looked += len(part)
-        stored, unreadable = _look(name, images.take(part), decoder, home, keep=resident)
+        stored, unreadable = _checked(name, images.take(part), decoder, home, keep=resident)
         skipped += [f"{images.paths[part[position]]}: {unreadable[position]}" for position in sorted(unreadable)]
         is_good = torch.tensor([position not in unreadable for position in range(len(part))])
         good.append(part[is_good])
@@ -212,9 +212,9 @@ def _named_set(
     if name == "digits":
         return digits(split).replaced(container="digits")
     # a checkout keeps what it shares with other checkouts beside itself
-    for place in [home] if own_root else [home, Path("../shared/data")]:
-        if (place / name / f"{'train' if split == 'all' else split}.parquet").is_file():
-            return parquet_images(place / name, split)
+    for root in [home] if own_root else [home, Path("../shared/data")]:
+        if (root / name / f"{'train' if split == 'all' else split}.parquet").is_file():
+            return parquet_images(root / name, split)
     if split == "all":
         raise InputError(f"{name}: expected split train or test, got 'all'")
     return torchvision_set(name, split, home, download=download).replaced(part=split, container=name)
@@ -241,7 +241,7 @@ def _is_path(name: str) -> bool:
         return False
 
 
-def _look(
+def _checked(
     name: str, images: Collection, decoder: Decoder, home: Path, *, keep: bool
 ) -> tuple[torch.Tensor | None, dict[int, str]]:
     """Decode every image: pixels [b c h w] if they are to be kept, and {position: why it is
@@ -270,9 +270,9 @@ def _decode_all(label: str, images: Collection, decoder: Decoder, pixels: np.nda
 
     def decode(start: int) -> dict[int, str]:
         unreadable = {}
-        if images.made is not None and pixels is not None:
+        if images.hierarchy is not None and pixels is not None:
             part = slice(start, start + _CHUNK)
-            pixels[part] = images.made.pixels(images.rows[part]).numpy()
+            pixels[part] = images.hierarchy.pixels(images.rows[part]).numpy()
             return unreadable
         for position in range(start, min(start + _CHUNK, len(rows))):
             try:

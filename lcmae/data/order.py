@@ -37,8 +37,8 @@ def held_out(labels: Int[Tensor, " b"] | None, num_images: int) -> Bool[Tensor, 
     rank, count = _rank_in_class(torch.zeros(num_images, dtype=torch.int64) if labels is None else labels, order)
     # an image's place within its class, from 0 to 1: the images below a fifth are a fifth of each
     # class
-    place = (rank + 0.5) / count
-    chosen = order[place[order].argsort(stable=True)][: math.ceil(num_images / HELD_OUT)]
+    position = (rank + 0.5) / count
+    chosen = order[position[order].argsort(stable=True)][: math.ceil(num_images / HELD_OUT)]
     is_held_out = torch.zeros(num_images, dtype=torch.bool)
     is_held_out[chosen] = True
     return is_held_out

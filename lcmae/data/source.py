@@ -94,7 +94,7 @@ class ImageSource:
         decoder = replace(self.decoder, height=height, width=width, channels=channels or self.decoder.channels)
         if decoder == self.decoder:
             return self
-        if self.images.made is not None:
+        if self.images.hierarchy is not None:
             raise InputError(
                 f"{self.name}: these images are made at one size; open them with image_size={height, width}"
             )
@@ -167,13 +167,13 @@ class ImageSource:
         outside = positions[(positions < 0) | (positions >= len(self))]
         if len(outside):
             raise IndexError(f"expected positions from 0 to {len(self) - 1}, got {int(outside[0])}")
-        if self.images.made is not None:
-            return self.images.made.pixels(self.images.rows[positions])
+        if self.images.hierarchy is not None:
+            return self.images.hierarchy.pixels(self.images.rows[positions])
         shape = (self.decoder.channels, self.decoder.height, self.decoder.width)
         pixels = np.empty((len(positions), *shape), np.uint8)
-        for place, position in enumerate(positions.tolist()):
+        for row, position in enumerate(positions.tolist()):
             try:
-                pixels[place] = self.decoder(self.images.read(int(self.images.rows[position])))
+                pixels[row] = self.decoder(self.images.read(int(self.images.rows[position])))
             except Unreadable as error:
                 raise InputError(f"{self.paths[position]}: readable when it was checked, now {error}") from error
         return torch.from_numpy(pixels)

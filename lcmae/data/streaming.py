@@ -15,7 +15,7 @@ device."""
 
 Decode = Callable[[Int[Tensor, " b"]], UInt8[Tensor, "b c h w"]]
 
-AHEAD = 4
+PREFETCH_FACTOR = 4
 """Batches that each worker has ready or in work."""
 
 
@@ -29,12 +29,12 @@ def streamed(
         sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable will do, and it is only asked as it is needed
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=PREFETCH_FACTOR if workers else None,
         pin_memory=device.type == "cuda",
         # a loader without a generator draws its workers' seed from the global one
         generator=torch.Generator().manual_seed(0),
     )
-    return _one_ahead(loader, device) if device.type == "cuda" else _one_by_one(loader, device)
+    return _prefetched(loader, device) if device.type == "cuda" else _one_by_one(loader, device)
 
 
 class _Decoded(Dataset[Batch]):
@@ -57,7 +57,7 @@ def _one_by_one(batches: Iterable[Batch], device: torch.device) -> Iterator[Batc
         yield positions.to(device), pixels.to(device)
 
 
-def _one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def _prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """Pinned batches, each copied on a stream of its own while the GPU computes on the one
     before."""
     copies, ready = torch.cuda.Stream(device), None

@@ -60,8 +60,8 @@ def survey(
 ) -> tuple[Decoder, Description]:
     """How to decode these images, and what they are. `InputError` where what is asked for does not
     go with any of them."""
-    if images.made is not None:
-        return _of_made(images, image_size, channels)
+    if images.hierarchy is not None:
+        return _of_hierarchy(images, image_size, channels)
     stated = value_range or (None if images.own_range is None else images.own_range[0])
     wanted = channels or (len(bands) if bands is not None else None)
     trial = Decoder(1, 1, wanted or 1, stated, bands)
@@ -77,7 +77,7 @@ def survey(
     return decoder, description
 
 
-def _of_made(
+def _of_hierarchy(
     images: Collection, image_size: int | tuple[int, int] | None, channels: int | None
 ) -> tuple[Decoder, Description]:
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (32, 32)

@@ -127,8 +127,8 @@ def _timm(model: MaskedImageModel, out: Path) -> None:
         # timm's models that an encoder is loaded into have biases; a ViT says itself whether it has
         state = with_biases(state)
     config = model.config
-    kept = ("heads", "eps", "feature", "pixel_mean", "pixel_std", "image_size")
-    settings = {name: value for name, value in config.model_dump(mode="json").items() if name in kept}
+    stored = ("heads", "eps", "feature", "pixel_mean", "pixel_std", "image_size")
+    settings = {name: value for name, value in config.model_dump(mode="json").items() if name in stored}
     settings["activation"] = config.activation if isinstance(config, ViTConfig) else "gelu"
     settings |= beside
     write_atomically(
@@ -225,14 +225,14 @@ def to_huggingface(state: dict[str, Tensor]) -> dict[str, Tensor]:
         top, _, rest = name.partition(".")
         if top in ("blocks", "decoder_blocks"):
             index, _, inner = rest.partition(".")
-            place = f"vit.encoder.layer.{index}." if top == "blocks" else f"decoder.decoder_layers.{index}."
+            prefix = f"vit.encoder.layer.{index}." if top == "blocks" else f"decoder.decoder_layers.{index}."
             if inner.startswith("attn.qkv."):
                 for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                    renamed[f"{place}attention.attention.{part}.{inner.removeprefix('attn.qkv.')}"] = piece
+                    renamed[f"{prefix}attention.attention.{part}.{inner.removeprefix('attn.qkv.')}"] = piece
                 continue
             for ours, theirs in HUGGINGFACE_BLOCK:
                 inner = inner.replace(ours, theirs) if inner.startswith(ours) else inner
-            renamed[place + inner] = tensor
+            renamed[prefix + inner] = tensor
         else:
             renamed[HUGGINGFACE_TOP.get(name, f"decoder.{name}")] = tensor
     return renamed

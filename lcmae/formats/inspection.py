@@ -47,7 +47,7 @@ def import_checkpoint(path: Path | str, run_path: Path | str, *, data: str | Non
         # through JSON, so that tuples are lists here as they will be when read back
         "source": json.loads(json.dumps(model.source.to_json())),
     }
-    run = _half_made(run_path, config) or Run.create(run_path, config)
+    run = _unfinished(run_path, config) or Run.create(run_path, config)
     try:
         with run.lock():
             run.publish(0, model.state_dict(), config=config, resume=None)
@@ -58,7 +58,7 @@ def import_checkpoint(path: Path | str, run_path: Path | str, *, data: str | Non
     return run
 
 
-def _half_made(path: Path | str, config: dict[str, Any]) -> Run | None:
+def _unfinished(path: Path | str, config: dict[str, Any]) -> Run | None:
     """The run that a killed import of this very file left without its step."""
     if not is_run(path):
         return None

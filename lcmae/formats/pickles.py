@@ -156,7 +156,9 @@ def _stand_ins(extras: Mapping[str, Kind]) -> Any:
     """torch puts these in place of the names; it imports nothing."""
     inert = {**STAND_INS, **{name: stand_in(name, kind) for name, kind in extras.items()}}
     # objects of nested classes are built like those of their owners
-    return torch.serialization.safe_globals([*((made, name) for name, made in inert.items()), (Extra, "lcmae Extra")])
+    return torch.serialization.safe_globals(
+        [*((stand_in, name) for name, stand_in in inert.items()), (Extra, "lcmae Extra")]
+    )
 
 
 def _load(path: Path, **how: Any) -> Any:
@@ -234,11 +236,11 @@ def tensors_in(tree: Any, path: Path) -> Iterator[Tensor]:
             yield value
             continue
         if isinstance(value, dict):
-            inside = [*value.keys(), *value.values()]
+            parts = [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple | set | frozenset):
-            inside = list(value)
+            parts = list(value)
         elif isinstance(value, argparse.Namespace):
-            inside = list(vars(value).values())
+            parts = list(vars(value).values())
         else:
             continue
         if id(value) in seen:
@@ -246,4 +248,4 @@ def tensors_in(tree: Any, path: Path) -> Iterator[Tensor]:
         seen.add(id(value))
         if depth > MAX_NESTING:
             raise CheckpointError(f"expected at most {MAX_NESTING} levels of nesting in {show(path)}, got more")
-        pending.extend((item, depth + 1) for item in inside)
+        pending.extend((item, depth + 1) for item in parts)

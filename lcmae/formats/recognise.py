@@ -87,8 +87,8 @@ class Found:
     @property
     def predicts(self) -> bool:
         """Whether it has a decoder."""
-        says = getattr(self.layout, "predicts", None)
-        return any("decoder" in name for name in self.weights.tensors) if says is None else says(self.weights)
+        predicts = getattr(self.layout, "predicts", None)
+        return any("decoder" in name for name in self.weights.tensors) if predicts is None else predicts(self.weights)
 
     def is_also(self, other: "Found") -> bool:
         """Whether both are one module that two attributes hold."""
@@ -187,7 +187,7 @@ def choose(found: Sequence[Found], choice: str | None) -> tuple[Found, list[Foun
         return meant[0], []
     pool = [one for one in found if one.predicts] or list(found)
     # a module that two attributes hold is in the file twice, and is one
-    one_of_each = [one for place, one in enumerate(pool) if not any(one.is_also(other) for other in pool[:place])]
+    one_of_each = [one for number, one in enumerate(pool) if not any(one.is_also(other) for other in pool[:number])]
     if len(one_of_each) > 1:
         published = [one for one in one_of_each if _is_published_choice(one, one_of_each)]
         if len(published) != 1:

@@ -41,7 +41,16 @@ from lcmae.patches import Grid
 
 MARKS = ("patch_embed.proj.weight",)
 ASIDE = ("head.", "head_dist.", "fc.", "attn_pool.", "mask_token", "pre_logits.", "decoder_")
-KEPT = ("cls_token", "reg_token", "pos_embed", "patch_embed.proj.", "norm_pre.", "blocks.", "norm.", "fc_norm.")
+ENCODER_NAMES = (
+    "cls_token",
+    "reg_token",
+    "pos_embed",
+    "patch_embed.proj.",
+    "norm_pre.",
+    "blocks.",
+    "norm.",
+    "fc_norm.",
+)
 SAID = ("heads", "eps", "activation", "feature", "pixel_mean", "pixel_std")
 ACTIVATIONS = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "ReLU": "relu", "SiLU": "silu"}
 
@@ -146,20 +155,20 @@ def read_encoder(
     facts.assume("feature", "mean" if after == "pooled" or not has_class else "cls", "what its last norm is for")
     assume_pixels(facts)
 
-    kept = {key: value for key, value in encoder.items() if key.startswith(KEPT)}
+    known = {key: value for key, value in encoder.items() if key.startswith(ENCODER_NAMES)}
     if after == "tokens":
-        kept = {key: value for key, value in kept.items() if not key.startswith("fc_norm.")}
-    aside = [key for key in encoder if key not in kept and key.startswith((*ASIDE, "fc_norm."))]
+        known = {key: value for key, value in known.items() if not key.startswith("fc_norm.")}
+    aside = [key for key in encoder if key not in known and key.startswith((*ASIDE, "fc_norm."))]
     unused(facts, aside, "head or decoder")
     # whatever else there is stays in, so that it is refused by name
-    kept |= {key: value for key, value in encoder.items() if key not in kept and key not in aside}
+    known |= {key: value for key, value in encoder.items() if key not in known and key not in aside}
     facts.notes.append("encoder only: no predictions")
     return Reading(
         format=name,
         path=where,
         sha256=weights.sha256,
         kind=ViTConfig,
-        tensors=kept,
+        tensors=known,
         facts=facts,
         grid=grid,
     )

@@ -244,10 +244,10 @@ def size_said(*sources: tuple[str, Any]) -> list[tuple[Any, str]]:
         values = vars(values) if isinstance(values, argparse.Namespace) else values
         if not isinstance(values, Mapping):
             continue
-        places = [("", values), *((f".{name}", value) for name, value in values.items() if isinstance(value, Mapping))]
-        for place, inner in places[:MAX_STATES]:
+        nested = [("", values), *((f".{name}", value) for name, value in values.items() if isinstance(value, Mapping))]
+        for suffix, inner in nested[:MAX_STATES]:
             lower = {str(name).lower(): value for name, value in inner.items()}
-            found += [(lower[name], f"{origin}{place}.{name}") for name in SIZES if lower.get(name) is not None]
+            found += [(lower[name], f"{origin}{suffix}.{name}") for name in SIZES if lower.get(name) is not None]
     return found
 
 

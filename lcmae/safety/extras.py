@@ -84,10 +84,10 @@ def stand_in(name: str, kind: Kind) -> type:
     items are put into."""
     if kind == "object":
         return type("Extra", (Extra,), {"__slots__": (), "__doc__": name})
-    made = list if kind == "list" else OrderedDict
+    base = list if kind == "list" else OrderedDict
 
     def new(cls: type, *_: Any, **__: Any) -> Any:
-        return made()
+        return base()
 
     return type("Extra", (), {"__new__": new, "__doc__": name})
 

@@ -47,7 +47,7 @@ class Global:
 
 
 @dataclass(eq=False)
-class Made:
+class Result:
     """What a call would return."""
 
     kind: str
@@ -82,9 +82,9 @@ class Machine:
     without one may be named (a dtype, a class of storage) but not called."""
 
     def __init__(self, data: bytes, kinds: dict[str, str | None], storages: dict[str, int]) -> None:
-        self.data, self.place = data, 0
+        self.data, self.position = data, 0
         self.kinds, self.sizes = kinds, storages
-        self.storages: dict[str, Made] = {}
+        self.storages: dict[str, Result] = {}
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -99,8 +99,8 @@ class Machine:
         """Names of the refused globals. `Refused` for all else, `ValueError` for a torn pickle."""
         data = self.data
         for _ in range(MAX_OPCODES):
-            code = data[self.place]
-            self.place += 1
+            code = data[self.position]
+            self.position += 1
             step = STEPS[code]
             if step is not None:
                 step(self)
@@ -112,20 +112,20 @@ class Machine:
         raise Refused(f"more, where at most {MAX_OPCODES} opcodes are read")
 
     def _read(self, count: int) -> bytes:
-        found = self.data[self.place : self.place + count]
+        found = self.data[self.position : self.position + count]
         if len(found) < count:
             raise ValueError("it ends in the middle")
-        self.place += count
+        self.position += count
         return found
 
     def _line(self) -> str:
-        end = self.data.index(b"\n", self.place)
-        line, self.place = self.data[self.place : end], end + 1
+        end = self.data.index(b"\n", self.position)
+        line, self.position = self.data[self.position : end], end + 1
         return line.decode()
 
     def byte(self) -> int:
-        found = self.data[self.place]
-        self.place += 1
+        found = self.data[self.position]
+        self.position += 1
         return found
 
     def unpack(self, form: str) -> Any:
@@ -233,13 +233,13 @@ class Machine:
         elif isinstance(key, int):
             if not -(2**63) <= key < 2**64:
                 raise Refused("a key that is a whole number of more than 64 bits")
-        elif not (key is None or isinstance(key, float | Global | Made | Other)):
+        elif not (key is None or isinstance(key, float | Global | Result | Other)):
             raise Refused("a key that is no plain value")
 
     def persistent(self) -> None:
         match self.stack.pop():
             case ("storage", Global(), str(key), str(), int(count)) if key in self.sizes and count >= 0:
-                if self.storages.setdefault(key, Made("storage", count)).extent != count:
+                if self.storages.setdefault(key, Result("storage", count)).extent != count:
                     raise Refused(f"two sizes for the storage {key}")
                 self.stack.append(self.storages[key])
             case ("storage", Global(), str(key), str(), int()):
@@ -278,7 +278,7 @@ class Machine:
             return Other(name)
         if name not in self.kinds:
             self.refused[name] = None
-            return Made("refused")
+            return Result("refused")
         kind = self.kinds[name]
         if kind is None:
             raise Refused(f"a call of {name}")
@@ -290,7 +290,7 @@ class Machine:
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Made) and target.kind in ("numpy type", "refused"):
+        if isinstance(target, Result) and target.kind in ("numpy type", "refused"):
             return
         if isinstance(target, Other) and self.extras[target.name] == "object":
             return
@@ -339,13 +339,13 @@ def _mapping(kind: str) -> Rule:
     return rule
 
 
-def _set(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _set(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
         case (list(values),):
             machine.spend(len(values))
             for value in values:
                 machine.check_key(value)
-            return Made("set")
+            return Result("set")
     raise Refused("other arguments than one list")
 
 
@@ -361,23 +361,23 @@ def _encode(machine: Machine, arguments: tuple[Any, ...]) -> bytes:
     raise Refused("another codec than latin1")
 
 
-def _size(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _size(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
         case (tuple(values) | list(values),) if _are_whole(values) and len(values) <= MAX_DIMENSIONS:
-            return Made("size")
+            return Result("size")
     raise Refused("what is no shape")
 
 
-def _device(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _device(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
         case (str(name),) | (str(name), int()) if len(name) <= 20:
-            return Made("device")
+            return Result("device")
     raise Refused("what is no device")
 
 
-def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
-        case (Made(kind="storage", extent=extent), int(offset), tuple(size), tuple(stride), bool(), *_):
+        case (Result(kind="storage", extent=extent), int(offset), tuple(size), tuple(stride), bool(), *_):
             if not (_are_whole(size) and _are_whole(stride)) or len(arguments) > 7:
                 raise Refused("what is no shape")
             if len(size) != len(stride) or len(size) > MAX_DIMENSIONS or min((offset, *size, *stride)) < 0:
@@ -385,14 +385,14 @@ def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> Made:
             last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
             if math.prod(size) > MAX_VALUES or (math.prod(size) and offset + last >= extent):
                 raise Refused(f"a tensor that declares more values than the {extent} that are stored")
-            return Made("tensor")
+            return Result("tensor")
     raise Refused("what is no tensor")
 
 
-def _parameter(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _parameter(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
-        case (Made(kind="tensor" | "refused"), bool(), _):
-            return Made("tensor")
+        case (Result(kind="tensor" | "refused"), bool(), _):
+            return Result("tensor")
     raise Refused("what is no tensor")
 
 
@@ -402,25 +402,25 @@ def _namespace(machine: Machine, arguments: tuple[Any, ...]) -> Table:
     return Table("namespace")
 
 
-def _path(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _path(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     parts = [part for part in arguments if isinstance(part, str)]
     if len(parts) != len(arguments) or sum(map(len, parts)) > 4096:
         raise Refused("what is no path")
     machine.spend(sum(map(len, parts)))
-    return Made("path")
+    return Result("path")
 
 
-def _numpy_type(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _numpy_type(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     if not all(isinstance(argument, str | int) for argument in arguments) or len(arguments) > 3:
         raise Refused("what is no numpy type")
-    return Made("numpy type")
+    return Result("numpy type")
 
 
-def _numpy_number(machine: Machine, arguments: tuple[Any, ...]) -> Made:
+def _numpy_number(machine: Machine, arguments: tuple[Any, ...]) -> Result:
     match arguments:
-        case (Made(kind="numpy type"), bytes(raw)) if len(raw) <= MAX_SCALAR:
-            return Made("number")
-        case (Made(kind="numpy type"), _):
+        case (Result(kind="numpy type"), bytes(raw)) if len(raw) <= MAX_SCALAR:
+            return Result("number")
+        case (Result(kind="numpy type"), _):
             raise Refused("numpy scalars that are plain numbers, or another kind")
     raise Refused("what is no number")
 
@@ -431,7 +431,7 @@ def _nested_name(machine: Machine, arguments: tuple[Any, ...]) -> Any:
         case (Global(name=owner), str(name)) if owner in machine.extras and not name.startswith("__"):
             return Other(owner)
     machine.refused["builtins.getattr"] = None
-    return Made("refused")
+    return Result("refused")
 
 
 def _are_whole(values: Any) -> bool:
@@ -477,7 +477,7 @@ OPCODES: dict[str, Callable[[Machine], Any]] = {
     "EMPTY_TUPLE": lambda machine: machine.stack.append(()),
     "EMPTY_LIST": lambda machine: machine.stack.append([]),
     "EMPTY_DICT": lambda machine: machine.stack.append(Table("dict")),
-    "EMPTY_SET": lambda machine: machine.stack.append(Made("set")),
+    "EMPTY_SET": lambda machine: machine.stack.append(Result("set")),
     "BININT": lambda machine: machine.stack.append(machine.unpack("<i")),
     "BININT1": lambda machine: machine.stack.append(machine.byte()),
     "BININT2": lambda machine: machine.stack.append(machine.unpack("<H")),

@@ -50,8 +50,8 @@ class RawPixels(MaskedImageModel):
 def nearest_visible(mask: Mask, grid: Grid) -> Int[Tensor, "b n"]:
     """For every patch the visible patch at the smallest distance (itself where visible; ties to the
     first in raster order)."""
-    place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
-    distance = torch.cdist(place, place).to(mask.visible.device)
+    position = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
+    distance = torch.cdist(position, position).to(mask.visible.device)
     to_visible = distance[:, mask.visible]  # [n b v]
     return mask.visible.gather(1, rearrange(to_visible.argmin(-1), "n b -> b n"))
 

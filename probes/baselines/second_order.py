@@ -48,8 +48,8 @@ def patch_basis(patches: Float[np.ndarray, "n patches p"], size: int) -> PatchBa
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     size = min(size, len(values))
     total = float(values.sum())
-    kept = float(values[::-1][:size].sum())
-    return PatchBasis(np.ascontiguousarray(vectors[:, ::-1][:, :size]), 1 - kept / total if total > 0 else 0.0)
+    explained = float(values[::-1][:size].sum())
+    return PatchBasis(np.ascontiguousarray(vectors[:, ::-1][:, :size]), 1 - explained / total if total > 0 else 0.0)
 
 
 @dataclass(frozen=True)

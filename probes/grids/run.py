@@ -392,12 +392,12 @@ def describe_run(job: CellJob, run: Run) -> tuple[Row, dict[str, tuple[str, str]
         "train_seconds": sum(line["seconds_per_step"] * n for line, n in zip(steps, counts, strict=True)),
     }
     columns: dict[str, tuple[str, str]] = {}
-    looks = [line for line in lines if "mean_knn" in line]
+    measured = [line for line in lines if "mean_knn" in line]
     for name, (long_name, units) in _ACCURACIES.items():
-        if looks and name in looks[-1]:
-            row[name], columns[name] = looks[-1][name], (long_name, units)
-    if looks and "num_test_images" in looks[-1]:
-        row["num_test_images"] = looks[-1]["num_test_images"]
+        if measured and name in measured[-1]:
+            row[name], columns[name] = measured[-1][name], (long_name, units)
+    if measured and "num_test_images" in measured[-1]:
+        row["num_test_images"] = measured[-1]["num_test_images"]
         columns["num_test_images"] = "test images behind the accuracies", "images"
     space = "variance of a patch" if getattr(config.model, "normalize_targets", False) else "squared input units"
     for name, long_name in (("loss", "training loss, last lines"), ("collapse", "collapse level, last lines")):

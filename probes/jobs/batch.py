@@ -92,9 +92,9 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
     folder = result_folder(job, model)
-    for place in (folder, *folder.glob("*/")):
-        if place.is_dir():
-            sweep_strays(place)  # what a killed one left; a stored result is not written again
+    for directory in (folder, *folder.glob("*/")):
+        if directory.is_dir():
+            sweep_strays(directory)  # what a killed one left; a stored result is not written again
     seed = probe_seed(job.seed)
     about = provenance(job, model, data, view.source.split)
 
@@ -242,10 +242,10 @@ def scalars(result: xr.Dataset, most: int = 32) -> dict[str, tuple[float, float]
         if name.endswith("_sem") or values.dtype.kind not in "fiu" or not named or values.size > most:
             continue
         sems = result.get(f"{name}_sem", xr.full_like(values, math.nan, dtype=float))
-        for place in np.ndindex(values.shape):
-            labels = [str(result.coords[dim].values[at]) for dim, at in zip(values.dims, place, strict=True)]
+        for index in np.ndindex(values.shape):
+            labels = [str(result.coords[dim].values[at]) for dim, at in zip(values.dims, index, strict=True)]
             label = f"{name}[{', '.join(labels)}]" if labels else name
-            numbers[label] = float(values.values[place]), float(sems.values[place])
+            numbers[label] = float(values.values[index]), float(sems.values[index])
     return numbers
 
 

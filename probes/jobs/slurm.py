@@ -31,7 +31,7 @@ class SlurmPool(Executor):
 
     def __init__(self, submitit_executor: Any, *, seconds: tuple[float, float, float] = (1.0, 20.0, 30.0)) -> None:
         self._executor = submitit_executor
-        self._look, self._ask, self._patience = seconds
+        self._interval, self._ask, self._patience = seconds
         self._waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -73,7 +73,7 @@ class SlurmPool(Executor):
             if closed and not sent and not self._waiting:
                 return
             with self._changed:
-                self._changed.wait(self._look)
+                self._changed.wait(self._interval)
 
     def _send(self, waiting: Sequence[tuple[Future[Any], Callable[[], Any]]]) -> list[_Sent]:
         if not waiting:

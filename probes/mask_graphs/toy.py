@@ -57,10 +57,10 @@ def estimator_errors(sizes: tuple[int, ...] = SIZES) -> np.ndarray:
     """Root mean square error over `ROUNDS` samples [estimator quantity size]; NaN for what the
     model form does not tell."""
     images, ((hidden, _),) = palette_images(), masks(PATCHES // 2, unit=2)
-    exact = _told(exact_graph(images, hidden, 2))
+    exact = _described(exact_graph(images, hidden, 2))
     rng = np.random.default_rng(0)
     squares = np.zeros((2, len(QUANTITIES), len(sizes)))
-    for place, size in enumerate(sizes):
+    for number, size in enumerate(sizes):
         for _ in range(ROUNDS):
             rows = rng.choice(len(images.label), size, p=images.probability)
             by_colour = np.eye(2)[images.colours[rows]]
@@ -73,15 +73,15 @@ def estimator_errors(sizes: tuple[int, ...] = SIZES) -> np.ndarray:
             visible, other = (_which(images.colours[rows][:, part]) for part in (~hidden, hidden))
             values, total = canonical_spectrum(visible, other, rng.random(size) < 0.5, 1e-2, 2)
             of_model = np.array([np.nan, np.nan, values[1], total - float((values**2).sum())])
-            squares[:, :, place] += (np.stack([_told(of_kernel), of_model]) - exact) ** 2
+            squares[:, :, number] += (np.stack([_described(of_kernel), of_model]) - exact) ** 2
     return np.sqrt(squares / ROUNDS)
 
 
-def _told(graph: GraphNumbers) -> np.ndarray:
+def _described(graph: GraphNumbers) -> np.ndarray:
     return np.array([graph.edges[1, 2], graph.label_error, graph.eigenvalues[1], graph.tail[1]])
 
 
 def _which(content: np.ndarray) -> np.ndarray:
     """One coordinate for each different content."""
-    places = np.unique(content, axis=0, return_inverse=True)[1].reshape(-1)
-    return np.eye(int(places.max()) + 1)[places]
+    contents = np.unique(content, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.eye(int(contents.max()) + 1)[contents]

@@ -42,10 +42,10 @@ def corrupt(
     parameter = PARAMETERS[kind][severity - 1]
     if kind in _NOISES:
         rngs = [generator("corruption", seed, kind, severity, index) for index in indices]
-        spoiled = torch.stack(
+        corrupted = torch.stack(
             [_NOISES[kind](image, parameter, rng) for image, rng in zip(pixels.cpu(), rngs, strict=True)]
         )
-        return spoiled.clamp(0, 1).to(pixels.device)
+        return corrupted.clamp(0, 1).to(pixels.device)
     return _CHANGES[kind](pixels, parameter).clamp(0, 1)
 
 
@@ -89,11 +89,11 @@ def _jpeg(pixels: Tensor, quality: float) -> Tensor:
 
     values = (pixels * 255).round().to(torch.uint8).cpu().numpy()
     if values.shape[1] == 3:
-        spoiled = np.stack([through(image.transpose(1, 2, 0)).transpose(2, 0, 1) for image in values])
+        corrupted = np.stack([through(image.transpose(1, 2, 0)).transpose(2, 0, 1) for image in values])
     else:
         # JPEG knows grey and colour: any other channels are saved one by one
-        spoiled = np.stack([np.stack([through(channel) for channel in image]) for image in values])
-    return torch.from_numpy(spoiled).to(pixels) / 255
+        corrupted = np.stack([np.stack([through(channel) for channel in image]) for image in values])
+    return torch.from_numpy(corrupted).to(pixels) / 255
 
 
 _NOISES: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {

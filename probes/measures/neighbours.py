@@ -64,7 +64,7 @@ def estimate_from_sample(
     size = len(distance)
     group = torch.arange(size) % num_groups
     whole = statistic(distance)
-    kept = [group != index for index in range(min(num_groups, size))]
-    sizes = torch.tensor([float(size - int(keep.sum())) for keep in kept])
-    without = torch.stack([statistic(distance[keep][:, keep]) for keep in kept])
+    others = [group != index for index in range(min(num_groups, size))]
+    sizes = torch.tensor([float(size - int(keep.sum())) for keep in others])
+    without = torch.stack([statistic(distance[keep][:, keep]) for keep in others])
     return whole, standard_error(whole, without, sizes)

@@ -39,7 +39,7 @@ class Points:
     images: Int[Tensor, " b"]
     """Index of each image among all images."""
 
-    places: Int[Tensor, " s"]
+    positions: Int[Tensor, " s"]
     """Raster index of each place."""
 
     num_columns: int
@@ -63,17 +63,17 @@ def table(
     At most `num_points` tokens and their patches, drawn; all images. `umap_neighbours` None leaves
     UMAP out.
     """
-    num_images, num_places = points.tokens.shape[:2]
-    chosen = torch.randperm(num_images * num_places, generator=rng)[:num_points].sort().values
-    image, place = chosen // num_places, chosen % num_places
+    num_images, num_positions = points.tokens.shape[:2]
+    chosen = torch.randperm(num_images * num_positions, generator=rng)[:num_points].sort().values
+    image, slot = chosen // num_positions, chosen % num_positions
     of_kind = {
-        "token": points.tokens[image, place],
-        "patch": points.patches[image, place],
+        "token": points.tokens[image, slot],
+        "patch": points.patches[image, slot],
         "pooled": points.pooled,
         "image": points.pictures.flatten(1) / 255,
     }
 
-    position = points.places[place]
+    position = points.positions[slot]
     whole = torch.full((num_images,), -1)
 
     def column(of_patches: Tensor, of_images: Tensor, words: str, units: str = "1") -> xr.Variable:
@@ -90,14 +90,14 @@ def table(
         "image_thumbnail": variable(("picture", "y", "x", "channel"), points.pictures, "image, small", "pixel value"),
         "patch_thumbnail": variable(
             ("drawn", "patch_y", "patch_x", "channel"),
-            points.patch_pictures[image, place],
+            points.patch_pictures[image, slot],
             "patch, at most 16 pixels wide",
             "pixel value",
         ),
     }
     for name, (of_patches, of_images) in points.terms.items():
         columns[name] = column(
-            of_patches[image, place], of_images, f"{name.replace('_', ' ')} where hidden", points.units
+            of_patches[image, slot], of_images, f"{name.replace('_', ' ')} where hidden", points.units
         )
     vectors = {kind: part.double() for kind, part in of_kind.items()}
     planes = {"pca": [pca_plane(part) for part in vectors.values()]}

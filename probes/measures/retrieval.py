@@ -47,7 +47,7 @@ def info_nce(score: Float[Tensor, "b s c"], own: Int[Tensor, " s"], temperature:
     return -(score / temperature).log_softmax(-1)[:, torch.arange(len(own)), own]
 
 
-def judge(
+def score_retrieval(
     pred: Float[Tensor, "b s p"], target: Float[Tensor, "b c p"], own: Int[Tensor, " s"], temperature: float
 ) -> Float[Tensor, "b s 2 2"]:
     """Both measures (top-1, InfoNCE) by both similarities (cosine, distance), last two axes

@@ -22,12 +22,12 @@ def of_images(pixels: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b y x c"]:
 
 
 def of_patches(
-    pixels: Float[Tensor, "b c h w"], places: Int[Tensor, " s"], patch_size: int
+    pixels: Float[Tensor, "b c h w"], positions: Int[Tensor, " s"], patch_size: int
 ) -> UInt8[Tensor, "b s y x c"]:
     """Pictures of the patches at these places."""
-    patches = patchify(pixels, patch_size)[:, places]
+    patches = patchify(pixels, patch_size)[:, positions]
     each = unpatchify(rearrange(patches, "b s p -> (b s) 1 p"), (1, 1), patch_size)
-    return _small(each, PATCH_SIDE).unflatten(0, (len(pixels), len(places)))
+    return _small(each, PATCH_SIDE).unflatten(0, (len(pixels), len(positions)))
 
 
 def _small(pixels: Float[Tensor, "b c h w"], side: int) -> UInt8[Tensor, "b y x c"]:

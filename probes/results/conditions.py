@@ -144,11 +144,11 @@ def labels(conditions: Sequence[Condition]) -> list[str]:
     """Each condition in words, and behind them what tells it from the others: seed, settings, the
     hash of its pixels; the checkpoint is left aside."""
     named = [str(one) for one in conditions]
-    for place, one in enumerate(conditions):
+    for number, one in enumerate(conditions):
         alike = [other for other, words in zip(conditions, map(str, conditions), strict=True) if words == str(one)]
         names = [name for name in ("images", "seed", "settings") if len({getattr(two, name) for two in alike}) > 1]
         parts = [_setting_words(one, alike) if name == "settings" else f"{name} {getattr(one, name)}" for name in names]
-        named[place] = ", ".join([named[place], *parts])
+        named[number] = ", ".join([named[number], *parts])
     return named
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from lcmae.data.hierarchy import Made
+from lcmae.data.hierarchy import KnownLatents
 from lcmae.masking import Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel, MaskedOutput
 from lcmae.probes.watching.passes import Passes, Watcher
@@ -58,11 +58,11 @@ class Batch:
     """At most so many images of the split that these are not from, where there is one
     (`lcmae.probes.watching.views.View`)."""
 
-    made: Made | None = None
+    known_latents: KnownLatents | None = None
     """The latents that these images were made from, where they were made (`--data hierarchy`)."""
 
     _passes: Passes = field(default_factory=Passes)
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _cache: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,9 +82,9 @@ class Batch:
         for block in range(self.first // MASK_BLOCK, (self.first + len(self) - 1) // MASK_BLOCK + 1):
             rng = generator("probe-mask", self.seed, strategy.model_dump_json(), num_masks, block)
             start = block * MASK_BLOCK
-            inside = range(max(self.first, start), min(self.first + len(self), start + MASK_BLOCK))
-            images = self.images[inside.start - self.first : inside.stop - self.first]
-            share = slice((inside.start - start) * num_masks, (inside.stop - start) * num_masks)
+            within = range(max(self.first, start), min(self.first + len(self), start + MASK_BLOCK))
+            images = self.images[within.start - self.first : within.stop - self.first]
+            share = slice((within.start - start) * num_masks, (within.stop - start) * num_masks)
             pixels = self.model.to_pixels(images) if strategy.needs_images else None
             rows.append(strategy(MASK_BLOCK * num_masks, grid, rng, images=pixels, share=share))
         return stack_masks(rows)
@@ -118,15 +118,15 @@ class Batch:
             return self
         few = slice(0, len(self) if most is None else most)
         labels = None if self.labels is None else self.labels[few]
-        made = None if self.made is None else self.made[few]
-        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split, made)
+        known_latents = None if self.known_latents is None else self.known_latents[few]
+        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split, known_latents)
         return self.once(("of", id(model), len(other)), lambda: other)
 
     def once(self, key: Hashable, compute: Callable[[], Computed]) -> Computed:
         """What `compute` gives, kept under `key` for the batch's other probes."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
     def _no_masks(self) -> Mask:
         return Mask.none(len(self), self.model.num_patches)

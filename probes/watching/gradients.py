@@ -28,10 +28,10 @@ def random_signs(model: MaskedImageModel, seed: int) -> dict[str, Float[Tensor, 
 def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, " b"]:
     """Where the token of a patch stands among the encoder's tokens, prefix tokens first; the patch
     must have one."""
-    places = mask.visible
+    positions = mask.visible
     if model.encodes_hidden:
-        places = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
-    return model.num_prefix + (places == patch).int().argmax(1)
+        positions = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
+    return model.num_prefix + (positions == patch).int().argmax(1)
 
 
 GRAPH_BYTES = 2**29

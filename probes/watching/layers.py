@@ -44,7 +44,7 @@ def layers_of(batch: Batch) -> Layers:
     """Of the batch's own model: from the one pass over whole images, shared."""
     watch_layers(batch)
     out = batch.unmasked()
-    return batch.once("layers", lambda: batch.watched("layers").told(out.prefix, out.tokens))
+    return batch.once("layers", lambda: batch.watched("layers").described(out.prefix, out.tokens))
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def layers(model: MaskedImageModel, images: Float[Tensor, "b c h w"], *, decoder
         prefix, tokens, _ = model.encode(images, mask)
         if decoder and len(model.decoder_blocks):
             model.predict(prefix, tokens, mask)
-    return watched.told(prefix, tokens)
+    return watched.described(prefix, tokens)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Watched:
     encoder: dict[int, Tensor]
     decoder: dict[int, Tensor]
 
-    def told(self, prefix: Tensor, tokens: Tensor) -> Layers:
+    def described(self, prefix: Tensor, tokens: Tensor) -> Layers:
         encoder, decoder = ([found[layer].float() for layer in sorted(found)] for found in (self.encoder, self.decoder))
         return Layers(self.entered[-1].float(), encoder, decoder, prefix.float(), tokens.float())
 

@@ -40,7 +40,7 @@ from lcmae.shapes import Float, UInt8
 
 VIEWS = ("full", "masked")
 TARGETS = ("token, full image", "token", "prediction")
-_PLACE = ("row", "column")
+_POSITION = ("row", "column")
 
 
 def batch_of(model: MaskedImageModel, pixels: UInt8[Tensor, "1 c h w"], index: int, seed: int) -> Batch:
@@ -123,13 +123,15 @@ def pictures(masked: CachedForward) -> xr.Dataset:
         return xr.Dataset(
             {
                 "original": variable(("y", "x", "channel"), shown, "image", "pixel value"),
-                "hidden": variable(_PLACE, mask.is_hidden.reshape(model.grid), "whether the patch was hidden"),
+                "hidden": variable(_POSITION, mask.is_hidden.reshape(model.grid), "whether the patch was hidden"),
             }
         )
     pred, target = pred.detach(), model.targets(images)
     found = xr.Dataset(labelled(draw(model, images, mask, pred), units)).isel(picture=0)
     nearest = (take(target, nearest_visible(mask, model.grid)) - target).square().mean(-1)
-    found["nearest_error"] = variable(_PLACE, nearest.reshape(model.grid), "the same, copying the nearest patch", units)
+    found["nearest_error"] = variable(
+        _POSITION, nearest.reshape(model.grid), "the same, copying the nearest patch", units
+    )
     for name, errors, words in (
         ("error", (pred - target).square().mean(-1), "mean squared error of hidden patches"),
         ("error_nearest", nearest, "the same, copying the nearest visible patch"),
@@ -162,13 +164,13 @@ def attention(
         views = [_row(one, patch, layers) for one in (whole, masked)]
         maps, prefix = (torch.stack(parts) for parts in zip(*views, strict=True))
         dims, name = ("view", "layer", "head"), "encoder attention of the patch"
-        result["encoder"] = variable((*dims, *_PLACE), maps.unflatten(-1, model.grid), name)
+        result["encoder"] = variable((*dims, *_POSITION), maps.unflatten(-1, model.grid), name)
         result["encoder_prefix"] = variable(dims, prefix, f"{name} to class token and registers")
     if masked.decoder:
         num_prefix = model.num_decoder_prefix
         maps = torch.stack([masked.decoder[layer - 1].maps()[0, :, num_prefix + patch] for layer in decoder_layers])
         dims, name = ("decoder_layer", "decoder_head"), "decoder attention of the patch"
-        result["decoder"] = variable((*dims, *_PLACE), maps[..., num_prefix:].unflatten(-1, model.grid), name)
+        result["decoder"] = variable((*dims, *_POSITION), maps[..., num_prefix:].unflatten(-1, model.grid), name)
         result["decoder_prefix"] = variable(dims, maps[..., :num_prefix].sum(-1), f"{name} to the class token")
     coordinates = {"view": list(VIEWS), "layer": list(layers), "decoder_layer": list(decoder_layers)}
     known = {dim for values in result.values() for dim in values.dims}
@@ -188,8 +190,8 @@ def _row(seen: CachedForward, patch: int, layers: Sequence[int]) -> tuple[Float[
         return to_patches, to_patches[..., 0]
     token = int(token_index(model, seen.mask, patch))
     rows = torch.stack([seen.encoder[layer - 1].maps()[0, :, token] for layer in layers])
-    places = slice(None) if model.encodes_hidden else seen.mask.visible[0]
-    to_patches[..., places] = rows[..., model.num_prefix :]
+    shown_tokens = slice(None) if model.encodes_hidden else seen.mask.visible[0]
+    to_patches[..., shown_tokens] = rows[..., model.num_prefix :]
     return to_patches, rows[..., : model.num_prefix].sum(-1)
 
 
@@ -239,10 +241,10 @@ def contrast(batch: Batch, strategy: MaskStrategy, num_masks: int) -> xr.Dataset
     hidden = masks.is_hidden[None]
     parts = decompose_step(out.pred[None].double(), model.targets(batch.images).double(), hidden)
     count, units = parts.count[0], error_units(model)
-    result = {"times_hidden": variable(_PLACE, count.reshape(grid), "masks that hide the patch")}
+    result = {"times_hidden": variable(_POSITION, count.reshape(grid), "masks that hide the patch")}
     for name, values in picture_maps(parts).items():
         words = name.replace("_", " ")
         shown = torch.where(count > 0, values[0], math.nan).reshape(grid)
-        result[name] = variable(_PLACE, shown, words, units)
+        result[name] = variable(_POSITION, shown, words, units)
         result[f"image_{name}"] = variable((), (values[0] * count).sum() / count.sum(), f"{words} of the image", units)
     return xr.Dataset(result, attrs={"num_masks": num_masks, "mask": strategy.model_dump_json()})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lcmae.data import ImageSource, open_source
-from lcmae.data.hierarchy import Made
+from lcmae.data.hierarchy import KnownLatents
 from lcmae.models import MaskedImageModel
 from lcmae.shapes import Float
 
@@ -36,11 +36,11 @@ class View:
         return self.source.label_names
 
     @property
-    def made(self) -> Made | None:
+    def known_latents(self) -> KnownLatents | None:
         """The latents that these images were made from, where they were made (`--data
         hierarchy`)."""
-        hierarchy = self.source.images.made
-        return None if hierarchy is None else Made(hierarchy, self.source.images.rows)
+        hierarchy = self.source.images.hierarchy
+        return None if hierarchy is None else KnownLatents(hierarchy, self.source.images.rows)
 
     def other_split(self, limit: int | None) -> "View":
         """At most `limit` images of the same data's other split: train for test images, and the

@@ -29,8 +29,8 @@ TINY = """--data digits --limit 48 --batch-size 16 --no-compile --no-cuda-graph 
 
 def finished(variant: str, seed: int, accuracy: float, **layers: float) -> Finished:
     numbers = dict.fromkeys(COLUMNS, 1.0) | {"linear cls": accuracy}
-    by_judge = {judge: layers or {"block 1": accuracy} for judge in ("linear", "knn")}
-    return Finished(variant, VARIANTS[variant][0], seed, numbers, by_judge, "digits", "20 images")
+    by_classifier = {classifier: layers or {"block 1": accuracy} for classifier in ("linear", "knn")}
+    return Finished(variant, VARIANTS[variant][0], seed, numbers, by_classifier, "digits", "20 images")
 
 
 @pytest.mark.parametrize("objective", ["mae", "umae"])

@@ -178,7 +178,7 @@ def test_the_mean_feature_is_of_visible_patches(build: Build, images: Tensor) ->
     mask = Random(ratio=0.5)(len(images), model.grid, seeded(1))
     out = model(images, mask)
     for b in range(len(images)):
-        seen = [t for t, place in enumerate(out.positions[b]) if not mask.is_hidden[b, place]]
+        seen = [t for t, position in enumerate(out.positions[b]) if not mask.is_hidden[b, position]]
         assert len(seen) == mask.visible.shape[1]
         assert torch.allclose(out.pooled[b], out.tokens[b, seen].mean(0), atol=1e-6)
 

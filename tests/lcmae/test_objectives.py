@@ -112,9 +112,9 @@ def test_lcmae_is_its_terms_weighed(model: str, exact_images: Tensor, request: p
     # last against the first
     tokens = torch.zeros(15, network.num_patches, 16, dtype=torch.float64)
     for row in range(15):
-        for t, place in enumerate(out.positions[row].tolist()):
-            if not masks.is_hidden[row, place]:
-                tokens[row, place] = out.tokens[row, t]
+        for t, position in enumerate(out.positions[row].tolist()):
+            if not masks.is_hidden[row, position]:
+                tokens[row, position] = out.tokens[row, t]
     tokens, shown = tokens.unflatten(0, (5, 3)), ~hidden
     contrast = [
         pairs.token_info_nce(tokens[:, k], tokens[:, (k + 1) % 3], shown[:, k], shown[:, (k + 1) % 3], 0.5)
@@ -255,9 +255,9 @@ def test_visible_tokens_stand_at_their_places(encodes_hidden: bool, images: Tens
     assert torch.equal(shown, ~mask.is_hidden)
     assert not tokens[mask.is_hidden].any()
     for b in range(5):
-        for t, place in enumerate(out.positions[b].tolist()):
-            if shown[b, place]:
-                assert torch.equal(tokens[b, place], out.tokens[b, t])
+        for t, position in enumerate(out.positions[b].tolist()):
+            if shown[b, position]:
+                assert torch.equal(tokens[b, position], out.tokens[b, t])
 
 
 def test_k_masks_come_image_by_image(images: Tensor) -> None:

@@ -146,7 +146,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def lcmae_says(bin_folder: Path, *arguments: str) -> str:
+def lcmae_output(bin_folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [str(bin_folder / "lcmae"), *arguments], capture_output=True, text=True, timeout=250, check=False
     )
@@ -157,7 +157,7 @@ def lcmae_says(bin_folder: Path, *arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_the_installed_command(bin_folder: Path, folder: Path, command: str) -> None:
-    assert "usage: lcmae" in lcmae_says(bin_folder, command, "--help")
+    assert "usage: lcmae" in lcmae_output(bin_folder, command, "--help")
 
 
 @pytest.mark.slow
@@ -170,10 +170,10 @@ def test_the_installed_package_is_the_wheel(bin_folder: Path, folder: Path) -> N
 @pytest.mark.slow
 def test_training_a_probe_and_the_dashboard_of_the_wheel(bin_folder: Path, folder: Path) -> None:
     train = ("train", "mae-digits", "--epochs", "1", "--warmup-epochs", "0", "--limit", "64", "--batch-size", "32")
-    run = lcmae_says(bin_folder, *train, "--monitor-every", "0", "--device", "cpu", "--out", "runs/one").splitlines()[
+    run = lcmae_output(bin_folder, *train, "--monitor-every", "0", "--device", "cpu", "--out", "runs/one").splitlines()[
         -1
     ]
-    lcmae_says(bin_folder, "probe", "reconstruction", "--checkpoint", run, "--images", "16", "--device", "cpu")
+    lcmae_output(bin_folder, "probe", "reconstruction", "--checkpoint", run, "--images", "16", "--device", "cpu")
     assert list(Path(run).glob("probes/*/reconstruction*"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -188,10 +188,10 @@ def test_torchrun_as_the_readme_writes_it(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_probes_in_two_workers(folder: Path) -> None:
-    made = [tiny_run(folder / name) for name in ("a", "b")]
-    for run in made:
+    tiny_runs = [tiny_run(folder / name) for name in ("a", "b")]
+    for run in tiny_runs:
         train(run, device="cpu")
-    runs = [str(run.path) for run in made]
+    runs = [str(run.path) for run in tiny_runs]
     words = ["probe", "reconstruction", "--checkpoint", *runs, "--images", "16", "--workers", "2", "--device", "cpu"]
     done = finish([SCRIPT, *words])
     assert done.returncode == 0, done.stderr

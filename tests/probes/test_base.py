@@ -24,7 +24,7 @@ from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.variables import variable, with_sem
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 
 class Probing(Probe):
@@ -194,11 +194,11 @@ class TestSharing:
     def test_memory_does_not_grow_with_images(self, mae: MAE, rng: torch.Generator, probe: Any) -> None:
         images = torch.randn(40, 3, 8, 12, generator=rng)
         accumulator = probe.start(mae, 40, 0)
-        kept = []
+        held = []
         for batch in batches(mae, images, 4, seed=0):
             accumulator.update(batch)
-            kept.append(numbers_kept(accumulator))
-        assert kept == [kept[0]] * 10
+            held.append(numbers_held(accumulator))
+        assert held == [held[0]] * 10
 
     def test_a_pass_lets_go_of_its_batches(self, images: Tensor) -> None:
         model = tiny_mae()

@@ -21,12 +21,12 @@ from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Bounds(mask=Random(ratio=0.5), num_masks=3, num_bins=4, num_sampled=10, rank=4, batch_size=4)
 
 
-class Says(MaskedImageModel):
+class Predicts(MaskedImageModel):
     """Tokens are the patches; the prediction is `answer` at each place, or the patch itself where
     there is none."""
 
@@ -54,8 +54,8 @@ def probed(model: MaskedImageModel, images: Tensor, probe: Bounds = SMALL) -> xr
 @pytest.fixture
 def photos(rng: torch.Generator) -> Tensor:
     """Ten images that share some structure, so that their variances differ by level."""
-    place, image = torch.randn(1, 3, 8, 12, generator=rng), torch.randn(10, 3, 1, 1, generator=rng)
-    return place + 2 * image + torch.randn(10, 3, 8, 12, generator=rng)
+    position, image = torch.randn(1, 3, 8, 12, generator=rng), torch.randn(10, 3, 1, 1, generator=rng)
+    return position + 2 * image + torch.randn(10, 3, 8, 12, generator=rng)
 
 
 def test_numbers_equal_plain_loops(mae: MAE, photos: Tensor) -> None:
@@ -71,8 +71,8 @@ def test_numbers_equal_plain_loops(mae: MAE, photos: Tensor) -> None:
     rows = []
     for b in range(10):
         for k, m in combinations(range(3), 2):
-            for place in torch.nonzero(hidden[b, k] & hidden[b, m])[:, 0].tolist():
-                p, other, t = pred[b, k, place], pred[b, m, place], target[b, place]
+            for position in torch.nonzero(hidden[b, k] & hidden[b, m])[:, 0].tolist():
+                p, other, t = pred[b, k, position], pred[b, m, position], target[b, position]
                 squares = [(p - t).square(), (other - t).square(), ((p + other) / 2 - t).square()]
                 one, another, between = (float(square.mean()) for square in squares)
                 rows.append(
@@ -86,10 +86,10 @@ def test_numbers_equal_plain_loops(mae: MAE, photos: Tensor) -> None:
     assert float(found["pair_loss"] - found["pair_bound"]) == pytest.approx(middle)
 
     chosen = torch.cat([target[b, hidden[b, k]] for b in range(10) for k in range(3)])
-    places = torch.cat([torch.nonzero(hidden[b, k])[:, 0] for b in range(10) for k in range(3)])
+    positions = torch.cat([torch.nonzero(hidden[b, k])[:, 0] for b in range(10) for k in range(3)])
     whose = torch.arange(10).repeat_interleave(3 * 12)
     around = {"global": chosen.mean(0).expand_as(chosen), "position": chosen.clone(), "image": chosen.clone()}
-    for level, groups in (("position", places), ("image", whose)):
+    for level, groups in (("position", positions), ("image", whose)):
         for group in groups.unique():
             around[level][groups == group] = chosen[groups == group].mean(0)
     for level in LEVELS:
@@ -126,23 +126,23 @@ def test_the_tail_is_that_of_the_pixel_graph(mae: MAE, photos: Tensor) -> None:
 
 
 def test_a_constant_encoder_ends_at_the_variance_by_position(photos: Tensor) -> None:
-    model = Says()
+    model = Predicts()
     masks = Batch(model, photos, 0, 7).masks(SMALL.mask, 3)
     count = masks.is_hidden.unflatten(0, (10, 3)).sum(1).float()
     target = model.targets(photos)
     answer = (target * count[..., None]).sum(0) / count.sum(0)[:, None]
-    found = probed(Says(answer), photos)
+    found = probed(Predicts(answer), photos)
     assert float(found["loss"]) == pytest.approx(float(found["variance"].sel(level="position")), rel=1e-5)
     assert float(found["share_of_variance"].sel(level="position")) == pytest.approx(1, rel=1e-5)
     # both predictions of a pair are one and the same: half of L_align takes off what the lengths
     # give
     assert float(found["pair_bound"]) == pytest.approx(0, abs=1e-9)
-    constant = probed(Says(target[:, :1].mean(0)), photos)
+    constant = probed(Predicts(target[:, :1].mean(0)), photos)
     assert float(constant["loss"]) >= float(constant["variance"].sel(level="global"))
 
 
 def test_a_model_that_knows_the_answer(photos: Tensor) -> None:
-    found = probed(Says(), photos)
+    found = probed(Predicts(), photos)
     assert float(found["loss"]) == 0
     assert float(found["autoencoding"]) == 0
     alignment = found["alignment"].sel(pair="same_image", quantity="prediction")
@@ -174,7 +174,7 @@ def test_batches_do_not_matter(mae: MAE, photos: Tensor) -> None:
 
 
 def test_cost_is_linear_and_memory_flat(mae: MAE, rng: torch.Generator) -> None:
-    rows, kept = [], []
+    rows, held = [], []
     for count in (16, 32):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = SMALL.start(mae, count, 0)
@@ -182,10 +182,10 @@ def test_cost_is_linear_and_memory_flat(mae: MAE, rng: torch.Generator) -> None:
             for first in range(0, count, 4):
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
         rows.append(sum(counted))
-        kept.append(numbers_kept([accumulator.sums.sums, accumulator.sample, accumulator.pairs.alignments]))
+        held.append(numbers_held([accumulator.sums.sums, accumulator.sample, accumulator.pairs.alignments]))
     # K masks, and the first of them swapped
     assert rows == [16 * 4, 32 * 4]
-    assert kept[0] == kept[1]
+    assert held[0] == held[1]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_cost_is_linear_and_memory_flat(mae: MAE, rng: torch.Generator) -> None:
     ],
 )
 def test_what_cannot_be_answered_is_one_line(photos: Tensor, changes: dict, message: str) -> None:
-    results = run_probes([SMALL.model_copy(update=changes)], Says(), photos, 7)
+    results = run_probes([SMALL.model_copy(update=changes)], Predicts(), photos, 7)
     assert isinstance(results.failures["bounds"], ProbeError)
     assert message in str(results.failures["bounds"])
 

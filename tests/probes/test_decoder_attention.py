@@ -227,7 +227,7 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
     kept = []
     for batch in batches(model, images, 1, 1):
         accumulator.update(batch)
-        kept.append(reference.numbers_kept(accumulator))
+        kept.append(reference.numbers_held(accumulator))
     # three pictures, and after them nothing
     assert kept[2:] == [kept[2]] * 3
 

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from lcmae.data.hierarchy import Made
+from lcmae.data.hierarchy import KnownLatents
 from lcmae.formats.vit import ViT
 from lcmae.masking import Random
 from lcmae.models import MAE, MaskedImageModel
@@ -64,8 +64,8 @@ class Images:
         return self.relabel(self.view.labels)
 
     @property
-    def made(self) -> Made | None:
-        return self.view.made
+    def known_latents(self) -> KnownLatents | None:
+        return self.view.known_latents
 
     def other_split(self, limit: int | None) -> "Images":
         few = self.num_train if limit is None else min(limit, self.num_train)

@@ -29,7 +29,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers
 from tests.reference import similarity as slow
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = EmbeddingConsistency(
     mask=Random(ratio=0.5),
@@ -183,8 +183,8 @@ def test_result_equals_definitions_on_the_model_s_own_tokens(mae: MAE, rng: torc
         assert float(at.sel(scope="within", measure="rsa")) == pytest.approx(np.mean(within), abs=1e-4)
         assert float(at.sel(scope="across", measure="neighbours")) == pytest.approx(np.mean(across), abs=1e-6)
         expected = slow.cka(here.transpose(0, 1)[:4], patches.transpose(0, 1)[:4])
-        assert float(_cka_of_places(here, patches, 4)) == pytest.approx(expected, rel=1e-6)
-    whole = _cka_of_places(tokens[:, 2], patches, 24)
+        assert float(_cka_of_positions(here, patches, 4)) == pytest.approx(expected, rel=1e-6)
+    whole = _cka_of_positions(tokens[:, 2], patches, 24)
     assert float(found.consistency.sel(layer=2, scope="across", measure="cka")) == pytest.approx(float(whole), abs=1e-5)
     masks, out = Batch(mae, images, 0, 3).masked(probe.mask, 1)
     gap = [
@@ -195,7 +195,7 @@ def test_result_equals_definitions_on_the_model_s_own_tokens(mae: MAE, rng: torc
     assert (found.consistency_sem > 0).all()
 
 
-def _cka_of_places(tokens: Tensor, patches: Tensor, num_places: int) -> Tensor:
+def _cka_of_positions(tokens: Tensor, patches: Tensor, num_places: int) -> Tensor:
     return similarity.cka(compared(tokens.transpose(0, 1)[:num_places], patches.transpose(0, 1)[:num_places])[:, :3])
 
 
@@ -213,17 +213,17 @@ def test_batches_change_nothing_but_rounding(mae: MAE, rng: torch.Generator) -> 
 
 def test_memory_and_work_stop_growing_with_the_sample(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8})
-    kept, rows = {}, {}
+    held, rows = {}, {}
     for count in (16, 64):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = probe.start(mae, count, 0)
         with counted_rows(mae.blocks[0]) as seen:
             for first in range(0, count, 4):
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
-        kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
+        held[count], rows[count] = numbers_held(accumulator), sum(seen)
     # the sample, once whole and once masked, and what shares a batch with at least as many of it
     assert all(32 <= number <= 64 for number in rows.values())
-    assert kept[64] == kept[16]
+    assert held[64] == held[16]
 
 
 def test_one_image_has_a_geometry_within_only(mae: MAE, images: Tensor) -> None:

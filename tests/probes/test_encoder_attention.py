@@ -108,8 +108,8 @@ def test_uniform_attention_scores_what_is_told_for_it(images: Tensor, rng: torch
         np.testing.assert_allclose(seen.head_divergence, 0, atol=1e-5)
         np.testing.assert_allclose(seen.prefix_mass, 1 / tokens, rtol=1e-5)
     # the mean distance of two independent places of the 4 x 6 grid
-    places = [reference.distance(a, b, (4, 6)) for a in range(24) for b in range(24)]
-    assert result.distance_uniform.sel(view="full").item() == pytest.approx(np.mean(places))
+    distances = [reference.distance(a, b, (4, 6)) for a in range(24) for b in range(24)]
+    assert result.distance_uniform.sel(view="full").item() == pytest.approx(np.mean(distances))
 
 
 def test_attention_to_self_has_no_distance_no_entropy_and_all_information(images: Tensor, rng: torch.Generator) -> None:
@@ -132,12 +132,12 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
     batch = next(batches(model, images, 5, 3))
     masks = {"full": Mask.none(5, 24), "masked": batch.masks(PROBE.mask, 1)}
     for view, mask in masks.items():
-        places = mask.visible if build is tiny_mae else Mask.none(5, 24).visible
+        distances = mask.visible if build is tiny_mae else Mask.none(5, 24).visible
         for layer, maps in enumerate(reference.maps_of(model, model.blocks, images, mask)):
             for head in range(2):
                 values = []
                 for b in range(5):
-                    rows, keys = maps[b, head, 1:].tolist(), places[b].tolist()
+                    rows, keys = maps[b, head, 1:].tolist(), distances[b].tolist()
                     inner = [[p / sum(row[1:]) for p in row[1:]] for row in rows]
                     spread = [reference.mean_distance(r[1:], q, keys, (4, 6)) for r, q in zip(rows, keys, strict=True)]
                     values.append(
@@ -171,11 +171,11 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
         np.testing.assert_allclose(result[name], expected[name], rtol=1e-4, atol=1e-6)
 
     accumulator = probe.start(model, 5, 1)
-    kept = []
+    held = []
     for batch in batches(model, images, 1, 1):
         accumulator.update(batch)
-        kept.append(reference.numbers_kept(accumulator))
-    assert kept == [kept[0]] * 5
+        held.append(reference.numbers_held(accumulator))
+    assert held == [held[0]] * 5
 
 
 def test_without_class_token_and_with_one_image(images: Tensor, rng: torch.Generator) -> None:

@@ -21,7 +21,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from lcmae.settings import parse
 from tests.conftest import tiny_mae
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Fidelity(ratios=(0.5, 0.75), batch_size=4)
 
@@ -94,8 +94,8 @@ def test_baselines_are_what_they_say(rng: torch.Generator) -> None:
         shown = rearrange(patches[row, mask.visible[row]], "v (q c) -> (v q) c", c=3)
         torch.testing.assert_close(painted[row, 7].reshape(4, 3), shown.mean(0).expand(4, 3))
     other = nearest_other((4, 6), torch.device("cpu"))
-    for patch, place in enumerate(other.tolist()):
-        distance = abs(patch // 6 - place // 6) + abs(patch % 6 - place % 6)
+    for patch, position in enumerate(other.tolist()):
+        distance = abs(patch // 6 - position // 6) + abs(patch % 6 - position % 6)
         assert distance == 1
 
 
@@ -172,16 +172,16 @@ def test_hidden_error_is_that_of_hidden_pixels(mae: MAE, images: Tensor) -> None
 
 
 def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
-    kept, rows = {}, {}
+    held, rows = {}, {}
     for count in (8, 32):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = SMALL.start(mae, count, 0)
         with counted_rows(mae) as seen:
             for first in range(0, count, 4):
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
-        kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
+        held[count], rows[count] = numbers_held(accumulator), sum(seen)
     assert rows[32] == 4 * rows[8] == 3 * 32  # unmasked and two ratios
-    assert kept[32] == kept[8]
+    assert held[32] == held[8]
 
 
 def test_what_cannot_be_is_a_sentence(mae: MAE, images: Tensor, rng: torch.Generator) -> None:

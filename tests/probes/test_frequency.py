@@ -28,7 +28,7 @@ from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae, tiny_simmim
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Frequency(set_size=5, batch_size=4)
 
@@ -166,16 +166,16 @@ def test_two_checkpoints_are_compared(rng: torch.Generator) -> None:
 
 
 def test_memory_is_flat_work_linear_and_passes_shared(mae: MAE, rng: torch.Generator) -> None:
-    kept, rows = {}, {}
+    held, rows = {}, {}
     for count in (40, 160):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = SMALL.start(mae, count, 0)
         with counted_rows(mae.blocks[0]) as seen:
             for first in range(0, count, 5):
                 accumulator.update(Batch(mae, images[first : first + 5], first, 0))
-        kept[count], rows[count] = numbers_kept([accumulator.maps, accumulator.curves, accumulator.sets]), sum(seen)
+        held[count], rows[count] = numbers_held([accumulator.maps, accumulator.curves, accumulator.sets]), sum(seen)
     assert rows[160] == 4 * rows[40] == 160
-    assert kept[160] == kept[40]
+    assert held[160] == held[40]
 
 
 def test_few_images_and_constant_features(mae: MAE, images: Tensor, tmp_path) -> None:

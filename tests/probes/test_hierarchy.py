@@ -107,10 +107,12 @@ def test_pixels_are_read_as_scikit_learn_reads_them(result: xr.Dataset) -> None:
     network = model()
     test = open_view(network, DATA, limit=12)
     train = test.other_split(2000)
-    assert test.made is not None
-    assert train.made is not None
+    assert test.known_latents is not None
+    assert train.known_latents is not None
     x, z = (network.to_pixels(view[:60]).flatten(1).double() for view in (train, test))
-    y, truth = (view.made.latents()["part"].flatten(1) for view in (train, test) if view.made is not None)
+    y, truth = (
+        view.known_latents.latents()["part"].flatten(1) for view in (train, test) if view.known_latents is not None
+    )
     mean, scale = x.mean(0), x.std(0, correction=0)
     found = []
     for strength in STRENGTHS:

@@ -22,7 +22,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.probes.watching.batch import Batch
 from tests.conftest import tiny_mae
 from tests.reference import invariance as slow
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Invariance(mask=Random(ratio=0.5), num_masks=3, num_bins=5, batch_size=4)
 
@@ -175,16 +175,16 @@ def test_batches_change_nothing_but_rounding(mae: MAE, rng: torch.Generator) -> 
 
 def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8})
-    kept, rows = {}, {}
+    held, rows = {}, {}
     for count in (16, 64):
         images = torch.randn(count, 3, 8, 12, generator=rng)
         accumulator = probe.start(mae, count, 0)
         with counted_rows(mae) as seen:
             for first in range(0, count, 4):
                 accumulator.update(Batch(mae, images[first : first + 4], first, 0))
-        kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
+        held[count], rows[count] = numbers_held(accumulator), sum(seen)
     assert rows[64] == 4 * rows[16]
-    assert kept[64] == kept[16]
+    assert held[64] == held[16]
 
 
 def test_one_image_has_no_other_to_compare_with(mae: MAE, images: Tensor) -> None:

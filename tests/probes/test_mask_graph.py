@@ -20,7 +20,7 @@ from lcmae.probes.mask_graphs.sample import fixed_masks, parts_of
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.store import load_result, save_result
 from lcmae.settings import parse
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=4, num_eigenvalues=5, num_bootstrap=3, batch_size=5)
 
@@ -178,7 +178,7 @@ def test_cost_and_memory_stop_growing_at_the_cap(mae: MAE, rng: torch.Generator)
             for batch in batches(mae, images, 5, 0):
                 accumulator.update(batch)
         rows.append(sum(counted))
-        kept.append(numbers_kept(accumulator.sample))
+        kept.append(numbers_held(accumulator.sample))
     assert kept[0] == kept[1]
     # 2 units x 2 ratios x 4 masks x 2 sides for each sampled image
     assert rows == [8 * 32, 8 * 32]

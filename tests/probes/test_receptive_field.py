@@ -257,11 +257,11 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
         np.testing.assert_allclose(result[name], expected[name], rtol=1e-4, atol=1e-6)
 
     accumulator = probe.start(model, 5, 1)
-    kept = []
+    held = []
     for batch in batches(model, images, 1, 1):
         accumulator.update(batch)
-        kept.append(reference.numbers_kept(accumulator))
-    assert kept == [kept[0]] * 5
+        held.append(reference.numbers_held(accumulator))
+    assert held == [held[0]] * 5
 
 
 @pytest.mark.parametrize("num_images", [1, 3])

@@ -37,12 +37,12 @@ def model(request: pytest.FixtureRequest) -> MAE | SimMIM:
 def brute_nearest(is_hidden: Tensor, grid: tuple[int, int]) -> list[int]:
     """For every patch the visible one at the smallest distance, the first in raster order among
     equals."""
-    visible = [place for place in range(len(is_hidden)) if not is_hidden[place]]
+    visible = [position for position in range(len(is_hidden)) if not is_hidden[position]]
 
     def squared(a: int, b: int) -> int:
         return (a // grid[1] - b // grid[1]) ** 2 + (a % grid[1] - b % grid[1]) ** 2
 
-    return [min(visible, key=lambda other: (squared(place, other), other)) for place in range(len(is_hidden))]
+    return [min(visible, key=lambda other: (squared(position, other), other)) for position in range(len(is_hidden))]
 
 
 @given(rows=st.integers(1, 7), columns=st.integers(2, 7), share=st.floats(0.05, 0.95), seed=st.integers(0, 1000))
@@ -62,16 +62,16 @@ def test_errors_are_those_of_a_loop(model: Any, images: Tensor, batch_size: int)
     mask, out = Batch(model, images, 0, int(dataset.attrs["seed"])).masked(Random(), 1)
     target = model.targets(images)
     errors: dict[str, list[float]] = {"error": [], "error_nearest": []}
-    by_place: dict[int, list[float]] = {}
+    by_position: dict[int, list[float]] = {}
     hidden_targets = []
     for image in range(len(images)):
         nearest = brute_nearest(mask.is_hidden[image], model.grid)
         own, copied = [], []
-        for place in mask.hidden[image].tolist():
-            truth = target[image, place]
-            own.append(float((out.pred[image, place] - truth).square().mean()))
-            copied.append(float((target[image, nearest[place]] - truth).square().mean()))
-            by_place.setdefault(place, []).append(own[-1])
+        for position in mask.hidden[image].tolist():
+            truth = target[image, position]
+            own.append(float((out.pred[image, position] - truth).square().mean()))
+            copied.append(float((target[image, nearest[position]] - truth).square().mean()))
+            by_position.setdefault(position, []).append(own[-1])
             hidden_targets.append(truth)
         errors["error"].append(float(np.mean(own)))
         errors["error_nearest"].append(float(np.mean(copied)))
@@ -80,9 +80,9 @@ def test_errors_are_those_of_a_loop(model: Any, images: Tensor, batch_size: int)
         assert float(dataset[f"{name}_sem"]) == pytest.approx(np.std(values, ddof=1) / math.sqrt(5), rel=1e-4)
     every = torch.stack(hidden_targets).double()
     assert float(dataset["error_constant"]) == pytest.approx(float((every - every.mean(0)).square().mean()), rel=1e-6)
-    for place, error in enumerate(dataset["error_map"].values.flat):
-        if place in by_place:
-            assert error == pytest.approx(np.mean(by_place[place]), rel=1e-4)
+    for position, error in enumerate(dataset["error_map"].values.flat):
+        if position in by_position:
+            assert error == pytest.approx(np.mean(by_position[position]), rel=1e-4)
         else:
             assert math.isnan(error)  # never hidden, so nothing is known there
 

@@ -28,7 +28,7 @@ from lcmae.settings import parse
 from lcmae.training import monitor
 from tests.conftest import tiny_mae
 from tests.reference import spectrum as slow
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Spectrum(num_masks=3, first_rank=2, last_rank=12, batch_size=4)
 
@@ -222,7 +222,7 @@ def test_batches_change_nothing_but_rounding(mae: MAE, rng: torch.Generator) -> 
 
 def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8})
-    kept, rows = {}, {}
+    held, rows = {}, {}
     # 10 images a group are more than a quarter of the width, so that outer products are summed
     for count in (80, 320):
         images = torch.randn(count, 3, 8, 12, generator=rng)
@@ -230,9 +230,9 @@ def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
         with counted_rows(mae) as seen:
             for first in range(0, count, 5):
                 accumulator.update(Batch(mae, images[first : first + 5], first, 0))
-        kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
+        held[count], rows[count] = numbers_held(accumulator), sum(seen)
     assert rows[320] == 4 * rows[80]
-    assert kept[320] == kept[80]
+    assert held[320] == held[80]
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
@@ -242,11 +242,11 @@ def test_outer_products_are_exact_and_bounded(sizes: list[int]) -> None:
     vectors = torch.randint(-9, 10, (sum(sizes), width), generator=rng).double()  # whole numbers, whose sums are exact
     for part in vectors.split(sizes):
         products.add(part)
-        assert numbers_kept(products) <= 1.25 * width**2
+        assert numbers_held(products) <= 1.25 * width**2
     torch.testing.assert_close(products.total(), vectors.T @ vectors, rtol=0, atol=0)
     few = OuterProducts()
     few.add(vectors[:2])
-    assert numbers_kept(few) == vectors[:2].numel()
+    assert numbers_held(few) == vectors[:2].numel()
 
 
 def test_one_image_gives_numbers_without_errors(mae: MAE, images: Tensor) -> None:

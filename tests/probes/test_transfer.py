@@ -29,7 +29,7 @@ from lcmae.probes.watching.views import open_view
 from lcmae.randomness import generator
 from lcmae.settings import parse
 from tests.conftest import tiny_mae
-from tests.reference.work import counted_rows, numbers_kept
+from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Transfer(
     train_images=30,
@@ -283,7 +283,7 @@ def test_batches_change_nothing(mae: MAE, rng: torch.Generator) -> None:
 
 
 def test_work_is_linear_and_only_training_features_are_kept(mae: MAE, rng: torch.Generator) -> None:
-    kept, rows = {}, {}
+    held, rows = {}, {}
     for count in (16, 64):
         images = task(count, rng)
         assert images.labels is not None
@@ -293,10 +293,10 @@ def test_work_is_linear_and_only_training_features_are_kept(mae: MAE, rng: torch
                 part = slice(first, first + 4)
                 accumulator.update(Batch(mae, images[part], first, 0, images.labels[part], images.other_split))
         accumulator.networks = {}  # weights are no memory of images
-        kept[count], rows[count] = numbers_kept(accumulator), sum(seen)
+        held[count], rows[count] = numbers_held(accumulator), sum(seen)
     # 30 to train on, each image once, 6 of them clean again and under 2 x 2 corruptions
     assert rows == {16: 30 + 16 + 6 * 5, 64: 30 + 64 + 6 * 5}
-    assert kept[64] == kept[16]
+    assert held[64] == held[16]
 
 
 def test_what_is_missing_is_a_sentence(mae: MAE, images: Tensor, rng: torch.Generator) -> None:

@@ -60,8 +60,8 @@ def positional_share(rows: dict[tuple[int, int, int], Tensor], *, fixed: int, po
         held = {key: row for key, row in rows.items() if key[fixed] == value}
         total += _squares(list(held.values()))
         dof_total += len(held) - 1
-        for place in {key[position] for key in held}:
-            same = [row for key, row in held.items() if key[position] == place]
+        for slot in {key[position] for key in held}:
+            same = [row for key, row in held.items() if key[position] == slot]
             within += _squares(same)
             dof_within += len(same) - 1
     return 1 - (within / dof_within) / (total / dof_total)
@@ -104,15 +104,15 @@ def count_calls(model: MaskedImageModel, name: str = "encode") -> list[int]:
     return calls
 
 
-def numbers_kept(thing: Any) -> int:
+def numbers_held(thing: Any) -> int:
     """Elements of all tensors that an accumulator holds, its model left out."""
     if isinstance(thing, Tensor):
         return thing.numel()
     if isinstance(thing, dict):
-        return sum(numbers_kept(value) for value in thing.values())
+        return sum(numbers_held(value) for value in thing.values())
     if isinstance(thing, list | tuple):
-        return sum(numbers_kept(value) for value in thing)
+        return sum(numbers_held(value) for value in thing)
     if isinstance(thing, nn.Module) or not hasattr(thing, "__dict__"):
         return 0
     own = vars(thing) if not isinstance(thing, RunningMean) else {"mean": thing.mean, "squares": thing.squares}
-    return sum(numbers_kept(value) for value in own.values())
+    return sum(numbers_held(value) for value in own.values())

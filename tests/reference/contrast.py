@@ -41,10 +41,10 @@ def local_consistency(pred: Tensor, target: Tensor, hidden: Tensor) -> float:
     total = 0.0
     for b in range(pred.shape[0]):
         weight = [int(hidden[b, :, i].sum()) for i in range(pred.shape[2])]
-        places = [i for i in range(pred.shape[2]) if weight[i]]
-        mean = {i: pred[b, hidden[b, :, i], i].mean(0) for i in places}
-        for i in places:
-            for j in places:
+        positions = [i for i in range(pred.shape[2]) if weight[i]]
+        mean = {i: pred[b, hidden[b, :, i], i].mean(0) for i in positions}
+        for i in positions:
+            for j in positions:
                 mismatch = (mean[i] - mean[j]) - (target[b, i] - target[b, j])
                 total += weight[i] * weight[j] * float(mismatch.square().mean()) / (2 * sum(weight))
     return total / int(hidden.sum())
@@ -62,8 +62,8 @@ def global_consistency(pred: Tensor, target: Tensor, hidden: Tensor) -> float:
 
 
 def offset(pred: Tensor, target: Tensor, hidden: Tensor) -> float:
-    places = hidden.nonzero().tolist()
-    residual = torch.stack([pred[b, k, i] - target[b, i] for b, k, i in places])
+    positions = hidden.nonzero().tolist()
+    residual = torch.stack([pred[b, k, i] - target[b, i] for b, k, i in positions])
     return float(residual.mean(0).square().mean())
 
 
@@ -84,11 +84,11 @@ def token_info_nce(first: Tensor, second: Tensor, in_first: Tensor, in_second: T
 def _image_means(pred: Tensor, target: Tensor, hidden: Tensor) -> tuple[list[int], list[Tensor], list[Tensor]]:
     weight, pred_mean, target_mean = [], [], []
     for b in range(pred.shape[0]):
-        places = hidden[b].nonzero().tolist()
-        weight.append(len(places))
+        positions = hidden[b].nonzero().tolist()
+        weight.append(len(positions))
         empty = torch.zeros_like(target[b, :1])
-        pred_mean.append(torch.stack([pred[b, k, i] for k, i in places] or list(empty)).mean(0))
-        target_mean.append(torch.stack([target[b, i] for _, i in places] or list(empty)).mean(0))
+        pred_mean.append(torch.stack([pred[b, k, i] for k, i in positions] or list(empty)).mean(0))
+        target_mean.append(torch.stack([target[b, i] for _, i in positions] or list(empty)).mean(0))
     return weight, pred_mean, target_mean
 
 

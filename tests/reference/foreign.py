@@ -124,7 +124,7 @@ def stable_pretraining(rng: torch.Generator) -> State:
 def simmim(rng: torch.Generator, *, shared: bool = True, absolute: bool = False, scale: bool = True) -> State:
     """SimMIM's ViT; names of BEiT below `encoder.`, and the index that its code keeps in the
     file."""
-    places = (2 * SIDE - 1) ** 2 + 3
+    num_offsets = (2 * SIDE - 1) ** 2 + 3
     state = encoder(rng)
     del state["pos_embed"]
     state["mask_token"] = noise(1, 1, WIDTH, rng=rng)
@@ -132,7 +132,7 @@ def simmim(rng: torch.Generator, *, shared: bool = True, absolute: bool = False,
         state["pos_embed"] = noise(1, SIDE * SIDE + 1, WIDTH, rng=rng)
     tables = ["rel_pos_bias"] if shared else [f"blocks.{index}.attn" for index in range(DEPTH)]
     for table in tables:
-        state[f"{table}.relative_position_bias_table"] = noise(places, HEADS, rng=rng)
+        state[f"{table}.relative_position_bias_table"] = noise(num_offsets, HEADS, rng=rng)
         state[f"{table}.relative_position_index"] = relative_index()
     for index in range(DEPTH):
         here = f"blocks.{index}"
@@ -176,8 +176,8 @@ def decode(state: State, tokens: Tensor, visible: list[int], eps: float) -> Tens
     state = {name: value.double() for name, value in state.items()}
     y = reference._linear(tokens, state, "decoder_embed")
     full = [state["mask_token"][0, 0]] * (SIDE * SIDE)
-    for slot, place in enumerate(visible):
-        full[place] = y[1 + slot]
+    for slot, position in enumerate(visible):
+        full[position] = y[1 + slot]
     y = torch.stack([y[0], *full]) + state["decoder_pos_embed"][0]
     y = reference._transformer(y, state, "decoder_blocks", DECODER_HEADS, eps)
     return reference._linear(reference._norm(y, state, "decoder_norm", eps), state, "decoder_pred")[1:]
@@ -189,8 +189,8 @@ def decode_stable_pretraining(state: State, tokens: Tensor, visible: list[int]) 
     context = reference._linear(tokens[1:], inner, "context_proj")
     query = reference._linear(state["decoder.mask_token"].double()[0, 0], inner, "query_proj")
     full = [query] * (SIDE * SIDE)
-    for slot, place in enumerate(visible):
-        full[place] = context[slot]
+    for slot, position in enumerate(visible):
+        full[position] = context[slot]
     inner = {name: value for name, value in inner.items() if not name.startswith(("encoder.", "decoder."))}
     y = torch.stack(full) + inner["pos_embed"][0]
     y = reference._norm(reference._transformer(y, inner, "blocks", DECODER_HEADS, 1e-5), inner, "final_norm", 1e-5)

@@ -103,12 +103,12 @@ def _dims(file: Any, value: int) -> None:
 
 
 def _packed_thrice(file: Any, values: np.ndarray) -> None:
-    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    made.set_chunk(values.shape)
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk(values.shape)
     for _ in range(3):
-        made.set_deflate(9)
+        creation.set_deflate(9)
     space = h5py.h5s.create_simple(values.shape)
-    array = h5py.h5d.create(file.id, b"leak", h5py.h5t.STD_U8LE, space, made)
+    array = h5py.h5d.create(file.id, b"leak", h5py.h5t.STD_U8LE, space, creation)
     array.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
 
 

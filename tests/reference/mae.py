@@ -30,8 +30,8 @@ def forward(
 
     y = _linear(tokens, state, "decoder_embed")
     full = [state["mask_token"][0, 0] for _ in range(len(patches))]
-    for slot, place in enumerate(visible):
-        full[place] = y[1 + slot]
+    for slot, position in enumerate(visible):
+        full[position] = y[1 + slot]
     y = torch.stack([y[0], *full]) + state["decoder_pos_embed"][0]
     y = _norm(_transformer(y, state, "decoder_blocks", decoder_heads, eps), state, "decoder_norm", eps)
     return tokens, _linear(y, state, "decoder_pred")[1:]

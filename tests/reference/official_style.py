@@ -46,9 +46,9 @@ class OfficialStyleMAE(nn.Module):
         num_visible = int(num_patches * (1 - mask_ratio))
         order = torch.rand(num_images, num_patches, device=x.device).argsort(dim=1)
         restore = order.argsort(dim=1)
-        kept = order[:, :num_visible, None].expand(-1, -1, width)
+        visible = order[:, :num_visible, None].expand(-1, -1, width)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(num_images, -1, -1)
-        x = torch.cat([cls, x.gather(1, kept)], dim=1)
+        x = torch.cat([cls, x.gather(1, visible)], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x), (restore >= num_visible).float(), restore

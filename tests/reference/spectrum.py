@@ -66,8 +66,8 @@ def two_nn(points: Tensor, discard: float = 0.1) -> float:
         ratios.append(math.log(near[1] / near[0]))
     ratios.sort()
     count = len(ratios)
-    kept = [(x, -math.log(1 - (i + 1) / count)) for i, x in enumerate(ratios[: int(count * (1 - discard))])]
-    return sum(x * y for x, y in kept) / sum(x * x for x, _ in kept)
+    retained = [(x, -math.log(1 - (i + 1) / count)) for i, x in enumerate(ratios[: int(count * (1 - discard))])]
+    return sum(x * y for x, y in retained) / sum(x * x for x, _ in retained)
 
 
 def wang_isola(vectors: Tensor) -> float:

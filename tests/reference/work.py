@@ -19,7 +19,7 @@ def counted_rows(module: nn.Module) -> Iterator[list[int]]:
         hook.remove()
 
 
-def numbers_kept(thing: Any) -> int:
+def numbers_held(thing: Any) -> int:
     """How many numbers hang on an accumulator: tensors and arrays in its attributes, lists and
     dicts, models left out."""
     if isinstance(thing, Tensor):
@@ -29,7 +29,7 @@ def numbers_kept(thing: Any) -> int:
     if isinstance(thing, nn.Module):
         return 0
     if isinstance(thing, dict):
-        return sum(numbers_kept(value) for value in thing.values())
+        return sum(numbers_held(value) for value in thing.values())
     if isinstance(thing, list | tuple):
-        return sum(numbers_kept(value) for value in thing)
-    return numbers_kept(vars(thing)) if hasattr(thing, "__dict__") else 0
+        return sum(numbers_held(value) for value in thing)
+    return numbers_held(vars(thing)) if hasattr(thing, "__dict__") else 0

@@ -72,10 +72,10 @@ def dicom_images(path: Path, split: str) -> Collection:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, subfolders, names in os.walk(folder):
+    for directory, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
-            file = Path(place, name)
+            file = Path(directory, name)
             if not name.startswith(".") and name != "DICOMDIR" and is_dicom(file):
                 yield file
 
@@ -85,7 +85,7 @@ def _classes(root: Path, files: list[Path]) -> tuple[torch.Tensor | None, tuple[
     if len({part[0] for part in parts}) < 2 or any(len(part) < 2 for part in parts):
         return None, None
     names = tuple(sorted({part[0] for part in parts}))
-    number = {name: place for place, name in enumerate(names)}
+    number = {name: directory for directory, name in enumerate(names)}
     return torch.tensor([number[part[0]] for part in parts]), names
 
 

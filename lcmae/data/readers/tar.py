@@ -132,12 +132,12 @@ def _scan(number: int, shard: Path) -> list[_Sample]:
                 sample = found.setdefault(
                     f"{folder}/{key}", _Sample(f"{shard.name}#{f'{folder}/' if folder else ''}{key}")
                 )
-                place = (number, member.offset_data, member.size)
+                member_position = (number, member.offset_data, member.size)
                 kind = kind.lower()
                 if kind in MASKS:
-                    sample.mask = place
+                    sample.mask = member_position
                 elif f".{kind}" in SUFFIXES:
-                    sample.image = sample.image or place
+                    sample.image = sample.image or member_position
                 elif kind in ("cls", "txt.cls", "label") and member.size <= 1024:
                     content = tar.extractfile(member)
                     sample.label = content.read().decode("utf-8", "replace").strip() if content else None

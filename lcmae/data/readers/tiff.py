@@ -76,7 +76,7 @@ class _Stack:
         inner = [axes.index(axis) for axis in "YX"]
         last = [axes.index(axis) for axis in axes if axis in "CS"]
         values = values.transpose(order + inner + last)
-        height, width = (shape[place] for place in inner)
+        height, width = (shape[axis] for axis in inner)
         return values.reshape(self.count, height, width, self.bands)[number]
 
     def _page(self, number: int) -> np.ndarray:

@@ -24,9 +24,9 @@ def predicts(weights: Weights) -> bool:
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     """The encoder alone."""
-    kept = {name: value for name, value in weights.tensors.items() if not name.startswith(DECODER)}
-    left = len(weights.tensors) - len(kept)
+    encoder = {name: value for name, value in weights.tensors.items() if not name.startswith(DECODER)}
+    left = len(weights.tensors) - len(encoder)
     note = f"decoder by cross-attention (CrossMAE) left aside: {left} tensors; lcmae.adapt takes it from memory"
-    reading = timm_vit.read(replace(weights, tensors=kept, notes=[*weights.notes, note]), overrides)
+    reading = timm_vit.read(replace(weights, tensors=encoder, notes=[*weights.notes, note]), overrides)
     reading.objective = "mae"
     return reading

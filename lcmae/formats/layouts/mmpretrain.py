@@ -39,9 +39,9 @@ def predicts(weights: Weights) -> bool:
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     """A full MAE where there is a neck, else an encoder."""
-    kept = {name: value for name, value in weights.tensors.items() if not name.startswith(ASIDE)}
-    left = len(weights.tensors) - len(kept)
+    others = {name: value for name, value in weights.tensors.items() if not name.startswith(ASIDE)}
+    left = len(weights.tensors) - len(others)
     notes = [*weights.notes, f"{left} tensors of head and preprocessing left aside"] if left else weights.notes
-    renamed, sources = rename(replace(weights, tensors=kept, notes=notes), RULES)
+    renamed, sources = rename(replace(weights, tensors=others, notes=notes), RULES)
     layout = official if official.recognise(renamed) else timm_vit
     return named_as_in_file(layout.read(renamed, overrides), sources)

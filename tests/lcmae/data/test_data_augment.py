@@ -119,9 +119,9 @@ def test_a_flip_mirrors_half_of_the_images_and_nothing_else(pictures: Tensor) ->
     flipping = Augmentation(scale=(1, 1), aspect=(10 / 8, 10 / 8))
     pixels = augment(many, torch.arange(2000), seed=0, epoch=3, settings=flipping)
     image = many[0] / 255
-    kept = (pixels - image).abs().amax((1, 2, 3)) < 1e-5
+    unchanged = (pixels - image).abs().amax((1, 2, 3)) < 1e-5
     mirrored = (pixels - image.flip(-1)).abs().amax((1, 2, 3)) < 1e-5
-    assert (kept ^ mirrored).all()
+    assert (unchanged ^ mirrored).all()
     assert abs(mirrored.float().mean() - 0.5) < 5 * 0.5 / math.sqrt(2000)  # five standard errors
 
 
@@ -198,12 +198,12 @@ def test_a_crop_is_the_enlarged_part() -> None:
     boxes, flips = draw_crops(index, 1.0, seed=0, epoch=0, settings=settings)
     pixels = augment(ramp, index, seed=0, epoch=0, settings=settings)[0, 0]
     left, _, wide, _ = boxes[0].tolist()
-    places = 32 * (left + wide * (torch.arange(32) + 0.5) / 32)
-    inside = (places > 2) & (places < 30)  # a bicubic kernel at the border sees pixels repeated
-    expected = (8 * (places - 0.5) / 255).expand(32, 32)
-    assert inside.sum() > 8
+    positions = 32 * (left + wide * (torch.arange(32) + 0.5) / 32)
+    within = (positions > 2) & (positions < 30)  # a bicubic kernel at the border sees pixels repeated
+    expected = (8 * (positions - 0.5) / 255).expand(32, 32)
+    assert within.sum() > 8
     # torch's cubic kernel (a = -0.75) reproduces a ramp to 0.1 of its step
-    torch.testing.assert_close(pixels[:, inside], expected[:, inside].float(), atol=0.8 / 255, rtol=0)
+    torch.testing.assert_close(pixels[:, within], expected[:, within].float(), atol=0.8 / 255, rtol=0)
     assert not flips.any()
 
 

@@ -15,7 +15,7 @@ from lcmae.data.hierarchy import (
     _BRIGHTNESS_STEP,
     Hierarchy,
     HierarchySettings,
-    Made,
+    KnownLatents,
     read_settings,
 )
 from lcmae.errors import InputError
@@ -26,21 +26,21 @@ def hierarchy(part: str = "train", size: int = 32, **settings: float) -> Hierarc
 
 
 def test_an_image_is_a_function_of_its_row_alone() -> None:
-    made = hierarchy()
+    synthetic = hierarchy()
     rows = torch.tensor([7, 100_000_000, 3])
-    together = made.pixels(rows)
-    for place, row in enumerate(rows):
-        assert torch.equal(made.pixels(row[None])[0], together[place])
-    assert torch.equal(pickle.loads(pickle.dumps(made)).pixels(rows), together)
+    together = synthetic.pixels(rows)
+    for position, row in enumerate(rows):
+        assert torch.equal(synthetic.pixels(row[None])[0], together[position])
+    assert torch.equal(pickle.loads(pickle.dumps(synthetic)).pixels(rows), together)
     # another seed, another split, another row: other pixels
-    for other in (hierarchy(seed=1).pixels(rows), hierarchy("test").pixels(rows), made.pixels(rows + 1)):
+    for other in (hierarchy(seed=1).pixels(rows), hierarchy("test").pixels(rows), synthetic.pixels(rows + 1)):
         assert (other != together).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(("depth", "split"), [(3, 2), (4, 2), (5, 2), (3, 3)])
 def test_the_tree_says_who_depends_on_whom(depth: int, split: int) -> None:
-    made = hierarchy(size=4 * split ** (depth - 1), depth=depth, split=split)
-    tree, latents = made.tree, made.latents(torch.arange(2))
+    synthetic = hierarchy(size=4 * split ** (depth - 1), depth=depth, split=split)
+    tree, latents = synthetic.tree, synthetic.latents(torch.arange(2))
     assert len(tree.levels) == depth
     assert [latents[name].shape[1] for name in tree.levels] == [split ** (2 * level) for level in range(depth)]
     assert [latents[name][0, 0].numel() for name in tree.levels] == list(tree.dims)
@@ -49,32 +49,32 @@ def test_the_tree_says_who_depends_on_whom(depth: int, split: int) -> None:
     for node in range(1, tree.first[-1]):
         level, parent = int(tree.level[node]), int(tree.parent[node])
         assert tree.level[parent] == level - 1
-        inside = tree.block(level, made.height, made.width) == node - tree.first[level]
-        around = tree.block(level - 1, made.height, made.width) == parent - tree.first[level - 1]
-        assert (inside & around).sum() == inside.sum() == (made.height // split**level) ** 2
+        within = tree.block(level, synthetic.height, synthetic.width) == node - tree.first[level]
+        around = tree.block(level - 1, synthetic.height, synthetic.width) == parent - tree.first[level - 1]
+        assert (within & around).sum() == within.sum() == (synthetic.height // split**level) ** 2
 
 
 def test_a_texture_reaches_its_own_pixels_and_no_others() -> None:
-    made = hierarchy()
-    texture = made.latents(torch.arange(3))["texture"]
-    before = made.clean(texture)
+    synthetic = hierarchy()
+    texture = synthetic.latents(torch.arange(3))["texture"]
+    before = synthetic.clean(texture)
     texture[:, 11] += 0.5
-    changed = (made.clean(texture) - before).abs() > 1e-9
-    own = made.tree.block(3, 32, 32) == 11
+    changed = (synthetic.clean(texture) - before).abs() > 1e-9
+    own = synthetic.tree.block(3, 32, 32) == 11
     assert not changed[:, ~own].any()
     assert changed[:, own].all(dim=0).float().mean() > 0.9
 
 
 def test_kinds_are_those_that_the_tables_allow_and_attributes_have_their_spread() -> None:
-    made = hierarchy(classes=5, variants=2, jitter=0.3)
-    latents = made.latents(torch.arange(4000))
+    synthetic = hierarchy(classes=5, variants=2, jitter=0.3)
+    latents = synthetic.latents(torch.arange(4000))
     assert latents["class"][:, 0].bincount().tolist() == [800] * 5
     for number in range(5):
         of_class = latents["layout"][latents["class"][:, 0] == number]
         # one of two variants at each place (or the same one twice, by chance of the table)
-        assert all(len(of_class[:, place].unique()) <= 2 for place in range(4))
+        assert all(len(of_class[:, position].unique()) <= 2 for position in range(4))
     part, texture = latents["part"], latents["texture"]
-    above = part[:, made.tree.ancestor(3, 2)]
+    above = part[:, synthetic.tree.ancestor(3, 2)]
     # texture = sqrt(1 - 0.3^2) part + 0.3 normal: 4000 x 64 x 3 residuals, of deviation 0.3 to 4 /
     # sqrt(2 x 768,000)
     residual = texture - (1 - 0.3**2) ** 0.5 * above
@@ -83,15 +83,20 @@ def test_kinds_are_those_that_the_tables_allow_and_attributes_have_their_spread(
     assert np.corrcoef(residual.flatten(), above.flatten())[0, 1] == pytest.approx(0, abs=4 / residual.numel() ** 0.5)
 
 
-def read_textures(made: Hierarchy, pixels: torch.Tensor) -> torch.Tensor:
+def read_textures(synthetic: Hierarchy, pixels: torch.Tensor) -> torch.Tensor:
     """Brightness, orientation and phase [b nodes 3] of clean pixels [b h w]: at each of 800
     orientations brightness and phase are linear least squares, and the orientation with the least
     error wins."""
-    down, across, wavelength = made._coordinates()
-    place = [grid.expand(made.height, made.width) for grid in (down, across)]
+    down, across, wavelength = synthetic._coordinates()
+    position = [grid.expand(synthetic.height, synthetic.width) for grid in (down, across)]
     angles = torch.linspace(_ANGLES[0], _ANGLES[1], 800, dtype=torch.float64) * math.pi
-    turns = 2 * math.pi / wavelength * (place[1] * angles.cos()[:, None, None] + place[0] * angles.sin()[:, None, None])
-    block, found = made.tree.block(made.settings.depth - 1, made.height, made.width), []
+    turns = (
+        2
+        * math.pi
+        / wavelength
+        * (position[1] * angles.cos()[:, None, None] + position[0] * angles.sin()[:, None, None])
+    )
+    block, found = synthetic.tree.block(synthetic.settings.depth - 1, synthetic.height, synthetic.width), []
     for node in range(64):
         own = block == node
         wave = turns[:, own]
@@ -109,10 +114,10 @@ def read_textures(made: Hierarchy, pixels: torch.Tensor) -> torch.Tensor:
 def test_an_oracle_recovers_every_latent() -> None:
     """It knows the generator and sees pixels: textures by least squares, parts by means, kinds by
     what the tables allow."""
-    made = hierarchy(noise=0.0, jitter=0.05)
+    synthetic = hierarchy(noise=0.0, jitter=0.05)
     rows = torch.arange(20)
-    pixels, latents = made.pixels(rows)[:, 0].double() / 255, made.latents(rows)
-    found, true = read_textures(made, pixels), made._appearance(latents["texture"])
+    pixels, latents = synthetic.pixels(rows)[:, 0].double() / 255, synthetic.latents(rows)
+    found, true = read_textures(synthetic, pixels), synthetic._appearance(latents["texture"])
     # 8-bit pixels leave 1e-3 of brightness and some hundredths of a radian
     assert ((found - true).square().mean((0, 1)).sqrt() < torch.tensor([2e-3, 0.04, 0.1])).all()
 
@@ -123,16 +128,16 @@ def test_an_oracle_recovers_every_latent() -> None:
     orientation = torch.special.ndtri(
         ((found[..., 1] / math.pi - _ANGLES[0]) / (_ANGLES[1] - _ANGLES[0])).clamp(1e-3, 1 - 1e-3)
     )
-    texture, above = torch.stack([brightness, orientation], dim=-1), made.tree.ancestor(3, 2)
+    texture, above = torch.stack([brightness, orientation], dim=-1), synthetic.tree.ancestor(3, 2)
     part = torch.stack([texture[:, above == node].mean(1) for node in range(16)], dim=1) / keep
     error = (part - latents["part"][..., :2]).square().mean((0, 1)) / latents["part"][..., :2].var((0, 1))
     assert (error < 0.02).all()
     # a layout is the nearest of those that the table has, the class one that allows all four
-    wanted, up = keep * made._attribute_table()[:, made._place(2), :2], made._up(2)
+    wanted, up = keep * synthetic._attribute_table()[:, synthetic._position(2), :2], synthetic._up(2)
     distance = (wanted - part[:, None]).square().sum(-1)
     layout = torch.stack([distance[:, :, up == node].sum(-1) for node in range(4)], dim=1).argmin(-1)
     assert torch.equal(layout, latents["layout"])
-    allowed = (made._table(1)[:, None] == layout[None, :, :, None]).any(-1).all(-1)
+    allowed = (synthetic._table(1)[:, None] == layout[None, :, :, None]).any(-1).all(-1)
     assert allowed[latents["class"][:, 0], torch.arange(20)].all()
     assert allowed.sum() <= 22  # hardly ever two classes
 
@@ -144,10 +149,10 @@ def test_as_a_source_by_name() -> None:
     assert source.labels is not None
     assert source.labels.bincount().tolist() == [3] * 4
     assert source.label_names == ("class 0", "class 1", "class 2", "class 3")
-    made = source.images.made
-    assert made is not None
-    assert torch.equal(made.pixels(source.images.rows), source.pixels)
-    assert torch.equal(Made(made, source.images.rows)[2:5].latents()["class"][:, 0], source.labels[2:5])
+    synthetic = source.images.hierarchy
+    assert synthetic is not None
+    assert torch.equal(synthetic.pixels(source.images.rows), source.pixels)
+    assert torch.equal(KnownLatents(synthetic, source.images.rows)[2:5].latents()["class"][:, 0], source.labels[2:5])
     assert len(open_source("hierarchy:images=50", split="test", image_size=16)) == 13
 
 

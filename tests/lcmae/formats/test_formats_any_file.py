@@ -91,8 +91,8 @@ def wrap(state: foreign.State, keys: list[str], extras: dict[str, Any]) -> dict[
 def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedImageModel]:
     folder = tmp_path_factory.mktemp("plain")
     return {
-        name: load(save(folder / f"{place}.pth", {"model": make()}), **said(name))
-        for place, (name, make) in enumerate(LAYOUTS.items())
+        name: load(save(folder / f"{number}.pth", {"model": make()}), **said(name))
+        for number, (name, make) in enumerate(LAYOUTS.items())
     }
 
 
@@ -101,7 +101,7 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedIm
     layout=st.sampled_from(sorted(LAYOUTS)),
     prefix=st.lists(attribute, max_size=3),
     outside=wrapping,
-    inside=wrapping,
+    within=wrapping,
     keys=st.lists(key, max_size=3, unique=True),
     extras=st.lists(st.sampled_from(sorted(EXTRAS)), max_size=4, unique=True),
 )
@@ -109,7 +109,7 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedIm
     layout="official",
     prefix=["encoder"],
     outside="",
-    inside="_checkpoint_wrapped_module.",
+    within="_checkpoint_wrapped_module.",
     keys=["state_dict"],
     extras=[],
 )
@@ -117,7 +117,7 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedIm
     layout="huggingface",
     prefix=["vit_mae"],
     outside="module.",
-    inside="",
+    within="",
     keys=["model_state_dict"],
     extras=["losses", "meters", "when"],
 )
@@ -125,7 +125,7 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedIm
     layout="timm",
     prefix=["encoder", "vit"],
     outside="_orig_mod.",
-    inside="_fsdp_wrapped_module.",
+    within="_fsdp_wrapped_module.",
     keys=["target_encoder"],
     extras=["words"],
 )
@@ -133,14 +133,14 @@ def test_any_file(
     layout: str,
     prefix: list[str],
     outside: str,
-    inside: str,
+    within: str,
     keys: list[str],
     extras: list[str],
     plain_models: dict[str, MaskedImageModel],
     tmp_path: Path,
 ):
     root = outside + "".join(f"{name}." for name in prefix)
-    state = {root + _within(name, inside): value for name, value in LAYOUTS[layout]().items()}
+    state = {root + _within(name, within): value for name, value in LAYOUTS[layout]().items()}
     path = save(tmp_path / "a.pth", wrap(state, keys, {name: EXTRAS[name]() for name in extras}))
     model = load(path, **said(layout))
     assert same(model, plain_models[layout])
@@ -152,8 +152,8 @@ def test_any_file(
 def _within(name: str, word: str) -> str:
     """A word of a wrapper put before what a block holds."""
     parts = name.split(".")
-    place = next((index for index, part in enumerate(parts) if part.isdecimal()), None)
-    return name if place is None else ".".join(parts[: place + 1]) + "." + word + ".".join(parts[place + 1 :])
+    number = next((index for index, part in enumerate(parts) if part.isdecimal()), None)
+    return name if number is None else ".".join(parts[: number + 1]) + "." + word + ".".join(parts[number + 1 :])
 
 
 @pytest.mark.parametrize(

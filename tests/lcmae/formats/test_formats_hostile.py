@@ -64,9 +64,9 @@ def test_every_bit_flip_is_refused_or_harmless(name: str, tmp_path: Path, rng: t
     and stays a number."""
     path = tmp_path / "a"
     data = (good if name == "torch" else good_safetensors)(path)
-    for place in torch.randint(len(data), (40,), generator=rng).tolist():
+    for position in torch.randint(len(data), (40,), generator=rng).tolist():
         changed = bytearray(data)
-        changed[place] ^= 1 << (place % 8)
+        changed[position] ^= 1 << (position % 8)
         path.write_bytes(bytes(changed))
         try:
             model = load(path)

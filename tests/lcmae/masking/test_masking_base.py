@@ -55,9 +55,9 @@ def test_a_mask_is_a_permutation_with_an_exact_count(
     order = torch.cat([mask.visible, mask.hidden], dim=1)
     assert torch.equal(order.sort(1).values, torch.arange(num_patches).expand(num_images, -1))
     # both parts in raster order, and the map says the same
-    for part, says in ((mask.visible, False), (mask.hidden, True)):
+    for part, is_hidden in ((mask.visible, False), (mask.hidden, True)):
         assert torch.equal(part, part.sort(1).values)
-        assert (mask.is_hidden.gather(1, part) == says).all()
+        assert (mask.is_hidden.gather(1, part) == is_hidden).all()
 
 
 @every_strategy
@@ -124,13 +124,13 @@ def test_grid_shows_one_of_each_cell(rows: int, columns: int, seed: int) -> None
 @given(grid=grids, cell=st.integers(2, 4), ratio=st.floats(0.1, 0.9), seed=seeds)
 def test_grid_shows_the_same_share_of_every_cell(grid: tuple[int, int], cell: int, ratio: float, seed: int) -> None:
     visible = ~draw(Grid, 2, grid, seed, ratio=ratio, cell=cell).is_hidden.reshape(2, *grid)
-    places = [
+    cells = [
         visible[:, top : top + cell, left : left + cell].flatten(1)
         for top in range(0, grid[0], cell)
         for left in range(0, grid[1], cell)
     ]
-    counts = torch.stack([place.sum(1) for place in places], dim=1).double()
-    sizes = torch.tensor([place.shape[1] for place in places])
+    counts = torch.stack([patches.sum(1) for patches in cells], dim=1).double()
+    sizes = torch.tensor([patches.shape[1] for patches in cells])
     # one share fits all cells, cut ones too, to within one patch
     assert (((counts - 1) / sizes).amax(1) <= ((counts + 1) / sizes).amin(1)).all()
 

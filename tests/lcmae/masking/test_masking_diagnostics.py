@@ -28,7 +28,7 @@ from lcmae.masking.diagnostics import (
 
 def from_picture(*rows: str) -> Tensor:
     """[1 rows columns], hidden where '#'."""
-    return torch.tensor([[[place == "#" for place in row] for row in rows]])
+    return torch.tensor([[[cell == "#" for cell in row] for row in rows]])
 
 
 # scipy's stubs say that `label` may return a number alone

@@ -315,8 +315,8 @@ def test_the_frame_outside_the_context_is_hidden() -> None:
 def test_area_and_aspect_are_drawn_apart() -> None:
     strategy = MultiBlock(num_targets=1, target_scale=(0.05, 0.2), target_aspect=(0.5, 2.0), context_scale=(1, 1))
     grid, num_images = (60, 60), 2000
-    inside = strategy.preference(num_images, grid, generator(0)).view(-1, *grid) >= 1
-    height, width = inside.any(2).sum(1).double(), inside.any(1).sum(1).double()
+    within = strategy.preference(num_images, grid, generator(0)).view(-1, *grid) >= 1
+    height, width = within.any(2).sum(1).double(), within.any(1).sum(1).double()
     sides = torch.stack([(height * width).log(), (height / width).log()])
     # correlation of independent draws: deviation 1 / sqrt(2000), five allowed; one number for both
     # gives nearly 1

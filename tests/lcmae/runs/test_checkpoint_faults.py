@@ -22,11 +22,11 @@ def test_a_flipped_bit_is_refused_and_the_step_before_is_taken(run: Run, name: s
     with pytest.raises(CheckpointError) as error:
         run.checkpoint(2)
     assert name in one_line(error)
-    told: list[str] = []
-    assert run.newest(report=told.append).step == 1
-    assert len(told) == 1
-    assert "step 2" in told[0]
-    assert name in told[0]
+    messages: list[str] = []
+    assert run.newest(report=messages.append).step == 1
+    assert len(messages) == 1
+    assert "step 2" in messages[0]
+    assert name in messages[0]
 
 
 def test_no_bit_of_a_manifest_can_flip(run: Run) -> None:

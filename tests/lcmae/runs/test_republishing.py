@@ -71,18 +71,18 @@ def test_readers_see_whole_steps_while_a_writer_publishes_and_replaces(run: Run)
 
     writer = threading.Thread(target=write)
     writer.start()
-    told: list[str] = []
+    messages: list[str] = []
     num_read = 0
     try:
         while not done.is_set():
-            checkpoint = run.newest(report=told.append)
+            checkpoint = run.newest(report=messages.append)
             with contextlib.suppress(CheckpointError):  # replaced since: an honest answer, a mixture would not be
                 tensors = checkpoint.tensors()
                 assert all((tensor == checkpoint.config["value"]).all() for tensor in tensors.values())
                 num_read += 1
     finally:
         writer.join()
-    assert told == []
+    assert messages == []
     assert num_read > 0
     assert run.steps() == list(range(21))
 

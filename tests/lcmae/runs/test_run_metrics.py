@@ -82,9 +82,9 @@ def test_truncated_metrics_forget_the_steps_to_come(run: Run) -> None:
         run.log_metrics({"step": step, "loss": 1 / 3})
     run.log_metrics({"note": "without a step"})
     path = run.path / "metrics.jsonl"
-    kept = path.read_bytes().splitlines(keepends=True)[:3]
+    first_lines = path.read_bytes().splitlines(keepends=True)[:3]
     path.write_bytes(path.read_bytes() + b'{"step": 3')
     run.truncate_metrics(3)
-    assert path.read_bytes() == b"".join(kept) + b'{"note": "without a step"}\n'
+    assert path.read_bytes() == b"".join(first_lines) + b'{"note": "without a step"}\n'
     run.log_metrics({"step": 4})
     assert [line.get("step") for line in run.metrics()] == [1, 2, 3, None, 4]

@@ -18,9 +18,9 @@ from tests.reference.run_folders import CONFIG, hidden, one_line, publish
 
 @pytest.mark.parametrize("name", ["plain", "with space", "ünï ☃", "a\nb", "'quo\"te'"])
 def test_a_run_is_found_again_under_any_name(tmp_path: Path, name: str) -> None:
-    made = Run.create(tmp_path / "deep" / name, CONFIG)
-    made.log_metrics({"step": 1})
-    publish(made, 7)
+    created = Run.create(tmp_path / "deep" / name, CONFIG)
+    created.log_metrics({"step": 1})
+    publish(created, 7)
     found = Run.open(tmp_path / "deep" / name)
     assert (found.config, found.name, found.path, found.steps()) == (CONFIG, name, tmp_path / "deep" / name, [7])
     assert find_runs(tmp_path) == [tmp_path / "deep" / name]

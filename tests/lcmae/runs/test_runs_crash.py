@@ -45,7 +45,7 @@ def write_forever(path: str, out: int, seed: int, first_value: int) -> None:
             run.log_metrics({"step": step, "value": value})
 
 
-def kill_and_look(path: str, kill: int, value: int, seconds: float) -> dict[str, Any]:
+def kill_and_read(path: str, kill: int, value: int, seconds: float) -> dict[str, Any]:
     """Fork one writer, kill it in some round of its loop at some moment, and read everything that
     is listed then.
 
@@ -125,7 +125,7 @@ def kill_at_every_operation(path: str, mode: str) -> list[dict[str, Any]]:
     from lcmae.errors import CheckpointError
     from lcmae.runs.run import Run
 
-    def look(run: Run) -> float | str | None:
+    def read_value(run: Run) -> float | str | None:
         try:
             checkpoint = run.checkpoint(5) if 5 in run.steps() else None
             return None if checkpoint is None else float(checkpoint.tensors()["w"].unique().item())
@@ -146,10 +146,12 @@ def kill_at_every_operation(path: str, mode: str) -> list[dict[str, Any]]:
             publish_until(folder, mode, last)
             os._exit(0)
         _, status = os.waitpid(writer, 0)
-        at_once = look(run)
+        at_once = read_value(run)
         with run.lock():
             left = [name for name in os.listdir(run.path / "checkpoints") if name.startswith(".")]
-        found.append({"at_once": at_once, "later": look(run), "left": left, "steps": run.steps(), "status": status})
+        found.append(
+            {"at_once": at_once, "later": read_value(run), "left": left, "steps": run.steps(), "status": status}
+        )
         if status == 0:
             return found
     raise AssertionError
@@ -173,7 +175,7 @@ def main(path: str) -> None:
         run.publish(step, {"w": torch.ones(1)}, config={"value": 1}, resume={"value": 1})
     seconds = (time.perf_counter() - start) / 5
     for kill in range(NUM_KILLS):
-        print(json.dumps(kill_and_look(path, kill, 1000 * (1 + kill), seconds)), flush=True)
+        print(json.dumps(kill_and_read(path, kill, 1000 * (1 + kill), seconds)), flush=True)
     with run.lock():
         print(json.dumps([name for name in os.listdir(run.path / "checkpoints") if name.startswith(".")]))
     for mode in MODES:

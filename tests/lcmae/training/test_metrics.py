@@ -77,9 +77,9 @@ def test_the_first_loss_that_is_no_number_is_named(run: Run, bad: float) -> None
     log = MetricLog()
     for step, loss in enumerate([1.0, 2.0, bad, bad], start=8):
         add(log, step, loss)
-    for look in (log.check_finite, lambda: log.write(run, silent)):
+    for check in (log.check_finite, lambda: log.write(run, silent)):
         with pytest.raises(NonFiniteLossError, match=rf"^loss is {bad} at step 10; expected finite numbers"):
-            look()
+            check()
     assert run.metrics() == []
 
 

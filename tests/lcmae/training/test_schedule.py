@@ -47,7 +47,7 @@ sizes = st.tuples(
 )
 
 
-def made_of(share: int, accumulate: int, world: int, steps: int, left: int, epochs: int) -> tuple[RunConfig, int]:
+def settings_of(share: int, accumulate: int, world: int, steps: int, left: int, epochs: int) -> tuple[RunConfig, int]:
     batch = share * accumulate * world
     num_images = steps * batch + min(left, batch - 1)
     config = tiny_config(batch_size=batch, accumulate=accumulate, epochs=epochs, warmup_epochs=0)
@@ -57,7 +57,7 @@ def made_of(share: int, accumulate: int, world: int, steps: int, left: int, epoc
 @given(sizes)
 def test_shares_partition_batches(shape: tuple[int, int, int, int, int, int]) -> None:
     _, accumulate, world, *_ = shape
-    config, num_images = made_of(*shape)
+    config, num_images = settings_of(*shape)
     whole = seen(Schedule(config.model_copy(update={"accumulate": 1}), num_images))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def test_shares_partition_batches(shape: tuple[int, int, int, int, int, int]) ->
 
 @given(sizes)
 def test_an_epoch_shows_no_image_twice(shape: tuple[int, int, int, int, int, int]) -> None:
-    config, num_images = made_of(*shape)
+    config, num_images = settings_of(*shape)
     schedule = Schedule(config, num_images)
     epochs: dict[int, list[int]] = {}
     for step, batches in seen(schedule).items():
@@ -94,7 +94,7 @@ def test_an_epoch_shows_no_image_twice(shape: tuple[int, int, int, int, int, int
 
 @given(sizes, st.data())
 def test_a_resumed_run_sees_what_was_left(shape: tuple[int, int, int, int, int, int], data: st.DataObject) -> None:
-    config, num_images = made_of(*shape)
+    config, num_images = settings_of(*shape)
     schedule = Schedule(config, num_images)
     after = data.draw(st.integers(0, schedule.num_steps))
     everything = seen(schedule)

@@ -110,9 +110,9 @@ def test_only_hidden_is_every_prediction_at_hidden_patches(build: Any, num_masks
 def test_spread_is_the_inverse_of_take(rng: torch.Generator) -> None:
     tokens = torch.randn(3, 5, 2, generator=rng)
     index = torch.rand(3, 8, generator=rng).argsort(1)[:, :5]
-    places = spread(tokens, index, 8)
-    assert torch.equal(take(places, index), tokens)
-    assert int((places != 0).sum()) == tokens.numel()
+    positions = spread(tokens, index, 8)
+    assert torch.equal(take(positions, index), tokens)
+    assert int((positions != 0).sum()) == tokens.numel()
 
 
 @pytest.mark.parametrize("build", [tiny_mae, tiny_simmim])
@@ -123,24 +123,24 @@ def test_recomputed_blocks_have_the_same_gradients_and_keep_less(build: Any, ima
     for recompute in (False, True):
         if recompute:
             recompute_blocks(model)
-        kept: list[int] = []
+        saved: list[int] = []
         model.zero_grad(set_to_none=True)
 
-        def keep(x: Tensor, kept: list[int] = kept) -> Tensor:
-            kept.append(x.numel())
+        def keep(x: Tensor, saved: list[int] = saved) -> Tensor:
+            saved.append(x.numel())
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             pred = model(images, mask, only_hidden=True).pred
         pred.square().sum().backward()
-        seen.append(({name: p.grad for name, p in model.named_parameters() if p.grad is not None}, sum(kept)))
-    (plain, all_kept), (again, few_kept) = seen
+        seen.append(({name: p.grad for name, p in model.named_parameters() if p.grad is not None}, sum(saved)))
+    (plain, all_saved), (again, few_saved) = seen
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         assert torch.equal(again[name], gradient), name
     # a block keeps 34 numbers a token and dimension or so, and now one; embeddings and heads are as
     # they were
-    assert few_kept < all_kept / 3
+    assert few_saved < all_saved / 3
 
 
 @pytest.mark.parametrize("changes", EVERY_OBJECTIVE, ids=NAMES)
@@ -192,7 +192,7 @@ class _Unseen(TorchDispatchMode):
     """Fails where the CPU would have to see what a GPU computed: values, or a shape that depends on
     them."""
 
-    LOOKS = (
+    PARTS = (
         "aten._local_scalar_dense",
         "aten.nonzero",
         "aten.masked_select",
@@ -203,7 +203,7 @@ class _Unseen(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         name = str(func)
-        assert not name.startswith(self.LOOKS), name
+        assert not name.startswith(self.PARTS), name
         if name.startswith(("aten.index.Tensor", "aten.index_put")):
             assert all(index is None or index.dtype != torch.bool for index in args[1]), f"{name} by a boolean mask"
         return func(*args, **(kwargs or {}))

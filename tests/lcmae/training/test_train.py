@@ -308,11 +308,11 @@ def test_lines_are_means_over_the_steps_between_them(tmp_path: Path) -> None:
             assert averaged[last][name] == pytest.approx(mean, rel=1e-12)
         assert all(line["seconds_per_step"] > 0 for line in averaged.values())
     # the monitor looked at the end, in a line of its own
-    (look,) = [line for line in every.metrics() if "loss" not in line]
-    assert look["step"] == 6
-    assert 0 <= look["cls_knn"] <= 1
-    assert 0 <= look["mean_linear"] <= 1
-    assert 1 <= look["mean_effective_rank"] <= 16
+    (measured,) = [line for line in every.metrics() if "loss" not in line]
+    assert measured["step"] == 6
+    assert 0 <= measured["cls_knn"] <= 1
+    assert 0 <= measured["mean_linear"] <= 1
+    assert 1 <= measured["mean_effective_rank"] <= 16
 
 
 def test_fewer_images_than_neighbours_do_not_end_a_run(tmp_path: Path) -> None:

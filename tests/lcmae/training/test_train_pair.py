@@ -72,14 +72,14 @@ def test_two_processes_train_to_the_same_weights(runs: dict[str, tuple[Run, Run]
     alone, together = runs[name]
     expected = weights(alone)
     for key, weight in weights(together).items():
-        kept = torch.ones(len(weight), dtype=torch.bool)
+        others = torch.ones(len(weight), dtype=torch.bool)
         if key.endswith("qkv.bias"):
             # softmax does not see a bias of the keys: its gradient is rounding, which AdamW makes
             # steps of full size of
-            kept = torch.arange(3).repeat_interleave(len(weight) // 3) != 1
+            others = torch.arange(3).repeat_interleave(len(weight) // 3) != 1
         # 12 steps of AdamW on float32 sums in another order; a wrong share of the batch is off by
         # tenths
-        torch.testing.assert_close(weight[kept], expected[key][kept], rtol=1e-2, atol=2e-4, msg=f"{name} {key}")
+        torch.testing.assert_close(weight[others], expected[key][others], rtol=1e-2, atol=2e-4, msg=f"{name} {key}")
 
 
 @pytest.mark.parametrize("name", SETTINGS)

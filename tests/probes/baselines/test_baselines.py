@@ -18,7 +18,7 @@ from lcmae.probes.results.networks import trained
 from lcmae.probes.spectrum import Spectrum
 from lcmae.settings import parse
 from tests.conftest import tiny_mae
-from tests.reference.work import numbers_kept
+from tests.reference.work import numbers_held
 
 COMPARED = {name: cls for name in PROBES if "baseline_images" in (cls := probe_class(name)).model_fields}
 
@@ -110,12 +110,12 @@ def test_a_baseline_without_a_label_is_not_a_number(images: Tensor) -> None:
 
 
 def test_memory_is_flat(images: Tensor) -> None:
-    kept = {}
+    held = {}
     for count in (64, 256):
         probe = Spectrum(num_sampled=8, num_masks=2, baseline_images=8)
         accumulator = start_with_baselines(probe, tiny_mae(), count, 0)
-        kept[count] = numbers_kept(accumulator)
-    assert kept[64] == kept[256]
+        held[count] = numbers_held(accumulator)
+    assert held[64] == held[256]
 
 
 def test_zero_images_leave_baselines_out(images: Tensor) -> None:

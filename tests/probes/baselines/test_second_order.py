@@ -38,7 +38,10 @@ def moments_of(x: np.ndarray, t: np.ndarray | None = None) -> PatchMoments:
 
 def all_masks(patches: int, visible: int) -> np.ndarray:
     return np.array(
-        [[i not in kept for i in range(patches)] for kept in itertools.combinations(range(patches), visible)]
+        [
+            [i not in combination for i in range(patches)]
+            for combination in itertools.combinations(range(patches), visible)
+        ]
     )
 
 

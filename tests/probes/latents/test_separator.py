@@ -57,8 +57,8 @@ def test_small_trees_equal_brute_force_under_every_mask(graph: Graph, owners: li
     checked = 0
     for number in range(4 ** len(owners)):
         sees, hides = np.zeros(len(graph.parent), bool), np.zeros(len(graph.parent), bool)
-        for place, owner in enumerate(owners):
-            sees[owner], hides[owner] = states[number // 4**place % 4]
+        for owner_index, owner in enumerate(owners):
+            sees[owner], hides[owner] = states[number // 4**owner_index % 4]
         if not sees.any() or not hides.any():
             continue
         if len(owners) > 4 and number % 41:

@@ -273,7 +273,7 @@ def test_distances_and_components() -> None:
     points = 100 + rng.normal(size=(30, 5)) * np.array([3, 2, 1, 0.5, 0.1])
     direct = ((points[:, None] - points[None]) ** 2).sum(-1)
     np.testing.assert_allclose(squared_distances(points), direct, atol=1e-9)
-    others = [min(row[:place].tolist() + row[place + 1 :].tolist()) for place, row in enumerate(direct)]
+    others = [min(row[:number].tolist() + row[number + 1 :].tolist()) for number, row in enumerate(direct)]
     assert nearest_distance(direct) == pytest.approx(np.median(np.sqrt(others)))
     left, scale, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     scores = principal_components(points, 2)

@@ -37,7 +37,7 @@ OTHER = {
 }
 
 
-def made(value: float = 1.0, **changes: object) -> xr.Dataset:
+def result_with(value: float = 1.0, **changes: object) -> xr.Dataset:
     error = xr.Variable((), value, {"units": "1", "long_name": "an error"})
     return xr.Dataset({"value": error}, attrs={**ATTRS, **changes})
 
@@ -72,44 +72,44 @@ class TestConditions:
 
 class TestCatalogue:
     def test_conditions_lie_side_by_side(self, tmp_path: Path) -> None:
-        paths = [catalogue.add(made(n, **change), tmp_path) for n, change in enumerate([{}, *_changes()])]
+        paths = [catalogue.add(result_with(n, **change), tmp_path) for n, change in enumerate([{}, *_changes()])]
         assert len(set(paths)) == len(paths)
         assert {path.parent for path in paths} == {tmp_path / "reconstruction"}
         assert [float(load_result(path)["value"]) for path in paths] == [float(n) for n in range(len(paths))]
         assert {one.path for one in catalogue.stored(tmp_path)} == set(paths)
 
     def test_what_is_stored_stays_unless_told_otherwise(self, tmp_path: Path) -> None:
-        path = catalogue.add(made(1), tmp_path)
+        path = catalogue.add(result_with(1), tmp_path)
         before = path.read_bytes()
-        assert catalogue.add(made(2), tmp_path) == path
+        assert catalogue.add(result_with(2), tmp_path) == path
         assert path.read_bytes() == before
-        assert catalogue.add(made(2), tmp_path, overwrite=True) == path
+        assert catalogue.add(result_with(2), tmp_path, overwrite=True) == path
         assert float(load_result(path)["value"]) == 2
         assert len(catalogue.files(tmp_path)) == 1
 
     def test_the_old_layout_is_found_and_left_alone(self, tmp_path: Path) -> None:
         old = tmp_path / "reconstruction.nc"
-        save_result(made(1), old)
+        save_result(result_with(1), old)
         found = catalogue.find(tmp_path, "reconstruction", Condition.of(ATTRS))
         assert found is not None
         assert found.path == old
-        new = catalogue.add(made(2, seed=9), tmp_path)
+        new = catalogue.add(result_with(2, seed=9), tmp_path)
         assert catalogue.files(tmp_path, "reconstruction") == [old, new]
         assert [catalogue.probe_of(path, tmp_path) for path in (old, new)] == ["reconstruction"] * 2
         assert float(load_result(old)["value"]) == 1
 
     def test_a_torn_file_is_nobodys_result(self, tmp_path: Path) -> None:
-        path = catalogue.add(made(1), tmp_path)
+        path = catalogue.add(result_with(1), tmp_path)
         path.write_bytes(path.read_bytes()[:-1])
         assert list(catalogue.stored(tmp_path)) == []
-        assert catalogue.add(made(2), tmp_path) == path
+        assert catalogue.add(result_with(2), tmp_path) == path
         assert float(load_result(path)["value"]) == 2
 
     def test_two_conditions_of_one_file_name_are_told_apart(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(catalogue, "DIGITS", 0)
-        paths = [catalogue.add(made(1, seed=seed), tmp_path) for seed in (1, 2)]
+        paths = [catalogue.add(result_with(1, seed=seed), tmp_path) for seed in (1, 2)]
         assert len(set(paths)) == 2
         assert [load_attrs(path)["seed"] for path in paths] == [1, 2]
 
@@ -133,7 +133,7 @@ class TestCatalogue:
         assert writer.exitcode == -signal.SIGKILL
         assert len(list((tmp_path / "reconstruction").iterdir())) == 2  # and what was half-way
         assert [float(one.load()["value"]) for one in catalogue.stored(tmp_path)] == [1.0]
-        catalogue.add(made(2, seed=2), tmp_path)
+        catalogue.add(result_with(2, seed=2), tmp_path)
         assert len(list(catalogue.stored(tmp_path))) == 2
 
 
@@ -143,11 +143,11 @@ def _changes() -> list[dict[str, object]]:
 
 def _write(folder: Path, value: float) -> None:
     for _ in range(5):
-        catalogue.add(made(value, seed=int(value)), folder)
+        catalogue.add(result_with(value, seed=int(value)), folder)
 
 
 def _write_and_die(folder: Path) -> None:
-    catalogue.add(made(1, seed=1), folder)
+    catalogue.add(result_with(1, seed=1), folder)
     # killed with the second result half-way: written under its temporary name, not yet published
     durable.flush = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-    catalogue.add(made(2, seed=2), folder)
+    catalogue.add(result_with(2, seed=2), folder)

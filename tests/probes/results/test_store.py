@@ -70,9 +70,9 @@ def test_every_flipped_bit_is_refused(stored: Path) -> None:
     content = stored.read_bytes()
     # every byte of the last line and of the superblock, and a sample of the rest
     sample = np.random.default_rng(0).integers(len(content), size=60).tolist()
-    for place in [*range(16), *range(len(content) - 80, len(content)), *sample]:
+    for position in [*range(16), *range(len(content) - 80, len(content)), *sample]:
         broken = bytearray(content)
-        broken[place] ^= 1 << (place % 8)
+        broken[position] ^= 1 << (position % 8)
         stored.write_bytes(broken)
         with pytest.raises(InputError) as caught:
             load_result(stored)

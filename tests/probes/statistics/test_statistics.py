@@ -129,11 +129,11 @@ def test_share_of_groups_of_any_split(sizes: list[int], seed: int, offset: float
 
 def test_share_at_its_ends() -> None:
     generator = torch.Generator().manual_seed(0)
-    by_place = torch.randn(1, 5, 3, generator=generator).expand(20, 5, 3)
+    by_position = torch.randn(1, 5, 3, generator=generator).expand(20, 5, 3)
     ones = torch.ones(20, 5)
-    only_place, only_image, nothing = (RunningGroupMeans(20) for _ in range(3))
-    only_place.add(by_place, ones)
-    assert only_place.share == pytest.approx(1)
+    only_position, only_image, nothing = (RunningGroupMeans(20) for _ in range(3))
+    only_position.add(by_position, ones)
+    assert only_position.share == pytest.approx(1)
     only_image.add(torch.randn(20, 1, 3, generator=generator).expand(20, 5, 3), ones)
     assert only_image.share == pytest.approx(0, abs=1e-12)
     # a number that has no exact binary form: its mean is off by a rounding, and that is not a
@@ -167,7 +167,9 @@ def test_the_error_of_a_share_is_the_jackknife_of_its_definition() -> None:
         running.add(part, times)
     share, error = running.estimate()
     # groups of one image: the textbook form, sqrt((n - 1) / n sum (share without i - their mean)^2)
-    without = torch.tensor([share_by_loops(values[kept], weight[kept]) for kept in ~torch.eye(6, dtype=torch.bool)])
+    without = torch.tensor(
+        [share_by_loops(values[others], weight[others]) for others in ~torch.eye(6, dtype=torch.bool)]
+    )
     wanted = (5 / 6 * (without - without.mean()).square().sum()).sqrt()
     assert float(error) == pytest.approx(float(wanted), rel=1e-5)
     assert float(share) == running.share

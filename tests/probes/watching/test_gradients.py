@@ -31,12 +31,12 @@ def test_the_estimate_is_near_what_a_graph_keeps(name: str, monkeypatch: pytest.
     model = MODELS[name]().eval().requires_grad_(False)
     rows = 16
     whole = Mask.none(rows, model.num_patches)
-    kept = kept_by(model, lambda: Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True))
-    monkeypatch.setattr(gradients, "GRAPH_BYTES", kept)
+    held = held_by(model, lambda: Traced(model, torch.randn(rows, 3, 32, 32), whole, to_prediction=True))
+    monkeypatch.setattr(gradients, "GRAPH_BYTES", held)
     assert rows / 1.25 <= rows_at_once(model) <= rows * 1.25
 
 
-def kept_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
+def held_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
     """Bytes that the graph keeps which `make` builds, without the model's own weights."""
     saved = {tensor.untyped_storage().data_ptr(): 0 for tensor in [*model.parameters(), *model.buffers()]}
 
@@ -48,8 +48,8 @@ def kept_by(model: MaskedImageModel, make: Callable[[], object]) -> int:
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        made = make()
-    assert made is not None  # it lives until here, so no storage was used twice
+        result = make()
+    assert result is not None  # it lives until here, so no storage was used twice
     return sum(saved.values())
 
 
@@ -59,9 +59,9 @@ def test_a_cached_forward_knows_about_what_it_takes(name: str, ratio: float | No
     model = MODELS[name]().eval().requires_grad_(False)
     batch = microscope.batch_of(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 0, 0)
     mask = None if ratio is None else microscope.mask_of(batch, Random(ratio=ratio))
-    looks: list[microscope.CachedForward] = []
-    kept = kept_by(model, lambda: looks.append(microscope.forward(batch, mask)) or looks)
-    assert kept / 1.4 <= looks[0].num_bytes <= kept * 1.4
+    passes: list[microscope.CachedForward] = []
+    held = held_by(model, lambda: passes.append(microscope.forward(batch, mask)) or passes)
+    assert held / 1.4 <= passes[0].num_bytes <= held * 1.4
 
 
 def test_a_graph_goes_with_whoever_kept_it() -> None:

@@ -15,9 +15,9 @@ MANY, FEW = {"num_images": 360, "data": "digits"}, {"num_images": 4, "data": "ci
 
 
 def add(run: Run, probe: str, condition: dict[str, object]) -> Path:
-    made = synthetic.RESULTS[probe](seed=1, normalised=False)
-    about = {**made.attrs, "probe": probe, "split": "test", "checkpoint_sha256": run.name, **condition}
-    return catalogue.add(made.assign_attrs(about), run.results_folder(40))
+    synthetic_result = synthetic.RESULTS[probe](seed=1, normalised=False)
+    about = {**synthetic_result.attrs, "probe": probe, "split": "test", "checkpoint_sha256": run.name, **condition}
+    return catalogue.add(synthetic_result.assign_attrs(about), run.results_folder(40))
 
 
 @pytest.fixture
