@@ -138,6 +138,7 @@ def report() -> int:
 
     import torch
 
+    import tests.reference.hostile_folders
     import tests.reference.hostile_torch  # noqa: F401 - it adds to the corpus
     from lcmae.training.train import train  # noqa: F401 - loaded once, before the forks
     from tests.reference.hostile import CORPUS

@@ -77,7 +77,7 @@ def answering(answers: Callable[[Any], dict[str, Any] | Exception], monkeypatch:
         found = answers(job.cell)
         if isinstance(found, Exception):
             raise found
-        return {"row": {**comparing._settings(job.cell), "status": "done", **found}, "columns": COLUMNS}
+        return {"row": {**comparing.settings_row(job.cell), "status": "done", **found}, "columns": COLUMNS}
 
     monkeypatch.setattr(comparing, "run_cell", run_cell)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tests.reference.hostile_folders
 import tests.reference.hostile_torch  # noqa: F401 - it adds to the corpus
 from lcmae.errors import CheckpointError
 from lcmae.formats import import_checkpoint, inspect, load, within_root

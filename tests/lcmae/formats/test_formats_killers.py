@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.reference.hostile_folders
 import tests.reference.hostile_torch  # noqa: F401 - it adds to the corpus
 from tests.reference.hostile import CORPUS
 
