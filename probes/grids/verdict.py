@@ -17,7 +17,7 @@ from lcmae.errors import InputError
 from lcmae.probes.grids.scales import ACCURACY_UNIT, Scale, scale_of
 from lcmae.probes.grids.statistics import ALPHA, Contrast, Grid
 from lcmae.probes.grids.table import by_cell, describe
-from lcmae.probes.results.metric_directions import is_better
+from lcmae.probes.results.metric_directions import better
 
 Key = tuple[Any, ...]
 """Objective, mask, ratio and mask unit of a cell."""
@@ -215,7 +215,7 @@ def direction_of(measure: str, units: str) -> int:
     if units == ACCURACY_UNIT:
         return 1
     probe, _, variable = measure.partition("[")[0].partition(".")
-    return {"higher": 1, "lower": -1, "neither": 0}[is_better(probe, variable).direction]
+    return {"higher": 1, "lower": -1, "neither": 0}[better(probe, variable).direction]
 
 
 def _cell(

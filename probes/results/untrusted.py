@@ -69,6 +69,7 @@ def _attributes(attrs: Any) -> dict[str, Any]:
 def check_file(file: Any, size: int) -> None:
     """Refuse an open `h5py.File` of `size` bytes that is not made as results are. `ValueError`."""
     import h5py
+    from h5py import h5l, h5o
 
     names = list(file.id)
     if len(names) > MAX_OBJECTS:
@@ -79,9 +80,9 @@ def check_file(file: Any, size: int) -> None:
         name = raw.decode("utf-8", "replace")
         shown = printable(name, 60)
         # the link itself, before anything is opened by it
-        if file.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+        if file.id.links.get_info(raw).type != h5l.TYPE_HARD:
             raise ValueError(f"{shown!r} is a link")
-        opened = h5py.h5o.open(file.id, raw)
+        opened = h5o.open(file.id, raw)
         if not isinstance(opened, h5py.h5d.DatasetID):
             raise ValueError(f"{shown!r} is no array")
         array = h5py.Dataset(opened)

@@ -56,7 +56,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         rng = np.random.default_rng([job.cell.seed, int(100 * job.cell.ratio), len(job.cell.mask)])
         knn = LEVELS[job.cell.mask, job.cell.ratio] + 0.01 * rng.normal()
         row = {
-            **running._settings(job.cell), "unit": 1 if job.cell.mask == "random" else None, "status": "done",
+            **running.settings_row(job.cell), "unit": 1 if job.cell.mask == "random" else None, "status": "done",
             "mean_knn": knn, "image_mask_pairs": 100 * job.config["epochs"], "train_seconds": 1.0, "probe_seconds": 0.0,
         }  # fmt: skip
         answer = {"asked": job.asked, "row": row, "columns": COLUMNS}
