@@ -13,13 +13,16 @@ from lcmae.errors import CheckpointError, InputError
 from lcmae.formats.beit import SimMIMBeitConfig
 from lcmae.formats.facts import MAX_BLOCKS, Facts
 from lcmae.formats.positions import resample
+from lcmae.formats.rotary import RotaryConfig
 from lcmae.formats.vit import ViTConfig
 from lcmae.models import MAEConfig, MaskedImageModel, ModelConfig, SimMIMConfig
 from lcmae.patches import Grid
 from lcmae.provenance import Provenance
 from lcmae.settings import parse
 
-StoredModelConfig = Annotated[MAEConfig | SimMIMConfig | ViTConfig | SimMIMBeitConfig, Field(discriminator="kind")]
+StoredModelConfig = Annotated[
+    MAEConfig | SimMIMConfig | ViTConfig | SimMIMBeitConfig | RotaryConfig, Field(discriminator="kind")
+]
 """Every model that can lie in a run folder: what we train, and what only foreign checkpoints
 bring."""
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import hub, huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
 from lcmae.formats.build import Reading
-from lcmae.formats.layouts import crossmae, dinov2, huggingface_masked, mmpretrain, one_frame, position_grid
+from lcmae.formats.layouts import crossmae, dinov2, huggingface_masked, mmpretrain, one_frame, position_grid, rotary
 from lcmae.formats.own import is_own, read_own
 from lcmae.formats.weights import Weights, first_keys, open_states
 
 FORMATS: tuple[ModuleType, ...] = (
     one_frame,
     dinov2,
+    rotary,
     crossmae,
     position_grid,
     official,
@@ -38,25 +39,50 @@ model lies; or a function `roots`), `recognise(weights)` and `read(weights, over
 below that prefix, and `predicts(weights)` where the word decoder in a name does not say it.
 """
 
+ADAPT = "lcmae.adapt takes it from memory (docs/adapting-a-model.md)"
+
 SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
-    ("a Swin transformer, whose windows and merged patches have no single grid of tokens", simmim.is_swin),
-    ("a BEiT or SimMIM encoder without its `encoder.` prefix and mask token", lambda w: "blocks.0.attn.q_bias" in w),
     (
-        "a Hiera, whose tokens are pooled between its stages: lcmae.adapt takes it from memory",
+        f"a Swin transformer, whose windows and merged patches have no single grid of tokens; {ADAPT}, if encode() "
+        "returns one token a patch",
+        simmim.is_swin,
+    ),
+    (
+        "a SatMAE of grouped channels, whose groups are tokens of their own: a patch has several, and no mask of patches "
+        f"hides them; {ADAPT}, if encode() returns one token a patch",
+        lambda w: (
+            any(name.endswith("patch_embed.0.proj.weight") for name in w.tensors)
+            and any(name.endswith("channel_embed") for name in w.tensors)
+        ),
+    ),
+    (
+        f"a BEiT or SimMIM encoder without its `encoder.` prefix and mask token; {ADAPT}",
+        lambda w: "blocks.0.attn.q_bias" in w,
+    ),
+    (
+        f"a Hiera, whose tokens are pooled between its stages; {ADAPT}, if encode() returns one token a patch",
         lambda w: (
             any(name.endswith("blocks.0.attn.qkv.weight") for name in w.tensors)
             and any(name.endswith("pos_embed_spatial") for name in w.tensors)
         ),
     ),
     (
-        "a ConvNeXt, whose patches are seen by convolutions and not as tokens",
+        "a ConvNeXt, whose patches are seen by convolutions and not as tokens: its hidden patches cannot be left out; no next "
+        "step here, a ViT is needed",
         lambda w: any(
             re.search(r"(?:^|\.)stages\.0\.(?:blocks\.)?0\.(?:conv_dw|dwconv)\.weight$", name) for name in w.tensors
         ),
     ),
-    ("a convolutional network, which has no tokens", lambda w: "layer1.0.conv1.weight" in w),
-    ("a model with rotary positions (DINOv3, EVA)", lambda w: any("rope" in name for name in w.tensors)),
-    ("an OpenAI or OpenCLIP model, whose encoder has names of its own", lambda w: "visual.conv1.weight" in w),
+    ("a convolutional network, which has no tokens; a ViT is needed", lambda w: "layer1.0.conv1.weight" in w),
+    (
+        "a model with rotary positions under names of its own; timm's DINOv3 and EVA-02 are taken "
+        f"(timm:vit_small_patch16_dinov3); {ADAPT}",
+        lambda w: any("rope" in name for name in w.tensors),
+    ),
+    (
+        f"an OpenAI or OpenCLIP model, whose encoder has names of its own; timm has it as vit_*_clip_*; {ADAPT}",
+        lambda w: "visual.conv1.weight" in w,
+    ),
 )
 
 MAX_NAMED = 8
@@ -105,7 +131,8 @@ def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = Fal
     overrides = dict(overrides)
     choice = overrides.pop("weights", None)
     if str(path).startswith("timm:"):
-        return timm_vit.read_named(str(path), overrides, meta=meta)
+        layout = rotary if rotary.is_named(str(path)) else timm_vit
+        return layout.read_named(str(path), overrides, meta=meta)
     if "\0" in str(path):
         raise CheckpointError(f"expected a path, got one with a NUL character: {str(path)!a}")
     if is_own(path):
@@ -142,6 +169,8 @@ def understand(states: Sequence[Weights], overrides: Mapping[str, Any], choice: 
     if left:
         notes.append(f"also in the file: {_listed(left)}; weights=KEY (--weights KEY) takes another")
     reading = chosen.layout.read(replace(chosen.weights, notes=notes), overrides)
+    if choice is not None:
+        reading.facts.say("weights", choice, "you")
     if chosen.root:
         reading.keys = {name: chosen.root + reading.keys.get(name, name) for name in reading.tensors}
     return reading

@@ -73,7 +73,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     if architecture:
         sizes += size_said(("config.json", weights.config))
         sizes += _say_registered(facts, str(architecture))
-        _say_pixels(facts, (weights.config or {}).get("pretrained_cfg"))
+        say_pixels(facts, (weights.config or {}).get("pretrained_cfg"))
     say_own_settings(facts, {name: ours[name] for name in SAID if name in ours}, ViTConfig)
     named = str(setting(args, "model"))
     heads = next((n for name, n in {"base": 12, "large": 16, "huge": 16}.items() if f"vit_{name}" in named), None)
@@ -94,12 +94,12 @@ def read_named(path: str, overrides: Mapping[str, Any], *, meta: bool) -> Readin
         raise InputError(f"expected the name of a timm model, got {name!a}; near it: {near}")
     facts = Facts(overrides)
     sizes = _say_registered(facts, name)
-    file, note = _weights_of(name)
+    file, note = weights_of(name)
     weights = open_states(file, meta=meta)[0]
     notes = [note, *weights.notes]
     weights = Weights(path, weights.sha256, weights.tensors, weights.extras, weights.metadata, notes=notes)
     pretrained = timm.get_pretrained_cfg(name)
-    _say_pixels(facts, pretrained.to_dict() if pretrained is not None else None)
+    say_pixels(facts, pretrained.to_dict() if pretrained is not None else None)
     sizes += size_said(("timm's pretrained_cfg", pretrained.to_dict() if pretrained is not None else None))
     reading = read_encoder("vit", weights, facts, weights.tensors, sizes=sizes)
     reading.facts.notes[:0] = notes
@@ -123,15 +123,22 @@ def read_encoder(
             f"expected a VisionTransformer in {where}, got a BEiT without mask token (SimMIM, fine-tuned)"
         )
     if "blocks.0.mlp.fc1_g.weight" in encoder or "blocks.0.mlp.w12.weight" in encoder:
-        raise CheckpointError(f"expected blocks with plain MLPs in {where}, got gated ones (SwiGLU)")
+        raise CheckpointError(
+            f"expected blocks with plain MLPs in {where}, got gated ones (SwiGLU); lcmae.adapt takes the model from memory"
+        )
     if "pos_embed" not in encoder:
-        raise CheckpointError(f"expected a table of positions (pos_embed) in {where}, got a model without (rotary?)")
+        raise CheckpointError(
+            f"expected a table of positions (pos_embed) in {where}, got a model without; of rotary ones timm's own DINOv3 and "
+            "EVA-02 are known by their shapes (timm:vit_small_patch16_dinov3); lcmae.adapt takes any other from memory"
+        )
     read_shapes(facts, encoder, where)
     if (
         required(encoder, "blocks.0.mlp.fc2.weight", 2, where)[1] * 2
         == required(encoder, "blocks.0.mlp.fc1.weight", 2, where)[0]
     ):
-        raise CheckpointError(f"expected blocks with plain MLPs in {where}, got gated ones (SwiGLU)")
+        raise CheckpointError(
+            f"expected blocks with plain MLPs in {where}, got gated ones (SwiGLU); lcmae.adapt takes the model from memory"
+        )
 
     registers = required(encoder, "reg_token", 3, where)[1] if "reg_token" in encoder else 0
     has_class = "cls_token" in encoder
@@ -207,7 +214,9 @@ def _say_registered(facts: Facts, name: str) -> list[tuple[Any, str]]:
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"expected a model of timm's registry, got {name!a}") from error
     if not isinstance(vit, VisionTransformer):
-        raise CheckpointError(f"expected a timm VisionTransformer, got {name!a}, a {type(vit).__name__}")
+        raise CheckpointError(
+            f"expected a timm VisionTransformer, got {name!a}, a {type(vit).__name__}; lcmae.adapt takes a model from memory"
+        )
     origin = f"timm, {name}"
     block: Any = vit.blocks[0]
     facts.say("heads", block.attn.num_heads, origin)
@@ -221,7 +230,7 @@ def _say_registered(facts: Facts, name: str) -> list[tuple[Any, str]]:
     return [(vit.patch_embed.img_size, origin)]
 
 
-def _say_pixels(facts: Facts, pretrained: Any) -> None:
+def say_pixels(facts: Facts, pretrained: Any) -> None:
     if not isinstance(pretrained, Mapping):
         return
     for name, key in (("pixel_mean", "mean"), ("pixel_std", "std")):
@@ -230,7 +239,7 @@ def _say_pixels(facts: Facts, pretrained: Any) -> None:
             facts.say(name, tuple(float(value) for value in values), "timm's pretrained_cfg")
 
 
-def _weights_of(name: str) -> tuple[Path, str]:
+def weights_of(name: str) -> tuple[Path, str]:
     """The file of weights of a timm model, from the cache or the hub, and where it came from."""
     import timm
 
