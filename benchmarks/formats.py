@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from lcmae.errors import InputError
 from lcmae.formats import load
 from lcmae.formats.export import to_huggingface
 from lcmae.masking import Random
-from tests.reference import foreign
+from tests.reference import foreign, refused
 
 BEGIN, END = "<!-- benchmarks.formats: begin -->", "<!-- benchmarks.formats: end -->"
 HEADS: dict[str, Any] = {"heads": foreign.HEADS, "decoder_heads": foreign.DECODER_HEADS}
@@ -67,22 +66,6 @@ def layouts() -> list[tuple[str, foreign.State, foreign.State, Right]]:
     ]
 
 
-def refused() -> list[tuple[str, dict[str, Any]]]:
-    plain = foreign.official(rng())
-    vit: Any = timm.models.vision_transformer.VisionTransformer
-    small: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
-    return [
-        ("two models in one file", {"model": plain, "model_ema": {name: value + 1 for name, value in plain.items()}}),
-        ("a grid that is no square, of no known size", {"pos_embed": torch.zeros(1, 14, 16)}),
-        ("Swin", {"encoder.layers.0.blocks.0.attn.qkv.weight": torch.zeros(3, 1)}),
-        ("no table of positions", vit(**small, pos_embed="none").state_dict()),
-        ("a convolutional network", {"layer1.0.conv1.weight": torch.zeros(1)}),
-        ("OpenCLIP", {"visual.conv1.weight": torch.zeros(1)}),
-        ("a pickled module", {"model": torch.nn.Linear(2, 2)}),
-        ("unknown names", {"body.0.weight": torch.zeros(1)}),
-    ]
-
-
 def table(folder: Path) -> str:
     image = torch.randn(foreign.CHANNELS, foreign.IMAGE, foreign.IMAGE, generator=rng())
     mask = Random(ratio=0.6)(1, (foreign.SIDE, foreign.SIDE), rng())
@@ -104,14 +87,11 @@ def table(folder: Path) -> str:
         assumed = ", ".join(f"`{setting}`" for setting in model.source.assumed)
         lines.append(f"| {name} | {model.source.format} | {what} | {apart:.1e} | {assumed} |")
     lines += ["", "Refusals, as they were seen:", "", "| file | answer |", "|---|---|"]
-    for name, content in refused():
-        if name.startswith("a grid"):
-            content = {**foreign.encoder(rng()), **content}
-        torch.save(content, path)
+    for name, (refused_path, _) in refused.files(folder).items():
         try:
-            load(path, heads=2)
+            load(refused_path, heads=2)
         except InputError as error:
-            answer = str(error).replace(str(path), "FILE").replace("|", "\\|")
+            answer = str(error).replace(str(folder), "FOLDER").replace("|", "\\|")
             lines.append(f"| {name} | {answer} |")
         else:
             raise AssertionError(f"expected {name} to be refused, got a model")

@@ -135,6 +135,12 @@ def _container(path: Path) -> str:
     if not head:
         raise CheckpointError(f"expected a checkpoint, got an empty file: {show(path)}")
     if head.startswith(b"PK"):
+        # the name of the first member stands behind 30 bytes of its header
+        if head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy"):
+            raise CheckpointError(
+                f"expected a checkpoint, got a numpy archive (npz): {show(path)}; build its model (Google's ViTs: "
+                "timm.create_model(NAME, checkpoint_path=FILE)), then torch.save(model.state_dict(), NEW_FILE)"
+            )
         return "zip"
     if head[8:9] == b"{":
         return "safetensors"
