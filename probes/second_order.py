@@ -61,7 +61,7 @@ from lcmae.shapes import Float
 
 LINEAR, NEAR, WIENER = "linear", "linear, 8 neighbours", "wiener"
 POSITION, CONSTANT, NEAREST = "position mean", "constant", "nearest"
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Ridges that are tried, in mean variances of an input."""
 
 BASIS_IMAGES = 512
@@ -72,6 +72,9 @@ MOST_INPUTS, MOST_TARGETS = 3136, 12544
 
 HELD_OUT = 5
 """Every so manieth image of the fit chooses the ridge."""
+
+_ROUNDING = 1e-10
+"""A mean squared error below this is the rounding of float32 targets of order 1."""
 
 DRAWN = 256
 """Masks that the chances of a strategy other than random are counted on."""
@@ -100,10 +103,10 @@ class SecondOrder(Probe):
     num_masks: int = Field(default=32, ge=8, multiple_of=8)
     """Different masks of each ratio; images take them in turn."""
 
-    fit_images: int = Field(default=4000, ge=16)
+    fit_images: int = Field(default=4000, ge=10)
     """At most so many images of the other split that the linear predictors are fitted on."""
 
-    most_images: int = Field(default=1000, ge=16)
+    most_images: int = Field(default=1000, ge=2)
     """At most so many images are measured."""
 
     components: int = Field(default=16, ge=1)
@@ -120,7 +123,7 @@ class SecondOrder(Probe):
         return values
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_SecondOrder":
-        self.require(num_images >= 16, f"at least 16 images, got {num_images}")
+        self.require(num_images >= 2, f"at least 2 images, got {num_images}")
         return _SecondOrder(self, model, num_images, seed)
 
 
@@ -190,7 +193,7 @@ class _SecondOrder(Accumulator):
         self.probe.require(batch.other_split is not None, need)
         assert batch.other_split is not None
         images = batch.other_split(self.probe.fit_images)
-        self.probe.require(len(images) >= 16, f"at least 16 images of the other split, got {len(images)}")
+        self.probe.require(len(images) >= 10, f"at least 10 images of the other split, got {len(images)}")
         self.fit = self.fitted(images)
 
     def fitted(self, images: Images) -> Fit:
@@ -224,7 +227,7 @@ class _SecondOrder(Accumulator):
             filtered = [self._held_out_wiener(moments, ridge, held_x, held_t, hidden) for ridge in RIDGES]
             own = int(np.argmin(filtered))
             if best is None or errors[least] < best[0]:
-                edge = least == len(RIDGES) - 1 or own == len(RIDGES) - 1
+                edge = not {least, own}.isdisjoint({0, len(RIDGES) - 1})
                 best = errors[least], RIDGES[least], RIDGES[own], is_stationary, edge
         assert best is not None
         _, ridge, wiener_ridge, is_stationary, edge = best
@@ -354,7 +357,9 @@ class _SecondOrder(Accumulator):
         base = order.index(POSITION)
 
         def share(total: dict[str, Tensor]) -> Tensor:
-            return 1 - total["error"] / total["error"][base]
+            # targets that do not vary about their positions' means leave nothing to explain
+            left = total["error"][base]
+            return 1 - total["error"] / torch.where(left > _ROUNDING * total["count"], left, torch.nan)
 
         degrees = sums.degrees_of_freedom
         mean, mean_sem = sums.estimate(lambda total: total["error"] / total["count"])
@@ -387,7 +392,8 @@ class _SecondOrder(Accumulator):
         own = ratios.index(self.own)
         seen = hidden[own].sum(0)
         by_position = (stack[:, own] * hidden[own]).sum(1) / torch.where(seen > 0, seen, torch.nan)
-        gain_map = (by_position[order.index(LINEAR)] - by_position[0]) / by_position[base]
+        around = torch.where(by_position[base] > _ROUNDING, by_position[base], torch.nan)
+        gain_map = (by_position[order.index(LINEAR)] - by_position[0]) / around
         grid = self.model.grid
         result["gain_map"] = variable(
             ("row", "column"),
@@ -400,7 +406,7 @@ class _SecondOrder(Accumulator):
             "mean distance of the inputs of the linear predictor, by what they contribute",
             "patches",
         )
-        shares = np.stack([np.cumsum(values) / values.sum() for values in self.spectra])
+        shares = np.stack([np.cumsum(_shares(values)) for values in self.spectra])
         result["shared_directions"] = variable(
             ("ratio",),
             (shares < 0.9).sum(1) + 1,
@@ -409,15 +415,16 @@ class _SecondOrder(Accumulator):
         )
         result["shared_variance"] = variable(
             ("ratio", "direction"),
-            np.stack([values / values.sum() for values in self.spectra])[:, :64],
+            np.stack([_shares(values) for values in self.spectra])[:, :64],
             "share of each direction of a linear code in what all explain",
         )
+        directions = result["shared_variance"].shape[1]
         return xr.Dataset(
             result,
             coords={
                 "network": order,
-                "ratio": ratios,
-                "direction": np.arange(1, result["shared_variance"].shape[1] + 1),
+                "ratio": variable("ratio", np.array(ratios), "masking ratio"),
+                "direction": variable("direction", np.arange(1, directions + 1), "direction, largest first"),
             },
             attrs={
                 "normalised_targets": int(normalised),
@@ -434,3 +441,9 @@ class _SecondOrder(Accumulator):
                 "definition": "lcmae's own closed forms; errors over images, whose groups have masks of their own",
             },
         )
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    """Eigenvalues over their sum; NaN where they are rounding."""
+    total = values.sum()
+    return values / total if total > _ROUNDING else np.full_like(values, np.nan)
