@@ -21,6 +21,7 @@ from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.results import catalogue
+from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result
 from lcmae.runs.run import Run
 from lcmae.training.train import build_model
@@ -282,6 +283,7 @@ def test_scalars_are_the_numbers_that_have_a_name(run: Run) -> None:
     run_job(job(run))
     stored = load_result(only_file(run.results_folder(3), "local_contrast"))
     numbers = scalars(stored)
+    stored = trained(stored)
     assert numbers["loss"] == (float(stored["loss"]), float(stored["loss_sem"]))
     assert numbers["term[invariance]"][0] == float(stored["term"].sel(part="invariance"))
     assert numbers["term[invariance]"][1] == float(stored["term_sem"].sel(part="invariance"))
