@@ -312,8 +312,8 @@ def variances(total: dict[str, Tensor]) -> Float[Tensor, " 3"]:
     count, sums = total["count"], total["target"]
     values = count.sum() * sums.shape[-1]
     of_all = sums.sum(0).square().sum() / count.sum()
-    of_places = (sums.square().sum(-1) / count.clamp(min=1)).sum()
-    return torch.stack([total["square"] - of_all, total["square"] - of_places, total["within_image"]]) / values
+    of_positions = (sums.square().sum(-1) / count.clamp(min=1)).sum()
+    return torch.stack([total["square"] - of_all, total["square"] - of_positions, total["within_image"]]) / values
 
 
 def share_of_variance(total: dict[str, Tensor], least: float = 0.0) -> Float[Tensor, " 3"]:

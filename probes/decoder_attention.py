@@ -94,7 +94,7 @@ class DecoderAttention(Probe):
 
 
 @dataclass
-class _Look:
+class _Seen:
     """One batch under its own masks: what `_measure` says of each layer, and rows of the queries
     that get whole maps."""
 
@@ -122,23 +122,23 @@ class _DecoderAttention(Accumulator):
 
     def watch(self, batch: Batch) -> None:
         own = batch.masks(self.probe.mask, 1).to(batch.images.device)
-        batch.watch(self.probe.name, lambda: self._look(batch, own), self.probe.mask)
+        batch.watch(self.probe.name, lambda: self._seen(batch, own), self.probe.mask)
 
     def update(self, batch: Batch) -> None:
         # statistics are of each image's own mask
         self.watch(batch)
         mask, out = batch.masked(self.probe.mask, 1)
-        look: _Look = batch.watched(self.probe.name, self.probe.mask)
-        self.probe.require(not look.problem, look.problem)
-        values = torch.stack(look.layers, dim=1)
+        attended: _Seen = batch.watched(self.probe.name, self.probe.mask)
+        self.probe.require(not attended.problem, attended.problem)
+        values = torch.stack(attended.layers, dim=1)
         self.values.add(values)
         self.overall.add(values.mean((1, 2)))
         num_tokens = self.model.num_decoder_prefix + self.model.num_patches
         even = torch.full((len(batch), 1, self.model.num_patches, num_tokens), 1 / num_tokens)
         self.uniform.add(self._measure(even.to(batch.images.device), mask)[:, 0])
-        if num := len(look.queries):
+        if num := len(attended.queries):
             few = slice(0, num)
-            self._keep(batch.images[few], mask[few], out.pred[few], look.queries, torch.stack(look.rows, 2))
+            self._keep(batch.images[few], mask[few], out.pred[few], attended.queries, torch.stack(attended.rows, 2))
 
         # shares are of the masks that all images have in common
         position_of_pair, num_masks = self.pairs[1].to(batch.images.device), self.probe.num_masks
@@ -153,24 +153,24 @@ class _DecoderAttention(Accumulator):
             self.model(batch.images, every)
 
     @contextmanager
-    def _look(self, batch: Batch, mask: Mask) -> Iterator["_Look"]:
+    def _seen(self, batch: Batch, mask: Mask) -> Iterator["_Seen"]:
         num_prefix = self.model.num_decoder_prefix
         few = max(min(self.probe.num_pictures - batch.first, len(batch)), 0)
-        look = _Look(spaced(mask.hidden[:few], self.probe.num_queries))
+        attended = _Seen(spaced(mask.hidden[:few], self.probe.num_queries))
 
         def see(layer: int, maps: Tensor) -> None:
             if maps.shape[-1] != num_prefix + self.model.num_patches:
-                look.problem = (
+                attended.problem = (
                     f"decoder blocks that see {num_prefix} prefix tokens and every patch, got {maps.shape[-1]} tokens"
                 )
                 return
             of_patches = maps[:, :, num_prefix:]
-            look.layers.append(self._measure(of_patches, mask))
+            attended.layers.append(self._measure(of_patches, mask))
             image = torch.arange(few, device=maps.device)[:, None]
-            look.rows.append(of_patches[image, :, look.queries])
+            attended.rows.append(of_patches[image, :, attended.queries])
 
         with watch_attention(self.model.decoder_blocks, see):
-            yield look
+            yield attended
 
     def _measure(self, maps: Float[Tensor, "b h n t"], mask: Mask) -> Float[Tensor, "b h 6"]:
         """Masses (KEYS), distance and entropy of rows at hidden patches, means over those of an
@@ -186,10 +186,10 @@ class _DecoderAttention(Accumulator):
     ) -> None:
         num_prefix = self.model.num_decoder_prefix
         drawn = draw(self.model, images, mask, pred)
-        kept = {"original": drawn["original"], "hidden": drawn["hidden"], "query_patch": queries}
-        kept["attention_map"] = maps[..., num_prefix:].unflatten(-1, self.model.grid)
-        kept["attention_class"] = maps[..., :num_prefix].sum(-1)
-        for name, values in kept.items():
+        pictured = {"original": drawn["original"], "hidden": drawn["hidden"], "query_patch": queries}
+        pictured["attention_map"] = maps[..., num_prefix:].unflatten(-1, self.model.grid)
+        pictured["attention_class"] = maps[..., :num_prefix].sum(-1)
+        for name, values in pictured.items():
             self.pictures.setdefault(name, []).append(values.cpu())
 
     def result(self) -> xr.Dataset:
@@ -254,12 +254,12 @@ class _DecoderAttention(Accumulator):
         return result
 
 
-_PLACE = ("row", "column")
+_POSITION = ("row", "column")
 _PICTURES = {
     "original": (("picture", "y", "x", "channel"), "image", "pixel value"),
-    "hidden": (("picture", *_PLACE), "whether the patch was hidden", "1"),
+    "hidden": (("picture", *_POSITION), "whether the patch was hidden", "1"),
     "query_patch": (("picture", "query"), "query patch in raster order", "index of a patch"),
-    "attention_map": (("picture", "query", "layer", "head", *_PLACE), "attention of the query to each patch", "1"),
+    "attention_map": (("picture", "query", "layer", "head", *_POSITION), "attention of the query to each patch", "1"),
     "attention_class": (("picture", "query", "layer", "head"), "attention of the query to the class token", "1"),
 }
 

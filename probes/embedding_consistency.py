@@ -129,7 +129,7 @@ class _EmbeddingConsistency(Accumulator):
     def __post_init__(self) -> None:
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
         order = torch.randperm(self.model.num_patches, generator=self._rng("places"))
-        self.places = order[: self.probe.num_places].sort().values
+        self.positions = order[: self.probe.num_places].sort().values
         self.tokens = Collected(self.sample)
         self.patches = Collected(self.sample)
         self.labels = Collected(self.sample)
@@ -151,16 +151,16 @@ class _EmbeddingConsistency(Accumulator):
         rows = self.sample.rows(batch)
         if not len(rows):
             return
-        images, places = batch.images[rows], self.places.to(batch.images.device)
+        images, positions = batch.images[rows], self.positions.to(batch.images.device)
         is_shared = self._is_shared(batch)
         found = layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
         own = rows if is_shared else slice(None)
-        self.tokens.add(tokens_by_layer(self.model, found)[own][:, :, places])
+        self.tokens.add(tokens_by_layer(self.model, found)[own][:, :, positions])
         self.pooled.add(found.feature(self.model.config.feature)[own])
-        self.patches.add(patchify(images, self.model.patch_size)[:, places])
+        self.patches.add(patchify(images, self.model.patch_size)[:, positions])
         pixels = self.model.to_pixels(images)
         self.pictures.add(thumbnails.of_images(pixels))
-        self.patch_pictures.add(thumbnails.of_patches(pixels, places, self.model.patch_size))
+        self.patch_pictures.add(thumbnails.of_patches(pixels, positions, self.model.patch_size))
         none = torch.full((len(rows),), -1)
         self.labels.add(none if batch.labels is None else batch.labels[rows.to(batch.labels.device)])
 
@@ -190,9 +190,9 @@ class _EmbeddingConsistency(Accumulator):
         hidden = rearrange(mask.is_hidden, "(b k) n -> b k n", k=count)
         pred = rearrange(pred, "(b k) n p -> b k n p", k=count)
         parts = decompose_step(pred.double(), self.model.targets(images).double(), hidden)
-        found, places = {}, self.places.to(images.device)
+        found, positions = {}, self.positions.to(images.device)
         for name, values in picture_maps(parts).items():
-            of_patches = torch.where(parts.count > 0, values, torch.nan)[:, places]
+            of_patches = torch.where(parts.count > 0, values, torch.nan)[:, positions]
             of_images = (values * parts.count).sum(1) / parts.count.sum(1)
             found[name] = of_patches.cpu(), of_images.cpu()
         return found
@@ -220,7 +220,7 @@ class _EmbeddingConsistency(Accumulator):
             self.patch_pictures.every(),
             self.labels.every(),
             self.sample.indices,
-            self.places,
+            self.positions,
             self.model.grid[1],
             {name: _joined([part[name] for part in self.terms]) for name in (self.terms[0] if self.terms else ())},
             "variance of a patch" if self.model.config.normalize_targets else "squared input units",
@@ -237,7 +237,7 @@ class _EmbeddingConsistency(Accumulator):
             coordinates,
             {
                 "num_sampled": len(self.sample),
-                "num_places": len(self.places),
+                "num_places": len(self.positions),
                 "num_neighbours": self.probe.num_neighbours,
                 "grid": f"{self.model.grid[0]} x {self.model.grid[1]}",
                 "cka": "debiased linear CKA, minibatch estimator: sets are images (within) or places (across)",
@@ -254,9 +254,9 @@ class _EmbeddingConsistency(Accumulator):
         shuffle = similarity.shuffles(len(patches), patches.shape[1], self._rng("within"))
         every_point = torch.ones(patches.shape[1], dtype=torch.bool)
         pairs = self._pairs(tokens, patches, shuffle, [every_point])[0]
-        kept = _leave_out(len(tokens))
-        found = torch.stack([_over_sets(pairs[:, :, some]) for some in kept])
-        return found[0], standard_error(found[0], found[1:], _left_out(kept))
+        subset = _leave_out(len(tokens))
+        found = torch.stack([_over_sets(pairs[:, :, some]) for some in subset])
+        return found[0], standard_error(found[0], found[1:], _left_out(subset))
 
     def _across(self, tokens: Float[Tensor, "b l s d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
         """The same where each of some places is a set of images, which are left out of every
@@ -266,23 +266,23 @@ class _EmbeddingConsistency(Accumulator):
         tokens = rearrange(tokens[:, :, spread], "b l s d -> s l b d")
         patches = rearrange(patches[:, spread], "b s p -> s b p")
         shuffle = similarity.shuffles(num_sets, patches.shape[1], self._rng("across"))
-        kept = _leave_out(patches.shape[1])
-        found = torch.stack([_over_sets(pairs) for pairs in self._pairs(tokens, patches, shuffle, kept)])
-        return found[0], standard_error(found[0], found[1:], _left_out(kept))
+        subset = _leave_out(patches.shape[1])
+        found = torch.stack([_over_sets(pairs) for pairs in self._pairs(tokens, patches, shuffle, subset)])
+        return found[0], standard_error(found[0], found[1:], _left_out(subset))
 
     def _pairs(
         self,
         tokens: Float[Tensor, "g l s d"],
         patches: Float[Tensor, "g s p"],
         shuffle: Int[Tensor, "g s"],
-        kept: list[Bool[Tensor, " s"]],
+        subset: list[Bool[Tensor, " s"]],
     ) -> Float[Tensor, "k r l g 5"]:
         """`similarity.compare` of tokens with patches, with shuffled patches, and of patches with
         themselves, by layer and by which points are kept."""
 
         def traits(points: Tensor) -> list[similarity.Traits]:
             geometry = similarity.Geometry.of(points)
-            return [similarity.Traits.of(geometry.only(some), self.probe.num_neighbours) for some in kept]
+            return [similarity.Traits.of(geometry.only(some), self.probe.num_neighbours) for some in subset]
 
         truth, chance = traits(patches), traits(take(patches, shuffle))
         layers = []
@@ -363,9 +363,9 @@ def _leave_out(num_images: int) -> list[Bool[Tensor, " b"]]:
     return [whole] + ([group != index for index in range(min(NUM_GROUPS, num_images))] if num_images > 1 else [])
 
 
-def _left_out(kept: list[Bool[Tensor, " b"]]) -> Float[Tensor, " g"]:
+def _left_out(subset: list[Bool[Tensor, " b"]]) -> Float[Tensor, " g"]:
     """How many images each group that was left out has."""
-    return torch.tensor([float((~some).sum()) for some in kept[1:]], dtype=torch.float64)
+    return torch.tensor([float((~some).sum()) for some in subset[1:]], dtype=torch.float64)
 
 
 def tokens_by_layer(model: MaskedImageModel, found: Layers) -> Float[Tensor, "b l n d"]:
@@ -386,6 +386,6 @@ def _wasserstein(directions: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _pooled(distances: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """All images' patches as one set; images are left out group by group for the error."""
-    kept = _leave_out(len(pred))
-    found = torch.cat([distances(pred[some].flatten(0, 1)[None], target[some].flatten(0, 1)[None]) for some in kept])
-    return found[0], standard_error(found[0], found[1:], _left_out(kept))
+    subset = _leave_out(len(pred))
+    found = torch.cat([distances(pred[some].flatten(0, 1)[None], target[some].flatten(0, 1)[None]) for some in subset])
+    return found[0], standard_error(found[0], found[1:], _left_out(subset))

@@ -78,7 +78,7 @@ class EncoderAttention(Probe):
 
 
 @dataclass
-class _Look:
+class _Seen:
     """One view of a batch: every measure by layer, [b h 5] each, or what is wrong with its
     blocks."""
 
@@ -116,18 +116,18 @@ class _EncoderAttention(Accumulator):
     def watch(self, batch: Batch) -> None:
         none = Mask.none(len(batch), self.model.num_patches, batch.images.device)
         masked = batch.masks(self.probe.mask, 1).to(batch.images.device)
-        batch.watch(self.probe.name, lambda: self._look(none))
-        batch.watch(self.probe.name, lambda: self._look(masked), self.probe.mask)
+        batch.watch(self.probe.name, lambda: self._seen(none))
+        batch.watch(self.probe.name, lambda: self._seen(masked), self.probe.mask)
 
     def update(self, batch: Batch) -> None:
         self.watch(batch)
-        looks: list[_Look] = [batch.watched(self.probe.name), batch.watched(self.probe.name, self.probe.mask)]
-        for look in looks:
-            self.probe.require(not look.problem, look.problem)
-        values = torch.stack([torch.stack(look.layers, dim=1) for look in looks], dim=1)
+        all_attended: list[_Seen] = [batch.watched(self.probe.name), batch.watched(self.probe.name, self.probe.mask)]
+        for attended in all_attended:
+            self.probe.require(not attended.problem, attended.problem)
+        values = torch.stack([torch.stack(attended.layers, dim=1) for attended in all_attended], dim=1)
         self.values.add(values)
         self.overall.add(values.mean((2, 3)))
-        self.uniform.add(torch.stack([self._of_uniform(look.distance) for look in looks], dim=1))
+        self.uniform.add(torch.stack([self._of_uniform(attended.distance) for attended in all_attended], dim=1))
 
     def _of_uniform(self, distance: Float[Tensor, "b t t"]) -> Float[Tensor, "b 2"]:
         """Distance and entropy of uniform attention."""
@@ -135,24 +135,24 @@ class _EncoderAttention(Accumulator):
         return torch.stack([distance.mean((1, 2)), tokens], dim=1)
 
     @contextmanager
-    def _look(self, mask: Mask) -> Iterator["_Look"]:
+    def _seen(self, mask: Mask) -> Iterator["_Seen"]:
         """Measures of each layer while inside; the patches that have tokens are known before,
         because hooks fire during it."""
         num_prefix = self.model.num_prefix
-        places = mask.visible
+        visible = mask.visible
         if self.model.encodes_hidden:
-            places = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
-        look = _Look(self.table[places[:, :, None], places[:, None, :]])
+            visible = Mask.none(len(mask), mask.num_patches, mask.visible.device).visible
+        attended = _Seen(self.table[visible[:, :, None], visible[:, None, :]])
 
         def see(layer: int, maps: Tensor) -> None:
-            if maps.shape[-1] == num_prefix + places.shape[1]:
-                look.layers.append(measures(maps, look.distance))
+            if maps.shape[-1] == num_prefix + visible.shape[1]:
+                attended.layers.append(measures(maps, attended.distance))
             else:
-                expected = f"{num_prefix} prefix tokens and {places.shape[1]} patches"
-                look.problem = f"blocks that see {expected}, got {maps.shape[-1]} tokens"
+                expected = f"{num_prefix} prefix tokens and {visible.shape[1]} patches"
+                attended.problem = f"blocks that see {expected}, got {maps.shape[-1]} tokens"
 
         with watch_attention(self.model.blocks, see):
-            yield look
+            yield attended
 
     def result(self) -> xr.Dataset:
         assert self.uniform.mean is not None

@@ -178,12 +178,12 @@ class _Fidelity(Accumulator):
         assert self.masked.mean is not None
         assert self.unmasked.mean is not None
         result = {}
-        for place, (name, (long_name, units)) in enumerate(MEASURES.items()):
-            of_whole = self.unmasked.part(place)
+        for position, (name, (long_name, units)) in enumerate(MEASURES.items()):
+            of_whole = self.unmasked.part(position)
             named = f"{long_name} of predictions from unmasked images", units
             result |= with_sem("network", of_whole, f"{name}_unmasked", *named)
             result |= with_sem(
-                ("ratio", "network"), self.masked.part(place), name, f"{long_name}, visible patches pasted", units
+                ("ratio", "network"), self.masked.part(position), name, f"{long_name}, visible patches pasted", units
             )
         named = "mean squared error of hidden pixels", MEASURES["mse"][1]
         result |= with_sem(("ratio", "network"), self.masked.part(len(MEASURES)), "mse_hidden", *named)
@@ -263,8 +263,8 @@ def blur_matrix(side: int) -> Float[Tensor, "w w"]:
 
 def by_pixel(mask: Mask, grid: Grid, patch_size: int) -> Bool[Tensor, "b 1 h w"]:
     """Whether each pixel is hidden."""
-    places = rearrange(mask.is_hidden, "b (r c) -> b 1 r c", r=grid[0])
-    return places.repeat_interleave(patch_size, 2).repeat_interleave(patch_size, 3)
+    is_hidden = rearrange(mask.is_hidden, "b (r c) -> b 1 r c", r=grid[0])
+    return is_hidden.repeat_interleave(patch_size, 2).repeat_interleave(patch_size, 3)
 
 
 def mean_colour(patches: Float[Tensor, "b n p"], mask: Mask, channels: int) -> Float[Tensor, "b n p"]:
@@ -276,5 +276,5 @@ def mean_colour(patches: Float[Tensor, "b n p"], mask: Mask, channels: int) -> F
 def nearest_other(grid: Grid, device: torch.device) -> Int[Tensor, " n"]:
     """For every patch the nearest other one (ties to the first in raster order; itself where it is
     the only one)."""
-    place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
-    return torch.cdist(place, place).fill_diagonal_(math.inf).argmin(1).to(device)
+    position = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
+    return torch.cdist(position, position).fill_diagonal_(math.inf).argmin(1).to(device)

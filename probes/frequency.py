@@ -234,8 +234,8 @@ def relative_diagonal(amplitude: Float[Tensor, "... r c"]) -> Float[Tensor, "...
     """At `diagonal_frequencies`, minus the value at frequency 0."""
     rows, columns = amplitude.shape[-2:]
     steps = math.gcd(rows, columns)
-    place = torch.arange(steps // 2 + 1, device=amplitude.device)
-    diagonal = amplitude[..., place * (rows // steps), place * (columns // steps)]
+    radius = torch.arange(steps // 2 + 1, device=amplitude.device)
+    diagonal = amplitude[..., radius * (rows // steps), radius * (columns // steps)]
     return diagonal - diagonal[..., :1]
 
 

@@ -168,10 +168,10 @@ class _Hierarchy(Accumulator):
             self.known_latents = known
             self._learn(batch)
         seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
-        places, latents = self._places(batch.first, len(batch)), known.latents()
-        whole, single = self._features(seen, batch.images, places)
+        positions, latents = self._positions(batch.first, len(batch)), known.latents()
+        whole, single = self._features(seen, batch.images, positions)
         of_images = self.of_images.scores(whole, latents)
-        of_patches = self.of_patches.scores(single, self._above(latents, places))
+        of_patches = self.of_patches.scores(single, self._above(latents, positions))
         # a level without a latent of its own for each patch is unknown to patches
         spread = torch.full((*of_patches.shape[:2], len(self.levels)), torch.nan, dtype=torch.float64)
         spread[..., self.known] = of_patches
@@ -197,26 +197,26 @@ class _Hierarchy(Accumulator):
         self.levels = [Level(name, number) for name, number in pairs]
         height, width = self.model.config.image_size
         self.own = owners(hierarchy.tree, height, width, self.model.grid)
-        self.known = [place for place, level in enumerate(self.levels) if level.name in self.own]
+        self.known = [number for number, level in enumerate(self.levels) if level.name in self.own]
 
         parts: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
         for first in range(0, len(images), CHUNK):
             part = images[first : first + CHUNK].to(self.model.device)
             seen = {name: layers(network, part, decoder=False) for name, network in self.networks.items()}
-            parts.append(self._features(seen, part, self._places(first, len(part))))
+            parts.append(self._features(seen, part, self._positions(first, len(part))))
         whole, single = (
             {name: torch.cat([part[kind][name] for part in parts]) for name in parts[0][kind]} for kind in (0, 1)
         )
-        above = self._above(latents, self._places(0, len(images)))
+        above = self._above(latents, self._positions(0, len(images)))
         self.of_images = Decoder.fit(self.levels, latents, whole, self.seed)
-        self.of_patches = Decoder.fit([self.levels[place] for place in self.known], above, single, self.seed)
+        self.of_patches = Decoder.fit([self.levels[number] for number in self.known], above, single, self.seed)
         self.names = [
             *self.of_images.names,
             *(f"patch {name}" if name == CONSTANT else name for name in self.of_patches.names),
         ]
 
     def _features(
-        self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"], places: Int[Tensor, "b t"]
+        self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"], positions: Int[Tensor, "b t"]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Features of whole images [b d] and of single patches [(b t) d], by representation; on the
         CPU."""
@@ -225,25 +225,25 @@ class _Hierarchy(Accumulator):
         single: dict[str, Tensor] = {}
         for name, found in seen.items():
             whole |= {f"{name}{feature}": found.feature(feature).cpu() for feature in self.pooled}
-            single[f"{name}patch"] = pick(found.tokens.cpu(), places)
+            single[f"{name}patch"] = pick(found.tokens.cpu(), positions)
             if self.probe.each_layer:
                 for layer, tokens in enumerate(found.encoder, start=1):
                     whole[f"{name}{BLOCK}{layer}"] = tokens[:, self.model.num_prefix :].mean(1).cpu()
         whole["pixels"] = small_pixels(pixels)[0]
-        single["patch pixels"] = pick(patchify(pixels, self.model.patch_size).cpu(), places)
+        single["patch pixels"] = pick(patchify(pixels, self.model.patch_size).cpu(), positions)
         return whole, single
 
-    def _places(self, first: int, count: int) -> Int[Tensor, "b t"]:
+    def _positions(self, first: int, count: int) -> Int[Tensor, "b t"]:
         """Raster indices of patches: a function of (seed, image)."""
         number = min(self.probe.num_tokens, self.model.num_patches)
         rngs = [generator("hierarchy-places", self.seed, first + image) for image in range(count)]
         return torch.stack([torch.randperm(self.model.num_patches, generator=rng)[:number] for rng in rngs])
 
-    def _above(self, latents: Latents, places: Int[Tensor, "b t"]) -> Latents:
+    def _above(self, latents: Latents, positions: Int[Tensor, "b t"]) -> Latents:
         """For each picked patch, its one latent of every level whose blocks hold whole patches: [(b
         t) 1 ...]."""
-        rows = torch.arange(len(places))[:, None]
-        return {name: latents[name][rows, own[places]].flatten(0, 1)[:, None] for name, own in self.own.items()}
+        rows = torch.arange(len(positions))[:, None]
+        return {name: latents[name][rows, own[positions]].flatten(0, 1)[:, None] for name, own in self.own.items()}
 
     def result(self) -> xr.Dataset:
         names, probe = [level.name for level in self.levels], self.probe
@@ -272,8 +272,8 @@ class _Hierarchy(Accumulator):
             "separator": "minimum vertex separator weighted by numbers, lcmae's reading of Kong et al. (2306.04898), Theorem 1",
             "decoding": "ridge, strength chosen on held-out training images; unmasked images",
         }
-        kept = {name: part for name, part in coordinates.items() if name in used}
-        return xr.Dataset(values, {**kept, "height": height}, attributes)
+        used_coordinates = {name: part for name, part in coordinates.items() if name in used}
+        return xr.Dataset(values, {**used_coordinates, "height": height}, attributes)
 
     def _decoded(self, networks: list[str]) -> dict[str, xr.Variable]:
         """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked
@@ -295,7 +295,7 @@ class _Hierarchy(Accumulator):
             found["gain"] = variable(dims, gain, words)
             found["gain_sem"] = error_of(dims, sems, words, degrees=self.gains.degrees_of_freedom)
         blocks = [
-            [place for place, name in enumerate(self.names) if name.startswith(f"{network}{BLOCK}")]
+            [number for number, name in enumerate(self.names) if name.startswith(f"{network}{BLOCK}")]
             for network in self.networks
         ]
         if blocks[0]:
@@ -361,14 +361,14 @@ def owners(tree: Tree, height: int, width: int, grid: Grid) -> dict[str, Int[Ten
     whole patches."""
     patch = patch_of_pixels(height, width, grid).flatten()
     found = {}
-    for place, name in enumerate(tree.levels):
-        block = tree.block(place, height, width).flatten()
+    for number, name in enumerate(tree.levels):
+        block = tree.block(number, height, width).flatten()
         own = torch.zeros(grid[0] * grid[1], dtype=torch.int64).index_put((patch,), block)
         if bool((own[patch] == block).all()):
             found[name] = own
     return found
 
 
-def pick(vectors: Float[Tensor, "b n d"], places: Int[Tensor, "b t"]) -> Float[Tensor, "r d"]:
+def pick(vectors: Float[Tensor, "b n d"], positions: Int[Tensor, "b t"]) -> Float[Tensor, "r d"]:
     """The vectors at some places of each image, image after image."""
-    return vectors[torch.arange(len(vectors))[:, None], places].flatten(0, 1)
+    return vectors[torch.arange(len(vectors))[:, None], positions].flatten(0, 1)

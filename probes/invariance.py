@@ -190,9 +190,9 @@ class _Invariance(Accumulator):
         pred, target, hidden = (self.sampled[name].every() for name in ("pred", "target", "hidden"))
         own, temperature = torch.arange(len(pred)), self.probe.temperature
         sums = {kind: torch.zeros(len(pred), 2, 2, dtype=torch.float64) for kind in _KINDS}
-        for place in range(pred.shape[1]):
-            said, true = pred[None, :, place], target[None, :, place]
-            weight = hidden[:, place, None, None].double()
+        for column in range(pred.shape[1]):
+            said, true = pred[None, :, column], target[None, :, column]
+            weight = hidden[:, column, None, None].double()
             sums[""] += score_retrieval(said, true, own, temperature)[0] * weight
             sums["_shuffled"] += score_retrieval(said, true, own.roll(1), temperature)[0] * weight
             sums["_ceiling"] += score_retrieval(true, true, own, temperature)[0] * weight

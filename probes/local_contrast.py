@@ -142,7 +142,7 @@ class _LocalContrast(Accumulator):
             torch.stack(part) for part in zip(*(part.estimate() for part in positions), strict=True)
         )
         degrees = self.residual.per_image.degrees_of_freedom
-        of_place = "share of the variance that place alone explains"
+        of_position = "share of the variance that place alone explains"
 
         result = {
             "loss": variable((), self.residual.loss, "masked loss (squared error)", units),
@@ -161,11 +161,11 @@ class _LocalContrast(Accumulator):
                 [tokens[name] / spread if spread > 0 else math.nan for name in TERMS[:3]],
                 "share of the encoder tokens' variance",
             ),
-            "position_share": variable("quantity", position, of_place),
+            "position_share": variable("quantity", position, of_position),
             "position_share_sem": error_of(
                 "quantity",
                 position_sem,
-                of_place,
+                of_position,
                 degrees=self.positions["target"].sums.degrees_of_freedom,
                 method="jackknife",
             ),
@@ -174,7 +174,7 @@ class _LocalContrast(Accumulator):
                 torch.stack([part.leave_out()[1] for part in positions], dim=1),
                 positions[0].sums.filled_sizes,
                 "position_share",
-                of_place,
+                of_position,
             ),
         }
         for name, values in self.residual.maps().items():
@@ -276,7 +276,7 @@ class NestedVariance:
     def __init__(self) -> None:
         self.per_image = RunningMean()  # loss, invariance, local consistency of each image
         self.image_means = RunningCovariance()  # (e_b, |e_b|^2)
-        self.by_place: Tensor | None = None
+        self.by_position: Tensor | None = None
 
     def add(
         self, pred: Float[Tensor, "b k n p"], target: Float[Tensor, "b n p"], hidden: Bool[Tensor, "b k n"]
@@ -294,7 +294,7 @@ class NestedVariance:
         self.num_values = pred.shape[-1]
 
         sums = torch.cat([maps.sum(1), parts.count.sum(0)[None]]).cpu()
-        self.by_place = sums + (0 if self.by_place is None else self.by_place)
+        self.by_position = sums + (0 if self.by_position is None else self.by_position)
         return parts
 
     @property
@@ -333,8 +333,8 @@ class NestedVariance:
     def maps(self) -> dict[str, Float[Tensor, " n"]]:
         """Loss, invariance and local consistency by place, means over the times the place was
         weighted."""
-        assert self.by_place is not None
-        loss, invariance, local, count = self.by_place
+        assert self.by_position is not None
+        loss, invariance, local, count = self.by_position
         return {"loss": loss / count, "invariance": invariance / count, "local_consistency": local / count}
 
 

@@ -216,16 +216,16 @@ class _MaskGraph(Accumulator):
         half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
         group = np.arange(size) % NUM_GROUPS
 
-        def estimate(mask: int, kept: np.ndarray) -> Tensor:
-            visible, hidden = (vectors[kept] for vectors in self.sample.features(mask))
-            values, squares = canonical_spectrum(visible, hidden, half[kept], self.probe.ridge, self.num_eigenvalues)
+        def estimate(mask: int, subset: np.ndarray) -> Tensor:
+            visible, hidden = (vectors[subset] for vectors in self.sample.features(mask))
+            values, squares = canonical_spectrum(visible, hidden, half[subset], self.probe.ridge, self.num_eigenvalues)
             return torch.from_numpy(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
 
         of_masks = torch.stack([estimate(mask, np.ones(size, bool)) for mask in masks])
         some = masks[:RESAMPLED]
         left_out = [group != index for index in range(min(NUM_GROUPS, size))]
-        sizes = torch.tensor([float((~kept).sum()) for kept in left_out])
-        without = torch.stack([torch.stack([estimate(mask, kept) for mask in some]).mean(0) for kept in left_out])
+        sizes = torch.tensor([float((~subset).sum()) for subset in left_out])
+        without = torch.stack([torch.stack([estimate(mask, subset) for mask in some]).mean(0) for subset in left_out])
         error = standard_error(of_masks[: len(some)].mean(0), without, sizes)
         return mean_over_masks(of_masks, error.square(), len(left_out))
 
@@ -248,9 +248,9 @@ class _MaskGraph(Accumulator):
             result[name] = variable((*swept, *dims), part.value, long_name)
             result |= crossed_errors((*swept, *dims), part, name, long_name, method="bootstrap")
         of_model = stacked(self.of_model).map(lambda values: values.unflatten(0, shape))
-        for place, name in enumerate(("eigenvalue", "tail")):
+        for number, name in enumerate(("eigenvalue", "tail")):
             words, dims = f"{_layout(1)[name][2]}, from below by the model's features", ("mask", "ratio", "rank")
-            part = of_model.map(lambda values, place=place: values[..., place, :])
+            part = of_model.map(lambda values, number=number: values[..., number, :])
             result[f"model_{name}"] = variable(dims, part.value, words)
             result |= crossed_errors(dims, part, f"model_{name}", words, method="jackknife")
         share = np.bincount(self.label) / len(self.label)

@@ -149,9 +149,9 @@ class _ReceptiveField(Accumulator):
         model = self.model
         rows, columns = model.grid
         self.centre = (rows // 2) * columns + columns // 2
-        place = torch.tensor([(rows // 2 + 0.5) * model.patch_size, (columns // 2 + 0.5) * model.patch_size])
-        self.square = pixel_distances(model.config.image_size, place.double(), "square")
-        self.disc = pixel_distances(model.config.image_size, place.double(), "disc")
+        centre = torch.tensor([(rows // 2 + 0.5) * model.patch_size, (columns // 2 + 0.5) * model.patch_size])
+        self.square = pixel_distances(model.config.image_size, centre.double(), "square")
+        self.disc = pixel_distances(model.config.image_size, centre.double(), "disc")
         self.signs = random_signs(model, self.seed)
         self.fields: dict[tuple[str, str | int], GradientField] = {}
         self.layers = spaced_layers(len(model.blocks), self.probe.num_layers)

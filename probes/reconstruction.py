@@ -62,7 +62,7 @@ class _Reconstruction(Accumulator):
     nearest: RunningMean = field(default_factory=RunningMean)
     target: RunningCovariance = field(default_factory=RunningCovariance)
     position_mean: PositionMean = field(default_factory=PositionMean)
-    by_place: Tensor | None = None
+    by_position: Tensor | None = None
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def update(self, batch: Batch) -> None:
@@ -79,7 +79,7 @@ class _Reconstruction(Accumulator):
         self.target.add(take(target, mask.hidden).flatten(0, 1))
 
         sums = torch.stack([torch.where(mask.is_hidden, squared, 0.0).double().sum(0), mask.is_hidden.double().sum(0)])
-        self.by_place = sums.cpu() + (0 if self.by_place is None else self.by_place)
+        self.by_position = sums.cpu() + (0 if self.by_position is None else self.by_position)
 
         room = self.probe.num_pictures - batch.first
         if room > 0:
@@ -89,10 +89,10 @@ class _Reconstruction(Accumulator):
 
     def result(self) -> xr.Dataset:
         model, grid = self.model, self.model.grid
-        assert self.by_place is not None
+        assert self.by_position is not None
         normalised = model.config.normalize_targets
         units = "variance of a patch" if normalised else "squared input units"
-        error_map = self.by_place[0] / self.by_place[1]  # NaN where no mask ever hid the place
+        error_map = self.by_position[0] / self.by_position[1]  # NaN where no mask ever hid the place
         result = {
             **with_sem((), self.error, "error", "mean squared error of hidden patches", units),
             **with_sem((), self.nearest, "error_nearest", "the same, copying the nearest visible patch", units),

@@ -137,8 +137,8 @@ class _Spectrum(Accumulator):
                 self.raw[name, view].add(vectors, group)
                 self.normalised[name, view].add(F.normalize(vectors.double(), dim=-1), group)
                 few = vectors[rows]
-                place = self._places(batch, rows, few.shape[1])
-                self.sampled[name, view].add(take(few, place[:, None])[:, 0])
+                positions = self._positions(batch, rows, few.shape[1])
+                self.sampled[name, view].add(take(few, positions[:, None])[:, 0])
 
         # LiDAR: how images differ, against how one image differs from itself under masks
         for name in self.pooled:
@@ -147,14 +147,14 @@ class _Spectrum(Accumulator):
             self.between[name].add(centre, group)
             self.within[name].add(views - centre, group)
 
-    def _places(self, batch: Batch, rows: Int[Tensor, " r"], num_tokens: int) -> Int[Tensor, " r"]:
+    def _positions(self, batch: Batch, rows: Int[Tensor, " r"], num_tokens: int) -> Int[Tensor, " r"]:
         """One token of each sampled image, drawn: tokens of one image are too alike to count as
         neighbours."""
-        places = [
+        positions = [
             int(torch.randint(num_tokens, (), generator=generator("spectrum-token", self.seed, batch.first + row)))
             for row in rows.tolist()
         ]
-        return torch.tensor(places, dtype=torch.long, device=rows.device)
+        return torch.tensor(positions, dtype=torch.long, device=rows.device)
 
     def result(self) -> xr.Dataset:
         numbers: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in _NUMBERS}

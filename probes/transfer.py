@@ -59,7 +59,7 @@ class Transfer(Probe):
 
     name: ClassVar[str] = "transfer"
     question: ClassVar[str] = (
-        "Which classes can be read off the frozen features of each layer, on clean and spoiled images?"
+        "Which classes can be read off the frozen features of each layer, on clean and corrupted images?"
     )
 
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -150,8 +150,8 @@ class _Transfer(Accumulator):
     confusion: dict[str, Tensor] = field(default_factory=dict)
     by_seed: RunningMean = field(default_factory=RunningMean)
     clean: RunningMean = field(default_factory=RunningMean)
-    spoiled: RunningMean = field(default_factory=RunningMean)
-    spoiled_mean: RunningMean = field(default_factory=RunningMean)
+    corrupted: RunningMean = field(default_factory=RunningMean)
+    corrupted_mean: RunningMean = field(default_factory=RunningMean)
 
     def __post_init__(self) -> None:
         self.features: tuple[Feature, ...] = ("cls", "mean") if self.model.num_prefix else ("mean",)
@@ -170,7 +170,7 @@ class _Transfer(Accumulator):
         labels = self._labels(batch)
         if not self.banks:
             self._learn(batch)
-        self._judge(batch, labels)
+        self._classify(batch, labels)
         rows = self.sample.rows(batch)
         if len(rows) and self.probe.corruptions:
             self._spoil(batch, labels, rows)
@@ -248,7 +248,7 @@ class _Transfer(Accumulator):
                 found[name + BLOCKS] = torch.stack([row for feature in self.features for row in rows[feature]]).cpu()
         return found | {PIXELS: small_pixels(pixels)}
 
-    def _judge(self, batch: Batch, labels: Int[Tensor, " b"]) -> None:
+    def _classify(self, batch: Batch, labels: Int[Tensor, " b"]) -> None:
         """Count what the judges get right on the images as they are."""
         self.probe.require(
             int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
@@ -282,8 +282,8 @@ class _Transfer(Accumulator):
             right = self._right(torch.cat(parts), labels.repeat(len(parts)))
             found.append(rearrange(right, "(s b) j f -> b j f s", s=len(parts)))
         right = torch.stack(found, dim=-2)
-        self.spoiled.add(right)
-        self.spoiled_mean.add(right.mean((-2, -1)))
+        self.corrupted.add(right)
+        self.corrupted_mean.add(right.mean((-2, -1)))
         self.clean.add(self._right(pixels, labels))
 
     def _right(self, pixels: Float[Tensor, "b c h w"], labels: Int[Tensor, " b"]) -> Float[Tensor, "b j f"]:
@@ -374,23 +374,25 @@ class _Transfer(Accumulator):
         return by_groups(dims, self._stacked(means, 2), self.num_images, "accuracy", "accuracy")
 
     def _robustness(self) -> dict[str, xr.Variable]:
-        clean, spoiled, overall = self.clean.mean, self.spoiled.mean, self.spoiled_mean.mean
+        clean, corrupted, overall = self.clean.mean, self.corrupted.mean, self.corrupted_mean.mean
         assert clean is not None
-        assert spoiled is not None
+        assert corrupted is not None
         assert overall is not None
         count, dims = len(self.sample), ("classifier", "network", "feature", "corruption", "severity")
-        words, groups = "accuracy, mean over corruptions and severities", self.spoiled_mean.group_means
+        words, groups = "accuracy, mean over corruptions and severities", self.corrupted_mean.group_means
         assert groups is not None
         return {
-            **with_interval("corruption_accuracy", dims, self._tested(spoiled), count, "accuracy on corrupted images"),
+            **with_interval(
+                "corruption_accuracy", dims, self._tested(corrupted), count, "accuracy on corrupted images"
+            ),
             **with_interval(
                 "clean_accuracy", dims[:3], self._tested(clean), count, "accuracy on the same images, clean"
             ),
             "corrupted_accuracy": variable(dims[:3], self._tested(overall), words),
             "corrupted_accuracy_sem": error_of(
-                dims[:3], self._tested(self.spoiled_mean.sem), words, degrees=self.spoiled_mean.degrees_of_freedom
+                dims[:3], self._tested(self.corrupted_mean.sem), words, degrees=self.corrupted_mean.degrees_of_freedom
             ),
-            **by_groups(dims[:3], self._tested(groups, 2), self.spoiled_mean.count, "corrupted_accuracy", words),
+            **by_groups(dims[:3], self._tested(groups, 2), self.corrupted_mean.count, "corrupted_accuracy", words),
         }
 
     def _tested(self, values: Tensor, axis: int = 1) -> Tensor:

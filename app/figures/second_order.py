@@ -12,7 +12,7 @@ from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import TRAINED, networks_of
 from lcmae.probes.statistics import intervals
 
-LOOKS: dict[str, tuple[str, str]] = {
+STYLES: dict[str, tuple[str, str]] = {
     "wiener": ("#444444", "solid"),
     "linear": ("#777777", "dash"),
     "linear, 8 neighbours": ("#999999", "dashdot"),
@@ -37,12 +37,12 @@ def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 label = name if network == TRAINED else f"{name}, untrained"
                 dash = "solid" if network == TRAINED else "dot"
                 rows.append(Series(label, ratios, values.values, colour[name], low, high, dash=dash))
-            elif network in LOOKS and network != "constant":
+            elif network in STYLES and network != "constant":
                 if any(label == network and np.array_equal(values.values, other) for label, other in drawn):
                     continue
                 again = sum(label == network for label, _ in drawn)
                 drawn.append((network, values.values))
-                shade, dash = LOOKS[network]
+                shade, dash = STYLES[network]
                 label = network if not again else f"{network} ({name})"
                 rows.append(Series(label, ratios, values.values, shade, low, high, dash=dash))
     first = next(iter(results.values()))["r2"]

@@ -55,7 +55,7 @@ def export(path: Path | str, to: Layout, out: Path | str, **overrides: Any) -> P
         raise InputError(f"expected a layout among {', '.join(get_args(Layout))}, got {to!r}")
     out = plain(out)
     if os.path.lexists(out):
-        raise InputError(f"expected a new place for the export, got one that exists: {show(out)}")
+        raise InputError(f"expected a new path for the export, got one that exists: {show(out)}")
     writers[to](build(read_any(path, overrides)), out)
     return out
 

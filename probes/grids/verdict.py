@@ -102,8 +102,8 @@ class Verdict:
         for word in ("higher", "lower"):
             found = [cell.key for cell in self.cells if cell.word == word]
             if found:
-                is_better = (word == "higher") == (self.direction > 0)
-                verb = word if not self.direction else "better" if is_better else "worse"
+                improves = (word == "higher") == (self.direction > 0)
+                verb = word if not self.direction else "better" if improves else "worse"
                 parts.append(f"{len(found)} {_is(found)} {verb} than {_short(self.baseline, self.cells)}, the baseline")
         open_cells = [cell for cell in self.cells if cell.word == "undecided"]
         if open_cells:

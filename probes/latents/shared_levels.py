@@ -39,8 +39,8 @@ def level_map(
         values = torch.full((2, len(units), len(ratios), *shape), torch.nan, dtype=torch.float64)
         for (unit, ratio), levels in cells.items():
             average: Average = getattr(levels, name)
-            place = units.index(unit), ratios.index(ratio)
-            values[0][place], values[1][place] = average.mean, average.sem
+            cell = units.index(unit), ratios.index(ratio)
+            values[0][cell], values[1][cell] = average.mean, average.sem
         values = rearrange(values, "part unit ratio end ... -> part end unit ratio ...")
         dims = ("end", "unit", "ratio", "level")[: values.ndim - 1]
         found[f"predicted_{name}"] = variable(dims, values[0], WORDS[name], sem_over="masks")

@@ -32,8 +32,8 @@ ATTENTION_ENTROPY = "in nats; prefix (class) tokens are kept as keys"
 
 def patch_distances(grid: Grid) -> Float[Tensor, "n n"]:
     """Euclidean distance between any two patches, in patches."""
-    place = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
-    return (place[:, None] - place[None]).norm(dim=-1).float()
+    position = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).double()
+    return (position[:, None] - position[None]).norm(dim=-1).float()
 
 
 def entropy(rows: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:

@@ -109,11 +109,11 @@ def _representations_apart(result: xr.Dataset) -> xr.Dataset:
         dim = next((dim for dim in axis if dim in values.dims), None)
         if dim is not None:
             rows = [[_row(values, dim, labels[dim], label_of(n, f)) for f in features] for n in networks]
-            place = values.dims.index(dim)
-            stacked = np.stack([np.stack(row, axis=place) for row in rows], axis=place)
-            dims = (*values.dims[:place], NETWORK, "feature", *values.dims[place + 1 :])
+            at = values.dims.index(dim)
+            stacked = np.stack([np.stack(row, axis=at) for row in rows], axis=at)
+            dims = (*values.dims[:at], NETWORK, "feature", *values.dims[at + 1 :])
             if name == "chance":  # the same of every network
-                stacked, dims = stacked.take(0, axis=place), (*dims[:place], *dims[place + 1 :])
+                stacked, dims = stacked.take(0, axis=at), (*dims[:at], *dims[at + 1 :])
             found[str(name)] = xr.Variable(dims, stacked, values.attrs)
         elif NETWORK in values.dims:
             missing = values.reindex({NETWORK: networks})
