@@ -183,6 +183,24 @@ def test_one_frame_of_a_video_model(tmp_path: Path, image: Tensor, mask: Mask, r
         load(tmp_path / "two.pth", **HEADS)
 
 
+def test_prithvis_halves_are_one_model(tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
+    plain = foreign.official(rng)
+    kernel = plain["patch_embed.proj.weight"]
+    state = {
+        ("decoder." if "decoder" in name or name == "mask_token" else "encoder.") + name: value
+        for name, value in {**plain, "patch_embed.proj.weight": kernel[:, :, None]}.items()
+    }
+    state["encoder.temporal_embed_enc.scale"] = torch.ones(1)
+    torch.save({"state_dict": state}, tmp_path / "prithvi.pt")
+    visible = mask.visible[0].tolist()
+    model = load(tmp_path / "prithvi.pt", **HEADS)
+    with torch.no_grad():
+        out = model(image[None], mask)
+    close(out.pred[0], foreign.decode(plain, foreign.encode(plain, image, visible), visible, 1e-6))
+    assert model.source is not None
+    assert any("dates and places" in note for note in model.source.notes)
+
+
 def test_crossmae_is_an_encoder(tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
     plain = foreign.official(rng)
     state = {
