@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 import lcmae
-from lcmae.adapters import Adapted
+from lcmae.adapters import Adapted, paired_attention, paired_layers
 from lcmae.masking import Mask
 from lcmae.models import spread, take
 from tests.reference.official_style import OfficialStyleMAE
@@ -73,37 +73,19 @@ def vit_pytorch() -> Any:
     return MAE(encoder=vit, decoder_dim=24, decoder_depth=2, decoder_heads=2, decoder_dim_head=12)
 
 
-class Layer(nn.Module):
-    """One layer of vit-pytorch's Transformer, which calls its two halves itself."""
-
-    def __init__(self, attention: Any, forward: Any) -> None:
-        super().__init__()
-        self.attention, self.feed_forward = attention, forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attention(x) + x
-        return self.feed_forward(x) + x
-
-
 def adapt_vit_pytorch(mae: Any) -> Adapted:
-    blocks, decoder_blocks = ([Layer(*pair) for pair in part.layers] for part in (mae.encoder.transformer, mae.decoder))
+    blocks, decoder_blocks = paired_layers(mae.encoder.transformer.layers), paired_layers(mae.decoder.layers)
 
     def encode(images: Tensor, mask: Mask) -> Tensor:
         x = take(mae.patch_to_emb(mae.to_patch(images)) + mae.encoder.pos_embedding, mask.visible)
-        return mae.encoder.transformer.norm(nn.Sequential(*blocks)(x))
+        return mae.encoder.transformer.norm(blocks(x))
 
     def predict(tokens: Tensor, mask: Mask) -> Tensor:
         x = mae.mask_token * mask.is_hidden[..., None] + spread(mae.enc_to_dec(tokens), mask.visible, mask.num_patches)
-        x = nn.Sequential(*decoder_blocks)(x + mae.decoder_pos_emb.weight)
-        return mae.to_pixels(mae.decoder.norm(x))
-
-    def attention(layer: Any, x: Tensor) -> Tensor:
-        inner = layer.attention
-        q, k, _ = rearrange(inner.to_qkv(inner.norm(x)), "b t (three h d) -> three b h t d", three=3, h=inner.heads)
-        return inner.attend(q @ k.mT * inner.scale)
+        return mae.to_pixels(mae.decoder.norm(decoder_blocks(x + mae.decoder_pos_emb.weight)))
 
     return lcmae.adapt(
-        mae, image_size=IMAGE, patch_size=PATCH, encode=encode, predict=predict, attention=attention,
+        mae, image_size=IMAGE, patch_size=PATCH, encode=encode, predict=predict, attention=paired_attention,
         encoder_blocks=blocks, decoder_blocks=decoder_blocks,
     )  # fmt: skip
 

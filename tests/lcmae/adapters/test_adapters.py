@@ -46,11 +46,10 @@ def mask(rng: torch.Generator) -> Mask:
 
 
 def test_adapters_are_short() -> None:
-    for _, adapt in foreign.CASES.values():
-        lines = [line for line in inspect.getsource(adapt).splitlines()[1:] if line.strip()]
-        # vit-pytorch needs a module for its layers, too, and maps of attention are a wish
-        assert len(lines) <= 20, adapt.__name__
-    assert len([line for line in inspect.getsource(foreign.adapt_official).splitlines() if line.strip()]) <= 15
+    for name, (_, adapt) in foreign.CASES.items():
+        lines = [line for line in inspect.getsource(adapt).splitlines() if line.strip()]
+        # Hugging Face's also says how attention maps are had
+        assert len(lines) <= (20 if "Hugging" in name or "hugging" in name else 15), adapt.__name__
 
 
 def test_models_of_four_houses_keep_the_contract(case: tuple[Any, Any], pictures: Tensor, mask: Mask) -> None:
