@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from pydantic import Field, create_model
 
+from lcmae.adapters.files import split
 from lcmae.app.command_line.arguments import check_device, parse_arguments
 from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.command_line.image_options import ImageOptions, source_name
@@ -28,6 +29,10 @@ class ProbeArguments(ImageOptions, Overrides):
 
     checkpoint: tuple[Path, ...] = ()
     """Run folders (their newest step), steps (RUN/checkpoints/000500), or foreign files."""
+
+    adapter: tuple[str, ...] = ()
+    """Models of your own, FILE.py:FUNCTION, each returned by `lcmae.adapt`; the file's code runs.
+    With --data and --out."""
 
     data: str | None = None
     """Images: a path (folder, Parquet, .npy, .tif, zarr, .tar, DICOM), digits, cifar10, ...; by
@@ -93,8 +98,10 @@ def run(arguments: Sequence[str]) -> int:
         return _list(parse_arguments(ProbeArguments, arguments, command="probe"))
     names = _names(arguments)
     options, settings = _parse(arguments, names)
-    if not options.checkpoint:
-        raise InputError("expected at least one --checkpoint PATH, got none")
+    if not options.checkpoint and not options.adapter:
+        raise InputError("expected at least one --checkpoint PATH (or --adapter FILE.py:FUNCTION), got none")
+    for adapter in options.adapter:
+        split(adapter)
 
     import torch
 
@@ -106,6 +113,8 @@ def run(arguments: Sequence[str]) -> int:
     check_device(options.device)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     checkpoints = [step for path in options.checkpoint for step in (_steps(path) if options.every_step else [path])]
+    checkpoints += [Path(adapter) for adapter in options.adapter]
+    first_adapter = len(checkpoints) - len(options.adapter)
     outs = _outs(options.out, checkpoints)
     jobs = [
         Job(
@@ -119,8 +128,9 @@ def run(arguments: Sequence[str]) -> int:
             out=out,
             overwrite=options.overwrite,
             overrides=options.given(),
+            adapter=position >= first_adapter,
         )
-        for path, out in zip(checkpoints, outs, strict=True)
+        for position, (path, out) in enumerate(zip(checkpoints, outs, strict=True))
     ]
 
     results: list[JobResult] = []

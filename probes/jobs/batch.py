@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 import lcmae
+from lcmae.adapters import from_file
 from lcmae.errors import InputError
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Probe, run_probes
@@ -69,6 +70,9 @@ class Job:
     overrides: dict[str, Any] = field(default_factory=dict)
     """What you say of the checkpoint, as to `lcmae.load`: heads, image_size, weights, ..."""
 
+    adapter: bool = False
+    """Whether `checkpoint` is FILE.py:FUNCTION, the starter's own adapter, whose code runs."""
+
 
 @dataclass
 class JobResult:
@@ -87,7 +91,7 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     """Load the checkpoint, run the probes that have no stored result, store each. Raises
     `InputError` for bad input."""
     settings = [parse(probe_class(name), settings) for name, settings in job.probes.items()]
-    model = lcmae.load(job.checkpoint, device=job.device, **job.overrides)
+    model = _model(job)
     probes = [probe.under_trained_mask(model) for probe in settings]
     data = job.data or default_data(job.checkpoint)
     view = open_view(model, data, split=job.split, limit=job.images)
@@ -163,6 +167,14 @@ def result_folder(job: Job, model: MaskedImageModel) -> Path:
     return Run.open(folder).results_folder(model.source.step)
 
 
+def _model(job: Job) -> MaskedImageModel:
+    if not job.adapter:
+        return lcmae.load(job.checkpoint, device=job.device, **job.overrides)
+    if job.overrides:
+        raise InputError(f"expected no settings beside an adapter, which says its own, got {', '.join(job.overrides)}")
+    return from_file(job.checkpoint).to(job.device)
+
+
 def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict[str, str]:
     """What the result was computed from, as attributes of the dataset."""
     assert model.source is not None
@@ -192,7 +204,8 @@ def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: in
     if is_run(checkpoint) and step is not None:
         checkpoint = checkpoint / "checkpoints" / f"{step:06d}"
     images = "all" if job.images is None else str(job.images)
-    words = ["lcmae", "probe", probe, "--checkpoint", str(checkpoint), "--data", data, "--split", job.split]
+    words = ["lcmae", "probe", probe, "--adapter" if job.adapter else "--checkpoint", str(checkpoint)]
+    words += ["--data", data, "--split", job.split]
     words += ["--images", images, "--seed", str(job.seed), "--device", job.device]
     words += [] if job.out is None else ["--out", job.out]
     words += [word for name, value in job.overrides.items() for word in _override(name, value)]

@@ -17,6 +17,7 @@ from lcmae.probes.results.collection import Entry, Results
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import View
+from lcmae.provenance import Provenance
 from lcmae.settings import parse
 
 
@@ -85,11 +86,20 @@ def provenance_of(model: MaskedImageModel, source: ImageSource) -> dict[str, str
     known = model.source
     return {
         "checkpoint": "a model of this process" if known is None else str(known.path),
-        "checkpoint_sha256": digest_of(model) if known is None else known.sha256,
+        # the same weights read in another way are another checkpoint
+        "checkpoint_sha256": digest_of(model) if known is None else " ".join([known.sha256, *_said(known)]),
         "step": "" if known is None or known.step is None else str(known.step),
         "data": source.name,
         "split": source.split,
     }
+
+
+def _said(source: Provenance) -> list[str]:
+    """What a person said of a file; what is said of an adapted model is in its fingerprint."""
+    if source.format == "adapted":
+        return []
+    said = sorted(name for name, origin in source.origins.items() if origin == "you")
+    return [f"{name}={source.read.get(name)}" for name in said]
 
 
 def digest_of(model: MaskedImageModel) -> str:
