@@ -21,6 +21,7 @@ from lcmae.masking import Mask, Random
 from lcmae.models import take
 from lcmae.probes.base import run_probes
 from lcmae.probes.registry import probe_class
+from lcmae.probes.results.networks import networks_of
 from lcmae.probes.watching.hooks import watch_attention
 from tests.lcmae.adapters import foreign
 
@@ -149,10 +150,10 @@ def test_identity_follows_weights_settings_and_functions() -> None:
 def test_fresh_weights_are_the_untrained_baseline(pictures: Tensor) -> None:
     model = foreign.adapt_conv_stem(foreign.ConvStemMAE(), fresh=lambda: foreign.adapt_conv_stem(foreign.ConvStemMAE()))
     results = run_probes([probe_class("reconstruction")()], model, pictures, seed=0)
-    assert "error_untrained" in results.datasets["reconstruction"]
+    assert "untrained" in networks_of(results.datasets["reconstruction"], "error")
     without = foreign.adapt_conv_stem(foreign.ConvStemMAE())
     results = run_probes([probe_class("reconstruction")()], without, pictures, seed=0)
-    assert "error_untrained" not in results.datasets["reconstruction"]
+    assert "untrained" not in networks_of(results.datasets["reconstruction"], "error")
 
 
 def broken(change: Callable[[nn.Module], dict[str, Any]]) -> Callable[[], Any]:
