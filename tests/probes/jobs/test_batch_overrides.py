@@ -30,7 +30,7 @@ def test_two_head_counts_are_two_results(tmp_path: Path, rng: torch.Generator) -
     losses = set()
     for path in stored:
         with xr.open_dataset(path) as result:
-            losses.add(float(result["loss"].values.ravel()[0]))
+            losses.add(float(result["error"].values.ravel()[0]))
     assert len(losses) == 2
 
 
@@ -45,7 +45,7 @@ def test_from_python_they_are_two_as_well(said: tuple[dict, dict], tmp_path: Pat
         settings = {"heads": foreign.HEADS, "decoder_heads": foreign.DECODER_HEADS, **words}
         model = lcmae.load(tmp_path / "a.pth", **settings)
         results = lcmae.probe(model, images, ["reconstruction"], out=tmp_path / "out")
-        losses.append(float(results["reconstruction"]["loss"].values.ravel()[0]))
+        losses.append(float(results["reconstruction"]["error"].values.ravel()[0]))
     assert losses[0] != losses[1]
     assert len([*(tmp_path / "out").rglob("*.nc")]) == 2
 
@@ -72,7 +72,7 @@ def test_the_example_of_the_docs_is_probed_as_it_is_written(tmp_path: Path) -> N
     assert probe.run(words) == 0
     (stored,) = (tmp_path / "out").rglob("*.nc")
     with xr.open_dataset(stored) as result:
-        assert result["loss"].values.ravel()[0] > 0
+        assert result["error"].values.ravel()[0] > 0
         assert "--adapter" in result.attrs["command"]
     with pytest.raises(InputError, match=r"FILE\.py:FUNCTION"):
         probe.run([*words[:2], "my_mae", *words[3:]])
