@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from tests.app import synthetic
@@ -47,9 +48,11 @@ ODD = {
 
 
 def poisoned_runs(folder: Path) -> Path:
-    """A good run, and all of these."""
+    """A good run, and all of these, which are copies of it."""
     synthetic.run(folder / "good")
     for name, poison in {**POISON, **ODD}.items():
-        synthetic.run(folder / name, results=name in ODD)
+        shutil.copytree(folder / "good", folder / name)
+        if name in POISON:
+            shutil.rmtree(folder / name / "probes")
         poison(folder / name)
     return folder
