@@ -1,6 +1,7 @@
 """The figures of the dashboard as one HTML file that needs nothing else: no server, no network, no
 lcmae."""
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -90,10 +91,11 @@ def training(runs: dict[str, Path]) -> Iterator[str]:
 def section(title: str, content: ProbePage, runs: dict[str, Path]) -> list[str]:
     """A probe's section; a result that does not fit its probe is left out of it, with a
     sentence."""
+    begin = time.monotonic()
     try:
         return list(probe(title, content, runs))
     except Exception:
-        if not contract.refuse_unfit():
+        if not contract.refuse_unfit(begin):
             raise  # a fault of ours
         return list(probe(title, content, runs))
 

@@ -11,11 +11,11 @@ from lcmae.probes.results import tables
 from lcmae.safety.text import printable
 
 
-def refuse_unfit() -> bool:
-    """Draw every result that was read lately by itself; those that cannot be drawn are refused
-    from now on (`reading.refuse`). Whether there was one."""
+def refuse_unfit(since: float) -> bool:
+    """Draw every result that was read since then (`time.monotonic`) by itself; those that cannot be
+    drawn are refused from now on (`reading.refuse`). Whether there was one."""
     found = False
-    for key, probe, result in reading.recent_results():
+    for key, probe, result in reading.recent_results(since):
         if not any(page.is_probe and page.name == probe for page in PAGES):
             continue
         page = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE

@@ -4,6 +4,7 @@ dashboard`.
 No page that shows stored results imports torch, which takes 20 s on a small machine.
 """
 
+import time
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -58,6 +59,7 @@ def icon() -> str:
 def open_page(page: Page, picked: picks.Picks) -> None:
     """One page, given the pick."""
     module: ModuleType = import_module(f"lcmae.app.dashboard.pages.{page.name}")
+    begin = time.monotonic()
     try:
         if page.is_probe:
             probe_page.show(page, module.PAGE, picked)
@@ -66,6 +68,6 @@ def open_page(page: Page, picked: picks.Picks) -> None:
     except Exception:
         # a result that does not fit its probe is left out, with a sentence; all else is a fault of
         # ours, and shown as one
-        if not contract.refuse_unfit():
+        if not contract.refuse_unfit(begin):
             raise
         st.rerun()

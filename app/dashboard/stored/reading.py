@@ -10,6 +10,7 @@ import json
 import shlex
 import socket
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,7 +40,7 @@ Stamp = tuple[str, int, int]
 """A file's path, time of change and size: the key of every cache here (arrays are never keys)."""
 
 _lock = threading.Lock()
-_recent: "OrderedDict[Stamp, str]" = OrderedDict()
+_recent: "OrderedDict[Stamp, tuple[str, float]]" = OrderedDict()
 _unfit: dict[Stamp, str] = {}
 
 
@@ -177,17 +178,17 @@ def result_of(path: Path, step: int, probe: str, condition: Condition | None = N
             f"expected a result of {probe} at {printable(key[0])}, got one of {printable(result.attrs['probe'], 60)}"
         )
     with _lock:
-        _recent[key] = probe
+        _recent[key] = probe, time.monotonic()
         _recent.move_to_end(key)
         while len(_recent) > MAX_RESULTS:
             _recent.popitem(last=False)
     return result
 
 
-def recent_results() -> list[tuple[Stamp, str, xr.Dataset]]:
-    """What pages have read lately: file, probe, result."""
+def recent_results(since: float) -> list[tuple[Stamp, str, xr.Dataset]]:
+    """What pages have read since then (`time.monotonic`): file, probe, result."""
     with _lock:
-        known = list(_recent.items())
+        known = [(key, probe) for key, (probe, at) in _recent.items() if at >= since]
     return [(key, probe, _result(key)) for key, probe in known]
 
 
