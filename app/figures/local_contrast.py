@@ -155,7 +155,8 @@ def position_maps(result: xr.Dataset) -> go.Figure:
     """Loss, invariance and local consistency by position on the grid, means over images; estimates
     where there are any."""
     names = ["loss_map", *_names({"": result}, "invariance_map", "local_consistency_map")]
-    return style.maps({str(result[name].attrs["long_name"]): result[name] for name in names})
+    # the caption says which they are: titles of maps must be short
+    return style.maps({str(result[name].attrs["long_name"]).split(",")[0]: result[name] for name in names})
 
 
 def picture_maps(result: xr.Dataset, first: int = 0, count: int = 4) -> go.Figure:

@@ -13,9 +13,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     for unit, group in style.by_units(results, "error"):
         yield Panel(
             f"Error of hidden patches{unit}",
-            "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, and the best "
-            "constant patch, which is the level of full collapse. Only runs with the same targets share an axis."
-            + of_baselines(group, "error"),
+            "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, the mean "
+            "patch of each position, and the best constant patch, which is the level of full collapse. "
+            "Only runs with the same targets share an axis." + of_baselines(group, "error"),
             figures.errors(group),
         )
     pictures = {name: result for name, result in results.items() if "original" in result}
