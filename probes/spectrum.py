@@ -27,7 +27,6 @@ from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures import ranks
 from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
-from lcmae.probes.statistics.intervals import student
 from lcmae.probes.statistics.jackknife import groups_of
 from lcmae.probes.statistics.moments import GroupedMoments, Moments, estimate
 from lcmae.probes.statistics.sample import Collected, ImageSample
@@ -237,24 +236,20 @@ class _Spectrum(Accumulator):
         # tokens have no place in LiDAR: under masks an image keeps no fixed set of them
         nothing = torch.full((2,), torch.nan, dtype=torch.float64)
         value, sem = (torch.stack([*part, nothing], dim=1) for part in zip(*found, strict=True))
-        # images that differ by no more than masks do have no rank of their own
         degrees = self.degrees_of_freedom
-        alike = value[1] + student(degrees) * sem[1] >= 1
-        value[0][alike] = sem[0][alike] = torch.nan
         share = "share of LiDAR's scatter between images that masks alone would make (1: images do not differ)"
         name = "LiDAR rank of pooled vectors, masks as views"
         convention = f"entropy rank of Sw^-1/2 Sb Sw^-1/2, {self.probe.lidar_ridge:g} added to Sw; at most images - 1"
         return {
-            "lidar": variable("feature", value[0], name, convention=convention, missing=MISSING_LIDAR),
+            "lidar": variable("feature", value[0], name, convention=convention + FLOOR),
             "lidar_sem": error_of("feature", sem[0], name, degrees=degrees, method="jackknife"),
             "lidar_mask_share": variable("feature", value[1], share),
             "lidar_mask_share_sem": error_of("feature", sem[1], share, degrees=degrees, method="jackknife"),
         }
 
 
-MISSING_LIDAR = (
-    "NaN: tokens, which have no fixed set under masks; a single image; images whose means may differ by no more than masks make "
-    "them (the interval of lidar_mask_share holds 1)"
+FLOOR = (
+    "; where lidar_mask_share is near 1, images differ by no more than masks make them, and the rank is that of noise"
 )
 
 _NUMBERS = {

@@ -55,13 +55,12 @@ def test_the_share_of_masks_is_one_for_copies_and_known_otherwise(rng: torch.Gen
     assert float(mask_share(apart[0].whole(), apart[1].whole(), 4)) == pytest.approx(0.2, abs=0.03)
 
 
-def test_copies_of_one_image_have_no_lidar(rng: torch.Generator) -> None:
+def test_lidar_of_copies_stands_beside_the_share_that_masks_make(rng: torch.Generator) -> None:
     image = torch.randn(1, 3, 8, 12, generator=rng)
     probe = Spectrum(num_masks=4, baseline_images=0)
     found = trained(run_probes([probe], tiny_mae(), image.repeat(24, 1, 1, 1), 1).datasets["spectrum"])
-    assert bool(found["lidar"].isnull().all())
-    assert "lidar_mask_share" in found["lidar"].attrs["missing"]
     assert (found["lidar_mask_share"].dropna("feature") > 0.5).all()
+    assert "lidar_mask_share" in found["lidar"].attrs["convention"]
 
 
 @pytest.mark.parametrize("values", [{"pixel_mean": (float("nan"),)}, {"pixel_std": (float("inf"),)}])
