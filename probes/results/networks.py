@@ -98,7 +98,9 @@ def _present(result: xr.Dataset, names: Mapping[str, None]) -> Iterator[str]:
 
 
 def _suffix(whole: str, names: Mapping[str, None]) -> str:
-    return "" if whole in names else next(suffix for suffix in ACCOMPANYING if whole.endswith(suffix))
+    # a variable may itself be called ..._masks
+    found = (suffix for suffix in ACCOMPANYING if whole.endswith(suffix) and whole.removesuffix(suffix) in names)
+    return "" if whole in names else next(found)
 
 
 def _nothing(own: xr.DataArray) -> xr.DataArray:

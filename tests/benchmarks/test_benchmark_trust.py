@@ -42,7 +42,7 @@ def test_every_stored_error_says_from_what_it_is() -> None:
         for name, values in result.data_vars.items():
             if str(name).endswith("_sem"):
                 assert {"degrees_of_freedom", "error_sources"} <= values.attrs.keys(), (probe, name)
-                assert str(name).removesuffix("_sem").removesuffix("_masks") in result, (probe, name)
+                assert {str(name).removesuffix(end) for end in ("_sem", "_masks_sem")} & {*result}, (probe, name)
     assert found["mask_graph"]["label_error_sem"].attrs["error_sources"] == "images and masks"
 
 
