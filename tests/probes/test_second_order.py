@@ -49,7 +49,7 @@ def draw(count: int, seed: int) -> Field:
 class Oracle(MAE):
     """A network that was told the answer."""
 
-    def forward(self, images: Tensor, mask: Mask) -> MaskedOutput:
+    def forward(self, images: Tensor, mask: Mask | None = None, *, only_hidden: bool = False) -> MaskedOutput:
         out = super().forward(images, mask)
         return replace(out, pred=patchify(images, self.patch_size))
 

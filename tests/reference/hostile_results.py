@@ -34,8 +34,7 @@ def _hdf5(name: str) -> Callable[[Callable[[Any, Path], Any]], Any]:
             with h5py.File(folder / "secret.h5", "w") as secret:
                 secret["s"] = np.array([42.0, 43.0, 44.0])
             with h5py.File(path, "w") as file:
-                file["x"] = np.arange(3.0)
-                file["x"].make_scale("x")
+                file.create_dataset("x", data=np.arange(3.0)).make_scale("x")
                 change(file, folder)
             return sign(path)
 

@@ -112,7 +112,7 @@ def dicom(folder: Path, values: np.ndarray, **header: Any) -> Path:
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         data.Rows, data.Columns, data.SamplesPerPixel = HEIGHT, WIDTH, 1
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
         data.PhotometricInterpretation = "MONOCHROME2"

@@ -52,6 +52,7 @@ def test_alignments_that_torch_writes_load(value: str, tmp_path: Path):
     from lcmae.formats import load
     from tests.reference.hostile import good
 
-    with config.patch({"save.storage_alignment": int(value)}):
+    # torch's installer of configs adds `patch`
+    with config.patch({"save.storage_alignment": int(value)}):  # pyright: ignore[reportAttributeAccessIssue]
         good(tmp_path / "a.pth")
     assert load(tmp_path / "a.pth").source is not None

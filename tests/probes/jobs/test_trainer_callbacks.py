@@ -2,7 +2,7 @@
 bits with and without it, on the steps of their optimiser."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_lightning(tmp_path: Path) -> None:
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             default_root_dir=tmp_path,
         )  # fmt: skip
-        trainer.fit(task, torch.utils.data.DataLoader([*BATCHES], batch_size=2, shuffle=True))
+        trainer.fit(task, torch.utils.data.DataLoader(cast(Any, [*BATCHES]), batch_size=2, shuffle=True))
         return weights(task)
 
     expected = train()
