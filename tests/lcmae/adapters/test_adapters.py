@@ -5,8 +5,10 @@ from predictions to probes.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,10 @@ from lcmae.probes.registry import probe_class
 from lcmae.probes.results.networks import networks_of
 from lcmae.probes.watching.hooks import watch_attention
 from tests.lcmae.adapters import foreign
+from tests.reference.official_style import OfficialStyleMAE
 
 CLOSE = 1e-5
+ROOT = Path(__file__).parents[3]
 PROBES = ("reconstruction", "encoder_attention", "decoder_attention", "receptive_field", "invariance", "spectrum")
 
 
@@ -46,11 +50,29 @@ def mask(rng: torch.Generator) -> Mask:
     return Random(ratio=0.6)(3, (4, 4), rng)
 
 
-def test_adapters_are_short() -> None:
-    for name, (_, adapt) in foreign.CASES.items():
-        lines = [line for line in inspect.getsource(adapt).splitlines() if line.strip()]
-        # Hugging Face's also says how attention maps are had
-        assert len(lines) <= (20 if "Hugging" in name or "hugging" in name else 15), adapt.__name__
+EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adapting-a-model.md").read_text(), re.DOTALL)[0]
+
+
+def num_lines(text: str) -> int:
+    """Lines of code but for imports."""
+    lines = (line.strip() for line in text.splitlines())
+    return sum(line != "" and not line.startswith(("import ", "from ")) for line in lines)
+
+
+@pytest.mark.parametrize("kind", [*foreign.CASES, "docs"])
+def test_adapters_are_short(kind: str) -> None:
+    text = EXAMPLE if kind == "docs" else inspect.getsource(foreign.CASES[kind][1])
+    assert num_lines(text) <= 15
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    mae = OfficialStyleMAE(224, 16, 32, 1, 4, decoder=(24, 1, 3))
+    names: dict[str, Any] = {"MyMAE": SimpleNamespace(load=lambda path: mae)}
+    exec(EXAMPLE, names)
+    model = names["make"]()
+    assert model.has_prediction
+    assert model.num_prefix == 1
+    assert model(torch.zeros(1, 3, 224, 224)).pred.shape == (1, 196, 768)
 
 
 def test_models_of_four_houses_keep_the_contract(case: tuple[Any, Any], pictures: Tensor, mask: Mask) -> None:
