@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lcmae.probes.results import catalogue
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.processes import module
 
 COUNTS = (1, 10, 30, 100)
 
@@ -53,7 +54,7 @@ def main() -> None:
         paths = copies(Path(sys.argv[1]), Path(folder), max(COUNTS))
         print("| results | ms | ms a result | MiB |\n|---|---|---|---|")
         for count in COUNTS:
-            words = [sys.executable, "-P", "-m", "benchmarks.results", "--read", *map(str, paths[:count])]
+            words = module("benchmarks.results", "--read", *map(str, paths[:count]))
             milliseconds, memory = map(float, subprocess.check_output(words, text=True).split())
             print(f"| {count} | {milliseconds:.1f} | {milliseconds / count:.1f} | {memory:.1f} |")
 

@@ -28,6 +28,7 @@ from lcmae.probes.invariance import Invariance
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.measures.attention import patch_distances
 from lcmae.probes.receptive_field import ReceptiveField, spaced_layers, with_patch
+from lcmae.probes.results.networks import trained
 from lcmae.probes.spectrum import Spectrum
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.gradients import random_signs, token_index
@@ -323,6 +324,7 @@ SLOW: dict[type[Probe], Callable[..., Numbers]] = {
 def comparable(result: xr.Dataset, name: str) -> np.ndarray:
     """What of a probe's variable its slow form tells: of fields the raw form, and of views those
     with a mask."""
+    result = trained(result)
     found = result[name]
     if "form" in found.dims:
         found = found.sel(form="raw")

@@ -402,7 +402,7 @@ class _SecondOrder(Accumulator):
         )
         result["reach"] = variable(
             ("ratio",),
-            np.array([np.nanmean(one) for one in self.reach]),
+            np.array([one[np.isfinite(one)].mean() if np.isfinite(one).any() else np.nan for one in self.reach]),
             "mean distance of the inputs of the linear predictor, by what they contribute",
             "patches",
         )

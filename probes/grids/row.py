@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from lcmae.config import RunConfig
 from lcmae.probes.grids.cells import UNIT_FIELDS, Cell
 from lcmae.probes.grids.table import Row
+from lcmae.probes.results.networks import BASELINES, NETWORK
 from lcmae.runs.run import Run
 from lcmae.settings import parse
 
@@ -78,7 +81,7 @@ def add_scalars(row: Row, columns: dict[str, tuple[str, str]], probe: str, file:
 
     result = load_result(file)
     for label, (value, sem) in scalars(result).items():
-        attrs = result[label.partition("[")[0]].attrs
+        attrs = _attrs_of(result, label.partition("[")[0])
         part = label.partition("[")[2].rstrip("]")
         long_name = f"{attrs['long_name']}, {part.replace('_', ' ')}" if part else str(attrs["long_name"])
         row[f"{probe}.{label}"] = value
@@ -86,6 +89,18 @@ def add_scalars(row: Row, columns: dict[str, tuple[str, str]], probe: str, file:
         if math.isfinite(sem):
             row[f"{probe}.{label}.sem"] = sem
             columns[f"{probe}.{label}.sem"] = f"standard error over images: {long_name}", str(attrs["units"])
+
+
+def _attrs_of(result: xr.Dataset, name: str) -> dict[str, Any]:
+    """Attributes of a variable; for `NAME_untrained` and other baselines, of NAME with the network
+    in its long name."""
+    if name in result:
+        return dict(result[name].attrs)
+    for network in map(str, result[NETWORK].values if NETWORK in result.dims else ()):
+        if name.removesuffix(f"_{network}") in result:
+            attrs = result[name.removesuffix(f"_{network}")].attrs
+            return {**attrs, "long_name": f"{attrs['long_name']}, {BASELINES.get(network, network)}"}
+    raise KeyError(name)
 
 
 def without_nan(value: Any) -> Any:

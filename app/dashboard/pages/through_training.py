@@ -105,6 +105,7 @@ def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
             stamp = reading.stamp(reading.result_path(path, step, probe, wanted))
             moment = Moment(run, path, step, probe, stamp, wanted)
             try:
+                moment.result()  # a file may have been found unfit since it was summed up
                 summary(moment)
                 found.append(moment)
             except InputError as error:

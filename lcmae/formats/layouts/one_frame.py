@@ -18,7 +18,7 @@ MARKS = (f"encoder.{KERNEL}", KERNEL)
 names."""
 
 COORDINATES = ("temporal_embed_", "location_embed_")
-"""Scales of the encodings of dates and places, which come with an image and are not known here."""
+"""Scales of the encodings of dates and locations, which come with an image and are unknown here."""
 
 
 def recognise(weights: Weights) -> bool:
@@ -54,6 +54,6 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     if coordinates:
         tensors = {name: value for name, value in tensors.items() if name not in coordinates}
         notes.append(
-            "encodings of dates and places left aside: images here come without (Prithvi drops them at random)"
+            "encodings of dates and locations left aside: images here come without (Prithvi drops them at random)"
         )
     return layout.read(replace(weights, tensors=tensors, notes=notes), overrides)

@@ -100,14 +100,16 @@ def _read(name: str, weights: Weights, overrides: Mapping[str, Any], *, is_said:
     facts.assume("feature", "mean" if pooled else "cls", "what its last norm is for")
     aside = [key for key in weights.tensors if key.startswith(ASIDE)]
     unused(facts, aside, "head, rotation that is computed")
-    kept = {NAMES.get(key, key): value for key, value in weights.tensors.items() if key not in aside}
+    remaining = {NAMES.get(key, key): value for key, value in weights.tensors.items() if key not in aside}
     facts.notes[:0] = weights.notes
     facts.notes.append(f"rotary positions of timm's {architecture}; encoder only: no predictions")
-    return Reading("rotary", weights.path, weights.sha256, RotaryConfig, kept, facts, grid, keys=_sources(kept))
+    return Reading(
+        "rotary", weights.path, weights.sha256, RotaryConfig, remaining, facts, grid, keys=_sources(remaining)
+    )
 
 
-def _sources(kept: Mapping[str, Tensor]) -> dict[str, str]:
-    return {ours: theirs for theirs, ours in NAMES.items() if ours in kept}
+def _sources(remaining: Mapping[str, Tensor]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in NAMES.items() if ours in remaining}
 
 
 def _grid(facts: Facts, weights: Weights, sizes: list[tuple[Any, str]], model: Any) -> tuple[int, int]:

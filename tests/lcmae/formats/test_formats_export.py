@@ -36,7 +36,7 @@ def test_exports_that_a_layout_cannot_hold(tmp_path: Path, rng: torch.Generator)
         with pytest.raises(InputError, match=complaint):
             export(tmp_path / run, to, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
-    with pytest.raises(InputError, match="new place"):
+    with pytest.raises(InputError, match="a new path for the export"):
         export(tmp_path / "wide", "official", encoder)
 
 

@@ -198,7 +198,7 @@ def test_prithvis_halves_are_one_model(tmp_path: Path, image: Tensor, mask: Mask
         out = model(image[None], mask)
     close(out.pred[0], foreign.decode(plain, foreign.encode(plain, image, visible), visible, 1e-6))
     assert model.source is not None
-    assert any("dates and places" in note for note in model.source.notes)
+    assert any("dates and locations" in note for note in model.source.notes)
 
 
 def test_crossmae_is_an_encoder(tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
