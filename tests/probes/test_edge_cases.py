@@ -121,7 +121,7 @@ USUAL = {
         "image_radius",
         "half_radius",
     },  # no prediction of a full image
-    "spectrum": {"alpha_req", "lidar"},  # 12 vectors have few eigenvalues; tokens have no LiDAR
+    "spectrum": {"alpha_req", "lidar", "lidar_mask_share"},  # 12 vectors have few eigenvalues; tokens have no LiDAR
     "invariance": {"alignment_by_overlap"},  # bins without a pair
     "embedding_consistency": {"sliced_wasserstein", "loss", "invariance", "local_consistency"},  # what no mask hid
     "hierarchy": {"score", "chance", "skill", "gain"},  # a patch has no latent of the lowest level
@@ -130,7 +130,7 @@ USUAL = {
 }
 """What is never defined for these models and images."""
 
-PREDICTS = ("reconstruction", "local_contrast", "decoder_attention", "fidelity", "bounds")
+PREDICTS = ("second_order", "reconstruction", "local_contrast", "decoder_attention", "fidelity", "bounds")
 NO_DECODER: dict[str, str] = dict.fromkeys(
     PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone"
 )
@@ -139,6 +139,8 @@ NO_PREDICTION = {
     "embedding_consistency": {"gram_gap"},
 }  # fmt: skip
 EQUAL = "expected images that differ in their pixels, got equal ones in most cases"
+NOTHING_TO_EXPLAIN = {"far_gain", "gain_map", "gain_over_linear", "gain_over_wiener", "r2"}
+UNBIASED_MAPS = {"invariance_map_unbiased", "local_consistency_map_unbiased"}
 NO_GEOMETRY = {"consistency", "chance", "ceiling"}
 NO_CKA = {"cka", "last_cka_to_input"}
 DEPTH = {"depth_area_ratio", "depth_radius", "depth_image_radius", "depth_half_radius"}
@@ -153,7 +155,7 @@ SITUATIONS = {
         {},
         {},
         {
-            "local_contrast": {"token_share", "position_share"},
+            "local_contrast": {"token_share", "token_share_unbiased", "position_share"},
             "decoder_attention": SHARES,
             "receptive_field": DEPTH,
             "spectrum": {
@@ -163,7 +165,7 @@ SITUATIONS = {
             "invariance": {"alignment"},
             "frequency": NO_CKA,
             "embedding_consistency": {"consistency", "chance"},
-            "bounds": {"alignment"},
+            "bounds": {"alignment", "uniformity", "umae_loss"},  # vectors of length 0
         },
     ),
     "equal images": Situation(
@@ -175,6 +177,7 @@ SITUATIONS = {
             "spectrum": {"intrinsic_dimension", "variance_share"},
             "frequency": NO_CKA,
             "embedding_consistency": NO_GEOMETRY,
+            "second_order": {*NOTHING_TO_EXPLAIN, "reach", "shared_variance"},
         },
     ),
     "images of one colour": Situation(
@@ -187,15 +190,23 @@ SITUATIONS = {
         {
             "embedding_consistency": {*NO_GEOMETRY, "gram_gap"},
             "bounds": {"share_of_variance"},
+            "second_order": NOTHING_TO_EXPLAIN,
         },
     ),
     "one image": Situation(
         network,
         {"count": 1},
-        {"mask_graph": "needs at least 4 images, got 1", "bounds": "needs at least 2 images, got 1"},
+        {
+            "second_order": "needs at least 2 images, got 1",
+            "mask_graph": "needs at least 4 images, got 1",
+            "bounds": "needs at least 2 images, got 1",
+        },
         {
             "reconstruction": {"error_map"},  # one mask does not hide every place
-            "local_contrast": {"loss_map", "invariance_map", "local_consistency_map"},
+            "local_contrast": {
+                "loss_map", "invariance_map", "local_consistency_map", *UNBIASED_MAPS, "term_unbiased", "token_share_unbiased",
+                "collapse_unbiased", "collapse_position",
+            },
             "decoder_attention": {name for name in SHARES if "images" in name},
             "spectrum": {"uniformity_of_others", "wang_isola", "intrinsic_dimension", "variance_share"},
             "invariance": {"alignment", *NO_PREDICTION["invariance"]},
@@ -211,8 +222,9 @@ SITUATIONS = {
             "transfer": "needs at least 20 training images (kNN has 20 neighbours), got 9",
             "hierarchy": "needs at least 20 training images, got 9",
             "mask_graph": "needs at least 4 images, got 3",
+            "second_order": "needs at least 10 images of the other split, got 9",
         },
-        {"frequency": NO_CKA, "embedding_consistency": NO_GEOMETRY},
+        {"frequency": NO_CKA, "embedding_consistency": NO_GEOMETRY, "local_contrast": UNBIASED_MAPS},
     ),
     "one class": Situation(
         network,
@@ -254,7 +266,7 @@ def results(name: str) -> Results:
 def undefined(result: xr.Dataset) -> set[str]:
     """Variables of the model's own numbers with a NaN, but for what comes with another one."""
     result = trained(result)
-    names = [str(name) for name in result.data_vars if not str(name).endswith(("_sem", "_groups"))]
+    names = [str(name) for name in result.data_vars if not str(name).endswith(("_sem", "_groups", "_without"))]
     return {name for name in names if result[name].dtype.kind == "f" and bool(result[name].isnull().any())}
 
 
