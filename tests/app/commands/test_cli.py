@@ -129,7 +129,7 @@ def test_resuming_nothing_is_one_line(complaint: Callable[..., str]) -> None:
     [
         (["nonsense"], f"expected probes out of {', '.join(PROBES)} (or all), got nonsense"),
         ([], "expected at least one probe out of "),
-        (["reconstruction"], "expected at least one --checkpoint PATH, got none"),
+        (["reconstruction"], "expected at least one --checkpoint PATH (or --adapter FILE.py:FUNCTION), got none"),
         (["reconstruction", "--checkpoint", "no/where"], "no/where"),
         (
             ["reconstruction", "--checkpoint", "x", "--engine", "foo"],
