@@ -55,7 +55,17 @@ def test_a_notebook_is_short(path: Path) -> None:
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for recipe in ("mae-digits", "umae-digits"):
-        train = [*python("-m", "lcmae.app.cli"), "train", recipe, "--epochs", "1", "--out", f"runs/demo/{recipe}-s0"]
+        train = [
+            *python("-m", "lcmae.app.cli"),
+            "train",
+            recipe,
+            "--epochs",
+            "1",
+            "--warmup-epochs",
+            "0",
+            "--out",
+            f"runs/demo/{recipe}-s0",
+        ]
         subprocess.run(train, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=250)
     code = cells(path)
     command = [*python("-c"), as_script(code)]
