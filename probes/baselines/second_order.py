@@ -13,12 +13,12 @@ exact count all M_j have two values, and one inverse serves every patch. A predi
 at the mask is the Wiener filter `B_hv C_vv^-1` of that mask: the best of all predictors for
 Gaussian images.
 
-The closed forms are lcmae's own derivation (docs/probes.md, "beyond covariance"), in the family of
+The closed forms are lcmae's own derivation, in the family of
 Bisulco et al., "Linear masked autoencoders" (arXiv 2508.15404), whose loss is on all pixels and
 whose masks are Bernoulli. Arrays are float64 of numpy; nothing here knows a model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -277,12 +277,6 @@ def shared_spectrum(moments: PatchMoments, visible_pairs: Float[np.ndarray, "pat
     right = moments.inputs * np.repeat(np.diag(visible_pairs), q)[None]
     explained = _solve(normal, right) @ right.T
     return np.maximum(np.linalg.eigvalsh((explained + explained.T) / 2)[::-1], 0)
-
-
-def choose_ridge(errors: Sequence[float], ridges: Sequence[float]) -> tuple[float, bool]:
-    """The ridge of the least held-out error, and whether it lies at the end of what was tried."""
-    best = int(np.nanargmin(errors))
-    return ridges[best], best in (0, len(ridges) - 1)
 
 
 def _by_offset(covariance: np.ndarray, grid: tuple[int, int], rows: int, columns: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from lcmae.probes.baselines.second_order import (
     MaskChances,
     PatchMoments,
-    choose_ridge,
     fixed_linear,
     fixed_linear_random,
     mask_chances,
@@ -193,8 +192,3 @@ def test_patches_that_never_vary_or_are_never_hidden_are_no_trouble() -> None:
             fixed_linear_random(moments, visible)
         with pytest.raises(ValueError, match="expected 1 to 4 visible patches"):
             random_chances(5, visible)
-
-
-def test_the_ridge_is_the_best_that_was_tried_and_says_when_it_lies_at_an_end() -> None:
-    assert choose_ridge([3.0, 1.0, 2.0], [1e-3, 1e-2, 1e-1]) == (1e-2, False)
-    assert choose_ridge([1.0, float("nan"), 2.0], [1e-3, 1e-2, 1e-1]) == (1e-3, True)
