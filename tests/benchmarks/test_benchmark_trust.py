@@ -48,14 +48,17 @@ def test_every_stored_error_says_from_what_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Measured]:
+    """Four minutes on an idle core, more beside other tests: whoever asks has its own timeout."""
     return measure(list(draws(DRAWS)))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_reported_errors_are_the_spread(rows: list[Measured]) -> None:
     assert set(outside(rows)) <= set(EXCEPTIONS)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_exceptions_are_still_needed(rows: list[Measured]) -> None:
     assert set(EXCEPTIONS) <= set(outside(rows))
