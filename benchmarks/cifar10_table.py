@@ -21,7 +21,7 @@ PUBLISHED = {"mae": 59.6, "umae": 68.9}
 (2210.08344); feature, patch size and epochs were not published."""
 
 TERMS = ("invariance", "local_consistency", "global_consistency", "offset")
-JUDGES = ("linear", "knn")
+CLASSIFIERS = ("linear", "knn")
 FEATURES = {"cls": "class token", "mean": "mean token"}
 JUDGED_BY = "linear cls"
 """What the rules look at: linear accuracy of the class token, which U-MAE's term acts on."""
@@ -53,7 +53,7 @@ class Finished:
     """By the names of `COLUMNS`."""
 
     layers: dict[str, dict[str, float]]
-    """By judge (linear, knn): accuracy after each block, in %, as "class token, block 7"."""
+    """By classifier (linear, knn): accuracy after each block, in %, as "class token, block 7"."""
 
     data: str
     probed: str
@@ -68,14 +68,14 @@ def read_finished(
         load_result(Path(files[name])) for name in ("local_contrast", "spectrum", "transfer")
     )
     contrast, spectrum = trained(contrast), trained(spectrum)
-    numbers, layers = {}, {judge: {} for judge in JUDGES}
+    numbers, layers = {}, {classifier: {} for classifier in CLASSIFIERS}
     for feature, words in FEATURES.items():
-        for judge in JUDGES:
-            accuracy = transfer.accuracy.sel(classifier=judge, network="trained", feature=feature)
-            numbers[f"{judge} {feature}"] = 100 * float(accuracy)
-            by_layer = transfer.layer_accuracy.sel(classifier=judge, network="trained", feature=feature)
+        for classifier in CLASSIFIERS:
+            accuracy = transfer.accuracy.sel(classifier=classifier, network="trained", feature=feature)
+            numbers[f"{classifier} {feature}"] = 100 * float(accuracy)
+            by_layer = transfer.layer_accuracy.sel(classifier=classifier, network="trained", feature=feature)
             for layer in transfer.layer.values:
-                layers[judge][f"{words}, block {layer}"] = 100 * float(by_layer.sel(layer=layer))
+                layers[classifier][f"{words}, block {layer}"] = 100 * float(by_layer.sel(layer=layer))
         numbers[f"rank {feature}"] = float(spectrum.effective_rank.sel(feature=feature, view="full"))
     numbers |= {name: float(contrast.term.sel(part=name)) for name in TERMS}
     num_images = run.steps()[-1] * config.batch_size
@@ -100,11 +100,18 @@ def with_best_layer(runs: Sequence[Finished]) -> tuple[list[Finished], dict[str,
     """The seeds of one variant with `linear best` and `knn best`, and which block that is: the best
     in the mean over seeds."""
     best = {
-        judge: max(runs[0].layers[judge], key=lambda name, judge=judge: sum(run.layers[judge][name] for run in runs))
-        for judge in JUDGES
+        classifier: max(
+            runs[0].layers[classifier],
+            key=lambda name, classifier=classifier: sum(run.layers[classifier][name] for run in runs),
+        )
+        for classifier in CLASSIFIERS
     }
     return [
-        replace(run, numbers=run.numbers | {f"{judge} best": run.layers[judge][best[judge]] for judge in JUDGES})
+        replace(
+            run,
+            numbers=run.numbers
+            | {f"{classifier} best": run.layers[classifier][best[classifier]] for classifier in CLASSIFIERS},
+        )
         for run in runs
     ], best
 

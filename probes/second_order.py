@@ -161,9 +161,10 @@ class _SecondOrder(Accumulator):
 
     def __post_init__(self) -> None:
         probe, model = self.probe, self.model
-        own = probe.mask.ratio if hasattr(probe.mask, "ratio") else None
+        own: float | None = getattr(probe.mask, "ratio", None)
         self.strategies: dict[float, MaskStrategy] = {}
-        for ratio in sorted({*probe.ratios, *([] if own is None else [own])}):
+        ratios: set[float] = {*probe.ratios, *([] if own is None else [own])}
+        for ratio in sorted(ratios):
             strategy = probe.mask.model_copy(update={"ratio": ratio}) if own is not None else probe.mask
             try:
                 hidden = strategy.num_hidden(model.grid)
@@ -172,7 +173,9 @@ class _SecondOrder(Accumulator):
             if 0 < hidden < model.num_patches:
                 self.strategies[ratio] = strategy
         probe.require(bool(self.strategies), f"a masking ratio that a grid of {model.grid[0]}x{model.grid[1]} can have")
-        probe.require(not probe.mask.needs_images, f"masks that do not follow the image, got {probe.mask.kind}")
+        probe.require(
+            not probe.mask.needs_images, f"masks that do not follow the image, got {type(probe.mask).__name__}"
+        )
         self.own = own if own in self.strategies else next(iter(self.strategies))
         self.masks = {ratio: self._draw(strategy, probe.num_masks) for ratio, strategy in self.strategies.items()}
         fresh = untrained(model, self.seed) if probe.untrained else None
@@ -215,8 +218,8 @@ class _SecondOrder(Accumulator):
                     yield inputs.project(x[chosen] - origin[0]), targets.project(t[chosen] - origin[1])
 
         teaching = patch_moments(parts(held_out=False))
-        kept = list(parts(held_out=True))
-        held_x, held_t = (np.concatenate(values) for values in zip(*kept, strict=True))
+        chunks = list(parts(held_out=True))
+        held_x, held_t = (np.concatenate(values) for values in zip(*chunks, strict=True))
         masks = self._draw(self.strategies[self.own], len(held_x), "second-order-held-out")
         hidden = masks.is_hidden.numpy()
         best: tuple[float, float, float, bool, bool] | None = None

@@ -1,4 +1,4 @@
-"""What classes can be read off the frozen features of each layer, and does that survive spoiled
+"""What classes can be read off the frozen features of each layer, and does that survive corrupted
 images?
 
 Sources: weighted kNN (Wu et al., 1805.01978; k 20, temperature 0.07) and the linear probe of MAE
@@ -31,7 +31,7 @@ from lcmae.models import Feature, MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe, ProbeError
 from lcmae.probes.baselines.pixels import small_pixels
 from lcmae.probes.baselines.untrained import untrained
-from lcmae.probes.measures.classifiers import JUDGES, Bank, with_interval
+from lcmae.probes.measures.classifiers import CLASSIFIERS, Bank, with_interval
 from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
 from lcmae.probes.measures.linear_probe import fit
 from lcmae.probes.statistics.running import RunningMean
@@ -102,7 +102,7 @@ class Transfer(Probe):
     """Severities of each, out of 1 to 5."""
 
     num_corrupted: int = Field(default=200, ge=1)
-    """Most images that are spoiled; each costs a forward pass for each kind and severity."""
+    """Most images that are corrupted; each costs a forward pass for each kind and severity."""
 
     finetune_epochs: int = Field(default=0, ge=0)
     """Epochs of fine-tuning, from the checkpoint and from fresh weights; 0 leaves it out.
@@ -144,8 +144,8 @@ class _Transfer(Accumulator):
     num_images: int
     seed: int
     right: dict[str, RunningMean] = field(default_factory=dict)
-    """Share of right judges, [b judge feature], by network (or pixels); [b] for the majority and
-    fine-tuned classifiers."""
+    """Share of right answers, [b classifier feature], by network (or pixels); [b] for the majority
+    and fine-tuned classifiers."""
 
     confusion: dict[str, Tensor] = field(default_factory=dict)
     by_seed: RunningMean = field(default_factory=RunningMean)
@@ -173,7 +173,7 @@ class _Transfer(Accumulator):
         self._classify(batch, labels)
         rows = self.sample.rows(batch)
         if len(rows) and self.probe.corruptions:
-            self._spoil(batch, labels, rows)
+            self._corrupt(batch, labels, rows)
 
     def _labels(self, batch: Batch) -> Int[Tensor, " b"]:
         need = "labelled images of a named data set, whose other split it trains on (lcmae.probes.watching.views.open_view)"
@@ -187,14 +187,14 @@ class _Transfer(Accumulator):
         probe = self.probe
         images, labels = self._training_images(batch)
         features: dict[str, list[Tensor]] = {}
-        kept = []
+        all_images = []
         for first in range(0, len(images), CHUNK):
             part = images[first : first + CHUNK].to(self.model.device)
             seen = {name: layers(network, part, decoder=False) for name, network in self.networks.items()}
             for name, rows in self._features(seen, self.model.to_pixels(part)).items():
                 features.setdefault(name, []).append(rows)
             if probe.finetune_epochs:
-                kept.append(part.cpu())
+                all_images.append(part.cpu())
         banks = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
         num_seeds = {name: probe.seeds if name == TRAINED else 1 for name in banks}
         train = {"rates": probe.rates, "epochs": probe.epochs, "num_seeds": num_seeds, "seed": self.seed}
@@ -204,7 +204,7 @@ class _Transfer(Accumulator):
         if probe.finetune_epochs:
             for name, network in self.networks.items():
                 tune = {"epochs": probe.finetune_epochs, "seed": self.seed}
-                self.tuned[name] = finetune(network, torch.cat(kept), labels, self.num_classes, **tune).eval()
+                self.tuned[name] = finetune(network, torch.cat(all_images), labels, self.num_classes, **tune).eval()
 
     def _training_images(self, batch: Batch) -> tuple[Images, Int[Tensor, " n"]]:
         probe = self.probe
@@ -249,7 +249,7 @@ class _Transfer(Accumulator):
         return found | {PIXELS: small_pixels(pixels)}
 
     def _classify(self, batch: Batch, labels: Int[Tensor, " b"]) -> None:
-        """Count what the judges get right on the images as they are."""
+        """Count what the classifiers get right on the images as they are."""
         self.probe.require(
             int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
             f"images of the classes 0 to {self.num_classes - 1} of its training images, "
@@ -257,7 +257,7 @@ class _Transfer(Accumulator):
         )
         seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
         for name, features in self._features(seen, self.model.to_pixels(batch.images)).items():
-            opinions = self.banks[name].judge(features)
+            opinions = self.banks[name].classify(features)
             self._count(name, opinions.right(labels))
             if name in TESTED:
                 self.confusion[name] = opinions.confusion(labels, self.num_classes) + self.confusion.get(name, 0)
@@ -270,9 +270,9 @@ class _Transfer(Accumulator):
     def _count(self, name: str, right: Float[Tensor, "b ..."]) -> None:
         self.right.setdefault(name, RunningMean()).add(right)
 
-    def _spoil(self, batch: Batch, labels: Int[Tensor, " b"], rows: Int[Tensor, " r"]) -> None:
-        """Count what the judges get right on some of the images, spoiled in every way, and as they
-        are."""
+    def _corrupt(self, batch: Batch, labels: Int[Tensor, " b"], rows: Int[Tensor, " r"]) -> None:
+        """Count what the classifiers get right on some of the images, corrupted in every way, and
+        as they are."""
         pixels, labels = self.model.to_pixels(batch.images[rows]).clamp(0, 1), labels[rows.cpu()]
         indices = [batch.first + row for row in rows.tolist()]
         found = []
@@ -287,10 +287,10 @@ class _Transfer(Accumulator):
         self.clean.add(self._right(pixels, labels))
 
     def _right(self, pixels: Float[Tensor, "b c h w"], labels: Int[Tensor, " b"]) -> Float[Tensor, "b j f"]:
-        """What the judges of the model's outputs and of pixels get right."""
+        """What the classifiers of the model's outputs and of pixels get right."""
         seen = {TRAINED: layers(self.model, self.model.prepare(pixels), decoder=False)}
         features = self._features(seen, pixels)
-        return torch.cat([self.banks[name].judge(features[name]).right(labels) for name in TESTED], dim=-1)
+        return torch.cat([self.banks[name].classify(features[name]).right(labels) for name in TESTED], dim=-1)
 
     def result(self) -> xr.Dataset:
         count, mean = self.num_images, {name: part.mean for name, part in self.right.items() if part.mean is not None}
@@ -341,7 +341,7 @@ class _Transfer(Accumulator):
             tuned = torch.stack([*(mean[f"tuned {name}"] for name in self.tuned), nothing])  # pixels have no weights
             result |= with_interval("finetuned_accuracy", ("network",), tuned, count, "accuracy after fine-tuning")
         coordinates = {
-            "classifier": list(JUDGES),
+            "classifier": list(CLASSIFIERS),
             "network": networks,
             "feature": list(self.features),
             "layer": ("layer", list(range(1, self.num_layers + 1)), {"long_name": "encoder block", "units": "1"}),

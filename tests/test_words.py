@@ -45,50 +45,6 @@ EXCEPTIONS = {
     ("probes/hierarchy.py", "places"): "the name of a random stream: another one draws other numbers",
     ("probes/decoder_attention.py", "place"): "long_name of stored results",
     ("probes/local_contrast.py", "place"): "long_name of stored results",
-    # not renamed yet
-    **{("app/figures/baselines.py", word): "not renamed yet" for word in PRIVATE},
-    **{("app/figures/hierarchy.py", word): "not renamed yet" for word in PRIVATE},
-    **{("tests/app/figures", word): "not renamed yet" for word in PRIVATE},
-    ("tests/app/computed.py", "companions"): "not renamed yet",
-    **dict.fromkeys(
-        [(path, "inside") for path in ["probes/claims/claim.py", "tests/probes/results/test_differences.py"]],
-        "not renamed yet",
-    ),
-    **dict.fromkeys([(path, "judge") for path in ["probes/measures/classifiers.py"]], "not renamed yet"),
-    **dict.fromkeys([(path, "judges") for path in ["probes/measures/classifiers.py"]], "not renamed yet"),
-    **dict.fromkeys(
-        [
-            (path, "kept")
-            for path in [
-                "probes/measures/attention.py",
-                "probes/measures/similarity.py",
-                "probes/second_order.py",
-                "probes/statistics/two_way.py",
-                "probes/transfer.py",
-                "tests/probes/test_decoder_attention.py",
-                "tests/probes/test_mask_graph.py",
-            ]
-        ],
-        "not renamed yet",
-    ),
-    **dict.fromkeys([(path, "made") for path in ["tests/probes/test_local_contrast.py"]], "not renamed yet"),
-    **dict.fromkeys(
-        [
-            (path, "place")
-            for path in [
-                "probes/claims/claim.py",
-                "probes/claims/how_mask_matters.py",
-                "probes/claims/record.py",
-                "probes/claims/rerun.py",
-                "probes/results/tables.py",
-                "tests/probes/claims/test_claims.py",
-                "tests/probes/test_decoder_attention.py",
-                "tests/probes/test_local_contrast.py",
-            ]
-        ],
-        "not renamed yet",
-    ),
-    **dict.fromkeys([(path, "spoiled") for path in ["tests/probes/test_mask_graph.py"]], "not renamed yet"),
 }
 """(start of a path, word) -> why it may stay."""
 

@@ -30,7 +30,7 @@ MEANS = {
     "mean colour": "the mean colour of the visible pixels",
     "trained, leaky": "the run itself with the hidden patches' true statistics",
 }
-LOOKS = {"untrained": "dashed", "pixels": "dash-dotted", "mean colour": "dotted", "trained, leaky": "short dashes"}
+LINE_NAMES = {"untrained": "dashed", "pixels": "dash-dotted", "mean colour": "dotted", "trained, leaky": "short dashes"}
 # in pixels, so that a short line is seen to be dashed
 DASHED, DASH_DOTTED, DOTTED = "14px,5px", "14px,4px,3px,4px", "3px,3px"
 DASHES = {"untrained": DASHED, "pixels": DASH_DOTTED, "mean colour": DOTTED, "trained, leaky": "7px,5px"}
@@ -86,21 +86,21 @@ def baselines_of(results: Mapping[str, xr.Dataset], variable: str) -> list[Basel
     return found
 
 
-def caption(results: Mapping[str, xr.Dataset], variable: str, look: str = "") -> str:
-    """For the end of a caption: what the lines are, or what has another `look`; nothing where there
-    are none."""
+def caption(results: Mapping[str, xr.Dataset], variable: str, drawn_as: str = "") -> str:
+    """For the end of a caption: what the lines are, or what is `drawn_as` something
+    else; nothing where there are none."""
     found = {kind: [one for one in results.values() if kind in networks_of(one, variable)] for kind in LABELS}
     kinds = [kind for kind, some in found.items() if some]
     if not kinds:
         return ""
     counts = sorted({int(one.attrs[f"{kind}_images"]) for kind in kinds for one in found[kind]})
-    return f" {legend(kinds, look)}; of the first {' or '.join(map(str, counts))} images."
+    return f" {legend(kinds, drawn_as)}; of the first {' or '.join(map(str, counts))} images."
 
 
-def legend(kinds: Sequence[str], look: str = "") -> str:
+def legend(kinds: Sequence[str], drawn_as: str = "") -> str:
     """What the lines of some baselines are, in words."""
-    text = "; ".join(MEANS[kind] if look else f"{LOOKS[kind]}: {MEANS[kind]}" for kind in kinds)
-    return f"{look}: {text}" if look else text[0].upper() + text[1:]
+    text = "; ".join(MEANS[kind] if drawn_as else f"{LINE_NAMES[kind]}: {MEANS[kind]}" for kind in kinds)
+    return f"{drawn_as}: {text}" if drawn_as else text[0].upper() + text[1:]
 
 
 def lines(
@@ -117,8 +117,8 @@ def lines(
     for one in found:
         there = np.isfinite(one.values.values)
         at, values, half = one.values[x].values[there], one.values.values[there], one.half.values[there]
-        where = ["" if is_flat else f"{x} {place}: " for place in at]
-        texts = [f"{place}{_number(*pair)}" for place, *pair in zip(where, values, half, strict=True)]
+        where = ["" if is_flat else f"{x} {label}: " for label in at]
+        texts = [f"{start}{_number(*pair)}" for start, *pair in zip(where, values, half, strict=True)]
         _add(shown, one, at, values, texts, words, dash)
     return shown
 
@@ -144,10 +144,10 @@ def segments(
         along: list[float | None] = []
         across: list[float | None] = []
         texts = []
-        for place, (category, labels) in enumerate(categories.items(), start=first):
+        for position, (category, labels) in enumerate(categories.items(), start=first):
             if any(label not in one.values[dim].values for dim, label in labels.items()):
                 continue
-            middle, reach = (place, 0.4) if one.is_shared else (place + shift(names, one.run), 0.3 / len(names))
+            middle, reach = (position, 0.4) if one.is_shared else (position + shift(names, one.run), 0.3 / len(names))
             value, half = float(one.values.sel(labels)), float(one.half.sel(labels))
             # the pointer finds both ends and the middle; None ends a line
             along += [middle - reach, middle, middle + reach, None]

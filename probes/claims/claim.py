@@ -34,7 +34,7 @@ def ratio_difference(one: float, its_unit: float, other: float, other_unit: floa
     return one / its_unit - other / other_unit
 
 
-def inside(low: float, middle: float, high: float) -> float:
+def middle_above_ends(low: float, middle: float, high: float) -> float:
     """How far the middle lies above the better of the two ends; negative where an end is best."""
     return middle - max(low, high)
 
@@ -232,8 +232,8 @@ def propagated(combine: Callable[..., float], values: Sequence[Value]) -> float:
     """
     numbers = [one.value for one in values]
     moved = [
-        combine(*(number + one.half * (place == other) for other, number in enumerate(numbers)))
-        for place, one in enumerate(values)
+        combine(*(number + one.half * (index == other) for other, number in enumerate(numbers)))
+        for index, one in enumerate(values)
     ]
     return math.hypot(*(value - combine(*numbers) for value in moved))
 
@@ -251,14 +251,14 @@ def decide(
     if not math.isfinite(found.high - found.low):
         return "not decidable", f"{len(found.values)} seed has no interval; at least 2 are needed"
     if rule.side == "within":
-        inside = -rule.level < found.low and found.high < rule.level
-        outside = found.low > rule.level or found.high < -rule.level
+        is_met = -rule.level < found.low and found.high < rule.level
+        is_against = found.low > rule.level or found.high < -rule.level
     else:
         is_above, is_below = found.low > rule.level, found.high < rule.level
-        inside, outside = (is_above, is_below) if rule.side == "above" else (is_below, is_above)
-    if inside:
+        is_met, is_against = (is_above, is_below) if rule.side == "above" else (is_below, is_above)
+    if is_met:
         return "reproduced", f"the whole interval lies {rule}"
-    if outside:
+    if is_against:
         return "contradicted", f"the whole interval lies {_other_side(rule)}"
     if rule.side == "within":
         return "not decidable", f"the interval reaches beyond ±{rule.level:g}"

@@ -165,8 +165,8 @@ def to_markdown(record: Record) -> str:
         ]
         for one in mine:
             says = f"**{one.id}**: {one.says}"
-            place = one.source.removeprefix(name).strip(", ")
-            says += f" ({place})" if place else ""
+            passage = one.source.removeprefix(name).strip(", ")
+            says += f" ({passage})" if passage else ""
             says += "" if one.tests_a_model else " *Tests no model.*"
             verdict = f"{SYMBOLS[one.verdict]} {one.verdict}: {one.reason}"
             lines.append(

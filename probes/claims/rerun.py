@@ -234,8 +234,8 @@ def rerun(claims: Sequence[Claim], lab: Laboratory, total: Cost, tell: Tell) -> 
         for row in result.rows:
             if row["status"] == "failed":
                 found.failures[f"{name}/{row['run']}"] = row["error"]
-    for place, why in _probe(claims, lab, found.failures, clock_):
-        found.failures[place] = why
+    for run, why in _probe(claims, lab, found.failures, clock_):
+        found.failures[run] = why
     found.outcomes = [outcome_of(claim, lab, found.failures) for claim in claims]
     return found
 
@@ -259,13 +259,13 @@ def _probe(
     ]
     for result in run_jobs(jobs, lab.engine, lab.out):
         if isinstance(result, JobResult):
-            place, why = _below(lab, Path(result.checkpoint)), "; ".join(result.failures.values())
+            run, why = _below(lab, Path(result.checkpoint)), "; ".join(result.failures.values())
         else:
             job, error = result
-            place, why = _below(lab, Path(job.checkpoint)), " ".join(str(error).split())
-        clock_.advance("probing", str(lab.out.absolute() / place), f"{place} {why or 'probed'}")
+            run, why = _below(lab, Path(job.checkpoint)), " ".join(str(error).split())
+        clock_.advance("probing", str(lab.out.absolute() / run), f"{run} {why or 'probed'}")
         if why:
-            yield place, why
+            yield run, why
 
 
 def settings_of(probe: str, grid: Grid, run: Run) -> dict[str, object]:
@@ -340,12 +340,12 @@ def read(
             row = []
             for reading in readings:
                 folder = lab.folder(reading, seed)
-                place = _below(lab, folder)
-                folders[place] = None
+                run = _below(lab, folder)
+                folders[run] = None
                 try:
                     row.append(reading.of(lab.result(folder, reading.probe)))
                 except InputError as error:
-                    failed[f"{place}: {failures.get(place, error)}"] = None
+                    failed[f"{run}: {failures.get(run, error)}"] = None
             if readings and len(row) == len(readings):
                 by_seed[seed] = row
         values.append(by_seed)

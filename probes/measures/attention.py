@@ -118,14 +118,14 @@ class PositionalShare:
         self.origin = rows.mean(0) if self.origin is None else self.origin
         off = rows - self.origin
         every = list(range(self.num_masks))
-        kept = [every, *([[k for k in every if k != one] for one in every] if self.num_masks >= LEAST else [])]
+        subsets = [every, *([[k for k in every if k != one] for one in every] if self.num_masks >= LEAST else [])]
         self.sums.add(
             range(self.count, self.count + len(rows)),
             images=torch.ones(len(rows)),
             rows=off,
             squares=off.square().sum(3),
             # of all masks, then without each
-            of_image=torch.stack([self._of_image(rows, masks) for masks in kept], dim=1),
+            of_image=torch.stack([self._of_image(rows, masks) for masks in subsets], dim=1),
         )
         self.count += len(rows)
 

@@ -13,20 +13,20 @@ from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.shapes import Float, Int
 from lcmae.training.classifiers import knn_predict
 
-JUDGES = ("knn", "linear")
+CLASSIFIERS = ("knn", "linear")
 
 
 @dataclass(frozen=True)
 class Opinions:
-    """The class of each image by each judge, for each of f features; the linear probe has an
+    """The class of each image by each classifier, for each of f features; the linear probe has an
     opinion a seed."""
 
     knn: Int[Tensor, "f b"]
     linear: Int[Tensor, "s f b"]
 
     def right(self, labels: Int[Tensor, " b"]) -> Float[Tensor, "b j f"]:
-        """By image and judge: 1 where right, 0 where wrong, the share of right seeds for the linear
-        probe."""
+        """By image and classifier: 1 where right, 0 where wrong, the share of right seeds for the
+        linear probe."""
         both = [(self.knn == labels).double(), (self.linear == labels).double().mean(0)]
         return torch.stack(both).permute(2, 0, 1)
 
@@ -50,7 +50,7 @@ class Bank:
     neighbours: int
     temperature: float
 
-    def judge(self, features: Float[Tensor, "f b d"]) -> Opinions:
+    def classify(self, features: Float[Tensor, "f b d"]) -> Opinions:
         """The class of each image by its features."""
         pairs = zip(self.features, features, strict=True)
         knn = [knn_predict(own, self.labels, seen, self.neighbours, self.temperature) for own, seen in pairs]

@@ -1,8 +1,8 @@
-"""Seven ways to spoil an image at five severities, made on the fly, in the style of CIFAR-10-C.
+"""Seven ways to corrupt an image at five severities, made on the fly, in the style of CIFAR-10-C.
 
 Source of the idea: Hendrycks and Dietterich, 1903.12261. Kinds and parameters below are *ours*, so
 accuracies are not those of CIFAR-10-C; sizes scale with the image, so that 32 and 224 pixels are
-spoiled alike. Noise is a function of (seed, kind, severity, image), never of the batch.
+corrupted alike. Noise is a function of (seed, kind, severity, image), never of the batch.
 """
 
 import io
@@ -37,8 +37,8 @@ PARAMETERS = MappingProxyType(
 def corrupt(
     pixels: Float[Tensor, "b c h w"], kind: str, severity: int, seed: int, indices: Sequence[int]
 ) -> Float[Tensor, "b c h w"]:
-    """Pixels in [0, 1] spoiled, clipped to [0, 1] again. `indices` are the images' own, and decide
-    the noise."""
+    """Pixels in [0, 1] corrupted, clipped to [0, 1] again. `indices` are the images' own, and
+    decide the noise."""
     parameter = PARAMETERS[kind][severity - 1]
     if kind in _NOISES:
         rngs = [generator("corruption", seed, kind, severity, index) for index in indices]

@@ -35,9 +35,9 @@ class Geometry:
         gap = torch.where(constant, math.nan, 0.0)[:, None, None]
         return cls(gram + gap, distance + gap)
 
-    def only(self, kept: Bool[Tensor, " s"]) -> "Geometry":
+    def only(self, is_chosen: Bool[Tensor, " s"]) -> "Geometry":
         """Some of the points of every set."""
-        return Geometry(self.gram[:, kept][:, :, kept], self.distance[:, kept][:, :, kept])
+        return Geometry(self.gram[:, is_chosen][:, :, is_chosen], self.distance[:, is_chosen][:, :, is_chosen])
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,9 @@ def paired(a: xr.Dataset, b: xr.Dataset, of_a: Cell, of_b: Cell) -> Difference |
     name = f"{of_b.variable}_groups"
     if name not in a or name not in b or a[name].attrs.get("num_images") != b[name].attrs.get("num_images"):
         return None
-    first, second = (one[name].values[(slice(None), *cell.place)].astype(float) for one, cell in ((a, of_a), (b, of_b)))
+    first, second = (
+        one[name].values[(slice(None), *cell.position)].astype(float) for one, cell in ((a, of_a), (b, of_b))
+    )
     sizes = np.bincount(np.arange(int(a[name].attrs["num_images"])) % len(first), minlength=len(first))
     each, sizes = (second - first)[sizes > 0], sizes[sizes > 0]
     if len(each) < 2 or not np.isfinite(each).all():
@@ -93,7 +95,9 @@ def left_out(a: xr.Dataset, b: xr.Dataset, of_a: Cell, of_b: Cell) -> Difference
     sizes = np.atleast_1d(np.asarray(a[name].attrs["sizes"], dtype=float))
     if not np.array_equal(sizes, np.atleast_1d(np.asarray(b[name].attrs["sizes"], dtype=float))):
         return None
-    first, second = (one[name].values[(slice(None), *cell.place)].astype(float) for one, cell in ((a, of_a), (b, of_b)))
+    first, second = (
+        one[name].values[(slice(None), *cell.position)].astype(float) for one, cell in ((a, of_a), (b, of_b))
+    )
     each, value = second - first, of_b.value - of_a.value
     if len(each) < 2 or not np.isfinite(each).all():
         return None

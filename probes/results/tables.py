@@ -44,7 +44,7 @@ class Cell:
     stored."""
 
     variable: str
-    place: tuple[int, ...]
+    position: tuple[int, ...]
     """Of the number in its variable."""
 
     long_name: str
@@ -75,7 +75,9 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
         long_name, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])
         measured = set(networks_of(result, str(key)))
         labels = product(*(_labels(variable, dim) for dim in variable.dims))
-        for place, label, value, error, bottom, top in zip(np.ndindex(variable.shape), labels, *columns, strict=True):
+        for position, label, value, error, bottom, top in zip(
+            np.ndindex(variable.shape), labels, *columns, strict=True
+        ):
             parts = dict(zip(variable.dims, label, strict=True))
             network = parts.pop(NETWORK, TRAINED)
             if network != TRAINED and network not in measured:
@@ -83,7 +85,7 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
             beside = "" if network == TRAINED else network
             quantity = f"{long_name}, {BASELINES.get(beside, beside)}" if beside else long_name
             part = ", ".join(parts.values()).replace("_", " ")
-            yield Cell(str(key), place, long_name, beside, quantity, part, value, error, bottom, top, unit)
+            yield Cell(str(key), position, long_name, beside, quantity, part, value, error, bottom, top, unit)
 
 
 def _labels(variable: xr.DataArray, dim: Hashable) -> list[str]:

@@ -63,16 +63,16 @@ class TwoWay:
 
 
 def two_way(
-    of_kept: Callable[[Sequence[int], Sequence[int]], Tensor],
+    of_subset: Callable[[Sequence[int], Sequence[int]], Tensor],
     sizes: Float[Tensor, " g"],
     num_masks: int,
     combine: Callable[[Tensor], Tensor] = lambda numbers: numbers,
 ) -> TwoWay:
-    """What `combine` makes of the numbers of (groups, masks) that are kept; `sizes`: images in each
+    """What `combine` makes of the numbers of (groups, masks); `sizes`: images in each
     group."""
 
     def statistic(groups: Sequence[int], masks: Sequence[int]) -> Tensor:
-        return combine(of_kept(groups, masks))
+        return combine(of_subset(groups, masks))
 
     groups, masks = list(range(len(sizes))), list(range(num_masks))
     whole = statistic(groups, masks)

@@ -72,7 +72,7 @@ def test_shares_are_their_definition(seed: int, num_images: int, num_masks: int)
 
 def test_shares_at_both_ends(rng: torch.Generator) -> None:
     mask, position = query_pairs(Random(ratio=0.75)(6, (4, 4), rng), 16, rng)
-    of_place = torch.rand(16, 1, 20, generator=rng)[position].expand(40, -1, -1, -1)
+    of_position = torch.rand(16, 1, 20, generator=rng)[position].expand(40, -1, -1, -1)
     of_image = torch.rand(40, 1, 1, 20, generator=rng).expand(-1, len(mask), -1, -1)
     of_mask = torch.rand(6, 1, 20, generator=rng)[mask].expand(40, -1, -1, -1)
     noise = torch.rand(40, len(mask), 1, 20, generator=rng)
@@ -84,7 +84,7 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
         assert one_head == pytest.approx(pooled, nan_ok=True)
         return one_head, share.over_masks()[0].item()
 
-    assert shares(of_place) == pytest.approx((1, 1))
+    assert shares(of_position) == pytest.approx((1, 1))
     # epsilon squared of pure noise has expectation 0; six deviations of the sampling are well below
     # 0.02
     assert shares(noise) == pytest.approx((0, 0), abs=0.02)
@@ -96,8 +96,8 @@ def test_shares_at_both_ends(rng: torch.Generator) -> None:
     over_images, over_masks = shares(of_mask)
     assert math.isnan(over_images)
     assert over_masks == pytest.approx(0, abs=0.25)  # six masks: -1 / 5 to first order
-    # half of the variance from the place, half from everything else
-    assert shares(of_place + noise) == pytest.approx((0.5, 0.5), abs=0.1)
+    # half of the variance from the position, half from everything else
+    assert shares(of_position + noise) == pytest.approx((0.5, 0.5), abs=0.1)
 
 
 def test_shares_without_a_group_or_a_mask_are_those_of_the_rest(rng: torch.Generator) -> None:
@@ -109,9 +109,9 @@ def test_shares_without_a_group_or_a_mask_are_those_of_the_rest(rng: torch.Gener
     for image in range(5):
         groups, images = [one for one in range(5) if one != image], torch.arange(5) != image
         for left_out in range(4):
-            kept = mask != left_out
-            rest = PositionalShare(mask[kept], position[kept], 4)
-            rest.add(rows[images][:, kept])
+            is_left = mask != left_out
+            rest = PositionalShare(mask[is_left], position[is_left], 4)
+            rest.add(rows[images][:, is_left])
             masks = [one for one in range(4) if one != left_out]
             torch.testing.assert_close(whole.over_images(groups, masks), rest.over_images())
             torch.testing.assert_close(whole.over_masks(groups, masks), rest.over_masks())
@@ -224,12 +224,12 @@ def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None
         np.testing.assert_allclose(result[name], expected[name], rtol=1e-3, atol=1e-5)
 
     accumulator = probe.start(model, 5, 1)
-    kept = []
+    numbers = []
     for batch in batches(model, images, 1, 1):
         accumulator.update(batch)
-        kept.append(reference.numbers_held(accumulator))
+        numbers.append(reference.numbers_held(accumulator))
     # three pictures, and after them nothing
-    assert kept[2:] == [kept[2]] * 3
+    assert numbers[2:] == [numbers[2]] * 3
 
 
 def test_edges(images: Tensor, rng: torch.Generator) -> None:

@@ -26,7 +26,7 @@ from tests.conftest import tiny_mae, tiny_simmim
 Data = tuple[Tensor, Tensor, Tensor]
 
 
-def made(num_images: int, num_masks: int, seed: int, num_hidden: int = 3, offset: float = 0.0) -> Data:
+def synthetic_residuals(num_images: int, num_masks: int, seed: int, num_hidden: int = 3, offset: float = 0.0) -> Data:
     """Predictions, targets and masks with an exact count, all differing in level by image, patch
     and mask."""
     rng = torch.Generator().manual_seed(seed)
@@ -55,7 +55,7 @@ class TestNestedVariance:
         offset=st.sampled_from([0.0, 50.0]),
     )
     def test_equals_one_big_decomposition(self, sizes: list[int], num_masks: int, seed: int, offset: float) -> None:
-        data = made(sum(sizes), num_masks, seed, offset=offset)
+        data = synthetic_residuals(sum(sizes), num_masks, seed, offset=offset)
         running, whole = streamed(data, sizes), decompose(*data)
         assert running.loss == pytest.approx(float(whole.loss), rel=1e-10)
         terms = running.terms()
@@ -71,12 +71,12 @@ class TestNestedVariance:
             np.testing.assert_allclose(values.numpy(), expected.numpy(), rtol=1e-10, atol=1e-12)
 
     def test_what_is_visible_has_no_say(self) -> None:
-        pred, target, hidden = made(4, 3, 0)
+        pred, target, hidden = synthetic_residuals(4, 3, 0)
         junk = torch.where(hidden[..., None], pred, torch.nan)
         assert streamed((junk, target, hidden), 2).terms() == streamed((pred, target, hidden), 2).terms()
 
     def test_errors_of_plain_means_are_direct(self) -> None:
-        data = made(40, 3, 1)
+        data = synthetic_residuals(40, 3, 1)
         sems = streamed(data, 7).sems()
         pred, target, hidden = data
         alone = [decompose(pred[[image]], target[[image]], hidden[[image]]) for image in range(40)]
@@ -87,7 +87,7 @@ class TestNestedVariance:
         assert streamed(data, 7).loss_sem == pytest.approx(np.std(losses, ddof=1) / math.sqrt(40), rel=1e-9)
 
     def test_errors_agree_with_a_bootstrap(self) -> None:
-        data = made(200, 2, 2, offset=1.0)
+        data = synthetic_residuals(200, 2, 2, offset=1.0)
         sems = streamed(data, 50).sems()
         # one number a term from images drawn with replacement; 300 draws give an error to about 4 %
         rng = torch.Generator().manual_seed(3)
@@ -99,13 +99,13 @@ class TestNestedVariance:
             assert sems[name] == pytest.approx(np.std([draw[name] for draw in draws], ddof=1), rel=0.2), name
 
     def test_a_single_image_has_no_error(self) -> None:
-        running = streamed(made(1, 3, 0), 1)
+        running = streamed(synthetic_residuals(1, 3, 0), 1)
         assert all(math.isnan(sem) for sem in running.sems().values())
         assert math.isnan(running.loss_sem)
         assert running.terms()["global_consistency"] == pytest.approx(0, abs=1e-15)
 
     def test_a_constant_prediction_sits_on_the_collapse_level(self) -> None:
-        _, target, hidden = made(9, 4, 0)
+        _, target, hidden = synthetic_residuals(9, 4, 0)
         best = (target * hidden.sum(1)[..., None]).sum((0, 1)) / hidden.sum()
         terms = streamed((best.expand(9, 4, 6, 4), target, hidden), 4).terms()
         assert (terms["invariance"], terms["offset"]) == pytest.approx((0, 0), abs=1e-28)
@@ -115,7 +115,7 @@ class TestNestedVariance:
         )
 
     def test_patches_seen_once_tell_nothing_of_the_noise(self) -> None:
-        pred, target, _ = made(5, 2, 0)
+        pred, target, _ = synthetic_residuals(5, 2, 0)
         first = torch.arange(6) < 3
         running = streamed((pred, target, torch.stack([first, ~first]).expand(5, 2, 6)), 5)
         assert running.terms()["invariance"] == 0
@@ -156,8 +156,8 @@ class TestProbe:
 
         shown = (whole.loss_map / whole.count.clamp(min=1)).reshape(-1, *model.grid)
         np.testing.assert_allclose(dataset["picture_loss"].values, shown.numpy(), rtol=1e-4, atol=1e-6)
-        by_place = (whole.invariance_map.sum(0) / whole.count.sum(0)).reshape(model.grid)
-        np.testing.assert_allclose(dataset["invariance_map"].values, by_place.numpy(), rtol=1e-3, atol=1e-7)
+        by_position = (whole.invariance_map.sum(0) / whole.count.sum(0)).reshape(model.grid)
+        np.testing.assert_allclose(dataset["invariance_map"].values, by_position.numpy(), rtol=1e-3, atol=1e-7)
 
     def test_collapse_levels_are_the_variance_of_the_hidden_targets(self, model: Any, images: Tensor) -> None:
         dataset = result(model, images)
@@ -178,7 +178,7 @@ class TestProbe:
                 float(dataset["collapse"].sel(part=name)), rel=1e-5
             )
         assert float(dataset["term"].sel(part="invariance")) == pytest.approx(0, abs=1e-14)
-        # nothing varies, so place explains no share of it
+        # nothing varies, so position explains no share of it
         assert math.isnan(dataset["position_share"].sel(quantity="prediction"))
 
     def test_token_shares_are_a_nested_variance_and_sum_to_one(self, model: Any, images: Tensor) -> None:
@@ -193,11 +193,11 @@ class TestProbe:
 
     def test_share_of_place_at_its_ends(self) -> None:
         model = tiny_mae()
-        # the same image over and over: place explains all of the target
+        # the same image over and over: position explains all of the target
         rng = torch.Generator().manual_seed(1)
         one = torch.randn(1, 3, 8, 12, generator=rng).expand(6, -1, -1, -1).contiguous()
         assert float(result(model, one)["position_share"].sel(quantity="target")) == pytest.approx(1)
-        # images of one level each: place explains none of it
+        # images of one level each: position explains none of it
         flat = torch.randn(6, 1, 1, 1, generator=rng).expand(-1, 3, 8, 12).contiguous()
         share = float(result(model, flat, num_masks=64)["position_share"].sel(quantity="target"))
         assert share == pytest.approx(0, abs=0.01)  # patches are hidden unequally often in each image

@@ -140,13 +140,13 @@ def test_vectors_of_parts_are_those_of_complementary_masks(
     torch.testing.assert_close(parts[:, :, 0], swapped[:, :, 1])
     torch.testing.assert_close(parts[:, :, 1], swapped[:, :, 0])
     # what is hidden has no part in the vector of what is visible
-    spoiled = images.clone()
-    patches = patchify(spoiled, 2)
+    corrupted = images.clone()
+    patches = patchify(corrupted, 2)
     assert patches.shape[1] == hidden.shape[1]
     rows, columns = torch.nonzero(hidden[0].reshape(4, 6), as_tuple=True)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        spoiled[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 1
-    torch.testing.assert_close(parts_of(model, spoiled, hidden)[:, 0, 0], parts[:, 0, 0])
+        corrupted[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 1
+    torch.testing.assert_close(parts_of(model, corrupted, hidden)[:, 0, 0], parts[:, 0, 0])
 
 
 @pytest.mark.parametrize("unit", [1, 2])
@@ -170,7 +170,7 @@ def test_batches_do_not_matter_and_the_same_seed_gives_the_same(mae: MAE, rng: t
 
 def test_cost_and_memory_stop_growing_at_the_cap(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8, "num_eigenvalues": 3})
-    rows, kept = [], []
+    rows, numbers = [], []
     for count in (20, 40):
         images = two_kinds(count, rng)
         accumulator = probe.start(mae, count, 0)
@@ -178,8 +178,8 @@ def test_cost_and_memory_stop_growing_at_the_cap(mae: MAE, rng: torch.Generator)
             for batch in batches(mae, images, 5, 0):
                 accumulator.update(batch)
         rows.append(sum(counted))
-        kept.append(numbers_held(accumulator.sample))
-    assert kept[0] == kept[1]
+        numbers.append(numbers_held(accumulator.sample))
+    assert numbers[0] == numbers[1]
     # 2 units x 2 ratios x 4 masks x 2 sides for each sampled image
     assert rows == [8 * 32, 8 * 32]
 

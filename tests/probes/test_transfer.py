@@ -172,7 +172,7 @@ def test_neighbours_vote_by_definition(rng: torch.Generator) -> None:
     train, test = torch.randn(30, 4, generator=rng), torch.randn(9, 4, generator=rng)
     labels = torch.arange(30) % 3
     linear = linear_probe.fit({"": train[None]}, labels, 3, rates=(0.1,), epochs=1, num_seeds={"": 1}, seed=0)[""]
-    found = Bank(train[None], labels, linear, 5, 0.2).judge(test[None]).knn[0]
+    found = Bank(train[None], labels, linear, 5, 0.2).classify(test[None]).knn[0]
     for row in range(9):
         cosine = [float(F.cosine_similarity(test[row], other, dim=0)) for other in train]
         nearest = sorted(range(30), key=lambda index: -cosine[index])[:5]

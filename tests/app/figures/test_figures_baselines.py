@@ -78,13 +78,13 @@ class TestBaselines:
 
     def test_segments_span_their_category_or_stand_at_their_run(self) -> None:
         results = {"a": RUN, "b": dataset([1, 2], beside=[3, 9])}
-        places = {"first": {"k": "p"}, "unknown": {"k": "x"}, "last": {"k": "q"}}
-        (shared,) = traces(segments(go.Figure(), baselines_of({"a": RUN}, "y")[:1], ["a"], places))
+        positions = {"first": {"k": "p"}, "unknown": {"k": "x"}, "last": {"k": "q"}}
+        (shared,) = traces(segments(go.Figure(), baselines_of({"a": RUN}, "y")[:1], ["a"], positions))
         assert shared.x == pytest.approx((-0.4, 0, 0.4, None, 1.6, 2, 2.4, None))
         assert shared.y == (3, 3, 3, None, 4, 4, 4, None)
         assert shared.text[0] == "first: 3 ± 0.2"
         assert shared.text[4] == "last: 4"  # no error is stored
-        one, other = traces(segments(go.Figure(), baselines_of(results, "y")[:2], ["a", "b"], places, upright=True))
+        one, other = traces(segments(go.Figure(), baselines_of(results, "y")[:2], ["a", "b"], positions, upright=True))
         assert one.y[:3] == pytest.approx((-0.3, -0.15, 0))
         assert other.y[:3] == pytest.approx((0, 0.15, 0.3))
         assert (one.showlegend, other.showlegend) == (True, False)
@@ -200,9 +200,9 @@ class TestFigures:
     def test_reconstruction(self) -> None:
         results = {"a": probed("reconstruction"), "b": probed("reconstruction", seed=1)}
         drawn = beside(reconstruction.errors(results))["untrained network"]
-        for place, (trace, result) in enumerate(zip(drawn, results.values(), strict=True)):
+        for position, (trace, result) in enumerate(zip(drawn, results.values(), strict=True)):
             assert trace.x[:3] == pytest.approx([float(result["error"].sel(network="untrained"))] * 3)
-            assert trace.y[1] == place
+            assert trace.y[1] == position
             assert trace.line.color == style.GREY
         assert [trace.showlegend for trace in drawn] == [True, False]
 

@@ -32,7 +32,7 @@ from lcmae.probes.claims.claim import (
     decide,
     difference,
     effect,
-    inside,
+    middle_above_ends,
     propagated,
     ratio_difference,
     value,
@@ -178,7 +178,7 @@ def test_stored_errors_make_an_interval_over_images() -> None:
 def test_errors_go_through_a_combination() -> None:
     # the middle and the better end count, the other end is too far below to matter
     values = [Value(0.1, 0.01), Value(0.9, 0.03), Value(0.5, 0.04)]
-    assert propagated(inside, values) == pytest.approx(0.05)
+    assert propagated(middle_above_ends, values) == pytest.approx(0.05)
 
 
 def test_the_interval_holds_those_of_all_variants() -> None:
@@ -201,8 +201,8 @@ def test_correlation_is_pearsons(numbers: list[float]) -> None:
 
 
 def test_combinations() -> None:
-    assert inside(0.2, 0.9, 0.5) == pytest.approx(0.4)
-    assert inside(0.2, 0.3, 0.5) == pytest.approx(-0.2)
+    assert middle_above_ends(0.2, 0.9, 0.5) == pytest.approx(0.4)
+    assert middle_above_ends(0.2, 0.3, 0.5) == pytest.approx(-0.2)
     assert ratio_difference(3.0, 4.0, 1.0, 2.0) == 0.25
 
 
@@ -418,7 +418,7 @@ def test_an_untrained_network_passes_no_claim_about_training() -> None:
     for claim in CLAIMS.values():
         if isinstance(claim.combine, LessNull):
             size = len(claim.readings) // (1 + len(claim.combine.nulls))
-            numbers = tuple(0.3 + 0.1 * place for place in range(size))
+            numbers = tuple(0.3 + 0.1 * index for index in range(size))
             assert claim.combine(*numbers * (1 + len(claim.combine.nulls))) == pytest.approx(0)
             assert claim.rule.level == 0
             assert claim.tests_a_model

@@ -102,13 +102,13 @@ def test_what_both_find_hard_cancels_in_pairs():
 @pytest.mark.parametrize("count", [20, 50, 321])
 def test_paired_intervals_hold_the_truth_as_often_as_they_say(count: int):
     rng = np.random.default_rng(1)
-    trials, inside = 300, 0
+    trials, covered = 300, 0
     for _ in range(trials):
         shared = rng.normal(size=count)
         found = row(result(shared + rng.exponential(size=count)), result(shared + rng.exponential(size=count) + 0.5))
-        inside += found["low"] <= 0.5 <= found["high"]
+        covered += found["low"] <= 0.5 <= found["high"]
     # 95 % with 300 trials: a standard error of 1.3 %
-    assert inside / trials == pytest.approx(0.95, abs=0.035)
+    assert covered / trials == pytest.approx(0.95, abs=0.035)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_numbers_that_are_no_means_are_paired_by_what_is_left_without_a_group():
 
 def test_intervals_by_leaving_out_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(2)
-    trials, inside = 200, 0
+    trials, covered = 200, 0
     for _ in range(trials):
         shared = rng.normal(loc=1, size=160)
         found = row(left_out(shared), left_out(shared + 0.2 + 0.3 * rng.normal(size=160)))
-        inside += found["low"] <= 1.2**2 - 1 <= found["high"]
-    assert inside / trials == pytest.approx(0.95, abs=0.045)
+        covered += found["low"] <= 1.2**2 - 1 <= found["high"]
+    assert covered / trials == pytest.approx(0.95, abs=0.045)
