@@ -28,9 +28,9 @@ from lcmae.masking import Mask, Random
 from lcmae.models import MAE
 from lcmae.patches import patchify
 from lcmae.progress import ProgressBar
-from tests.lcmae.formats.test_formats_layouts import FAMILIES, SHAPE, dinov2, mmpretrain, shaken
 from tests.reference import foreign, refused
 from tests.reference.checkpoint_files import HEADS, publish
+from tests.reference.layouts import FAMILIES, SHAPE, crossmae, dinov2, mmpretrain, prithvi, shaken
 
 BEGIN, END = "<!-- benchmarks.formats: begin -->", "<!-- benchmarks.formats: end -->"
 ENCODER_HEADS: dict[str, Any] = {"heads": foreign.HEADS}
@@ -102,17 +102,6 @@ def _simmim(state: foreign.State) -> Right:
     return lambda images, mask: foreign.simmim_forward(state, images[0], mask.hidden[0].tolist())[None]
 
 
-def _prithvi(plain: foreign.State) -> foreign.State:
-    """One frame; halves below `encoder.` and `decoder.`."""
-    state = {**plain, "patch_embed.proj.weight": plain["patch_embed.proj.weight"][:, :, None]}
-    return {f"{'decoder' if foreign.is_decoder(name) else 'encoder'}.{name}": value for name, value in state.items()}
-
-
-def _crossmae(plain: foreign.State) -> foreign.State:
-    old, new = "decoder_blocks.0.attn.qkv", "decoder_blocks.0.cross_attn.q"
-    return {name.replace(old, new): value for name, value in plain.items()}
-
-
 def by_hand() -> Iterator[tuple[str, Layout]]:
     plain, stable, simmim, encoder = (
         make(rng()) for make in (foreign.official, foreign.stable_pretraining, foreign.simmim, foreign.encoder)
@@ -138,8 +127,8 @@ def by_hand() -> Iterator[tuple[str, Layout]]:
     yield "SimMIM ViT", Layout(simmim, "encoder.mask_token", "predictions", "float64", _simmim(simmim))
     yield "mmpretrain, with its neck", full(mmpretrain(plain, True), "neck.decoder_embed.weight")
     yield "mmpretrain, mmselfsup, Sapiens: encoder", part(mmpretrain(encoder, False), "layers.0.ffn.layers.1.weight")
-    yield "Prithvi, one frame", full(_prithvi(plain), "encoder.patch_embed.proj.weight")
-    cross = part({"model": _crossmae(plain)}, "decoder_blocks.0.cross_attn.q.weight")
+    yield "Prithvi, one frame", full(prithvi(plain), "encoder.patch_embed.proj.weight")
+    cross = part({"model": crossmae(plain)}, "decoder_blocks.0.cross_attn.q.weight")
     cross.right = _tokens(plain)
     yield "CrossMAE", cross
     yield "timm ViT, MAE's encoder", part({"state_dict": encoder}, "blocks.0.attn.qkv.weight")

@@ -90,7 +90,8 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     else:
         if any(".mlp.weights_in." in name for name in state):
             raise CheckpointError(f"expected blocks with plain MLPs in {weights.path}, got gated ones (SwiGLU)")
-        is_late = "reg_token" in state and kind != "deit" and "embeddings.distillation_token" not in sources.values()
+        is_deit = kind == "deit" or sources.get("reg_token", "").endswith("embeddings.distillation_token")
+        is_late = "reg_token" in state and not is_deit
         if is_late and {"pos_embed", "cls_token"} <= state.keys():
             state = fold_class_position(state)
             facts = Facts({**overrides, "prefix_positions": False})

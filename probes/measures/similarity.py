@@ -156,10 +156,16 @@ def sliced_wasserstein(
     return (one - two).square().mean((1, 2)).sqrt()
 
 
-def gram_gap(first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"]) -> Float[Tensor, " g"]:
-    """|P P^T - T T^T|_F / |T T^T|_F of points P and T, uncentred (lcmae's own); NaN where T is 0.
+FLAT = 1e-6
+"""A Gram matrix this small beside another's says nothing: about float32's rounding."""
 
-    From p x p products, one set's at a time, so that any number of points and sets fits:
+
+def gram_gap(first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"]) -> Float[Tensor, " g"]:
+    """|P P^T - T T^T|_F / |T T^T|_F of points P and T, uncentred (lcmae's own).
+
+    NaN where T is 0, or 0 but for float32 rounding beside P (below `FLAT`): normalised patches of a
+    flat image are what is left of its mean's rounding. From p x p products, one set's at a time, so
+    that any number of points and sets fits:
     |P P^T - T T^T|^2 = |P^T P|^2 + |T^T T|^2 - 2 |P^T T|^2.
     """
 
@@ -167,9 +173,9 @@ def gram_gap(first: Float[Tensor, "g s p"], second: Float[Tensor, "g s p"]) -> F
         products = (a.double().T @ b.double() for a, b in zip(one, two, strict=True))
         return torch.stack([product.square().sum() for product in products])
 
-    own = square(second, second)
-    gap = (square(first, first) + own - 2 * square(first, second)).clamp(min=0)
-    return (gap / torch.where(own > 0, own, torch.nan)).sqrt()
+    own, other = square(second, second), square(first, first)
+    gap = (other + own - 2 * square(first, second)).clamp(min=0)
+    return (gap / torch.where(own > FLAT**2 * other, own, torch.nan)).sqrt()
 
 
 def unit_directions(width: int, count: int, rng: torch.Generator) -> Float[Tensor, "p r"]:

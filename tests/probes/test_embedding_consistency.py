@@ -372,3 +372,12 @@ def test_a_result_is_stored_whole(mae: MAE, images: Tensor, tmp_path: Path) -> N
     found = SMALL(mae, images, seeded())
     save_result(found, tmp_path / "embedding_consistency.nc")
     xr.testing.assert_equal(load_result(tmp_path / "embedding_consistency.nc"), found)
+
+
+def test_flat_targets_have_no_gram_gap() -> None:
+    rng = torch.Generator().manual_seed(0)
+    pred = torch.rand(2, 9, 5, generator=rng)
+    target = torch.stack([torch.randn(9, 5, generator=rng) * 1e-8, torch.randn(9, 5, generator=rng)])
+    gap = similarity.gram_gap(pred, target)
+    assert gap[0].isnan()
+    assert 0 < float(gap[1]) < 100

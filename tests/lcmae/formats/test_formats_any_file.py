@@ -5,7 +5,9 @@ import collections
 import datetime
 import random
 import string
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,15 @@ from hypothesis import strategies as st
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import inspect, load
-from lcmae.formats.export import to_huggingface
 from lcmae.models import MaskedImageModel
 from tests.reference import foreign
 from tests.reference.checkpoint_files import HEADS, save, source
+from tests.reference.layouts import LAYOUTS
 
 
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
-
-LAYOUTS: dict[str, Callable[[], foreign.State]] = {
-    "official": lambda: foreign.official(rng()),
-    "umae": lambda: foreign.umae(foreign.official(rng()), rng()),
-    "timm": lambda: foreign.encoder(rng()),
-    "huggingface": lambda: to_huggingface(foreign.official(rng())),
-    "huggingface encoder": lambda: {
-        name.removeprefix("vit."): value for name, value in to_huggingface(foreign.encoder(rng())).items()
-    },
-    "simmim": lambda: foreign.simmim(rng()),
-    "solo-learn": lambda: foreign.solo_learn(foreign.official(rng()), rng()),
-    "lightly, old decoder": lambda: foreign.lightly_old(foreign.official(rng()), rng()),
-    "lightly, new decoder": lambda: foreign.lightly_new(foreign.official(rng()), rng()),
-    "stable-pretraining": lambda: foreign.stable_pretraining(rng()),
-}
-ENCODERS = ("timm", "huggingface encoder")
 
 WORDS = ("model", "mae", "net", "encoder", "decoder", "vit_mae", "vit", "backbone", "student", "student_teacher")
 attribute = st.one_of(st.sampled_from(WORDS), st.text(string.ascii_lowercase + "_", min_size=1, max_size=8))
@@ -68,12 +54,6 @@ EXTRAS: dict[str, Callable[[], Any]] = {
 }
 
 
-def said(layout: str) -> dict[str, Any]:
-    if layout == "simmim":
-        return {}
-    return {"heads": foreign.HEADS} if layout in ENCODERS else HEADS
-
-
 def same(model: MaskedImageModel, other: MaskedImageModel) -> bool:
     ours, theirs = model.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
@@ -87,13 +67,16 @@ def wrap(state: foreign.State, keys: list[str], extras: dict[str, Any]) -> dict[
     return content | {name: value for name, value in extras.items() if name not in content} if keys else content
 
 
-@pytest.fixture(scope="module")
-def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedImageModel]:
-    folder = tmp_path_factory.mktemp("plain")
-    return {
-        name: load(save(folder / f"{number}.pth", {"model": make()}), **said(name))
-        for number, (name, make) in enumerate(LAYOUTS.items())
-    }
+@cache
+def weights(layout: str) -> foreign.State:
+    return LAYOUTS[layout].make()
+
+
+@cache
+def plain_model(layout: str) -> MaskedImageModel:
+    """The layout's weights, alone in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load(save(Path(folder) / "a.pth", {"model": weights(layout)}), **LAYOUTS[layout].said)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -129,6 +112,8 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MaskedIm
     keys=["target_encoder"],
     extras=["words"],
 )
+@example(layout="transformers DeiT", prefix=["vit"], outside="", within="", keys=[], extras=[])
+@example(layout="EVA-02", prefix=["model"], outside="_orig_mod.", within="", keys=["state_dict"], extras=["epoch"])
 def test_any_file(
     layout: str,
     prefix: list[str],
@@ -136,17 +121,16 @@ def test_any_file(
     within: str,
     keys: list[str],
     extras: list[str],
-    plain_models: dict[str, MaskedImageModel],
     tmp_path: Path,
 ):
     root = outside + "".join(f"{name}." for name in prefix)
-    state = {root + _within(name, within): value for name, value in LAYOUTS[layout]().items()}
+    state = {root + _within(name, within): value for name, value in weights(layout).items()}
     path = save(tmp_path / "a.pth", wrap(state, keys, {name: EXTRAS[name]() for name in extras}))
-    model = load(path, **said(layout))
-    assert same(model, plain_models[layout])
+    model = load(path, **LAYOUTS[layout].said)
+    assert same(model, plain_model(layout))
     assert model.source is not None
-    assert model.source.format == (plain_models[layout].source or model.source).format
-    assert inspect(path, **said(layout)).source == model.source
+    assert model.source.format == (plain_model(layout).source or model.source).format
+    assert inspect(path, **LAYOUTS[layout].said).source == model.source
 
 
 def _within(name: str, word: str) -> str:
@@ -160,22 +144,20 @@ def _within(name: str, word: str) -> str:
     ("first", "second"), [("model", "model_ema"), ("student", "teacher"), ("weights", "state_dict.ema")]
 )
 @pytest.mark.parametrize("layout", ["official", "timm", "simmim"])
-def test_two_models_are_named_and_one_is_chosen(
-    first: str, second: str, layout: str, plain_models: dict[str, MaskedImageModel], tmp_path: Path
-):
-    state = LAYOUTS[layout]()
+def test_two_models_are_named_and_one_is_chosen(first: str, second: str, layout: str, tmp_path: Path):
+    state = weights(layout)
     content: dict[str, Any] = {first: {name: value + 1 for name, value in state.items() if value.is_floating_point()}}
     outer, _, inner = second.partition(".")
     content[outer] = {inner: state} if inner else state
     path = save(tmp_path / "a.pth", {**content, "epoch": 1})
     with pytest.raises(CheckpointError, match="weights=KEY") as answer:
-        load(path, **said(layout))
+        load(path, **LAYOUTS[layout].said)
     assert f"'{first}'" in str(answer.value)
     assert f"'{second}'" in str(answer.value)
-    assert same(load(path, weights=second, **said(layout)), plain_models[layout])
-    assert not same(load(path, weights=first, **said(layout)), plain_models[layout])
+    assert same(load(path, weights=second, **LAYOUTS[layout].said), plain_model(layout))
+    assert not same(load(path, weights=first, **LAYOUTS[layout].said), plain_model(layout))
     with pytest.raises(InputError, match="expected weights among"):
-        load(path, weights="another", **said(layout))
+        load(path, weights="another", **LAYOUTS[layout].said)
 
 
 @pytest.mark.parametrize("names", [("student.", "teacher."), ("", "ema.module."), ("model.", "model_ema.module.")])

@@ -4,7 +4,6 @@ transformers and timm are here in person, with random weights. The others are re
 dict whose forward pass is known (tests/reference/foreign.py).
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from lcmae.formats import inspect, load
 from lcmae.masking import Mask, Random
 from lcmae.models import MaskedImageModel
 from tests.reference import foreign
+from tests.reference.layouts import FAMILIES, SHAPE, crossmae, dinov2, mmpretrain, prithvi, shaken
 
 CLOSE = 1e-5
 HEADS: dict[str, Any] = {"heads": foreign.HEADS, "decoder_heads": foreign.DECODER_HEADS}
-SHAPE: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16}
 
 
 @pytest.fixture
@@ -42,14 +41,6 @@ def pictures(rng: torch.Generator) -> Tensor:
     return torch.randn(2, 3, 16, 16, generator=rng)
 
 
-def shaken(module: torch.nn.Module) -> torch.nn.Module:
-    """Zeros of an initialisation hide mistakes."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.05)
-    return module.eval()
-
-
 def close(ours: Tensor, right: Tensor) -> None:
     difference = (ours.double() - right.double()).abs().max().item()
     print(f"max |difference| {difference:.1e} at values up to {right.abs().max():.1f}")
@@ -62,15 +53,6 @@ def tokens(model: MaskedImageModel, images: Tensor) -> Tensor:
     """Prefix tokens and patches of whole images."""
     out = model(images)
     return torch.cat([out.prefix, out.tokens], dim=1)
-
-
-FAMILIES = {
-    "Dinov2": {"patch_size": 4, "mlp_ratio": 2},
-    "Dinov2WithRegisters": {"patch_size": 4, "mlp_ratio": 2, "num_register_tokens": 3},
-    "IJepa": {"patch_size": 4, "intermediate_size": 64},
-    "DeiT": {"patch_size": 4, "intermediate_size": 64},
-    "ViT": {"patch_size": 4, "intermediate_size": 64},
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -101,24 +83,6 @@ def test_hugging_face_masked_image_modelling(tmp_path: Path, pictures: Tensor, r
     assert model.source.objective == "simmim"
 
 
-def dinov2(chunks: bool) -> tuple[torch.nn.Module, dict[str, Tensor]]:
-    """timm's DINOv2 with registers, and its weights under the names of the authors' files."""
-    vit = timm.create_model(
-        "vit_small_patch14_reg4_dinov2", img_size=28, embed_dim=32, depth=2, num_heads=4, num_classes=0
-    )
-    vit = shaken(vit)
-    state = dict(vit.state_dict())
-    # timm adds the class token's position to the token when it reads such a file
-    row = torch.randn(1, 1, 32)
-    state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
-    state["cls_token"] = state["cls_token"] - row
-    state["register_tokens"] = state.pop("reg_token")
-    state["mask_token"] = torch.zeros(1, 32)
-    if chunks:
-        state = {re.sub(r"^blocks\.(\d+)\.", r"blocks.\1.\1.", name): value for name, value in state.items()}
-    return vit, state
-
-
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("prefix", ["", "teacher.backbone."])
 def test_dinov2s_own_files(chunks: bool, prefix: str, tmp_path: Path, rng: torch.Generator) -> None:
@@ -129,28 +93,6 @@ def test_dinov2s_own_files(chunks: bool, prefix: str, tmp_path: Path, rng: torch
     with torch.no_grad():
         close(tokens(model, images), vit.forward_features(images))  # pyright: ignore[reportCallIssue]
     assert inspect(tmp_path / "dinov2.pth", heads=4).config["registers"] == 4
-
-
-def mmpretrain(plain: dict[str, Tensor], with_neck: bool) -> dict[str, Tensor]:
-    rules = [
-        (r"^decoder_norm\.", "neck.ln1."),
-        (r"^(decoder_|mask_token)", r"neck.\1"),
-        (r"^norm\.", "ln1."),
-        (r"^blocks\.", "layers."),
-        (r"(layers|decoder_blocks)\.(\d+)\.norm", r"\1.\2.ln"),
-        (r"\.mlp\.fc1\.", ".ffn.layers.0.0."),
-        (r"\.mlp\.fc2\.", ".ffn.layers.1."),
-        (r"^patch_embed\.proj\.", "patch_embed.projection."),
-        (r"^(?!neck\.)", "backbone."),
-    ]
-    state = {}
-    for name, value in plain.items():
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        state[name] = value
-    if with_neck:
-        return state | {"data_preprocessor.mean": torch.zeros(3)}
-    return {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
 
 
 @pytest.mark.parametrize("with_neck", [True, False])
@@ -185,11 +127,7 @@ def test_one_frame_of_a_video_model(tmp_path: Path, image: Tensor, mask: Mask, r
 
 def test_prithvis_halves_are_one_model(tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
     plain = foreign.official(rng)
-    kernel = plain["patch_embed.proj.weight"]
-    state = {
-        ("decoder." if "decoder" in name or name == "mask_token" else "encoder.") + name: value
-        for name, value in {**plain, "patch_embed.proj.weight": kernel[:, :, None]}.items()
-    }
+    state = prithvi(plain)
     state["encoder.temporal_embed_enc.scale"] = torch.ones(1)
     torch.save({"state_dict": state}, tmp_path / "prithvi.pt")
     visible = mask.visible[0].tolist()
@@ -203,11 +141,7 @@ def test_prithvis_halves_are_one_model(tmp_path: Path, image: Tensor, mask: Mask
 
 def test_crossmae_is_an_encoder(tmp_path: Path, image: Tensor, mask: Mask, rng: torch.Generator) -> None:
     plain = foreign.official(rng)
-    state = {
-        name.replace("decoder_blocks.0.attn.qkv", "decoder_blocks.0.cross_attn.q"): value
-        for name, value in plain.items()
-    }
-    torch.save({"model": state}, tmp_path / "cross.pth")
+    torch.save({"model": crossmae(plain)}, tmp_path / "cross.pth")
     model = load(tmp_path / "cross.pth", heads=foreign.HEADS)
     with torch.no_grad():
         out = model(image[None], mask)
