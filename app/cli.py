@@ -19,7 +19,7 @@ from importlib import import_module
 
 from lcmae import processes
 from lcmae.errors import InputError, did_you_mean
-from lcmae.runs.durable import is_full, reason
+from lcmae.safety.text import is_full, reason
 
 COMMANDS = {
     "demo": "train MAE, U-MAE and LC-MAE on built-in images, probe them, open the dashboard",

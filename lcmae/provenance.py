@@ -72,3 +72,8 @@ class Inspection:
 
     has_prediction: bool
     """Whether there is a decoder or a head, so that probes of reconstructions work."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that is known, as JSON holds it."""
+        facts = {"architecture": self.architecture, "parameters": self.parameters, "config": self.config}
+        return {**self.source.to_json(), **facts, "has_prediction": self.has_prediction}

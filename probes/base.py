@@ -28,7 +28,7 @@ from lcmae.probes.results.networks import with_baselines
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.trained_mask import trained_mask
 from lcmae.progress import ProgressBar
-from lcmae.runs.durable import reason
+from lcmae.safety.text import reason
 from lcmae.settings import Settings
 
 CONVENTIONS = (

@@ -2,7 +2,10 @@
 
 import subprocess
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES, MOST_MODULES = 500, 25
@@ -41,3 +44,11 @@ def test_every_folder_of_code_says_what_it_holds() -> None:
     initials = [file for file in python_files() if file.name == "__init__.py" and file.parts[0] in rooms]
     assert len(initials) > 20
     assert [str(file) for file in initials if not (ROOT / file).read_text().startswith('"""')] == []
+
+
+def test_no_file_imports_itself_through_others_even_late() -> None:
+    # import-linter compares neighbours; a package and what lies in it are none
+    graph = grimp.build_graph("lcmae")
+    assert len(graph.modules) > 300
+    # raises CycleError with the files of the ring
+    TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}).prepare()

@@ -4,16 +4,13 @@ stay on the disk."""
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.command_line.tables import print_table
-
-if TYPE_CHECKING:
-    from lcmae.formats import Inspection
 
 
 class InspectArguments(Overrides):
@@ -36,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     found = inspect(options.file, **options.given())
     source = found.source
     if options.json_:
-        print(json.dumps(facts_of(found), indent=2))
+        print(json.dumps(found.to_json(), indent=2))
         return 0
     rows = [
         ["format", source.format],
@@ -55,12 +52,6 @@ def run(arguments: Sequence[str]) -> int:
     for note in source.notes:
         print(f"note: {note}")
     return 0
-
-
-def facts_of(found: "Inspection") -> dict[str, Any]:
-    """Everything that is known of a checkpoint, as JSON holds it."""
-    facts = {"architecture": found.architecture, "parameters": found.parameters, "config": found.config}
-    return {**found.source.to_json(), **facts, "has_prediction": found.has_prediction}
 
 
 def print_settings(title: str, settings: dict[str, Any], origins: dict[str, str]) -> None:

@@ -19,8 +19,6 @@ from lcmae.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from lcmae.masking import MaskStrategy
-
 HALVES = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 """Two rows of patches (upper, lower; 1 is hidden) as one character."""
 
@@ -65,6 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         check_png()
 
     from lcmae.masking.diagnostics import diagnostics_table
+    from lcmae.masking.gallery import draw, strategies
 
     usable, refused = strategies(options.ratio, options.grid)
     for kind, why in refused.items():
@@ -88,47 +87,6 @@ def run(arguments: Sequence[str]) -> int:
     print_table(f"Masks on {rows}x{columns} patches", header, [_cells(row) for row in table], note=note)
     print(write_picture(samples, options))
     return 0
-
-
-def strategies(ratio: float, grid: tuple[int, int]) -> "tuple[dict[str, MaskStrategy], dict[str, str]]":
-    """Every strategy that needs no checkpoint, at this ratio (or at its own, where it has but one);
-    and why not, for those that cannot draw on this grid."""
-    from lcmae.masking import STRATEGIES, at_ratio
-
-    usable: dict[str, Any] = {}
-    refused: dict[str, str] = {}
-    for kind, cls in STRATEGIES.items():
-        if cls.needs_images:
-            continue
-        try:
-            strategy = at_ratio(cls(), ratio)
-        except InputError:
-            strategy = cls()
-        try:
-            strategy.check(grid)
-        except InputError as error:
-            refused[kind] = str(error)
-        else:
-            usable[kind] = strategy
-    return usable, refused
-
-
-def draw(
-    usable: "Mapping[str, MaskStrategy]", grid: tuple[int, int], number: int, seed: int
-) -> "dict[str, np.ndarray]":
-    """`number` masks of each strategy, [mask rows columns], true where hidden; each from a
-    generator of the same seed."""
-    import torch
-    from einops import rearrange
-
-    # strategies that draw masks in pairs want an even number
-    even = number + number % 2
-    return {
-        kind: rearrange(
-            strategy(even, grid, torch.Generator().manual_seed(seed)).is_hidden, "k (r c) -> k r c", r=grid[0]
-        )[:number].numpy()
-        for kind, strategy in usable.items()
-    }
 
 
 def print_gallery(samples: "Mapping[str, np.ndarray]") -> None:

@@ -17,7 +17,7 @@ from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.registry import PROBES, probe_class
-from lcmae.runs.durable import is_full
+from lcmae.safety.text import is_full
 from lcmae.settings import Settings, parse
 
 

@@ -1,5 +1,6 @@
 """`lcmae.adapt`: any PyTorch masked autoencoder, in memory, as a model that everything here takes.
 
+- `build.py`: `adapt` itself
 - `model.py`: the model made of a module and two functions
 - `contract.py`: what is tried on random images, and what is wrong in one sentence
 - `layers.py`: blocks of transformers whose layers are pairs (attention, feed-forward)
@@ -12,9 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lcmae.adapters.build import adapt
     from lcmae.adapters.files import from_file, split
     from lcmae.adapters.layers import PairedLayer, paired_attention, paired_layers
-    from lcmae.adapters.model import Adapted, AdaptedBlocks, AdaptedConfig, adapt
+    from lcmae.adapters.model import Adapted, AdaptedBlocks, AdaptedConfig
 
 __all__ = [
     "Adapted",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "adapt": "build",
     "from_file": "files",
     "split": "files",
     "PairedLayer": "layers",

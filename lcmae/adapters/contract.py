@@ -20,7 +20,7 @@ from lcmae.mask import Mask
 from lcmae.patches import patchify, unpatchify
 from lcmae.progress import ProgressBar
 from lcmae.randomness import generator
-from lcmae.runs.durable import reason
+from lcmae.safety.text import reason
 from lcmae.shapes import Float, Int
 
 NUM_IMAGES = 2

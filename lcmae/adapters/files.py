@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lcmae.errors import InputError
-from lcmae.runs.durable import reason
+from lcmae.safety.text import reason
 
 if TYPE_CHECKING:
     from lcmae.models import MaskedImageModel

@@ -21,6 +21,7 @@ from lcmae.data.names import check_bands, named
 from lcmae.data.opening import RESIDENT_LIMIT, open_source, opened
 from lcmae.data.readers.arrays import IMAGE_KEYS, LABEL_KEYS, MASK_KEYS, array_images
 from lcmae.data.readers.items import huggingface_images, item_images, loader_images, stream_images
+from lcmae.data.readers.saved import part_of
 from lcmae.data.source import ImageSource
 from lcmae.data.values import check_range
 from lcmae.errors import InputError
@@ -111,15 +112,6 @@ def _collect(
 
 def _is_array(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
-
-
-def part_of(parts: Mapping[str, Any], split: str | None) -> str:
-    """The part of a DatasetDict that is meant."""
-    order = {"train": ("train",), None: ("test", "validation", "val", "valid", "train")}
-    part = next((name for name in order.get(split, ("test", "validation", "val", "valid")) if name in parts), None)
-    if part is None:
-        raise InputError(f"expected the split {split or 'test'} in a data set of {', '.join(parts)}, found none")
-    return part
 
 
 def _columns(anything: Mapping[str, Any], channels: int | None) -> Collection:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lcmae.data.collection import Collection
 from lcmae.data.folder import SUFFIXES, folder_images
 from lcmae.data.parquet import parquet_images
+from lcmae.data.readers.dicom import dicom_images, is_dicom
 from lcmae.errors import InputError
 
 MOST_FILES = 10_000
@@ -103,15 +104,6 @@ def _kind_of_folder(path: Path) -> str:
     )
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do: 128 bytes of anything, then DICM."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def path_images(kind: str, path: Path, split: str, channels: int | None, masks: str | None) -> Collection:
     """The images of one split of what lies at a path of this kind."""
     images = _read(kind, path, split, channels, masks)
@@ -139,8 +131,6 @@ def _read(kind: str, path: Path, split: str, channels: int | None, masks: str | 
 
         return tar_images(path, split)
     if kind == "dicom":
-        from lcmae.data.readers.dicom import dicom_images
-
         return dicom_images(path, split)
     from lcmae.data.readers.saved import saved_images
 

@@ -22,17 +22,8 @@ from lcmae.formats.build import build
 from lcmae.formats.recognise import read_any
 from lcmae.formats.vit import ViT, ViTConfig
 from lcmae.models import MAE, MAEConfig, MaskedImageModel, SimMIM
-from lcmae.runs.durable import (
-    flush,
-    is_full,
-    make_folder,
-    plain,
-    reason,
-    show,
-    sweep_strays,
-    temporary_name,
-    write_atomically,
-)
+from lcmae.runs.durable import flush, make_folder, plain, sweep_strays, temporary_name, write_atomically
+from lcmae.safety.text import is_full, reason, show
 
 Layout = Literal["official", "timm", "huggingface"]
 

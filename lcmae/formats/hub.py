@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcmae.errors import CheckpointError, InputError
-from lcmae.runs.durable import reason
+from lcmae.safety.text import reason
 
 PREFIX = "hf:"
 WEIGHTS = (

@@ -14,8 +14,8 @@ from lcmae.formats.safetensor import read_safetensors
 from lcmae.models import ModelConfig
 from lcmae.provenance import Provenance
 from lcmae.runs.checkpoint import MODEL
-from lcmae.runs.durable import show
 from lcmae.runs.run import Checkpoint, Run, is_run, is_step
+from lcmae.safety.text import show
 from lcmae.settings import explain
 
 

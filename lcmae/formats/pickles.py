@@ -23,10 +23,9 @@ import torch
 from torch import Tensor
 
 from lcmae.errors import CheckpointError
-from lcmae.runs.durable import reason, show
 from lcmae.safety.extras import Extra, Kind, nested_name, stand_in
 from lcmae.safety.pickle_machine import Machine, Refused, names_in
-from lcmae.safety.text import printable
+from lcmae.safety.text import printable, reason, show
 from lcmae.safety.torch_zip import check_zip
 
 MAX_NESTING = 32

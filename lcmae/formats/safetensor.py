@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lcmae.errors import CheckpointError
-from lcmae.runs.durable import reason, show
+from lcmae.safety.text import reason, show
 
 MAX_HEADER = 16 * 2**20
 

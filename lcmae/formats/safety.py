@@ -18,8 +18,8 @@ from lcmae.errors import CheckpointError
 from lcmae.formats.pickles import read_mapped, read_torch
 from lcmae.formats.safetensor import read_safetensors, read_some
 from lcmae.runs.checkpoint import sha256
-from lcmae.runs.durable import reason, show
 from lcmae.runs.within_root import typed
+from lcmae.safety.text import reason, show
 
 MAX_BYTES = 64 * 2**30
 """Files above this size are refused; MAE's ViT-H with optimiser state takes 10 GiB."""

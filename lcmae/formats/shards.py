@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats.safety import Opened, check_file, open_weights
-from lcmae.runs.durable import reason, show
+from lcmae.safety.text import reason, show
 
 SUFFIX = ".index.json"
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")

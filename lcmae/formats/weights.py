@@ -17,7 +17,7 @@ from lcmae.formats.facts import Facts
 from lcmae.formats.safety import Opened, check_file, folder_problem, open_weights
 from lcmae.formats.shards import INDICES, open_shards
 from lcmae.models import ModelConfig
-from lcmae.runs.durable import reason, show
+from lcmae.safety.text import reason, show
 
 WORDS = (
     "module",

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lcmae.errors import CheckpointError, InputError
-from lcmae.runs.durable import reason, show, to_json
+from lcmae.runs.durable import to_json
 from lcmae.safety.files import MIB, is_regular, read_regular
+from lcmae.safety.text import reason, show
 
 if TYPE_CHECKING:
     import torch

@@ -19,46 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.errors import InputError
+from lcmae.safety.text import is_full, reason, show
 
 # tells this process from an earlier one of the same pid and host, as a restarted container has
 _TOKEN = secrets.token_hex(4)
 _COUNT = itertools.count()
 _TEMPORARY = re.compile(r"\.tmp-(?P<pid>[0-9]{1,9})-(?P<token>[0-9a-f]{8})-[0-9]+@(?P<host>[^@]*)@.*", re.DOTALL)
 _ASIDE = re.compile(r"\.old-(?P<step>[0-9]{6,})")
-
-
-def show(path: Path | str) -> str:
-    """A path in a message of one line, whatever characters it has."""
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)
-
-
-def reason(error: BaseException) -> str:
-    """Why it failed, in one line: "No space left on device"."""
-    if is_full(error):
-        return os.strerror(errno.ENOSPC)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a full disk (or quota) lies behind an error: nobody's input is to blame for that.
-
-    torch, safetensors and HDF5 hide it in errors of their own, and the system's number in a text.
-    """
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        # an error of ours may quote anything, the name of a file too
-        hidden = not isinstance(cause, InputError)
-        if hidden and re.search(r"No space left on device|os error 28\b|errno = 28\b|Disk quota exceeded", str(cause)):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def to_json(value: Any, what: str) -> bytes:

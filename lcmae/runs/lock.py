@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.errors import InputError
-from lcmae.runs.durable import alive, reason, show
-from lcmae.safety.text import printable
+from lcmae.runs.durable import alive
+from lcmae.safety.text import printable, reason, show
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.checkpoint import MANIFEST, MODEL, RESUME, SCHEMA, sealed, sha256, verify
-from lcmae.runs.durable import exchange, flush, make_folder, reason, show, temporary_name, to_json
+from lcmae.runs.durable import exchange, flush, make_folder, temporary_name, to_json
+from lcmae.safety.text import reason, show
 
 if TYPE_CHECKING:
     import torch

@@ -23,21 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.checkpoint import MANIFEST, Checkpoint, read_manifest
-from lcmae.runs.durable import (
-    flush,
-    make_folder,
-    plain,
-    reason,
-    show,
-    sweep,
-    sweep_strays,
-    temporary_name,
-    to_json,
-    write_atomically,
-)
+from lcmae.runs.durable import flush, make_folder, plain, sweep, sweep_strays, temporary_name, to_json, write_atomically
 from lcmae.runs.lock import lock
 from lcmae.runs.publish import publish
 from lcmae.safety.files import MIB, read_regular
+from lcmae.safety.text import reason, show
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from lcmae.errors import CheckpointError
-from lcmae.runs.durable import show
+from lcmae.safety.text import show
 
 
 def within_root(path: Path | str, root: Path | str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lcmae.errors import InputError
-from lcmae.runs.durable import show
+from lcmae.safety.text import show
 
 MIB = 2**20
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from lcmae.errors import CheckpointError
-from lcmae.runs.durable import reason, show
+from lcmae.safety.text import reason, show
 
 MAX_MEMBERS = 50_000
 MAX_PICKLE = 16 * 2**20

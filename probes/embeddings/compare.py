@@ -24,8 +24,7 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
-from lcmae.runs.durable import reason, show
-from lcmae.safety.text import printable
+from lcmae.safety.text import printable, reason, show
 from lcmae.shapes import Bool, Float, Int
 
 MOST_ROWS = 4000

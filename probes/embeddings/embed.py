@@ -26,7 +26,8 @@ from lcmae.probes.base import unchanged
 from lcmae.probes.embeddings.vectors import Choice, batches_of_vectors, chosen
 from lcmae.probes.jobs.direct import loaded_model, provenance_of
 from lcmae.progress import ProgressBar
-from lcmae.runs.durable import show, write_atomically
+from lcmae.runs.durable import write_atomically
+from lcmae.safety.text import show
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -38,8 +38,9 @@ from lcmae.probes.jobs.direct import chosen_probes, digest_of
 from lcmae.probes.results import catalogue
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import View
-from lcmae.runs.durable import reason, show, to_json
+from lcmae.runs.durable import to_json
 from lcmae.runs.run import Run, is_run
+from lcmae.safety.text import reason, show
 from lcmae.training import distributed
 from lcmae.training.trackers import Tracker, open_trackers
 

@@ -1,12 +1,25 @@
 """A capped sample of the images, for what needs pairs: chosen before the first batch, by the seed
 alone."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor
 
-from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Int
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A batch of images that knows which of all images it holds."""
+
+    first: int
+    """Number of its first image."""
+
+    images: Tensor
+
+    def __len__(self) -> int: ...
 
 
 class ImageSample:
@@ -20,7 +33,7 @@ class ImageSample:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def rows(self, batch: Batch) -> Int[Tensor, " r"]:
+    def rows(self, batch: Counted) -> Int[Tensor, " r"]:
         """Rows of the batch that belong to the sample, on the batch's device; often none."""
         first, last = batch.first, batch.first + len(batch)
         own = self.indices[(self.indices >= first) & (self.indices < last)] - first

@@ -38,11 +38,10 @@ def main() -> None:
 
 def answer(path: str) -> dict[str, Any]:
     """Facts or a refusal; nothing is raised, because the next file wants its answer, too."""
-    from lcmae.app.commands.inspect import facts_of
     from lcmae.formats import inspect
 
     try:
-        return {"facts": facts_of(inspect(path))}
+        return {"facts": inspect(path).to_json()}
     except InputError as error:
         return {"refusal": one_line(str(error))}
     except MemoryError:

@@ -23,8 +23,8 @@ from typing import Literal
 
 from lcmae import processes
 from lcmae.errors import InputError
-from lcmae.runs.durable import reason, sweep
-from lcmae.safety.text import printable
+from lcmae.runs.durable import sweep
+from lcmae.safety.text import printable, reason
 
 MAX_WAITING = 200
 MAX_ENDED = 200

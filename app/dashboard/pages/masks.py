@@ -108,9 +108,9 @@ def strategies() -> None:
 def drawn(ratio: float, side: int, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict[str, str]]:
     """Samples and diagnostics of every strategy that needs no checkpoint, and why the others are
     left out."""
-    from lcmae.app.commands.masks import draw as draw_masks
-    from lcmae.app.commands.masks import strategies as all_strategies
     from lcmae.masking.diagnostics import diagnostics_table
+    from lcmae.masking.gallery import draw as draw_masks
+    from lcmae.masking.gallery import strategies as all_strategies
 
     grid = (side, side)
     usable, refused = all_strategies(ratio, grid)

@@ -14,8 +14,8 @@ from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import as_code, cells
 from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.menu import Page
-from lcmae.runs.durable import show as shown_path
 from lcmae.safety.text import printable
+from lcmae.safety.text import show as shown_path
 
 ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstructions have nothing to say about it."
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from lcmae.data.collection import Collection, in_order
-from lcmae.data.paths import is_dicom
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Range, Unreadable
 from lcmae.errors import InputError
@@ -69,6 +68,15 @@ def dicom_images(path: Path, split: str) -> Collection:
         own_range=own,
     )  # fmt: skip
     return images.split(split)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do: 128 bytes of anything, then DICM."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

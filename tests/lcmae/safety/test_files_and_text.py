@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcmae.errors import InputError
-from lcmae.runs.durable import is_full, reason, write_atomically
+from lcmae.runs.durable import write_atomically
 from lcmae.runs.run import Run
 from lcmae.safety.files import is_regular, read_regular
-from lcmae.safety.text import printable
+from lcmae.safety.text import is_full, printable, reason
 
 
 @given(st.text() | st.integers() | st.binary(), st.integers(2, 300))

@@ -13,7 +13,6 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from lcmae.app.commands.inspect import facts_of
 from lcmae.app.dashboard.jobs import inspect_many, reader
 from lcmae.formats import inspect
 from lcmae.models import MAE
@@ -102,7 +101,7 @@ def test_what_the_page_says_is_what_inspect_says(root: Path, asked: list[Path]):
     path = root / "a.pth"
     hostile.good(path)
     facts = reader.inspect_below(root, "a.pth").facts
-    assert facts == json.loads(json.dumps(facts_of(inspect(path))))
+    assert facts == json.loads(json.dumps(inspect(path).to_json()))
 
 
 def test_an_encoder_says_that_it_predicts_nothing(root: Path, asked: list[Path]):
