@@ -17,7 +17,7 @@ from lcmae.app.dashboard.page import Panel, ProbePage, take_first
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.app.dashboard.stored.names import label, name_of
-from lcmae.app.figures import style
+from lcmae.app.figures import legend, style
 from lcmae.app.figures import training as training_figures
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
@@ -45,6 +45,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     if not runs:
         raise InputError("expected at least one run to report on, got none")
     named = name_runs([Run.open(path).path for path in runs])
+    style.know({name: reading.objective_of(path) for name, path in named.items()})
     write_atomically(out, "".join(document(named)).encode("utf-8", "backslashreplace"))
 
 
@@ -142,6 +143,7 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
 
 def to_figure(shown: Panel) -> str:
     """A figure with title and caption; plotly.js is in the file already."""
+    legend.tidy(shown.figure, style.known(), [])  # runs are called by their folders here
     drawing = shown.figure.update_layout(template=style.TEMPLATE).to_html(full_html=False, include_plotlyjs=False)
     words = f"<h3>{escape(shown.title)}</h3><figcaption>{_prose(shown.caption)}</figcaption>"
     return f'<figure aria-label="{escape(shown.caption)}">{words}{drawing}</figure>'

@@ -31,9 +31,8 @@ MEANS = {
     "trained, leaky": "the run itself with the hidden patches' true statistics",
 }
 LINE_NAMES = {"untrained": "dashed", "pixels": "dash-dotted", "mean colour": "dotted", "trained, leaky": "short dashes"}
-# in pixels, so that a short line is seen to be dashed
-DASHED, DASH_DOTTED, DOTTED = "14px,5px", "14px,4px,3px,4px", "3px,3px"
-DASHES = {"untrained": DASHED, "pixels": DASH_DOTTED, "mean colour": DOTTED, "trained, leaky": "7px,5px"}
+DASHES = {kind: style.REFERENCES[kind] for kind in LABELS}
+DASHED, DASH_DOTTED, DOTTED = (DASHES[kind] for kind in ("untrained", "pixels", "mean colour"))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lcmae.app.figures.attention import across, over_heads
 from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, rows
 from lcmae.probes.results.networks import trained
 
-KEYS = {"self": style.PINK, "visible": style.BLUE, "hidden": style.ORANGE, "class": style.GREEN}
+KEYS = dict(zip(("self", "visible", "hidden", "class"), style.KINDS, strict=False))
 HIDDEN_GREY = 128
 QUERY = (213, 94, 0)  # style.RED
 READINGS = {"positional_share_over_images": "images varied", "positional_share_over_masks": "masks varied"}

@@ -23,7 +23,7 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
     lines(shown, baselines_of(chosen, "consistency"), "layer")
     results, chosen = own_numbers(results), own_numbers(chosen)
     for turn, (name, one) in enumerate(chosen.items()):
-        for reference, line in (("chance", "dot"), ("ceiling", "dash")):
+        for reference in ("chance", "ceiling"):
             shown.add_trace(
                 go.Scatter(
                     x=one["layer"].values,
@@ -32,7 +32,7 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
                     name=reference,
                     legendgroup=reference,
                     showlegend=turn == 0,
-                    line={"color": style.GREY, "dash": line},
+                    line={"color": style.GREY, "dash": style.REFERENCES[reference]},
                     hovertemplate="layer %{x}: %{y:.4g}<extra>" + f"{reference}, {name}</extra>",
                 )
             )

@@ -12,14 +12,10 @@ from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
 
 MEASURES = ("ssim", "psnr", "mse", "mse_hidden")
-BASELINES = {
-    "pixels": (style.GREY, "dash"),
-    "mean colour": (style.GREY, "dot"),
-    "position mean": (style.GREY, "longdash"),
-}
+BASELINES = {kind: (style.GREY, style.REFERENCES[kind]) for kind in ("pixels", "mean colour", "position mean")}
 """Predictions without a network: grey, and drawn once where all runs have the same images."""
 
-NETWORKS = {"trained": "solid", "trained, leaky": "dashdot", "untrained": "dot"}
+NETWORKS = {"trained": "solid", **{kind: style.REFERENCES[kind] for kind in ("trained, leaky", "untrained")}}
 
 
 def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:

@@ -49,7 +49,10 @@ def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
             values = result["log_amplitude"].sel(chosen)
             low, high = intervals.ends(result, "log_amplitude", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
-            marks = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[position % 6]}
+            marks = {
+                "dash": style.REFERENCES.get(network, "solid"),
+                "symbol": style.SYMBOLS[position % 6],
+            }
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     first = next(iter(results.values()))["log_amplitude"]
     shown = series.curves(rows, "layer", style.axis_title(first))

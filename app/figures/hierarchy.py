@@ -50,7 +50,9 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
             chosen = {"network": network, "level": level}
             values = result["layer_skill"].sel(chosen)
             low, high = intervals.ends(result, "layer_skill", **chosen)
-            label, dash = (name, "solid") if network == "trained" else (f"{name}, untrained", "dot")
+            label, dash = (
+                (name, "solid") if network == "trained" else (f"{name}, untrained", style.REFERENCES["untrained"])
+            )
             marks = {"dash": dash, "symbol": style.SYMBOLS[position % 6]}
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     shown = series.curves(rows, "encoder block", "decodability (0: chance, 1: perfect)")
@@ -219,4 +221,4 @@ def _level_bar(names: list[str]) -> dict[str, object]:
 
 
 def _from_chance(shown: go.Figure) -> go.Figure:
-    return shown.add_hline(0, line={"color": style.GREY, "dash": "dot"})
+    return shown.add_hline(0, line={"color": style.GREY, "dash": style.REFERENCES["chance"]})

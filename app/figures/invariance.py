@@ -129,7 +129,9 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
             )
         )
     for level in sorted({float(result[f"{variable}_chance"].sel(scope=scope)) for result in results.values()}):
-        shown.add_hline(y=level, line={"color": style.GREY, "dash": "dot"}, annotation_text="chance")
+        shown.add_hline(
+            y=level, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation_text="chance"
+        )
     first = next(iter(results.values()))[variable]
     shown.update_xaxes(tickvals=list(range(len(similarities))), ticktext=similarities, range=[-0.5, 1.5])
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")

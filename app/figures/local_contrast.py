@@ -17,7 +17,7 @@ TITLES = {
     "global_consistency": "global consistency (between images)",
     "offset": "offset (mean)",
 }
-PART_COLOURS = dict(zip(PARTS, (style.ORANGE, style.BLUE, style.GREEN, style.PINK), strict=True))
+PART_COLOURS = dict(zip(PARTS, style.PARTS, strict=False))
 COLLAPSE = "collapse"
 UNBIASED = "_unbiased"
 
@@ -171,7 +171,7 @@ def picture_maps(result: xr.Dataset, first: int = 0, count: int = 4) -> go.Figur
 def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """The variance of the encoder's tokens as shares that add to 1: from the mask, the patch, the
     image."""
-    sources = {"mask": style.ORANGE, "patch": style.BLUE, "image": style.GREEN}
+    sources = dict(zip(("mask", "patch", "image"), style.PARTS, strict=False))
     [key] = _names(results, "token_share")
     beside, results = dict(rows(results, key)), own_numbers(results)
     shares = {name: result[key] for name, result in results.items()} | beside

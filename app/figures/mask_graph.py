@@ -47,7 +47,7 @@ def label_error(result: xr.Dataset) -> go.Figure:
             _toy(shown, result["toy_label_error"].sel(toy_unit=unit), f"toy: {name}", colour)
     shown.add_hline(
         float(result["label_chance"]),
-        line={"color": style.GREY, "dash": "dash"},
+        line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
         annotation={"text": "naming the commonest class"},
     )
     shown.update_xaxes(title=style.axis_title(result["ratio"]), range=[0, 1])

@@ -35,7 +35,7 @@ def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
             ratios = values["ratio"].values.tolist()
             if network in (TRAINED, "untrained"):
                 label = name if network == TRAINED else f"{name}, untrained"
-                dash = "solid" if network == TRAINED else "dot"
+                dash = "solid" if network == TRAINED else style.REFERENCES["untrained"]
                 rows.append(Series(label, ratios, values.values, colour[name], low, high, dash=dash))
             elif network in STYLES and network != "constant":
                 if any(label == network and np.array_equal(values.values, other) for label, other in drawn):

@@ -9,15 +9,34 @@ theme gives them one, and `TEMPLATE` does in exported files.
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from PIL import Image
 
+from lcmae.app.figures.identity import Marking, markings
+
 BLUE, ORANGE, GREEN, RED, SKY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 GREY = "#8a8f98"  # baselines: stands back, on either background
 PALETTE = (BLUE, ORANGE, GREEN, RED, SKY, PINK)
+"""Colours of runs, and of nothing else."""
+PARTS = ("#4477AA", "#66CCEE", "#228833", "#CCBB44", "#EE6677", "#AA3377")
+"""Colours of the parts of one quantity, such as the terms of a loss: Paul Tol's bright scheme."""
+KINDS = ("#CC6677", "#44AA99", "#DDCC77", "#AA4499", "#88CCEE")
+"""Colours of kinds of tokens that attention goes to: from Paul Tol's muted scheme."""
+REFERENCES = {
+    "untrained": "14px,5px",
+    "pixels": "14px,4px,3px,4px",
+    "mean colour": "3px,3px",
+    "position mean": "9px,4px",
+    "chance": "2px,5px",
+    "ceiling": "20px,4px",
+    "trained, leaky": "7px,5px",
+}
+"""The dash of what stands beside the runs, the same in every figure (in pixels, so that a short
+line is seen to be dashed); grey wherever it belongs to no run."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 HATCHES = ("", "/", "x", ".", "-", "+")
@@ -45,6 +64,9 @@ TEMPLATE = go.layout.Template(
     }
 )
 GAP = 0.12  # between panels, as a share of a panel
+HEADING = 0.12  # above a map, as a share of it
+ACROSS = 8
+"""Pictures or maps in a line; more of them wrap."""
 
 
 def figure(*, height: int, **layout: object) -> go.Figure:
@@ -62,15 +84,41 @@ def axis_title(data: xr.DataArray) -> str:
     return name if units in ("1", "") else f"{name} [{units}]"
 
 
+_markings: Mapping[str, Marking] = {}
+
+
+def know(objectives: Mapping[str, str]) -> None:
+    """From now on these runs (name -> objective) have their own colour and dash in every figure of
+    this process, whichever of them a figure shows. A server has one folder of runs."""
+    global _markings
+    _markings = _markings_of(tuple(sorted(objectives.items())))
+
+
+@lru_cache(maxsize=8)
+def _markings_of(objectives: tuple[tuple[str, str], ...]) -> Mapping[str, Marking]:
+    return markings(dict(objectives), PALETTE)
+
+
+def known() -> Mapping[str, Marking]:
+    """The markings of all runs that this process knows."""
+    return _markings
+
+
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, by its position; the seventh name starts again (and differs by dash
-    or symbol)."""
-    return {name: PALETTE[position % len(PALETTE)] for position, name in enumerate(names)}
+    """A colour for each name: a known run's own; else by its position, and the seventh name starts
+    again (and differs by dash or symbol)."""
+    return {
+        name: _markings[name].colour if name in _markings else PALETTE[position % len(PALETTE)]
+        for position, name in enumerate(names)
+    }
 
 
 def dashes(names: Iterable[str]) -> dict[str, str]:
     """A dash for each name, another one for each turn through the palette."""
-    return {name: DASHES[position // len(PALETTE) % len(DASHES)] for position, name in enumerate(names)}
+    return {
+        name: DASHES[(_markings[name].turn if name in _markings else position // len(PALETTE)) % len(DASHES)]
+        for position, name in enumerate(names)
+    }
 
 
 def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str, dict[str, xr.Dataset]]]:
@@ -90,21 +138,22 @@ def by_units(results: Mapping[str, xr.Dataset], variable: str) -> list[tuple[str
 def maps(
     panels: Mapping[str, xr.DataArray], *, height: int = 260, colorscale: str = SEQUENTIAL, title: str | None = None
 ) -> go.Figure:
-    """Maps [row column] side by side, on one colour scale, first row on top. All must have the same
-    unit."""
+    """Maps [row column] side by side, at most `ACROSS` in a line of `height` pixels, on one colour
+    scale, first row on top. All must have the same unit."""
     if not panels:
         raise ValueError("expected at least one map to draw, got none")
-    shown = figure(height=height, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    num_lines = -(-len(panels) // ACROSS)
+    shown = figure(height=height * num_lines, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     rows, columns = next(iter(panels.values())).shape
-    step = columns * (1 + GAP)
+    across, down = columns * (1 + GAP), rows * (1 + GAP + HEADING)
     for position, (name, values) in enumerate(panels.items()):
-        shown.add_trace(
-            heatmap(values, name, x0=position * step, y0=0.0, dx=columns / values.shape[1], dy=rows / values.shape[0])
-        )
-        shown.add_annotation(headline(name, position * step + columns / 2, -0.02 * rows))
+        x0, y0 = position % ACROSS * across, position // ACROSS * down
+        shown.add_trace(heatmap(values, name, x0=x0, y0=y0, dx=columns / values.shape[1], dy=rows / values.shape[0]))
+        shown.add_annotation(headline(name, x0 + columns / 2, y0 - 0.02 * rows))
     first = next(iter(panels.values()))
     shown.update_layout(coloraxis=colour_axis(title or str(first.attrs["units"]), colorscale))
-    return bare_axes(shown, (len(panels) - 1) * step + columns, rows, headings=0.12 * rows)
+    width = (min(len(panels), ACROSS) - 1) * across + columns
+    return bare_axes(shown, width, (num_lines - 1) * down + rows, headings=HEADING * rows)
 
 
 def heatmap(values: xr.DataArray, name: str, *, x0: float, y0: float, dx: float, dy: float) -> go.Heatmap:
@@ -167,34 +216,37 @@ def png(pixels: np.ndarray) -> str:
 
 def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *, colour_title: str = "") -> go.Figure:
     """Columns of pictures (uint8 [y x channel]) and maps ([row column]) under their headings, all
-    cells of one size.
+    cells of one size; after `ACROSS` columns a strip goes on below.
 
     All maps share one colour scale from 0 up.
     """
     rows = max((len(cells) for _, cells in columns), default=0)
     if rows == 0:
         raise ValueError("expected at least one picture to draw, got none")
-    cell = min(150, round(690 / len(columns) / (1 + GAP)))  # pixels: a row fits beside the menu of a 1280 px window
+    across = min(len(columns), ACROSS)
+    num_strips = -(-len(columns) // ACROSS)
+    cell = min(150, round(690 / across / (1 + GAP)))  # pixels: a row fits beside the menu of a 1280 px window
     lines = 1 + max(heading.count("<br>") for heading, _ in columns)
     headings = lines * 18 / cell
-    shown = figure(height=int((rows * (1 + GAP) + headings) * cell) + 20, margin={"l": 10, "r": 10, "t": 10, "b": 10})
-    step = 1 + GAP
+    step, strip = 1 + GAP, rows * (1 + GAP) + headings
+    shown = figure(height=int(num_strips * strip * cell) + 20, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     aspect = next((c.shape[1] / c.shape[0] for _, cells in columns for c in cells), 1.0)
     largest: list[float] = []
-    for across, (heading, cells) in enumerate(columns):
-        x0 = across * (aspect + GAP)
-        shown.add_annotation(headline(heading, x0 + aspect / 2, -0.03))
+    for position, (heading, cells) in enumerate(columns):
+        x0, top = position % across * (aspect + GAP), position // across * strip
+        shown.add_annotation(headline(heading, x0 + aspect / 2, top - 0.03))
         for down, content in enumerate(cells):
+            y0 = top + down * step
             if isinstance(content, xr.DataArray):
                 largest.append(float(np.nanmax(content.values, initial=0.0)))
                 dy, dx = 1 / content.shape[0], aspect / content.shape[1]
-                shown.add_trace(heatmap(content, heading, x0=x0, y0=down * step, dx=dx, dy=dy))
+                shown.add_trace(heatmap(content, heading, x0=x0, y0=y0, dx=dx, dy=dy))
             else:
-                shown.add_trace(picture(content, x0=x0, y0=down * step, width=aspect, height=1, name=heading))
+                shown.add_trace(picture(content, x0=x0, y0=y0, width=aspect, height=1, name=heading))
     if largest:
         # one end alone would be left out of account by plotly
         shown.update_layout(coloraxis=colour_axis(colour_title, cmin=0, cmax=max(largest) or 1.0))
-    return bare_axes(shown, len(columns) * (aspect + GAP) - GAP, rows * step - GAP, headings=headings)
+    return bare_axes(shown, across * (aspect + GAP) - GAP, num_strips * strip - headings - GAP, headings=headings)
 
 
 def headline(text: str, x: float, y: float) -> go.layout.Annotation:

@@ -43,7 +43,11 @@ def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
         rows.append(Series(name, list(found), values, colour[name], low, high, style.SYMBOLS[position % 6]))
     shown = series.dots(rows, categories, f"{classifier} accuracy")
     for majority in sorted({float(result["majority_accuracy"]) for result in results.values()}):
-        shown.add_hline(majority, line={"color": style.GREY, "dash": "dot"}, annotation={"text": "commonest class"})
+        shown.add_hline(
+            majority,
+            line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
+            annotation={"text": "commonest class"},
+        )
     return _shares(shown)
 
 
@@ -59,7 +63,10 @@ def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -
             values = result["layer_accuracy"].sel(chosen)
             low, high = intervals.ends(result, "layer_accuracy", **chosen)
             label = name if network == "trained" else f"{name}, {network}"
-            marks = {"dash": "solid" if network == "trained" else "dot", "symbol": style.SYMBOLS[position % 6]}
+            marks = {
+                "dash": style.REFERENCES.get(network, "solid"),
+                "symbol": style.SYMBOLS[position % 6],
+            }
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     first = next(iter(results.values()))["layer_accuracy"]
     shown = series.curves(rows, style.axis_title(first["layer"]), f"{classifier} accuracy")

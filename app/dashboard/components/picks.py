@@ -15,6 +15,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components.plain import as_code, plain
 from lcmae.app.dashboard.stored import measured, reading
+from lcmae.app.figures import style
 from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition
 from lcmae.safety.text import printable
@@ -73,6 +74,7 @@ def ask() -> Picks:
     """The two widgets of the side bar; called once a page run, before the page."""
     root = runs_root()
     runs = reading.runs_below(root)
+    style.know({name: reading.objective_of(path) for name, path in runs.items()})
     _warn_stale("runs", list(runs), "run")
     names = st.sidebar.multiselect(
         "Runs",

@@ -17,6 +17,7 @@ from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.stored import measured, reading, trends
+from lcmae.app.figures import legend, style
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, labels
 from lcmae.safety.text import printable
@@ -136,6 +137,7 @@ def draw(shown: Panel, key: str) -> None:
     """A figure, its words, and the files to take away."""
     st.subheader(plain(shown.title))
     st.caption(prose(shown.caption))
+    legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
     export.figure_files(shown.figure, key)
 

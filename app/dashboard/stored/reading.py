@@ -69,6 +69,15 @@ def _config(key: Stamp) -> dict[str, Any]:
     return Run.open(Path(key[0]).parent).config
 
 
+def objective_of(path: Path) -> str:
+    """Kind of a run's objective; "" where its config does not say it or does not read."""
+    try:
+        objective = _part(config_of(path), "objective")
+    except InputError:
+        return ""
+    return _text(objective.get("kind")) or ""
+
+
 def target_units(path: Path) -> str:
     """The unit of a squared error in the space of a run's targets; the words of the probes."""
     is_normalised = bool(_part(config_of(path), "model").get("normalize_targets"))

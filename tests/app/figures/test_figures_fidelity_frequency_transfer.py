@@ -13,7 +13,7 @@ from lcmae.app.dashboard.page import ProbePage, take_first
 from lcmae.app.dashboard.pages import fidelity as fidelity_view
 from lcmae.app.dashboard.pages import frequency as frequency_view
 from lcmae.app.dashboard.pages import transfer as transfer_view
-from lcmae.app.figures import fidelity, frequency, transfer
+from lcmae.app.figures import fidelity, frequency, style, transfer
 from lcmae.probes.base import Probe
 from lcmae.probes.fidelity import Fidelity
 from lcmae.probes.frequency import Frequency
@@ -98,7 +98,7 @@ def test_frequency_draws_layers_from_the_input_on(results: dict[str, dict[str, x
     assert shown.layout.xaxis.title.text == "frequency along the diagonal [cycles per patch]"
     trained, untrained = traces(frequency.by_layer({"a": result}))
     np.testing.assert_allclose(trained.y, result["log_amplitude"].sel(network="trained").values[:, -1])
-    assert untrained.line.dash == "dot"
+    assert untrained.line.dash == style.REFERENCES["untrained"]
     (map_,) = traces(frequency.likeness(result, "trained"))
     np.testing.assert_allclose(map_.z, result["cka"].sel(network="trained"))
     assert list(map_.x) == result["layer"].values.tolist()

@@ -12,6 +12,7 @@ import xarray as xr
 from lcmae.app.dashboard.page import take_first
 from lcmae.app.dashboard.pages.hierarchy import PAGE
 from lcmae.app.figures import hierarchy as figures
+from lcmae.app.figures import style
 from tests.app import synthetic
 from tests.app.pages import traces
 
@@ -41,7 +42,10 @@ def test_decodability_has_a_row_for_each_run_its_fresh_weights_and_pixels() -> N
 
 def test_layers_of_trained_and_fresh_weights() -> None:
     shown = figures.by_layer({"a": synthetic.hierarchy(), "none": synthetic.hierarchy(bare=True)}, "layout")
-    assert [(trace.name, trace.line.dash) for trace in traces(shown)] == [("a", "solid"), ("a, untrained", "dot")]
+    assert [(trace.name, trace.line.dash) for trace in traces(shown)] == [
+        ("a", "solid"),
+        ("a, untrained", style.REFERENCES["untrained"]),
+    ]
     assert layout(shown).xaxis.title.text == "encoder block"
     assert list(traces(shown)[0].x) == [1, 2, 3]
 

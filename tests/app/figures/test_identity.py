@@ -1,0 +1,110 @@
+"""Colours and names of runs: functions of the whole set of runs, never of what is picked."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from lcmae.app.figures import legend, style
+from lcmae.app.figures.identity import family_of, markings, short
+from tests.app.pages import traces
+
+THIRTY = {
+    f"grid/{kind}-r{ratio}-s{seed}": kind for kind in ("mae", "umae") for ratio in (25, 5, 75) for seed in range(5)
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """What a process knows of runs is not the next test's."""
+    yield
+    style.know({})
+
+
+def test_seeds_are_one_family() -> None:
+    assert family_of("demo/mae-digits-s0") == family_of("demo/mae-digits-s11") == "demo/mae-digits"
+    assert family_of("a/seed=3") == family_of("a/seed_4") == "a"
+    assert family_of("mae_seed2_r0.5") == "mae_r0.5"
+    assert family_of("s2") == "s2", "a name that is a seed alone stays"
+    assert family_of("resnets/mae") == "resnets/mae"
+
+
+def test_a_colour_is_the_runs_own_whatever_the_order() -> None:
+    found = markings(THIRTY, style.PALETTE)
+    assert markings(dict(reversed(THIRTY.items())), style.PALETTE) == found
+    families = {
+        marking.family: [one.colour for one in found.values() if one.family == marking.family]
+        for marking in found.values()
+    }
+    assert len(families) == 6
+    bases = {colours[0] for colours in families.values()}
+    assert bases == set(style.PALETTE), "six families have the six colours"
+    assert all(len(set(colours)) == 5 for colours in families.values()), "five seeds are five shades"
+
+
+def test_figures_use_what_is_known_and_not_the_pick() -> None:
+    style.know(THIRTY)
+    last, first = list(THIRTY)[-1], next(iter(THIRTY))
+    assert style.colours([last])[last] == style.colours([first, last])[last] == style.known()[last].colour
+    assert style.colours(["elsewhere"]) == {"elsewhere": style.PALETTE[0]}
+
+
+def test_more_families_than_colours_differ_by_dash() -> None:
+    many = {f"m{number}": "mae" for number in range(8)}
+    style.know(many)
+    marks = {(style.colours(many)[name], style.dashes(many)[name]) for name in many}
+    assert len(marks) == 8
+
+
+def test_names_lose_what_all_of_them_share() -> None:
+    assert short(["grid/mae-r0.5-s0", "grid/mae-r0.75-s0"]) == {
+        "grid/mae-r0.5-s0": "r0.5-s0",
+        "grid/mae-r0.75-s0": "r0.75-s0",
+    }
+    assert short(["a/mae", "a/mae-long"]) == {"a/mae": "mae", "a/mae-long": "mae-long"}
+    assert short(["a/b/only"]) == {"a/b/only": "only"}
+    assert short(["one", "other"]) == {"one": "one", "other": "other"}
+    assert short([]) == {}
+    shortened = short(THIRTY)
+    assert len(set(shortened.values())) == 30
+    assert all(shortened.values())
+
+
+def test_thirty_runs_have_a_legend_of_six_entries() -> None:
+    style.know(THIRTY)
+    figure = style.figure(height=300)
+    for name in THIRTY:
+        figure.add_trace(
+            go.Scatter(x=[0, 1], y=[1, 2], name=name, legendgroup=name, hovertemplate=f"<extra>{name}</extra>")
+        )
+    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 0], name="raw pixels"))
+    legend.tidy(figure, style.known(), list(THIRTY))
+    entries = [trace.name for trace in traces(figure) if trace.showlegend is not False]
+    assert len(entries) == 7
+    assert entries[-1] == "raw pixels"
+    assert "umae-r25 (5 runs)" in entries
+    groups = {trace.legendgroup for trace in traces(figure) if trace.legendgroup}
+    assert groups == {marking.family for marking in style.known().values()}, "a click hides a family as one"
+    assert traces(figure)[0].hovertemplate == "<extra>mae-r25-s0</extra>"
+
+
+def test_names_are_short_on_axes_and_headings() -> None:
+    names = ["x/mae-s1", "x/mae-s10"]
+    style.know(dict.fromkeys(names, "mae"))
+    figure = go.Figure(go.Bar(x=np.array(names, dtype=object), y=[1, 2], name=f"{names[1]}, untrained network"))
+    figure.add_annotation(text=f"{names[1]}<br>error")
+    figure.update_xaxes(tickvals=[0, 1], ticktext=names)
+    legend.tidy(figure, style.known(), names)
+    assert list(traces(figure)[0].x) == ["s1", "s10"]
+    assert traces(figure)[0].name == "s10, untrained network"
+    assert figure.layout.annotations[0].text == "s10<br>error"
+    assert list(figure.layout.xaxis.ticktext) == ["s1", "s10"]
+
+
+def test_strips_wrap() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    narrow = style.mosaic([(f"c{number}", [pixels, pixels]) for number in range(8)])
+    wide = style.mosaic([(f"c{number}", [pixels, pixels]) for number in range(30)])
+    assert wide.layout.height > 3 * narrow.layout.height * 0.9
+    assert wide.layout.xaxis.range == narrow.layout.xaxis.range, "cells keep their size"
