@@ -2,7 +2,7 @@
 lcmae."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import import_module
@@ -19,6 +19,7 @@ from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.app.dashboard.stored.names import label, name_of
 from lcmae.app.figures import legend, style
 from lcmae.app.figures import training as training_figures
+from lcmae.app.figures.answers import Tile
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
 from lcmae.runs.run import Run, write_atomically
@@ -31,8 +32,11 @@ figure { margin: 1rem 0 2rem } figcaption { color: #60646f; font-size: 14px }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #e6e8ee; text-align: left; vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums } code { overflow-wrap: anywhere }
-.missing { color: #8a4b00 }
+.missing { color: #8a4b00 } .answer { font-weight: 600; font-size: 18px }
+dl { display: flex; flex-wrap: wrap; gap: .75rem } dl div { border: 1px solid #dde; border-radius: 8px; padding: .5rem .75rem }
+dt, dd { margin: 0; font-size: 13px } dd b { font-size: 20px }
 """
+ANSWER = '<p class="answer">'
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -66,11 +70,29 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{CSS}</style>'
     yield f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1><p>Written {now}.</p>"
     yield to_table(pd.DataFrame([reading.overview(name, path) for name, path in runs.items()]))
+    sections = {
+        page.name: (page.title, section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs))
+        for page in PAGES
+        if page.is_probe
+    }
+    yield from summary(sections)
     yield from training(runs)
-    for page in PAGES:
-        if page.is_probe:
-            yield from section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs)
+    for name, (_, pieces) in sections.items():
+        yield f'<section id="{name}">'
+        yield from pieces
+        yield "</section>"
     yield "</body></html>\n"
+
+
+def summary(sections: Mapping[str, tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """What each probe found, in the sentences of its section, as the list of contents."""
+    yield "<h2>Summary</h2><ul>"
+    for name, (title, pieces) in sections.items():
+        sentences = " ".join(
+            piece.removeprefix(ANSWER).removesuffix("</p>") for piece in pieces if piece.startswith(ANSWER)
+        )
+        yield f'<li><a href="#{name}">{escape(title)}</a>: {sentences or "not computed."}</li>'
+    yield "</ul>"
 
 
 def training(runs: dict[str, Path]) -> Iterator[str]:
@@ -133,12 +155,26 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
         figured, left_out = group, []
         if content.every_step:
             figured, left_out = trends.all_along_steps(runs, content.probe, group)
+        found = content.answer(figured)
+        yield f"{ANSWER}{escape(found.sentence)}</p>"
+        yield to_tiles(found.tiles)
         if left_out:
             yield f'<p class="missing">Not in the trends: {escape("; ".join(left_out))}.</p>'
         for panel in content.panels(figured, take_first):
             yield to_figure(panel)
         yield "<h3>Numbers</h3>" + to_table(tables.scalars(group))
     yield "<h3>Where this comes from</h3>" + to_table(tables.provenance(results))
+
+
+def to_tiles(tiles: Sequence[Tile]) -> str:
+    """Headline numbers in a row."""
+    shown = "".join(
+        f"<div><dt>{escape(tile.label)}</dt><dd><b>{escape(tile.value)}</b></dd>"
+        + (f"<dd>95 %: {escape(tile.interval)}</dd>" if tile.interval else "")
+        + (f"<dd>{escape(tile.baseline)}</dd></div>" if tile.baseline else "</div>")
+        for tile in tiles
+    )
+    return f"<dl>{shown}</dl>" if shown else ""
 
 
 def to_figure(shown: Panel) -> str:

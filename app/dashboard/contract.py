@@ -22,6 +22,7 @@ def refuse_unfit(since: float) -> bool:
         try:
             tables.scalars({"run": result})
             through_training.numbers({("run", 0): result})
+            page.answer({"run": result})
             for _ in page.panels({"run": result}, take_first):
                 pass
         # whatever a figure makes of numbers that are not its probe's

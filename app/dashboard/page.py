@@ -8,6 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 import xarray as xr
 
+from lcmae.app.figures.answers import Answer
+
 Results = Mapping[str, xr.Dataset]
 """Stored results of one probe by the name of their run."""
 
@@ -22,6 +24,8 @@ class Panel:
     title: str
     caption: str
     figure: go.Figure
+    is_wide: bool = False
+    """Whether it needs the width of the page, as rows of pictures do; others stand two to a row."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class ProbePage:
     panels: Callable[[Results, Choose], Iterator[Panel]]
     """The figures, in order. Quantities of different units never share an axis
     (`style.by_units`)."""
+
+    answer: Callable[[Results], Answer]
+    """What the results say in a sentence with its interval, and up to four headline numbers: the
+    function of the probe's figure file (`lcmae.app.figures.answers`)."""
 
     terms: tuple[str, ...] = ()
     """Words of app/dashboard/glossary.py that the page explains."""

@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, level, number
 from lcmae.probes.statistics import intervals
 
 LEVELS = {
@@ -180,3 +181,28 @@ def _line(x: np.ndarray, y: np.ndarray, half: np.ndarray, label: str, colour: st
         marker={"size": 7},
         hovertemplate="%{x}: %{y:.4g}<extra>" + label + "</extra>",
     )
+
+
+HEADLINE = Headline(
+    "share_of_variance", "loss as a share of full collapse", "lowest", lambda result: {"level": "global"}, share=True,
+)  # fmt: skip
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """How far the loss is from full collapse, and from what alignment bounds, at the last step."""
+    last = {name: along_steps(result).isel(step=-1) for name, result in results.items()}
+    if len(last) > 1:
+        return answers.of_runs(last, HEADLINE)
+    [result] = last.values()
+    share = number(result, "share_of_variance", share=True, level="global")
+    loss, bound = number(result, "pair_loss"), number(result, "pair_bound")
+    collapsed = against(share, {"collapse": level(1.0, share=True)}, ", which ")
+    bounded = against(loss, {"the bound by alignment": bound}, ", which ")
+    sentence = f"The loss is {share} of that of full collapse{collapsed}; on pairs of masks it is {loss}{bounded}."
+    tiles = [
+        share.tile("share of full collapse"),
+        number(result, "share_of_variance", share=True, level="position").tile("of the mean at each position"),
+        loss.tile("loss on pairs", beside("bound", bound)),
+        number(result, "half_alignment").tile("½ alignment loss"),
+    ]
+    return Answer(sentence, answers.known(tiles))

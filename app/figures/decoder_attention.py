@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, exactly, number
 from lcmae.app.figures.attention import across, over_heads
 from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, rows
 from lcmae.probes.results.networks import trained
@@ -98,3 +99,36 @@ def marked(one: xr.Dataset, query: int) -> np.ndarray:
     colour = original[..., :3] if original.shape[-1] >= 3 else original[..., :1].repeat(3, axis=-1)
     cells = np.select([is_query.reshape(hidden.shape), hidden], [2, 1], 0).repeat(height, 0).repeat(width, 1)[..., None]
     return np.where(cells == 2, QUERY, np.where(cells == 1, HIDDEN_GREY, colour)).astype(np.uint8)
+
+
+HEADLINE = Headline(
+    "positional_share_over_images_pooled", "share of the last layer's attention that position alone explains", "highest",
+    lambda result: {"layer": int(result["layer"].values[-1])}, share=True,
+)  # fmt: skip
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """How much of attention is position alone, and how far hidden patches look."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    last = int(result["layer"].values[-1])
+    share, untrained = (
+        number(result, HEADLINE.variable, share=True, layer=last, network=network)
+        for network in ("trained", "untrained")
+    )
+    distance, far = (number(result, "mean_distance", network=network) for network in ("trained", "untrained"))
+    uniform = exactly(number(result, "distance_uniform"))
+    visible = number(result, "mean_mass", share=True, key="visible")
+    relation = against(distance, {"uniform attention": uniform, "an untrained network": far}, ", which ")
+    sentence = (
+        f"In layer {last} position alone explains {share} of where hidden patches look; they look {distance} far"
+        f"{relation}."
+    )
+    tiles = [
+        share.tile(f"position alone, layer {last}", beside("untrained", untrained)),
+        distance.tile("attention distance", beside("uniform", uniform)),
+        number(result, "mean_entropy").tile("attention entropy", f"uniform {float(result['entropy_uniform']):.3g}"),
+        visible.tile("attention on visible patches", f"uniform {float(result['mass_uniform'].sel(key='visible')):.0%}"),
+    ]
+    return Answer(sentence, answers.known(tiles))

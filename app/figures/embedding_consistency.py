@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
@@ -132,3 +133,33 @@ def points(result: xr.Dataset, plane: str, colour_by: str) -> go.Figure:
         yaxis2={"anchor": "x2"},
     )
     return shown.update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
+
+
+def _last(result: xr.Dataset) -> dict[str, str | int]:
+    return {"scope": "within", "measure": "cka", "layer": int(result["layer"].values[-1])}
+
+
+HEADLINE = Headline("consistency", "similarity of tokens and patches within images (CKA)", "highest", _last)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """Whether the last block's tokens are arranged as the patches that they stand for."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _last(result)
+    own, untrained = (number(result, "consistency", at, network=network) for network in ("trained", "untrained"))
+    relation = against(
+        own, {"shuffled patches": number(result, "chance", at), "an untrained network": untrained}, ", which "
+    )
+    sentence = f"Within images tokens of the last block are arranged as their patches to {own} (CKA){relation}."
+    tiles = []
+    for scope, words in SCOPES.items():
+        fresh = number(result, "consistency", {**at, "scope": scope}, network="untrained")
+        tiles.append(
+            number(result, "consistency", {**at, "scope": scope}).tile(f"CKA {words}", beside("untrained", fresh))
+        )
+        distance = {"scope": scope, "reference": "model"}
+        mean = number(result, "gram_gap", {**distance, "reference": "constant"})
+        tiles.append(number(result, "gram_gap", distance).tile(f"Gram gap {words}", beside("mean patch", mean)))
+    return Answer(sentence, answers.known(tiles))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import series, style
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, exactly, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
@@ -56,3 +57,42 @@ def by_ratio(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
             )
     first = next(iter(results.values()))[measure]
     return series.curves(rows, style.axis_title(first["ratio"]), style.axis_title(first))
+
+
+def _own_ratio(result: xr.Dataset) -> dict[str, float]:
+    return {"ratio": answers.trained_ratio(result, result["ratio"].values.tolist())}
+
+
+HEADLINE = Headline(
+    "mse_hidden", "squared error of hidden pixels", "lowest", _own_ratio, beside={"network": "pixels"},
+    beside_words="nearest patch",
+)  # fmt: skip
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The squared error of hidden pixels, beside predictions that need no learning."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _own_ratio(result)
+    own = number(result, "mse_hidden", at)
+    levels = {
+        words: exactly(number(result, "mse_hidden", at, network=network))
+        for network, words in (
+            ("pixels", "a copy of the nearest visible patch"),
+            ("mean colour", "the mean visible colour"),
+            ("position mean", "the mean of each position"),
+            ("untrained", "an untrained network"),
+        )
+    }
+    sentence = (
+        f"At ratio {at['ratio']:g} hidden pixels have a squared error of {own}{against(own, levels, ', which ')}."
+    )
+    nearest = levels["a copy of the nearest visible patch"]
+    tiles = [own.tile("squared error, hidden pixels", beside("nearest patch", nearest))]
+    for variable, label in (("ssim", "SSIM, visible pasted"), ("psnr", "PSNR, visible pasted")):
+        copied = number(result, variable, at, network="pixels")
+        words_beside = beside("nearest patch", copied)
+        tiles.append(number(result, variable, at).tile(label, words_beside))
+    tiles.append(number(result, "ssim_unmasked").tile("SSIM, nothing hidden"))
+    return Answer(sentence, answers.known(tiles))

@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.colors import sample_colorscale
 
-from lcmae.app.figures import series, style
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
@@ -65,3 +66,29 @@ def likeness(result: xr.Dataset, network: str) -> go.Figure:
     return series.table_map(
         values, x_title="layer", y_title="layer", colour_title=str(result["cka"].attrs["long_name"]), top=1
     )
+
+
+HEADLINE = Headline("last_high_frequency", "share of the highest frequency in the last encoder block", "highest")
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """Whether the last encoder block smooths tokens over the grid."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    own, untrained = (number(result, "last_high_frequency", network=network) for network in ("trained", "untrained"))
+    highest = result["frequency"].values[-1]
+    pixels = number(result, "log_amplitude", layer="input", frequency=highest)
+    relation = against(own, {"the image's own patches": pixels, "an untrained network": untrained}, ", which ")
+    sentence = (
+        f"After the last encoder block the grid's highest frequency stands at {own} over frequency 0 (log amplitude)"
+        f"{relation}; lower is smoother."
+    )
+    like = number(result, "last_cka_to_input")
+    fresh = number(result, "last_cka_to_input", network="untrained")
+    tiles = [
+        own.tile("highest frequency, last block", beside("untrained", untrained)),
+        pixels.tile("of the image's own patches"),
+        like.tile("CKA of last block and input", beside("untrained", fresh)),
+    ]
+    return Answer(sentence, answers.known(tiles))

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from lcmae.app.figures import series, style
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import networks_of, trained
 from lcmae.probes.statistics import intervals
@@ -222,3 +223,33 @@ def _level_bar(names: list[str]) -> dict[str, object]:
 
 def _from_chance(shown: go.Figure) -> go.Figure:
     return shown.add_hline(0, line={"color": style.GREY, "dash": style.REFERENCES["chance"]})
+
+
+def _top(result: xr.Dataset) -> dict[str, str]:
+    found = result["feature"].values.tolist()
+    return {"feature": "mean" if "mean" in found else str(found[0]), "level": str(result["level"].values[0])}
+
+
+HEADLINE = Headline("skill", "decodability of the highest level", "highest", _top)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """Which level of the tree is read best off the features, beyond fresh weights."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at, levels = _top(result), [str(one) for one in result["level"].values]
+    skills = {one: number(result, "skill", {**at, "level": one}) for one in levels}
+    best = answers.best_of(skills, "highest")
+    if best is None:
+        return Answer("No level has a number.")
+    fresh = {one: number(result, "skill", {**at, "level": one}, network="untrained") for one in levels}
+    pixels = {one: number(result, "skill", {**at, "level": one}, network="pixels") for one in levels}
+    name = str(best.name)
+    relation = against(best.number, {"an untrained network": fresh[name], "raw pixels": pixels[name]}, "; it ")
+    sentence = (
+        f"Off the {at['feature']} token the level “{name}” is read best, {best.number} of the way from chance to perfect"
+        f"{best.caution('level')}{relation}."
+    )
+    tiles = [skills[one].tile(one, beside("untrained", fresh[one])) for one in levels]
+    return Answer(sentence, answers.known(tiles))

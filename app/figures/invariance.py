@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, level, number
 from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
@@ -128,10 +129,38 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
                 hovertemplate="%{customdata}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
-    for level in sorted({float(result[f"{variable}_chance"].sel(scope=scope)) for result in results.values()}):
+    for chance in sorted({float(result[f"{variable}_chance"].sel(scope=scope)) for result in results.values()}):
         shown.add_hline(
-            y=level, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation_text="chance"
+            y=chance, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation_text="chance"
         )
     first = next(iter(results.values()))[variable]
     shown.update_xaxes(tickvals=list(range(len(similarities))), ticktext=similarities, range=[-0.5, 1.5])
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")
+
+
+ALIGNED = {"quantity": "token", "pair": "same_image", "centring": "centred"}
+HEADLINE = Headline("alignment", "alignment of tokens under two masks", "highest", lambda result: ALIGNED)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """How far tokens survive another mask, and whether predictions find their own targets."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    own, other, untrained = (
+        number(result, "alignment", {**ALIGNED, **more})
+        for more in ({}, {"pair": "other_image"}, {"network": "untrained"})
+    )
+    relation = against(own, {"that of another image": other, "an untrained network": untrained}, ", which ")
+    sentence = f"A patch's token under one mask correlates {own} with its token under another{relation}."
+    tiles = [own.tile("alignment of tokens", beside("another image", other))]
+    found = {"scope": "image", "similarity": "cosine"}
+    retrieval = number(result, "retrieval", found, share=True)
+    chance = level(float(result["retrieval_chance"].sel(scope="image")), share=True)
+    if retrieval.is_known:
+        sentence += f" A prediction finds its own target among the image's patches in {retrieval} of cases"
+        sentence += f"{against(retrieval, {'chance': chance}, ', which ')}."
+        tiles.append(retrieval.tile("predictions find their target", beside("chance", chance)))
+        ceiling = number(result, "retrieval_ceiling", found, share=True)
+        tiles.append(ceiling.tile("targets find themselves"))
+    return Answer(sentence, answers.known(tiles))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, exactly, number
 from lcmae.app.figures.baselines import baselines_of, own_numbers, rows, segments, shift
 from lcmae.probes.statistics import intervals
 
@@ -216,3 +217,28 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     share = next(iter(results.values()))["position_share"]
     shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
     return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=".0%")
+
+
+HEADLINE = Headline("loss", "masked loss", "lowest")
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The largest part of the masked loss, and which parts lie below full collapse."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    term, collapse = _names(results, "term", COLLAPSE)
+    parts = {part: number(result, term, part=part) for part in PARTS}
+    levels = {part: exactly(number(result, collapse, part=part)) for part in PARTS}
+    largest = answers.best_of(parts, "highest")
+    assert largest is not None
+    alike = [str(part).replace("_", " ") for part in largest.alike]
+    name = str(largest.name)
+    caution = f"; {answers.listed(alike)} cannot be told apart from it" if alike else ""
+    relation = against(parts[name], {"its level at full collapse": levels[name]}, "; it ")
+    sentence = (
+        f"The largest part of the masked loss ({number(result, 'loss')}) is {TITLES[name]}, {largest.number}{caution}"
+        f"{relation}."
+    )
+    tiles = [one.tile(part.replace("_", " "), beside("at collapse", levels[part])) for part, one in parts.items()]
+    return Answer(sentence, answers.known(tiles))

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, beside, exactly, number
 from lcmae.probes.statistics import intervals
 
 EDGES = {"same_image": "the image itself", "intra_class": "another of its class", "inter_class": "another class"}
@@ -179,3 +180,41 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, colour: str, dash: str) -> go
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{SHADE})"
+
+
+def _middle(result: xr.Dataset) -> dict[str, str | float]:
+    widths, ratios = result["bandwidth"].values.tolist(), result["ratio"].values.tolist()
+    ratio = min(ratios, key=lambda value: abs(value - 0.5))
+    return {"mask": str(result["mask"].values[0]), "bandwidth": widths[len(widths) // 2], "ratio": ratio}
+
+
+HEADLINE = Headline("label_error", "label error at the middle bandwidth", "lowest", _middle, share=True)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The ratio at which what is visible tells classes best, beside naming the commonest class."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _middle(result)
+    chance = exactly(number(result, "label_chance", share=True))
+    ratios = result["ratio"].values.tolist()
+    by_ratio = {ratio: number(result, "label_error", {**at, "ratio": ratio}, share=True) for ratio in ratios}
+    best = answers.best_of({f"{ratio:g}": one for ratio, one in by_ratio.items()}, "lowest")
+    if best is None:
+        return Answer("No ratio has a number.")
+    width = f"bandwidth {at['bandwidth']:g}, {at['mask']}"
+    sentence = (
+        f"Label error is lowest at ratio {best.name} ({width}), {best.number}{best.caution('ratio')}"
+        f"{against(best.number, {'naming the commonest class': chance}, '; it ')}."
+    )
+    here = f"ratio {at['ratio']:g}"
+    second = number(result, "eigenvalue", {**at, "rank": 2})
+    edge = {"side": "share_visible", **at}
+    tiles = [
+        best.number.tile(f"label error, ratio {best.name}", beside("commonest class", chance)),
+        number(result, "edges", edge, share=True, edge="same_image").tile(f"edges to the image itself, {here}"),
+        number(result, "edges", edge, share=True, edge="inter_class").tile(f"edges to other classes, {here}"),
+        second.tile(f"second eigenvalue, {here}"),
+    ]
+    return Answer(sentence, answers.known(tiles))

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, number
 from lcmae.app.figures.baselines import DASH_DOTTED, DASHED, DOTTED, baselines_of, lines, own_numbers
 from lcmae.probes.statistics import intervals
 
@@ -118,3 +119,32 @@ def depth_fields(result: xr.Dataset, form: str, most: int = 6) -> go.Figure:
         field = result["depth_field"].sel(form=form).isel(layer=position)
         panels[f"layer {layers[position]}"] = field / max(float(field.max()), np.finfo(float).tiny)
     return style.maps(panels, height=260, title="share of the maximum")
+
+
+HEADLINE = Headline(
+    "half_radius", "radius of a token's receptive field on full images", "highest",
+    lambda result: {"target": "token", "view": "full"},
+)  # fmt: skip
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The radius that holds half of a token's gradient, whole and masked."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+
+    def radius(target: str, view: str, network: str = "trained") -> Number:
+        return number(result, "half_radius", target=target, view=view, network=network)
+
+    full, untrained = radius("token", "full"), radius("token", "full", "untrained")
+    masked = [str(view) for view in result["view"].values if str(view) != "full"]
+    view = masked[len(masked) // 2] if masked else "full"
+    levels = {"an untrained network": untrained} | ({f"that under {view}": radius("token", view)} if masked else {})
+    relation = against(full, levels, ", which ")
+    sentence = f"On full images half of what a token depends on lies within {full} of it{relation}."
+    tiles = [full.tile("token, full image", beside("untrained", untrained))]
+    if masked:
+        tiles += [radius("token", view).tile(f"token, {view}"), radius("prediction", view).tile(f"prediction, {view}")]
+    area = number(result, "area_ratio", share=True, target="token", view="full", form="raw", mass=0.5)
+    tiles.append(area.tile("image area with half of the gradient"))
+    return Answer(sentence, answers.known(tiles))

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, against, exactly, number
 from lcmae.app.figures.baselines import baselines_of, own_numbers, segments
 from lcmae.probes.statistics import intervals
 
@@ -108,3 +109,22 @@ def error_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 def _same_input(one: xr.Dataset, other: xr.Dataset) -> bool:
     return all(np.array_equal(one[name].values, other[name].values) for name in ("original", "hidden"))
+
+
+HEADLINE = Headline("error", "error of hidden patches", "lowest")
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The error of hidden patches, beside predictions that need no learning."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    own = number(result, "error")
+    nearest, position = number(result, "error_nearest"), exactly(number(result, "error_position"))
+    constant = exactly(number(result, "error_constant"))
+    untrained = number(result, "error", network="untrained")
+    levels = {"a copy of the nearest visible patch": nearest, "the mean patch of each position": position}
+    levels |= {"full collapse": constant, "an untrained network": untrained}
+    tiles = [own.tile("error of hidden patches"), nearest.tile("nearest visible patch copied")]
+    tiles += [position.tile("mean patch of each position"), constant.tile("full collapse")]
+    return Answer(f"The error of hidden patches is {own}{against(own, levels, ', which ')}.", answers.known(tiles))

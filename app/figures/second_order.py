@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import series, style
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Headline, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import TRAINED, networks_of
 from lcmae.probes.statistics import intervals
@@ -86,3 +87,38 @@ def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:
     first = next(iter(results.values()))["shared_variance"]
     shown = series.curves(rows, "direction, largest first", style.axis_title(first))
     return shown.update_yaxes(type="log")
+
+
+def _own_ratio(result: xr.Dataset) -> dict[str, float]:
+    return {"ratio": float(result.attrs["own_ratio"])}
+
+
+HEADLINE = Headline(
+    "r2", "explained share of hidden patches", "highest", _own_ratio, share=True,
+    beside={"network": "linear"}, beside_words="linear predictor",
+)  # fmt: skip
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """What is explained beyond the best linear predictor, at the run's own ratio."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _own_ratio(result)
+    own, linear, wiener = (
+        number(result, "r2", at, share=True, network=network) for network in (TRAINED, "linear", "wiener")
+    )
+    gain, over_wiener = (number(result, f"gain_over_{other}", at, share=True) for other in ("linear", "wiener"))
+    words = {
+        "above": "more than the best linear predictor",
+        "below": "less than the best linear predictor",
+        "cannot be told apart from": "which cannot be told apart from the best linear predictor",
+        "beside": "beside the best linear predictor",
+    }[answers.verdict(gain)]
+    sentence = (
+        f"At ratio {at['ratio']:g} the network explains {own} of the variance of hidden patches about the mean of each position, "
+        f"{words} ({linear}); the difference is {gain}."
+    )
+    tiles = [own.tile("explained by the network"), linear.tile("by the best linear predictor")]
+    tiles += [wiener.tile("by each mask's Wiener filter"), over_wiener.tile("network less Wiener filter")]
+    return Answer(sentence, answers.known(tiles))

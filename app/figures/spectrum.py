@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, number
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
@@ -113,3 +114,35 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[s
     return shown.update_xaxes(
         tickvals=list(range(len(positions))), ticktext=list(positions), range=[-0.5, len(positions) - 0.5]
     )
+
+
+def _pooled(result: xr.Dataset) -> dict[str, str]:
+    found = result["feature"].values.tolist()
+    return {"feature": "mean" if "mean" in found else str(found[0]), "view": "full"}
+
+
+HEADLINE = Headline("effective_rank", "effective rank of the pooled vector", "highest", _pooled)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """How many directions the pooled vector of whole images uses, beside the baselines."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _pooled(result)
+
+    def of(variable: str, network: str = "trained", **more: str) -> Number:
+        return number(result, variable, {**at, **more}, network=network)
+
+    own, most = of("effective_rank"), of("largest_rank")
+    levels = {"an untrained network": of("effective_rank", "untrained"), "raw pixels": of("effective_rank", "pixels")}
+    relation = against(own, levels, ", which ")
+    sentence = (
+        f"Over images the {at['feature']} token uses {own} of {most.value:.0f} directions (effective rank){relation}."
+    )
+    tiles = []
+    words = {"effective_rank": "effective rank", "rankme": "RankMe", "lidar": "LiDAR", "uniformity": "squared cosine"}
+    for variable, label in words.items():
+        fresh = of(variable, "untrained")
+        tiles.append(of(variable).tile(label, beside("untrained", fresh)))
+    return Answer(sentence, answers.known(tiles))

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import series, style
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, exactly, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
@@ -137,3 +138,47 @@ def _with_bounds(result: xr.Dataset, variable: str, chosen: Mapping[str, object]
 
 def _shares(shown: go.Figure) -> go.Figure:
     return shown.update_yaxes(range=[0, 1.02], tickformat=".0%")
+
+
+FEATURES = {"mean": "mean token", "cls": "class token"}
+
+
+def _output(result: xr.Dataset) -> dict[str, str]:
+    found = result["feature"].values.tolist()
+    return {"classifier": "linear", "feature": "mean" if "mean" in found else str(found[0])}
+
+
+HEADLINE = Headline("accuracy", "linear accuracy of the output's frozen features", "highest", _output, share=True)
+
+
+def answer(results: Mapping[str, xr.Dataset]) -> Answer:
+    """The best layer for a linear classifier, and the output's features beside the baselines."""
+    if len(results) > 1:
+        return answers.of_runs(results, HEADLINE)
+    [result] = results.values()
+    at = _output(result)
+
+    def accuracy(feature: str = at["feature"], network: str = "trained", classifier: str = "linear") -> Number:
+        return number(result, "accuracy", share=True, feature=feature, network=network, classifier=classifier)
+
+    own = accuracy()
+    levels = {"an untrained network": accuracy(network="untrained"), "raw pixels": accuracy(network="pixels")}
+    levels["the commonest class"] = exactly(number(result, "majority_accuracy", share=True))
+    name = FEATURES.get(at["feature"], at["feature"])
+    outputs = f"the output's {name} gives {own}{against(own, levels, ', which ')}"
+    layers = result["layer"].values.tolist() if "layer_accuracy" in result else []
+    found = answers.best_of(
+        {layer: number(result, "layer_accuracy", at, share=True, layer=layer) for layer in layers}, "highest"
+    )
+    sentence = f"{outputs[0].upper()}{outputs[1:]}."
+    if found is not None and len(layers) > 1:
+        begin = f"Layer {found.name} is best for a linear classifier of the {name}: {found.number}"
+        sentence = f"{begin}{found.caution('layer')}; {outputs}."
+    other = next((one for one in FEATURES if one != at["feature"] and one in result["feature"].values), None)
+    tiles = [] if found is None else [found.number.tile(f"best layer ({found.name}), {name}")]
+    tiles.append(own.tile(f"output, {name}", beside("untrained", levels["an untrained network"])))
+    tiles += [] if other is None else [accuracy(other).tile(f"output, {FEATURES[other]}")]
+    tiles.append(
+        accuracy(classifier="knn").tile(f"kNN, {name}", beside("pixels", accuracy(network="pixels", classifier="knn")))
+    )
+    return Answer(sentence, answers.known(tiles))

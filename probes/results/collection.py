@@ -4,6 +4,7 @@ figures. No torch.
     results = lcmae.probe(model, images, ["local_contrast"])     # or lcmae.results("runs/demo")
     results.to_frame()                    # every number, tidy
     results["local_contrast"]             # the xarray.Dataset
+    results.answer("local_contrast")      # the page's sentence, with its interval
     results.figures("local_contrast")     # {title: plotly Figure}
     results.compare("a", "b")             # paired differences of two runs
 """
@@ -151,26 +152,41 @@ class Results:
                 rows.append((entry.run, entry.step, entry.probe, cell.variable, part, *numbers, cell.unit, *about))
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
+    def answer(self, probe: str) -> str:
+        """What the results of a probe say, in the sentence of its page, with the interval; a line
+        for each condition. Of several runs it says which of them cannot be told apart."""
+        page, groups = self._page(probe), self._alike(probe)
+        sentences = [page.answer(results).sentence for _, results in groups]
+        if len(groups) == 1:
+            return sentences[0]
+        return "\n".join(f"{words}: {sentence}" for (words, _), sentence in zip(groups, sentences, strict=True))
+
     def figures(self, probe: str) -> dict[str, Any]:
         """The dashboard's own figures of a probe, {title: plotly Figure}. Runs of different
         conditions stand in figures of their own, whose titles say so."""
-        # the one place where probes reach for the app: for its figures, by name, on demand
-        self._of(probe)
-        page = importlib.import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
-        groups: dict[Condition, dict[str, xr.Dataset]] = {}
-        for name, entry in self._named(probe).items():
-            groups.setdefault(entry.condition.apart_from_checkpoint, {})[name] = entry.dataset
-        words = dict(zip(groups, labels(list(groups)), strict=True))
+        page, groups = self._page(probe), self._alike(probe)
         figures: dict[str, Any] = {}
-        for condition, results in groups.items():
+        for words, results in groups:
             if page.every_step:
                 results = {
                     name: one.expand_dims(step=[int(one.attrs.get("step") or 0)]) for name, one in results.items()
                 }
             for panel in page.panels(results, lambda question, options: options[0]):
-                title = panel.title if len(groups) == 1 else f"{panel.title} ({words[condition]})"
+                title = panel.title if len(groups) == 1 else f"{panel.title} ({words})"
                 figures[title if title not in figures else f"{title} {len(figures) + 1}"] = panel.figure
         return figures
+
+    def _page(self, probe: str) -> Any:
+        # the one place where probes reach for the app: for its figures, by name, on demand
+        self._of(probe)
+        return importlib.import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
+
+    def _alike(self, probe: str) -> list[tuple[str, dict[str, xr.Dataset]]]:
+        """Runs that were measured alike, with their condition in words."""
+        groups: dict[Condition, dict[str, xr.Dataset]] = {}
+        for name, entry in self._named(probe).items():
+            groups.setdefault(entry.condition.apart_from_checkpoint, {})[name] = entry.dataset
+        return list(zip(labels(list(groups)), groups.values(), strict=True))
 
     def compare(self, a: str, b: str) -> pd.DataFrame:
         """B minus A for every number that both have, with its 95 % interval: paired over images

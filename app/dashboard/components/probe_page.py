@@ -1,8 +1,8 @@
-"""Shows a probe's page: two sentences, figures, table, where the numbers come from, files to take
-away."""
+"""Shows a probe's page: the condition, the answer with its headline numbers, figures two to a row;
+folded below them numbers, provenance, exports, and whose definitions they are."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.glossary import GLOSSARY
@@ -29,36 +30,95 @@ PLOTLY = {
 }
 
 
+STYLE = """<style>
+[data-testid="stMain"] h1 { font-size: 1.9rem; padding: 0.25rem 0 0 }
+[data-testid="stMain"] h3 { font-size: 1.125rem; padding: 0.25rem 0 0 }
+</style>"""
+"""Headings that leave the height of a window to the first figure."""
+
+
 def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     """The whole page. What is missing or torn is said in a sentence with the command that computes
     it."""
-    heading(page.title, content.summary, content.terms)
+    st.html(STYLE)
+    st.title(page.title)
     if not ask_for_runs(picked):
+        about(content)
         return
     found = picks.find(picked, content.probe, ask_condition(picked, content.probe))
-    compute_button.offer_all([command for _, command in found.missing])
-    for sentence, command in found.missing:
-        compute_button.offer(sentence, command)
     if not found.results:
+        offer_missing(found)
+        about(content)
         return
-    for sentence, command in found.newer:
-        compute_button.offer(sentence, command, is_note=True)
-
     alike = measured.groups(found.results)
     for group, (condition, results) in enumerate(alike):
         steps = [found.steps[name] for name in results]
-        words = measured.words(condition, found.conditions, results, steps)
         if group:
             st.header(plain(f"Measured otherwise: {', '.join(results)}"))
-        st.caption(f":material/rule: {prose(words)}")
+        st.caption(f":material/rule: {prose(measured.words(condition, found.conditions, results, steps))}")
         figured: Mapping[str, xr.Dataset] = results
+        left_out: list[str] = []
         if content.every_step:
             figured, left_out = trends.all_along_steps(picked.paths, content.probe, results)
-            if left_out:
-                st.caption(prose(f"Not in the trends: {'; '.join(left_out)}."))
-        for number, shown in enumerate(content.panels(figured, partial(choose, group=group))):
-            draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""))
-    st.subheader("Numbers")
+        key = content.probe + (f"-{group}" if group else "")
+        answer(content.answer(figured), key)
+        if left_out:
+            st.caption(prose(f"Not in the trends: {'; '.join(left_out)}."))
+        for number, (shown, area) in enumerate(in_rows(content.panels(figured, partial(choose, group=group)))):
+            with area:
+                draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""))
+    if found.missing or found.newer:
+        several = len(found.missing) + len(found.newer)
+        with st.expander(f"Not computed, or not at the newest step: {several} of the picked runs"):
+            offer_missing(found)
+    with st.expander("Numbers, provenance and exports", icon=":material/table_view:"):
+        numbers(content, picked, found, alike)
+    about(content)
+
+
+def in_rows(panels: Iterator[Panel]) -> Iterator[tuple[Panel, Any]]:
+    """Each panel with the container that it belongs into, two to a row; the questions of each stand
+    above it. A wide one, and one that is left alone, has the whole row."""
+    while True:
+        left, right = st.columns(2, gap="medium")
+        first = _next(panels, left)
+        if first is None:
+            return
+        second = None if first.is_wide else _next(panels, right)
+        if second is None or second.is_wide:
+            yield first, st.container()
+            if second is not None:
+                yield second, st.container()
+        else:
+            yield from zip((first, second), st.columns(2, gap="medium"), strict=True)
+
+
+def _next(panels: Iterator[Panel], area: Any) -> Panel | None:
+    with area.container(horizontal=True):
+        return next(panels, None)
+
+
+def offer_missing(found: picks.Found) -> None:
+    """What is not computed, or not at the newest step, with the commands."""
+    compute_button.offer_all([command for _, command in found.missing])
+    for sentence, command in found.missing:
+        compute_button.offer(sentence, command)
+    for sentence, command in found.newer:
+        compute_button.offer(sentence, command, is_note=True)
+
+
+def about(content: ProbePage) -> None:
+    """Whose definitions they are, and the words that the page uses."""
+    with st.expander("About these numbers", icon=":material/menu_book:"):
+        st.markdown(content.summary)
+        if content.terms:
+            st.markdown(glossary(content.terms))
+
+
+def numbers(
+    content: ProbePage, picked: picks.Picks, found: picks.Found, alike: Sequence[tuple[Condition, Mapping[str, Any]]]
+) -> None:
+    """The table, where it comes from, and files."""
     for group, (condition, results) in enumerate(alike):
         if group:
             st.caption(prose(f"Measured otherwise: {measured.words(condition, found.conditions, results, [])}"))
@@ -88,7 +148,12 @@ def heading(title: str, summary: str, terms: Sequence[str] = ()) -> None:
     st.markdown(summary)
     if terms:
         with st.expander("Glossary", icon=":material/menu_book:"):
-            st.markdown("\n".join(f"- **{term}**: {GLOSSARY[term]}" for term in terms))
+            st.markdown(glossary(terms))
+
+
+def glossary(terms: Sequence[str]) -> str:
+    """The words as a list."""
+    return "\n".join(f"- **{term}**: {GLOSSARY[term]}" for term in terms)
 
 
 def ask_for_runs(picked: picks.Picks) -> bool:
@@ -130,15 +195,15 @@ def choose(question: str, options: Sequence[Any], group: int = 0) -> Any:
     key = question.replace(" ", "_") + (f"_{group}" if group else "")
     if st.session_state.get(key, options[0]) not in options:
         st.session_state[key] = options[0]
-    return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=260)
+    return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=220)
 
 
 def draw(shown: Panel, key: str) -> None:
     """A figure, its words, and the files to take away."""
     st.subheader(plain(shown.title))
-    st.caption(prose(shown.caption))
     legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
+    st.caption(prose(shown.caption))
     export.figure_files(shown.figure, key)
 
 

@@ -84,6 +84,7 @@ PAGE = ProbePage(
     "against alignment (theorem 3.4), variance (3.6) and spectrum (4.2). "
     "The theorems' constants are unknown, so these are trends and no proof; how each side is measured is lcmae's own.",
     panels=panels,
+    answer=figures.answer,
     terms=("alignment", "collapse level", "positive pair", "tail of the spectrum", "eps", "standard error"),
     every_step=True,
 )

@@ -46,6 +46,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "Each row is a query at a hidden patch, orange in the masked image; each map is one head's attention to all patches, "
             "on one scale.",
             figures.maps(result, picture, layer),
+            is_wide=True,
         )
 
 
@@ -56,5 +57,6 @@ PAGE = ProbePage(
     "The positional share is lcmae's own definition (variance of attention rows between positions, corrected for chance); the "
     "question is that of Yue et al. (arXiv 2310.01994).",
     panels=panels,
+    answer=figures.answer,
     terms=("positional share", "attention distance", "attention entropy", "patch", "masking ratio"),
 )

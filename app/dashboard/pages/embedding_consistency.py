@@ -53,6 +53,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         f"Tokens and patches in a plane: {name}",
         f"{plane.upper()} of the same patches as tokens of the last block and as pixels; each has its own plane.",
         figures.points(result, plane, colour_by),
+        is_wide=True,
     )
 
 
@@ -63,5 +64,6 @@ PAGE = ProbePage(
     "It examines the claim of Yue et al. (arXiv 2310.01994) with standard measures, not with that paper's formulas, which were "
     "not at hand.",
     panels=panels,
+    answer=figures.answer,
     terms=("CKA", "sliced Wasserstein distance", "Gram gap", "standard error"),
 )

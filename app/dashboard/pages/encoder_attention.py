@@ -49,5 +49,6 @@ PAGE = ProbePage(
     "The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) and Xie et al. (2205.13543); "
     "distances are in patches, and masked images have fewer tokens, so compare with the dotted line of their own view.",
     panels=panels,
+    answer=figures.answer,
     terms=("attention distance", "attention entropy", "mutual information", "head divergence", "patch"),
 )

@@ -32,5 +32,6 @@ PAGE = ProbePage(
     "SSIM, PSNR and squared error on unmasked images are the low-level evaluations of Kong et al. (arXiv 2306.04898); the "
     "baselines and the masked pictures are lcmae's.",
     panels=panels,
+    answer=figures.answer,
     terms=("SSIM", "PSNR", "nearest-patch baseline", "normalised targets", "leaky picture", "standard error"),
 )

@@ -36,5 +36,6 @@ PAGE = ProbePage(
     "Amplitudes are in the form of Park et al. (arXiv 2305.00729), with the highest frequency kept; similarity is debiased "
     "linear CKA over minibatches (Nguyen et al., arXiv 2010.15327).",
     panels=panels,
+    answer=figures.answer,
     terms=("Fourier amplitude", "CKA", "standard error"),
 )

@@ -32,6 +32,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "its mask, with 95 % intervals over images. The theory speaks of identified, up to any one-to-one map; decoded is "
             "linear. Runs of `lcmae compare ... --own-masks` belong here; those of another tree than the first are left out.",
             figures.side_by_side(results, feature, figures.MEASURES[words]),
+            is_wide=True,
         )
     few, which = (results, "") if len(results) <= MOST else ({name: results[name]}, f": {name}")
     yield Panel(
@@ -69,5 +70,6 @@ PAGE = ProbePage(
     "share, and which can be read off the features? The account is that of Kong et al. (CVPR 2023, 2306.04898); the images, the "
     "minimum cut that stands for their Theorem 1, and the linear decoding are *lcmae's own*.",
     panels=panels,
+    answer=figures.answer,
     terms=("latent", "shared latents", "decodability", "masking ratio", "standard error"),
 )

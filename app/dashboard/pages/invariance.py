@@ -66,5 +66,6 @@ PAGE = ProbePage(
     "Both measurements are lcmae's own; alignment follows the positive pairs of “How Mask Matters” (Zhang et al., "
     "arXiv 2210.08344).",
     panels=panels,
+    answer=figures.answer,
     terms=("alignment", "retrieval", "InfoNCE", "standard error"),
 )

@@ -46,6 +46,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         f"Where it happens: {name}",
         f"Means over images and masks by position, where the patch was hidden. {kind}",
         figures.position_maps(result),
+        is_wide=True,
     )
     if "original" in result:
         number = result.sizes["picture"]
@@ -55,6 +56,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "Stored images beside the loss and its parts, means over the masks that hid the patch. Here the split is exact, "
             "over the masks that were drawn: of a single image an estimate is too noisy.",
             figures.picture_maps(result, first),
+            is_wide=True,
         )
 
 
@@ -72,5 +74,6 @@ PAGE = ProbePage(
     "objective weighs. It is *not* the formula of the LC-MAE paper (Yue et al., "
     "arXiv 2310.01994), whose claim it serves to examine.",
     panels=panels,
+    answer=figures.answer,
     terms=("invariance", "local consistency", "global consistency", "offset", "collapse level"),
 )

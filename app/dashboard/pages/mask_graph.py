@@ -73,5 +73,6 @@ PAGE = ProbePage(
     "The paper defines them for a distribution; the estimators are lcmae's own, and the kernel's bandwidth decides much of the "
     "answer, so it is always shown as a band.",
     panels=panels,
+    answer=figures.answer,
     terms=("augmentation graph", "label error", "tail of the spectrum", "bandwidth", "masking ratio", "standard error"),
 )

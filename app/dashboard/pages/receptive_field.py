@@ -49,11 +49,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
                 f"Receptive field of {words}: {name}",
                 f"Mean gradient by pixel ({form} form), each map scaled to its own maximum, under {strategy} masks.",
                 figures.fields(result, target, strategy, form),
+                is_wide=True,
             )
     yield Panel(
         f"Receptive field by depth: {name}",
         f"Mean gradient by pixel ({form} form) of the centre's token on full images, each map scaled to its own maximum.",
         figures.depth_fields(result, form),
+        is_wide=True,
     )
 
 
@@ -64,5 +66,6 @@ PAGE = ProbePage(
     "Effective receptive fields are those of Luo et al. (arXiv 1701.04128), the log form and area ratio RepLKNet's (2203.06717); "
     "the radius is lcmae's own, and tokens are taken before the final norm.",
     panels=panels,
+    answer=figures.answer,
     terms=("receptive field", "area ratio", "masking ratio", "standard error"),
 )

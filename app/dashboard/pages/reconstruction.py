@@ -35,12 +35,14 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
                 else ""
             ),
             figures.pictures(group, first),
+            is_wide=True,
         )
     for unit, group in style.by_units(results, "error_map"):
         yield Panel(
             f"Where errors lie{unit}",
             "Mean squared error by position on the grid, over the images in which the patch was hidden.",
             figures.error_maps(group),
+            is_wide=True,
         )
 
 
@@ -51,6 +53,7 @@ PAGE = ProbePage(
     "The error is MAE's own (He et al., arXiv 2111.06377), over hidden patches, in the space of the training targets; the "
     "baselines are lcmae's.",
     panels=panels,
+    answer=figures.answer,
     terms=(
         "error",
         "nearest-patch baseline",

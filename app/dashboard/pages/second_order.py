@@ -2,38 +2,15 @@
 
 from collections.abc import Iterator
 
-import xarray as xr
-
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import second_order as figures
-from lcmae.probes.statistics import intervals
-
-
-def answer(name: str, result: xr.Dataset) -> str:
-    """One run's answer at its own ratio, in a sentence with intervals."""
-    ratio = float(result.attrs["own_ratio"])
-    here = result.sel(ratio=ratio)
-    own, linear, wiener = (float(here["r2"].sel(network=network)) for network in ("trained", "linear", "wiener"))
-    low, high = (float(end) for end in intervals.ends(result, "gain_over_linear", ratio=ratio))
-    verdict = (
-        "it passes the linear predictor"
-        if low > 0
-        else "a linear predictor explains more than the network"
-        if high < 0
-        else "it cannot be told from the linear predictor"
-    )
-    return (
-        f"{name} at ratio {ratio:g} explains {own:.1%} of the variance about the position mean, the best fixed linear predictor "
-        f"{linear:.1%}, the Wiener filter of each mask {wiener:.1%}: {verdict} (difference {low:+.3f} to {high:+.3f})."
-    )
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Explained share, gains, where, and shared directions."""
-    answers = " ".join(answer(name, result) for name, result in results.items())
     yield Panel(
         "What is explained, by masking ratio",
-        f"{answers} 1 is a perfect prediction of hidden patches, 0 the mean of each position over the training images. Grey: "
+        "1 is a perfect prediction of hidden patches, 0 the mean of each position over the training images. Grey: "
         "what covariance alone reaches, fitted on the other split; the nearest visible patch may lie below the picture.",
         figures.explained(results),
     )
@@ -49,6 +26,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "At the run's own ratio: error of the linear predictor less the network's, as a share of the position's variance. "
         "Negative where the linear predictor is better.",
         figures.gain_maps(results),
+        is_wide=True,
     )
     yield Panel(
         "Directions that patches share",
@@ -64,5 +42,6 @@ PAGE = ProbePage(
     "hidden patches. Closed forms are lcmae's own, in the family of linear masked autoencoders (Bisulco et al., 2508.15404); "
     "the baseline that a reviewer asks for first.",
     panels=panels,
+    answer=figures.answer,
     terms=("standard error",),
 )

@@ -58,5 +58,6 @@ PAGE = ProbePage(
     "Every number has its source (U-MAE, RankMe, alpha-ReQ, LiDAR, TwoNN) and a convention that is printed with it; others "
     "publish other numbers under the same names.",
     panels=panels,
+    answer=figures.answer,
     terms=("effective rank", "participation ratio", "intrinsic dimension", "standard error"),
 )

@@ -57,5 +57,6 @@ PAGE = ProbePage(
     "kNN is that of Wu et al. (arXiv 1805.01978), the linear head that of MAE (He et al., arXiv 2111.06377) under one fixed "
     "protocol; U-MAE's online accuracy, on masked images, is another number.",
     panels=panels,
+    answer=figures.answer,
     terms=("kNN accuracy", "linear probe", "corruption", "standard error"),
 )
