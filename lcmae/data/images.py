@@ -88,7 +88,7 @@ def _collect(
         )
     if package == "datasets" and hasattr(anything, "features") and hasattr(anything, "__len__"):
         return huggingface_images(anything, **options)
-    if package == "PIL":
+    if package == "PIL" or isinstance(anything, bytes):
         return item_images([anything], container="list", **options)
     if isinstance(anything, Mapping):
         return _columns(anything, channels)

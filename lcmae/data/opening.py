@@ -73,6 +73,8 @@ def open_source(
     once. Raises `InputError` for what cannot be opened, and where no image is readable.
     """
     _check(image_size, channels, limit)
+    if not name.strip():
+        raise InputError("expected the name of a source of images, or a path, got an empty text")
     if split not in ("train", "test", "all", "own"):
         raise InputError(f"expected split train or test, got {split!r} (all takes both)")
     home = Path(root or os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
@@ -108,7 +110,8 @@ def opened(
     decoder, description = survey(name, images, image_size, channels, value_range, bands)
     for note in description.notes:
         warnings.warn(f"{name}: {note}", ImagesWarning, stacklevel=3)
-    return _decoded(name, images, decoder, description, limit, home, resident_limit)
+    source = _decoded(name, images, decoder, description, limit, home, resident_limit)
+    return replace(source, shuffled=limit is not None and shuffled)
 
 
 def _decoded(

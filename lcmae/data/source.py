@@ -3,6 +3,7 @@ asked for."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
+from lcmae.data.identity import identity
 from lcmae.data.streaming import Batch, carry, streamed
-from lcmae.data.values import Description
+from lcmae.data.values import Description, Unsuitable
 from lcmae.errors import InputError
 from lcmae.shapes import Int, UInt8
 
@@ -48,8 +50,17 @@ class ImageSource:
     resident_limit: int = 4 << 30
     """Bytes of pixels up to which they are kept in memory when the size is changed (`at`)."""
 
+    shuffled: bool = False
+    """Whether these are the first of the fixed shuffle, rather than in the order of the data."""
+
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells these images, in this order, from others (`lcmae.data.identity`); empty where
+        name, split and number do."""
+        return identity(self.name, self.images, shuffled=self.shuffled)
 
     @property
     def resident(self) -> bool:
@@ -174,6 +185,8 @@ class ImageSource:
         for row, position in enumerate(positions.tolist()):
             try:
                 pixels[row] = self.decoder(self.images.read(int(self.images.rows[position])))
+            except Unsuitable as error:
+                raise InputError(f"{self.name}: {self.paths[position]}: {error}") from error
             except Unreadable as error:
                 raise InputError(f"{self.paths[position]}: readable when it was checked, now {error}") from error
         return torch.from_numpy(pixels)

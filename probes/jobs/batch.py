@@ -29,7 +29,7 @@ from lcmae.probes.results import catalogue
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of, of_network, trained
 from lcmae.probes.statistics.seeds import probe_seed
-from lcmae.probes.watching.views import open_view
+from lcmae.probes.watching.views import View, about_images, open_view
 from lcmae.runs.durable import sweep_strays
 from lcmae.runs.run import Run, is_run, is_step
 from lcmae.settings import parse
@@ -100,7 +100,7 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
         if directory.is_dir():
             sweep_strays(directory)  # what a killed one left; a stored result is not written again
     seed = probe_seed(job.seed)
-    about = provenance(job, model, data, view.source.split)
+    about = provenance(job, model, data, view)
 
     result = JobResult(job.checkpoint)
     missing = []
@@ -175,7 +175,7 @@ def _model(job: Job) -> MaskedImageModel:
     return from_file(job.checkpoint).to(job.device)
 
 
-def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict[str, str]:
+def provenance(job: Job, model: MaskedImageModel, data: str, view: View) -> dict[str, str]:
     """What the result was computed from, as attributes of the dataset."""
     assert model.source is not None
     return {
@@ -184,7 +184,7 @@ def provenance(job: Job, model: MaskedImageModel, data: str, split: str) -> dict
         "checkpoint_sha256": " ".join([model.source.sha256, *_said(job.overrides)]),
         "step": str(model.source.step),
         "data": data,
-        "split": split,
+        **about_images(view.source),
         "device": job.device,
     }
 

@@ -16,7 +16,7 @@ from lcmae.probes.results import catalogue
 from lcmae.probes.results.collection import Entry, Results
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.statistics.seeds import probe_seed
-from lcmae.probes.watching.views import View
+from lcmae.probes.watching.views import View, about_images
 from lcmae.provenance import Provenance
 from lcmae.settings import parse
 
@@ -90,7 +90,7 @@ def provenance_of(model: MaskedImageModel, source: ImageSource) -> dict[str, str
         "checkpoint_sha256": digest_of(model) if known is None else " ".join([known.sha256, *_said(known)]),
         "step": "" if known is None or known.step is None else str(known.step),
         "data": source.name,
-        "split": source.split,
+        **about_images(source),
     }
 
 

@@ -37,7 +37,7 @@ from lcmae.probes.jobs.batch import scalars
 from lcmae.probes.jobs.direct import chosen_probes, digest_of
 from lcmae.probes.results import catalogue
 from lcmae.probes.statistics.seeds import probe_seed
-from lcmae.probes.watching.views import View
+from lcmae.probes.watching.views import View, about_images
 from lcmae.runs.durable import to_json
 from lcmae.runs.run import Run, is_run
 from lcmae.safety.text import reason, show
@@ -95,6 +95,7 @@ class Watch:
             self.model = _masked_model(model, adapt)
             source = open_images(images, limit=limit).at(self.model.config.image_size, self.model.config.channels)
             self._view = View(source, self.model)
+            self._about = {"data": source.name, **about_images(source)}
             self.probes = [probe.under_trained_mask(self.model) for probe in chosen]
             with unchanged(self.model):
                 for probe in self.probes:  # what a probe lacks is known now, not after 500 steps
@@ -159,8 +160,7 @@ class Watch:
             "checkpoint": f"step {step} of {self.run.name}",
             "checkpoint_sha256": digest_of(self.model),
             "step": str(step),
-            "data": self._view.source.name,
-            "split": self._view.source.split,
+            **self._about,
             "device": str(self.model.device),
         }
         metrics: dict[str, float] = {}

@@ -32,7 +32,8 @@ class Condition:
     """train or test; empty for images that were handed over."""
 
     images: str
-    """How many; behind it, for images that were handed over, the sha256 of their pixels."""
+    """How many; behind it, where name and number do not decide which and in which order, digits of
+    a sha256 that does (`lcmae.data.identity`)."""
 
     mask: str
     """The mask strategy's settings as JSON; empty for a probe without one."""
@@ -142,7 +143,7 @@ def unlike(conditions: Iterable[Condition]) -> list[str]:
 
 def labels(conditions: Sequence[Condition]) -> list[str]:
     """Each condition in words, and behind them what tells it from the others: seed, settings, the
-    hash of its pixels; the checkpoint is left aside."""
+    digits of its images; the checkpoint is left aside."""
     named = [str(one) for one in conditions]
     for number, one in enumerate(conditions):
         alike = [other for other, words in zip(conditions, map(str, conditions), strict=True) if words == str(one)]

@@ -50,6 +50,18 @@ class View:
         )
 
 
+def about_images(source: ImageSource) -> dict[str, str]:
+    """What a result says of the images behind it, beside the name of their source; which they are
+    (`images_sha256`) only where name, split and number do not say it."""
+    skipped = f"; {len(source.skipped)} could not be read and were left out" if source.skipped else ""
+    about = {
+        "split": source.split,
+        "image_description": "; ".join([str(source.description), *source.description.notes]),
+    }
+    about["image_description"] += skipped
+    return {**about, "images_sha256": source.identity} if source.identity else about
+
+
 def open_view(model: MaskedImageModel, data: str, *, split: str = "test", limit: int | None = None) -> View:
     """A named source at the model's size and channels."""
     config = model.config

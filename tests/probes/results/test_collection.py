@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import lcmae
@@ -91,15 +92,54 @@ def test_a_path_is_a_model_and_its_mask_the_default(tmp_path: Path, pixels: np.n
     assert found["reconstruction"].attrs["trained_mask"] == "random 0.5"
 
 
-@pytest.mark.parametrize(
-    "images",
-    [np.zeros((0, 8, 8, 1), np.uint8), [], np.zeros((3, 8, 8, 7), np.uint8), np.zeros(4), object(), [object()]],
-    ids=["none", "empty list", "7 channels", "1-d", "object", "list of objects"],
-)
-def test_bad_images_are_one_sentence(images: object) -> None:
-    with pytest.raises(InputError) as caught:
+BAD_IMAGES = {
+    "none": (np.zeros((0, 8, 8, 1), np.uint8), r"expected images, got an empty array of shape \(0, 8, 8, 1\)"),
+    "empty list": ([], "expected at least one image, got none"),
+    "7 channels": (np.zeros((3, 8, 8, 7), np.uint8), r"expected 1 bands, got 7; choose among them.*--bands"),
+    "5 channels first": (torch.zeros(3, 5, 8, 8), r"expected 1 bands, got 5; choose among them.*bands=\("),
+    "1-d": (np.zeros(4), r"expected images \[b h w\].*got an array of shape \(4,\)"),
+    "volumes": (np.zeros((2, 3, 8, 8, 4)), r"got an array of shape \(2, 3, 8, 8, 4\); of volumes or videos choose"),
+    "normalised": (
+        torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8),
+        r"expected float pixels from 0 to 1, got -2 to 2 \(norm",
+    ),
+    "not finite": (np.full((2, 8, 8, 1), np.nan, np.float32), r"none of 2 images can be read.*not finite"),
+    "None": (None, "expected images: an array or tensor, a list of PIL images or paths.*; got NoneType"),
+    "a number": (3, "expected images: .*; got int"),
+    "object": (object(), "expected images: .*; got object"),
+    "list of objects": ([object()], "expected an image .*got object"),
+    "list of None": ([None, None], "none of 2 images can be read.*got NoneType"),
+    "empty text": ("", "expected the name of a source of images, or a path, got an empty text"),
+    "no such name": ("digts", "expected data to be digits, .*; got 'digts', and no file or folder has this name"),
+    "list of missing files": (["a.png", "b.png"], "none of 2 images can be read; the first is a.png"),
+    "bytes of no image": (b"abc", "not an image format that is read here"),
+    "empty dict": ({}, "expected an array under images, got an empty dict"),
+    "stream": (iter([1]), "expected limit=NUMBER with a stream of images"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images_are_one_sentence(name: str) -> None:
+    images, expected = BAD_IMAGES[name]
+    with pytest.raises(InputError, match=expected) as caught:
         lcmae.probe(build_model(tiny_config()).eval(), images, ["reconstruction"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((3, 33, 9, 1), np.uint8),
+        np.zeros((3, 3, 8, 8), np.uint8),
+        torch.zeros(3, 1, 8, 8, dtype=torch.uint8),
+        [Image.new("RGBA", (9, 20))] * 3,
+        Image.new("L", (8, 8)),
+    ],
+    ids=["another size", "colour", "uint8 tensor", "list of PIL", "one PIL image"],
+)
+def test_other_sizes_and_colours_are_fitted_to_the_model(images: object) -> None:
+    found = lcmae.probe(build_model(tiny_config()).eval(), images, [Reconstruction(num_pictures=0)])
+    assert np.isfinite(found["reconstruction"]["error"].sel(network="trained")).all()
 
 
 def test_bad_models_probes_and_folders_are_one_sentence(pixels: np.ndarray, tmp_path: Path) -> None:
