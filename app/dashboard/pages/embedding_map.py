@@ -7,10 +7,10 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.plain import plain, prose
-from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_for_runs, choose, heading
+from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_condition, ask_for_runs, choose, condition_of, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import embedding_map as figures
 from lcmae.safety.text import printable
 
@@ -31,7 +31,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
-    found = picks.find(picked, PROBE)
+    found = picks.find(picked, PROBE, ask_condition(picked, PROBE))
     mapped = {name: result for name, result in found.results.items() if figures.things(result)}
     old = [
         (
@@ -47,6 +47,8 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     name = choose("points of", list(mapped))
     result = mapped[name]
+    words = measured.words(condition_of(result), found.conditions, {name: result}, [found.steps[name]])
+    st.caption(f":material/rule: {prose(words)}")
     with st.container(horizontal=True):
         what = choose("map of", figures.things(result))
         planes = figures.planes(result, what)

@@ -16,7 +16,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
-from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading
+from lcmae.app.dashboard.components.probe_page import ask_condition, ask_for_runs, choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import PAGES
@@ -25,7 +25,7 @@ from lcmae.app.figures import limits
 from lcmae.app.figures import through_training as figures
 from lcmae.app.figures.baselines import LABELS, legend
 from lcmae.errors import InputError
-from lcmae.probes.results.conditions import Condition, unlike
+from lcmae.probes.results.conditions import Condition
 
 SUMMARY = (
     "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's own "
@@ -72,7 +72,7 @@ def summary(moment: Moment) -> Summary:
 
 
 def show(page: Page, picked: picks.Picks) -> None:
-    """Pick a probe; its numbers and figures follow the slider."""
+    """Pick a probe, and of several conditions one; its numbers and figures follow the slider."""
     heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
@@ -83,10 +83,9 @@ def show(page: Page, picked: picks.Picks) -> None:
             compute_button.offer(sentence, reading.every_step_command(path))
         return
     probe = choose("probe", probes)
-    moments = whole_moments(picked, probe)
+    moments = whole_moments(picked, probe, ask_condition(picked, probe))
     describe_missing(picked, probe, moments)
     if moments:
-        describe_other_conditions(moments)
         st.fragment(scrub)(probe, moments)
 
 
@@ -94,12 +93,13 @@ def _has_results(picked: picks.Picks, probe: str) -> bool:
     return any(reading.result_steps(path, probe) for path in picked.paths.values())
 
 
-def whole_moments(picked: picks.Picks, probe: str) -> list[Moment]:
-    """Every result that reads, by run, then by step; a torn one is named with the command that
+def whole_moments(picked: picks.Picks, probe: str, condition: Condition | None = None) -> list[Moment]:
+    """Every result that reads, by run, then by step: of each step the one under this condition (by
+    default the one that most runs have), else its newest. A torn one is named with the command that
     computes it again."""
     found = []
     known = [measured.conditions_of(path, probe, reading.result_steps(path, probe)) for path in picked.paths.values()]
-    wanted = next(iter(measured.offered(known)), None)
+    wanted = condition or next(iter(measured.offered(known)), None)
     for run, path in picked.paths.items():
         for step in reading.result_steps(path, probe):
             stamp = reading.stamp(reading.result_path(path, step, probe, wanted))
@@ -120,6 +120,7 @@ def describe_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment])
     offers = []
     for run, path in picked.paths.items():
         own = [moment for moment in moments if moment.run == run]
+        own = [moment for moment in own if condition_of(moment) == moment.condition] or own
         missing = sorted(set(reading.steps_of(path)) - {moment.step for moment in own})
         if missing:
             first = ", ".join(map(str, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
@@ -131,25 +132,49 @@ def describe_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment])
                 compute_button.offer(sentence, command, is_note=True)
 
 
-def describe_other_conditions(moments: Sequence[Moment]) -> None:
-    """A warning where results of one run were measured under different conditions."""
-    differing = []
-    for run in dict.fromkeys(moment.run for moment in moments):
-        names = unlike(summary(moment).condition for moment in moments if moment.run == run)
-        if names:
-            differing.append(f"{run} ({', '.join(names).replace('_', ' ')})")
-    if differing:
-        st.warning(
-            f"Not measured alike at all steps: {prose('; '.join(differing))}. Part of what moves may be that.",
-            icon=":material/rule:",
-        )
+def condition_of(moment: Moment) -> Condition:
+    """The condition that results of other steps and runs can share with this one."""
+    return summary(moment).condition.apart_from_checkpoint
+
+
+def alike(moments: Sequence[Moment]) -> list[tuple[Condition, list[Moment]]]:
+    """Moments that were measured alike: those of the condition that was chosen first, then the
+    larger groups."""
+    found: dict[Condition, list[Moment]] = {}
+    for moment in moments:
+        found.setdefault(condition_of(moment), []).append(moment)
+    wanted = moments[0].condition
+    return sorted(found.items(), key=lambda group: (group[0] != wanted, -len(group[1])))
 
 
 def scrub(probe: str, moments: Sequence[Moment]) -> None:
-    """Slider, numbers and figures; a fragment, so that only this is run again when the slider
-    moves."""
+    """Slider, and a part for each condition; a fragment, so that only this is run again when the
+    slider moves."""
     steps = sorted({moment.step for moment in moments})
     at = ask_step(steps)
+    groups = alike(moments)
+    for group, (condition, own) in enumerate(groups):
+        here = at_step(own, at)
+        results = {moment.run: moment.result() for moment in here}
+        if group:
+            st.header(plain(f"Measured otherwise: {_by_steps(own)}"))
+        words = measured.words(condition, (other for other, _ in groups), results, [])
+        st.caption(f":material/rule: {prose(words)}")
+        draw_group(probe, own, steps, at, group)
+
+
+def _by_steps(moments: Sequence[Moment]) -> str:
+    """`a at 20, 40; b at 20`: runs with the steps at which they were measured so."""
+    runs = dict.fromkeys(moment.run for moment in moments)
+    at = {run: [str(moment.step) for moment in moments if moment.run == run] for run in runs}
+    return "; ".join(
+        f"{run} at {', '.join(own[:6])}{f' and {len(own) - 6} more' if len(own) > 6 else ''}" for run, own in at.items()
+    )
+
+
+def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: int, group: int) -> None:
+    """Numbers and figures of results that were measured alike, at one step."""
+    key = f"through-{probe}" + (f"-{group}" if group else "")
     here = at_step(moments, at)
     apart = [f"{moment.run} at {moment.step}" for moment in here if moment.step != at]
     if apart:
@@ -158,7 +183,7 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         )
 
     frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
-    quantities = ask_quantities(probe, frame)
+    quantities = ask_quantities(probe, frame, group)
     if quantities:
         runs = list(dict.fromkeys(moment.run for moment in moments))
         chart = figures.against_steps(frame, quantities, runs=runs, at=at if len(steps) > 1 else None)
@@ -168,23 +193,23 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         more = len(figures.panels(frame, quantities)) - figures.MOST_PANELS
         if more > 0:
             caption += f" The first {figures.MOST_PANELS} panels; choose fewer quantities for the other {more}."
-        draw(Panel("Numbers against the step", caption, chart), f"through-{probe}-numbers")
+        draw(Panel("Numbers against the step", caption, chart), f"{key}-numbers")
 
     content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
     answers: dict[str, Any] = {}
 
     def ask(question: str, options: Sequence[Any]) -> Any:
-        answers[question] = choose(question, options)
+        answers[question] = choose(question, options, group=group)
         return answers[question]
 
     # each figure gets its place under its own questions; ranges are known once every question is
     # answered
     drawn = [(one, st.container()) for one in content.panels({moment.run: moment.result() for moment in here}, ask)]
     shared = shared_ranges(probe, [at_step(moments, step) for step in steps], answers)
-    for number, (key, (one, area)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
-        limits.hold(one.figure, shared.get(key, {}))
+    for number, (name, (one, area)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
+        limits.hold(one.figure, shared.get(name, {}))
         with area:
-            draw(one, f"through-{probe}-{number}")
+            draw(one, f"{key}-{number}")
 
 
 def ask_step(steps: Sequence[int]) -> int:
@@ -210,13 +235,13 @@ def ask_step(steps: Sequence[int]) -> int:
     )
 
 
-def ask_quantities(probe: str, frame: pd.DataFrame) -> list[str]:
+def ask_quantities(probe: str, frame: pd.DataFrame, group: int = 0) -> list[str]:
     """Which numbers are drawn; the address bar remembers."""
     options = list(dict.fromkeys(frame["quantity"]))
     if not options:
         st.caption("This probe stores curves and maps only.")
         return []
-    key = f"numbers_{probe}"
+    key = f"numbers_{probe}" + (f"_{group}" if group else "")
     if not set(st.session_state.get(key, [])) <= set(options):
         del st.session_state[key]
     return st.multiselect("Quantities", options, default=figures.usual(frame), key=key, bind="query-params")

@@ -1,5 +1,6 @@
 """Through training: numbers against steps, the scrubber in every state, one scale for all steps."""
 
+import base64
 import json
 import shlex
 import shutil
@@ -23,6 +24,12 @@ def probed(path: Path, steps: tuple[int, ...] = (20, 40), **settings) -> None:
     run = synthetic.run(path, steps=steps, results=False)
     for step in steps:
         save_result(synthetic.local_contrast(seed=step, **settings), run.result_path(step, "local_contrast"))
+
+
+def decoded(figure: dict) -> list[dict]:
+    """Traces with their steps as numbers."""
+    return [{**trace, "x": np.frombuffer(base64.b64decode(trace["x"]["bdata"]), trace["x"]["dtype"]).tolist()}
+            if isinstance(trace.get("x"), dict) else trace for trace in figure["data"]]  # fmt: skip
 
 
 def frame(*, normalised: bool = False):
@@ -224,15 +231,40 @@ def test_a_command_without_its_checkpoint_is_put_together(tmp_path: Path):
     assert reading.every_step_command(tmp_path) == reading.every_step_command(tmp_path, like) == plain
 
 
-def test_other_conditions_are_said(root: Path):
-    run = synthetic.run(root / "a", results=False)
-    for step, images in ((20, 7), (40, 500)):
+def test_steps_that_were_measured_otherwise_stand_apart(root: Path):
+    run = synthetic.run(root / "a", steps=(20, 40, 60), results=False)
+    for step, images in ((20, 7), (40, 500), (60, 500)):
         result = synthetic.local_contrast(seed=step)
         result.attrs["num_images"] = images
         save_result(result, run.result_path(step, "local_contrast"))
-    assert "Not measured alike at all steps: a (num images)" in words(open_page(NAME, "a"))
+    app = open_page(NAME, "a")
+    assert [header.value for header in app.header] == ["Measured otherwise: a at 20"]
+    assert "digits, 500 images" in words(app)
+    assert "digits, 7 images" in words(app)
+    shown = figures(app)
+    assert len(shown) == 2 * 7
+    # no curve holds numbers of both
+    assert next(trace["x"] for trace in decoded(shown[0]) if trace["name"] == "a") == [40, 60]
+    assert next(trace["x"] for trace in decoded(shown[7]) if trace["name"] == "a") == [20]
+    (question,) = [box for box in app.selectbox if box.label == "Measured on"]
+    app = checked(question.select(question.options[1]).run())
+    assert [header.value for header in app.header] == ["Measured otherwise: a at 40, 60"]
     probed(root / "b")
-    assert "Not measured alike" not in words(open_page(NAME, "b"))
+    assert not open_page(NAME, "b").header
+
+
+def test_runs_that_were_measured_otherwise_stand_apart(root: Path):
+    for name, images in (("a", 7), ("b", 500), ("c", 500)):
+        run = synthetic.run(root / name, results=False)
+        for step in (20, 40):
+            result = synthetic.local_contrast(seed=step)
+            result.attrs["num_images"] = images
+            save_result(result, run.result_path(step, "local_contrast"))
+    app = open_page(NAME, "a", "b", "c")
+    assert [header.value for header in app.header] == ["Measured otherwise: a at 20, 40"]
+    shown = figures(app)
+    assert {trace["name"] for trace in shown[0]["data"]} == {"b", "c"}
+    assert {trace["name"] for trace in shown[7]["data"]} == {"a"}
 
 
 def test_quantities_of_a_link_are_drawn(root: Path):
