@@ -2,8 +2,9 @@
 
 Source: the reconstruction error of MAE (He et al., 2111.06377). Baselines are ours: the best
 constant patch (the level of full collapse, Theorem 3.6 of "How Mask Matters", 2210.08344), the mean
-patch of each position (where objects are centred, the constant flatters a model) and a copy of the
-nearest visible patch.
+patch of each position (where objects are centred, the constant flatters a model), a copy of the
+nearest visible patch, and the best linear predictor that does not see the mask, fitted on the other
+split (`lcmae.probes.baselines.second_order`; the probe `second_order` asks more of it).
 
 Pictures of models with normalised targets need a mean and deviation for each hidden patch. With the
 *true* ones the answer leaks into the picture: such pictures are kept apart, and labelled, from
@@ -14,26 +15,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
-from lcmae.masking import AnyMask, Random
+from lcmae.errors import InputError
+from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.baselines.linear_fit import LinearFit, fit_linear, fixed_weights, patches_of
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.baselines.position_mean import PositionMean
+from lcmae.probes.baselines.second_order import predict
 from lcmae.probes.statistics.running import RunningCovariance, RunningMean
 from lcmae.probes.statistics.variables import variable, with_sem
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw, labelled
 
+COMPONENTS, MOST_INPUTS, MOST_TARGETS = 16, 1568, 3136
+"""Principal components of a patch that the linear predictor sees, and values of an image that enter
+and are predicted: 8 and 16 of each of 196 patches."""
+
 
 class Reconstruction(Probe):
-    """Returns errors over hidden patches in target space: `error` (model) and `error_nearest` with
-    standard errors, `error_constant` and `error_position`, which are the least of their kind;
-    `error_map` by position; and pictures of the first images."""
+    """Returns errors over hidden patches in target space: `error` (model), `error_nearest` and
+    `error_linear` with standard errors, `error_constant` and `error_position`, which are the least
+    of their kind; `error_map` by position; and pictures of the first images."""
 
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
@@ -50,18 +59,32 @@ class Reconstruction(Probe):
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images are kept as pictures."""
 
+    linear_images: int = Field(default=2000, ge=0)
+    """At most so many images of the other split that the linear predictor is fitted on; 0 leaves it
+    out."""
+
+    def for_baselines(self) -> "Reconstruction":
+        """Without the linear predictor, which is no network's."""
+        return self.model_copy(update={"linear_images": 0})
+
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
-        return _Reconstruction(self, model)
+        return _Reconstruction(self, model, seed)
 
 
 @dataclass
 class _Reconstruction(Accumulator):
     probe: Reconstruction
     model: MaskedImageModel
+    seed: int
     error: RunningMean = field(default_factory=RunningMean)
     nearest: RunningMean = field(default_factory=RunningMean)
     target: RunningCovariance = field(default_factory=RunningCovariance)
     position_mean: PositionMean = field(default_factory=PositionMean)
+    linear: RunningMean = field(default_factory=RunningMean)
+    fit: LinearFit | None = None
+    no_linear: str | None = None
+    """Why there is no linear predictor."""
+
     by_position: Tensor | None = None
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -75,6 +98,7 @@ class _Reconstruction(Accumulator):
         self.error.add(squared.gather(1, mask.hidden).mean(1))
         self.nearest.add((copied - target).square().mean(-1).gather(1, mask.hidden).mean(1))
         self.position_mean.add(target, mask.is_hidden)
+        self._linear(batch, mask)
         # the best constant patch leaves the variance of the hidden targets
         self.target.add(take(target, mask.hidden).flatten(0, 1))
 
@@ -86,6 +110,42 @@ class _Reconstruction(Accumulator):
             few = slice(0, room)
             for name, picture in draw(self.model, batch.images[few], mask[few], out.pred[few]).items():
                 self.pictures.setdefault(name, []).append(picture.cpu())
+
+    def _linear(self, batch: Batch, mask: Mask) -> None:
+        """The error of the best linear predictor on this batch; the first batch has it fitted."""
+        if batch.first == 0:
+            self._learn(batch)
+        fit = self.fit
+        if fit is None:
+            return
+        hidden = mask.is_hidden.cpu().numpy()
+        inputs, targets, rest = fit.coordinates(*patches_of(self.model, batch.images))
+        squared = ((predict(fit.moments, self.weights, inputs, hidden) - targets) ** 2).sum(-1) + rest
+        by_image = np.where(hidden, squared, 0).sum(1) / hidden.sum(1) / self.model.config.patch_values
+        self.linear.add(torch.from_numpy(by_image))
+
+    def _learn(self, batch: Batch) -> None:
+        probe, model, grid = self.probe, self.model, self.model.grid
+        if probe.linear_images == 0:
+            self.no_linear = "left out (linear_images 0)"
+        elif probe.mask.needs_images:
+            self.no_linear = f"needs masks that do not follow the image, got {probe.mask.kind}"
+        elif batch.other_split is None:
+            self.no_linear = "needs images of a named data set, whose other split it is fitted on"
+        else:
+            try:
+                images = batch.other_split(probe.linear_images)
+            except InputError as error:
+                self.no_linear = f"needs another split of the data: {error}"
+                return
+            if len(images) < 10:
+                self.no_linear = f"needs at least 10 images of the other split, got {len(images)}"
+                return
+            # the ridge is chosen under random masks of the same ratio: one inverse a ridge
+            alike = Random(ratio=probe.mask.num_hidden(grid) / model.num_patches)
+            most = {"most_inputs": MOST_INPUTS, "most_targets": MOST_TARGETS}
+            self.fit = fit_linear(model, images, alike, self.seed, components=COMPONENTS, **most)
+            self.weights = fixed_weights(self.fit.moments, probe.mask, grid, self.fit.ridge, self.seed)
 
     def result(self) -> xr.Dataset:
         model, grid = self.model, self.model.grid
@@ -105,9 +165,23 @@ class _Reconstruction(Accumulator):
             "error_position": variable(
                 (), self.position_mean.error, "the same, by the mean patch of each position", units
             ),
+            **self._error_linear(units),
             "error_map": variable(
                 ("row", "column"), error_map.reshape(grid), "mean squared error where the patch was hidden", units
             ),
         }
         result |= labelled({name: torch.cat(parts) for name, parts in self.pictures.items()}, units)
-        return xr.Dataset(result, attrs={"normalised_targets": int(normalised), "patch_size": model.patch_size})
+        attributes = {"normalised_targets": int(normalised), "patch_size": model.patch_size}
+        if self.fit is not None:
+            attributes |= {
+                "linear_images": self.fit.moments.num_images,
+                "linear_ridge": self.fit.ridge,
+                "linear_stationary": int(self.fit.is_stationary),
+            }
+        return xr.Dataset(result, attrs=attributes)
+
+    def _error_linear(self, units: str) -> Mapping[str, xr.Variable]:
+        words = "the same, by the best linear predictor of the visible patches"
+        if self.linear.mean is not None:
+            return with_sem((), self.linear, "error_linear", words, units)
+        return {"error_linear": variable((), np.nan, words, units, missing=self.no_linear)}

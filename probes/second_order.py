@@ -32,52 +32,20 @@ from torch import Tensor
 from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Mask, MaskStrategy, Random
 from lcmae.models import MaskedImageModel, take
-from lcmae.patches import patchify
 from lcmae.probes.base import Accumulator, Probe
+from lcmae.probes.baselines.linear_fit import LinearFit, draw_masks, fit_linear, fixed_weights, patches_of
 from lcmae.probes.baselines.pixels import nearest_visible
-from lcmae.probes.baselines.second_order import (
-    MaskChances,
-    PatchBasis,
-    PatchMoments,
-    fixed_linear,
-    fixed_linear_random,
-    mask_chances,
-    neighbours,
-    patch_basis,
-    patch_moments,
-    predict,
-    predict_wiener,
-    random_chances,
-    reach,
-    shared_spectrum,
-)
+from lcmae.probes.baselines.second_order import neighbours, predict, predict_wiener, reach, shared_spectrum
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, GroupedSums, groups_of
 from lcmae.probes.statistics.variables import error_of, variable
-from lcmae.probes.watching.batch import Batch, Images
-from lcmae.randomness import generator
-from lcmae.shapes import Float
+from lcmae.probes.watching.batch import Batch
 
 LINEAR, NEAR, WIENER = "linear", "linear, 8 neighbours", "wiener"
 POSITION, CONSTANT, NEAREST = "position mean", "constant", "nearest"
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridges that are tried, in mean variances of an input."""
-
-BASIS_IMAGES = 512
-"""Images that the principal components of patches are made of."""
-
-MOST_INPUTS, MOST_TARGETS = 3136, 12544
-"""Values of an image that enter, and that are predicted: 16 and 64 of each of 196 patches."""
-
-HELD_OUT = 5
-"""Every so manieth image of the fit chooses the ridge."""
-
 _ROUNDING = 1e-10
 """A mean squared error below this is the rounding of float32 targets of order 1."""
-
-DRAWN = 256
-"""Masks that the chances of a strategy other than random are counted on."""
 
 
 class SecondOrder(Probe):
@@ -128,30 +96,12 @@ class SecondOrder(Probe):
 
 
 @dataclass
-class Fit:
-    """Linear predictors of one data set: bases, moments, and how they were chosen."""
-
-    inputs: PatchBasis
-    targets: PatchBasis
-    origin: tuple[Float[np.ndarray, "patches p"], Float[np.ndarray, "patches p"]]
-    """What coordinates of inputs and of targets are taken about."""
-    position_mean: Float[np.ndarray, "patches p"]
-    """Mean of targets by position."""
-    moments: PatchMoments
-    ridge: float
-    wiener_ridge: float
-    is_stationary: bool
-    at_edge: bool
-    """Whether the least held-out error lay at the largest or least ridge."""
-
-
-@dataclass
 class _SecondOrder(Accumulator):
     probe: SecondOrder
     model: MaskedImageModel
     num_images: int
     seed: int
-    fit: Fit | None = None
+    fit: LinearFit | None = None
     errors: dict[str, list[Tensor]] = field(default_factory=dict)
     """Squared errors of all patches by network, [ratios b n] a batch."""
     inputs: list[np.ndarray] = field(default_factory=list)
@@ -181,9 +131,8 @@ class _SecondOrder(Accumulator):
         fresh = untrained(model, self.seed) if probe.untrained else None
         self.networks = {TRAINED: model} | ({} if fresh is None else {"untrained": fresh})
 
-    def _draw(self, strategy: MaskStrategy, count: int, purpose: str = "second-order-mask") -> Mask:
-        rng = generator(purpose, self.seed, strategy.model_dump_json(), count)
-        return strategy(count, self.model.grid, rng)
+    def _draw(self, strategy: MaskStrategy, count: int) -> Mask:
+        return draw_masks(strategy, self.model.grid, count, self.seed, "second-order-mask")
 
     @property
     def num_steps(self) -> int:
@@ -197,76 +146,20 @@ class _SecondOrder(Accumulator):
         assert batch.other_split is not None
         images = batch.other_split(self.probe.fit_images)
         self.probe.require(len(images) >= 10, f"at least 10 images of the other split, got {len(images)}")
-        self.fit = self.fitted(images)
-
-    def fitted(self, images: Images) -> Fit:
-        """Bases, moments and the ridge from images of another split."""
-        model, size = self.model, self.model.num_patches
-        few = images[: min(BASIS_IMAGES, len(images))]
-        x, t = self._patches(few)
-        inputs = patch_basis(x, min(self.probe.components, max(1, MOST_INPUTS // size)))
-        targets = patch_basis(t, max(1, min(t.shape[-1], MOST_TARGETS // size)))
-        origin = x.mean(0), t.mean(0)
-        sums = np.zeros_like(origin[1])
-
-        def parts(held_out: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for first in range(0, len(images), 64):
-                x, t = self._patches(images[first : min(first + 64, len(images))])
-                chosen = (np.arange(first, first + len(x)) % HELD_OUT == 0) == held_out
-                if chosen.any():
-                    sums[:] += t[chosen].sum(0)
-                    yield inputs.project(x[chosen] - origin[0]), targets.project(t[chosen] - origin[1])
-
-        teaching = patch_moments(parts(held_out=False))
-        chunks = list(parts(held_out=True))
-        held_x, held_t = (np.concatenate(values) for values in zip(*chunks, strict=True))
-        masks = self._draw(self.strategies[self.own], len(held_x), "second-order-held-out")
-        hidden = masks.is_hidden.numpy()
-        best: tuple[float, float, float, bool, bool] | None = None
-        candidates = [(False, teaching), (True, teaching.stationary(model.grid))]
-        for is_stationary, moments in candidates:
-            errors = [self._held_out(moments, ridge, held_x, held_t, hidden) for ridge in RIDGES]
-            least = int(np.argmin(errors))
-            filtered = [self._held_out_wiener(moments, ridge, held_x, held_t, hidden) for ridge in RIDGES]
-            own = int(np.argmin(filtered))
-            if best is None or errors[least] < best[0]:
-                edge = not {least, own}.isdisjoint({0, len(RIDGES) - 1})
-                best = errors[least], RIDGES[least], RIDGES[own], is_stationary, edge
-        assert best is not None
-        _, ridge, wiener_ridge, is_stationary, edge = best
-        moments = teaching.stationary(model.grid) if is_stationary else teaching
-        mean = sums / len(images)
-        return Fit(inputs, targets, origin, mean, moments, ridge, wiener_ridge, is_stationary, edge)
-
-    def _patches(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets [b n p] in float64."""
-        images = images.to(self.model.device)
-        x = patchify(images, self.model.patch_size)
-        return x.double().cpu().numpy(), self.model.targets(images).double().cpu().numpy()
-
-    def _held_out(self, moments: PatchMoments, ridge: float, x: np.ndarray, t: np.ndarray, hidden: np.ndarray) -> float:
-        weights = self._fixed(self.own, moments, ridge)
-        return float(((predict(moments, weights, x, hidden) - t) ** 2).sum(-1)[hidden].mean())
-
-    def _held_out_wiener(
-        self, moments: PatchMoments, ridge: float, x: np.ndarray, t: np.ndarray, hidden: np.ndarray
-    ) -> float:
-        few = self.masks[self.own].is_hidden.numpy()[:4]
-        return float(
-            np.mean([((predict_wiener(moments, x, mask, ridge) - t) ** 2).sum(-1)[:, mask].mean() for mask in few])
+        masks = self.masks[self.own].is_hidden.numpy()[:4]
+        self.fit = fit_linear(
+            self.model,
+            images,
+            self.strategies[self.own],
+            self.seed,
+            components=self.probe.components,
+            filter_masks=masks,
         )
 
-    def _fixed(self, ratio: float, moments: PatchMoments, ridge: float) -> np.ndarray:
-        strategy = self.strategies[ratio]
-        if isinstance(strategy, Random):
-            return fixed_linear_random(moments, self.model.num_patches - strategy.num_hidden(self.model.grid), ridge)
-        return fixed_linear(moments, self._chances(ratio), ridge)
-
-    def _chances(self, ratio: float) -> MaskChances:
-        strategy = self.strategies[ratio]
-        if isinstance(strategy, Random):
-            return random_chances(self.model.num_patches, self.model.num_patches - strategy.num_hidden(self.model.grid))
-        return mask_chances(self._draw(strategy, DRAWN, "second-order-chances").is_hidden.numpy())
+    def _fixed(self, ratio: float, allowed: np.ndarray | None = None) -> np.ndarray:
+        fit, strategy = self.fit, self.strategies[ratio]
+        assert fit is not None
+        return fixed_weights(fit.moments, strategy, self.model.grid, fit.ridge, self.seed, allowed)
 
     # --- measuring ---
 
@@ -287,12 +180,11 @@ class _SecondOrder(Accumulator):
         if room <= 0:
             return
         images = batch.images[:room]
-        x, t = self._patches(images)
+        inputs, targets, rest = fit.coordinates(*patches_of(self.model, images))
         target = self.model.targets(images)
-        self.inputs.append(fit.inputs.project(x - fit.origin[0]).astype(np.float32))
-        coordinates = fit.targets.project(t - fit.origin[1])
-        self.targets.append(coordinates.astype(np.float32))
-        self.rest.append((((t - fit.origin[1]) ** 2).sum(-1) - (coordinates**2).sum(-1)).clip(min=0))
+        self.inputs.append(inputs.astype(np.float32))
+        self.targets.append(targets.astype(np.float32))
+        self.rest.append(rest)
 
         rows = self.rows(batch.first, len(images))
         constant = torch.as_tensor(fit.position_mean.mean(0), dtype=target.dtype, device=target.device)
@@ -322,11 +214,11 @@ class _SecondOrder(Accumulator):
         near = neighbours(self.model.grid)
         for ratio in self.strategies:
             hidden = self.masks[ratio].is_hidden.numpy()
-            weights = self._fixed(ratio, moments, fit.ridge)
+            weights = self._fixed(ratio)
             self.reach.append(reach(moments, weights, self.model.grid))
             found = predict(moments, weights, x, hidden[rows])
             self.linear[LINEAR].append((((found - t) ** 2).sum(-1) + rest) / values)
-            weights = fixed_linear(moments, self._chances(ratio), fit.ridge, near)
+            weights = self._fixed(ratio, near)
             found = predict(moments, weights, x, hidden[rows])
             self.linear[NEAR].append((((found - t) ** 2).sum(-1) + rest) / values)
             filtered = np.zeros_like(rest)

@@ -4,7 +4,7 @@ dashboard."""
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -18,6 +18,15 @@ from lcmae.settings import Settings
 
 RECIPES = ("mae-digits", "umae-digits", "lcmae-digits")
 """What the demo trains."""
+
+PREDICTORS = {
+    "wiener": "Wiener filter of each mask (linear)",
+    "linear": "best linear predictor, mask unseen",
+    "position mean": "mean patch of each position",
+    "constant": "best constant patch",
+    "untrained": "untrained network",
+}
+"""What stands beside the models in the second table."""
 
 LEFT_OUT = ("hierarchy", "mask_graph")
 """Probes that the demo does without: one asks about images of known latents, the other takes half a
@@ -59,11 +68,13 @@ def run(arguments: Sequence[str]) -> int:
             if stopped_by:
                 print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
                 return 128 + stopped_by
-    terms = {}
+    terms, beyond = {}, {}
     for done, (key, path) in enumerate(runs.items(), start=1):
         print(f"probes {done}/{len(runs)} {key[0]} seed {key[1]}", file=sys.stderr)
-        terms[key] = _probe(path, options)
+        files = _probe(path, options)
+        terms[key], beyond[key] = _terms(files), _beyond(files)
     _print(runs, terms, options)
+    _print_beyond(beyond, options)
     for path in runs.values():
         print(path)
     if options.dashboard:
@@ -99,20 +110,37 @@ def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> t
     return run.path, train(run, label=label).stopped_by
 
 
-def _probe(path: Path, options: DemoArguments) -> list[float]:
-    """The four contrast terms, once every probe's result is stored; masks are those of the
-    training."""
+def _probe(path: Path, options: DemoArguments) -> Mapping[str, str]:
+    """Where every probe's result lies, once all are stored; masks are those of the training."""
     from lcmae.probes.jobs.batch import Job, run_job
     from lcmae.probes.registry import PROBES
-    from lcmae.probes.results.networks import trained
-    from lcmae.probes.results.store import load_result
 
     probes: dict[str, dict[str, Any]] = {name: {} for name in PROBES if name not in LEFT_OUT}
     result = run_job(Job(str(path), probes, images=options.images), show_progress=True)
     for sentence in result.failures.values():
         print(f"lcmae demo: {path}: {sentence}", file=sys.stderr)
-    terms = trained(load_result(Path(result.files["local_contrast"])))["term"]
-    return [float(value) for value in terms.values]
+    return result.files
+
+
+def _terms(files: Mapping[str, str]) -> list[float]:
+    """The four contrast terms."""
+    from lcmae.probes.results.networks import trained
+    from lcmae.probes.results.store import load_result
+
+    return [float(value) for value in trained(load_result(Path(files["local_contrast"])))["term"].values]
+
+
+def _beyond(files: Mapping[str, str]) -> dict[str, list[float]]:
+    """By predictor of hidden patches at the run's own ratio: mean squared error, and explained
+    share."""
+    from lcmae.probes.results.store import load_result
+
+    result = load_result(Path(files["second_order"]))
+    here = result.sel(ratio=float(result.attrs["own_ratio"]))
+    return {
+        str(network): [float(here[name].sel(network=network)) for name in ("error", "r2")]
+        for network in result["network"].values
+    }
 
 
 def _print(
@@ -134,6 +162,28 @@ def _print(
     )
     note += "± 95 % over seeds (Student's t)." if options.seeds > 1 else "One seed; --seeds 3 gives intervals."
     print_table(f"digits, {options.seeds} seed(s)", header, rows, note=note)
+
+
+def _print_beyond(beyond: dict[tuple[str, int], dict[str, list[float]]], options: DemoArguments) -> None:
+    """The second table: each objective beside what linear algebra makes of the same hidden
+    patches."""
+    of_seed = [beyond[RECIPES[0], seed] for seed in range(options.seeds)]
+    rows = [
+        [_title(recipe), *_cells([beyond[recipe, seed]["trained"] for seed in range(options.seeds)])]
+        for recipe in RECIPES
+    ]
+    rows += [
+        [title, *_cells([one[network] for one in of_seed])]
+        for network, title in PREDICTORS.items()
+        if all(network in one for one in of_seed)
+    ]
+    print_table(
+        "beyond covariance",
+        ["", "masked error", "explained share"],
+        rows,
+        note="Hidden patches of test images at the ratio of training; linear predictors are fitted on the training images. The "
+        "share is of the variance about the mean of each position (probe second_order; lcmae's own closed forms).",
+    )
 
 
 def _title(recipe_name: str) -> str:

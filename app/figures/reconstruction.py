@@ -19,6 +19,7 @@ ERRORS = {
     "error_nearest": "copy of the nearest visible patch",
     "error_constant": "best constant patch",
     "error_position": "mean patch of each position",
+    "error_linear": "best linear predictor",
 }
 
 
@@ -64,26 +65,28 @@ def errors_where_hidden(result: xr.Dataset, picture: int) -> xr.DataArray:
 
 
 def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Mean error over hidden patches with its 95 % interval, beside two predictions that need no
-    learning."""
+    """Mean error over hidden patches with its 95 % interval, beside predictions that need no
+    network."""
     names = list(results)
     shown = style.figure(height=140 + 54 * len(names))
     for position, (name, result) in enumerate(results.items()):
         segments(shown, baselines_of({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
     results = own_numbers(results)
     marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
-             "error_constant": ("line-ns-open", style.GREY), "error_position": ("line-ns-open", style.PINK)}  # fmt: skip
+             "error_constant": ("line-ns-open", style.GREY), "error_position": ("line-ns-open", style.PINK),
+             "error_linear": ("line-ns-open", style.GREEN)}  # fmt: skip
     for variable, label in ERRORS.items():
-        if any(variable not in result for result in results.values()):
-            continue  # stored before this baseline was
+        there = [at for at, result in enumerate(results.values()) if np.isfinite(result.get(variable, np.nan))]
+        if not there:
+            continue  # stored before this baseline was, or there was no other split
         symbol, colour = marks[variable]
         shown.add_trace(
             go.Scatter(
-                x=[float(result[variable]) for result in results.values()],
-                y=list(range(len(names))),
-                customdata=names,
+                x=[float(results[names[at]][variable]) for at in there],
+                y=there,
+                customdata=[names[at] for at in there],
                 error_x={
-                    "array": [float(intervals.half_width(result, variable)) for result in results.values()],
+                    "array": [float(intervals.half_width(results[names[at]], variable)) for at in there],
                     "width": 4,
                 },
                 mode="markers",

@@ -2,7 +2,8 @@
 leaks unlabelled."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,15 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lcmae.masking import Mask, Random
+from lcmae.masking import Block, Mask, Random
 from lcmae.models import MAE, SimMIM
-from lcmae.patches import normalize_patches, patchify
+from lcmae.patches import normalize_patches, patchify, unpatchify
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw
 from tests.conftest import tiny_mae, tiny_simmim
+from tests.reference import second_order as reference
 
 
 def result(model: Any, images: Tensor, **settings: Any) -> xr.Dataset:
@@ -154,3 +156,78 @@ def test_a_single_image_has_no_error_bar(images: Tensor) -> None:
     dataset = result(tiny_mae(), images[:1])
     assert math.isnan(dataset["error_sem"])
     assert np.isfinite(dataset["error"])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images that are mixes of their patches, and as many of another split as asked for."""
+
+    pixels: Tensor
+    others: int = 300
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        return self.pixels[index]
+
+    def other_split(self, limit: int | None) -> "Split":
+        return Split(mixed(min(self.others, limit or self.others), seed=1))
+
+
+class Following(Random):
+    """Says that it follows the image."""
+
+    needs_images: ClassVar[bool] = True
+
+    def guide(self, preference: Tensor, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        return preference
+
+
+def mixed(count: int, seed: int) -> Tensor:
+    """Patches of 12 values that share three directions, 4 x 6 of them."""
+    mix = torch.randn(3, 24 * 12, generator=torch.Generator().manual_seed(9))
+    rng = torch.Generator().manual_seed(seed)
+    patches = torch.randn(count, 3, generator=rng) @ mix + 0.3 * torch.randn(count, 24 * 12, generator=rng)
+    return unpatchify(patches.reshape(count, 24, 12), (4, 6), 2)
+
+
+class TestLinear:
+    def test_its_error_is_that_of_the_equations(self) -> None:
+        model, images = tiny_mae(), mixed(9, seed=0)
+        dataset = result(model, Split(images), batch_size=4)
+        mask, _ = Batch(model, images, 0, int(dataset.attrs["seed"])).masked(Random(), 1)
+        taught = patchify(mixed(300, seed=1), 2).double().numpy()
+        teaching = taught[np.arange(300) % 5 != 0]  # the others chose the ridge
+        assert dataset.attrs["linear_images"] == len(teaching)
+        blocks = reference.covariance(teaching, teaching)
+        if dataset.attrs["linear_stationary"]:
+            blocks = reference.by_offset(blocks, model.grid)
+        weights = reference.fixed_weights(blocks, blocks, 24 - mask.hidden.shape[1], dataset.attrs["linear_ridge"])
+        errors = []
+        for image, patches in enumerate(patchify(images, 2).double().numpy()):
+            hidden = mask.is_hidden[image].numpy()
+            found = teaching.mean(0) + reference.predicted(weights, patches - teaching.mean(0), hidden)
+            errors.append(((found - patches)[hidden] ** 2).mean())
+        assert float(dataset["error_linear"]) == pytest.approx(np.mean(errors), rel=1e-6)
+        assert float(dataset["error_linear_sem"]) == pytest.approx(np.std(errors, ddof=1) / 3, rel=1e-4)
+        # three directions carry 91 % of the variance, and six visible patches tell them
+        assert float(dataset["error_linear"]) < 0.4 * float(dataset["error_position"])
+
+    def test_blocks_have_weights_of_their_own(self) -> None:
+        dataset = result(tiny_mae(), Split(mixed(9, seed=0)), mask=Block(ratio=0.5, min_block=2))
+        assert 0.09 < float(dataset["error_linear"]) < 0.4 * float(dataset["error_position"])
+
+    @pytest.mark.parametrize(
+        ("images", "settings", "reason"),
+        [
+            (mixed(9, seed=0), {}, "needs images of a named data set"),
+            (Split(mixed(9, seed=0), others=9), {}, "at least 10 images of the other split, got 9"),
+            (Split(mixed(9, seed=0)), {"linear_images": 0}, "left out"),
+            (Split(mixed(9, seed=0)), {"mask": Following()}, "masks that do not follow the image"),
+        ],
+    )
+    def test_where_there_is_none_the_reason_is_said(self, images: Any, settings: dict[str, Any], reason: str) -> None:
+        found = result(tiny_mae(), images, **settings)["error_linear"]
+        assert math.isnan(float(found))
+        assert reason in found.attrs["missing"]

@@ -14,7 +14,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"Error of hidden patches{unit}",
             "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, the mean "
-            "patch of each position, and the best constant patch, which is the level of full collapse. "
+            "patch of each position, the best constant patch, which is the level of full collapse, and the best linear predictor "
+            "(fitted on the other split; it does not see the mask). "
             "Only runs with the same targets share an axis." + of_baselines(group, "error"),
             figures.errors(group),
         )
@@ -49,7 +50,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 PAGE = ProbePage(
     probe="reconstruction",
     summary="Hidden patches of test images are predicted from the visible ones; what matters is the distance to predictions that "
-    "need no learning, and where errors lie. "
+    "need no network, and where errors lie. "
     "The error is MAE's own (He et al., arXiv 2111.06377), over hidden patches, in the space of the training targets; the "
     "baselines are lcmae's.",
     panels=panels,

@@ -27,7 +27,18 @@ def test_demo_prints_its_table_and_runs(
     assert out.splitlines()[-3:] == runs
     for row in ("MAE", "U-MAE", "LC-MAE", "untrained network", "raw pixels"):
         assert re.search(rf"│ {row} +│", out), row
-    for column in ("invariance", "local consistency", "global consistency", "offset", "kNN %", "linear %"):
+    for row in ("Wiener filter of each mask .linear.", "best linear predictor, mask unseen", "best constant patch"):
+        assert re.search(rf"│ {row} +│", out), row
+    for column in (
+        "masked error",
+        "explained share",
+        "invariance",
+        "local consistency",
+        "global consistency",
+        "offset",
+        "kNN %",
+        "linear %",
+    ):
         assert column in out
     # a line of progress with time left for each run and each round of probes
     for position, name in enumerate(("mae", "umae", "lcmae"), start=1):

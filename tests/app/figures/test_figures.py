@@ -218,7 +218,7 @@ def test_table_lists_scalars_and_vectors_with_intervals():
     np.testing.assert_allclose(row["high (95 %)"] - row["value"], 1.96 * row["standard error"])
     assert row["unit"] == "squared input units"
     assert not frame["quantity"].str.startswith("standard error").any()
-    assert len(frame[frame["run"] == "b"]) == 4
+    assert len(frame[frame["run"] == "b"]) == 5
     assert tables.scalars({}).columns.tolist() == list(tables.COLUMNS)
 
 
