@@ -129,7 +129,7 @@ class _Reconstruction(Accumulator):
         if probe.linear_images == 0:
             self.no_linear = "left out (linear_images 0)"
         elif probe.mask.needs_images:
-            self.no_linear = f"needs masks that do not follow the image, got {probe.mask.kind}"
+            self.no_linear = f"needs masks that do not follow the image, got {type(probe.mask).__name__}"
         elif batch.other_split is None:
             self.no_linear = "needs images of a named data set, whose other split it is fitted on"
         else:
@@ -143,8 +143,15 @@ class _Reconstruction(Accumulator):
                 return
             # the ridge is chosen under random masks of the same ratio: one inverse a ridge
             alike = Random(ratio=probe.mask.num_hidden(grid) / model.num_patches)
-            most = {"most_inputs": MOST_INPUTS, "most_targets": MOST_TARGETS}
-            self.fit = fit_linear(model, images, alike, self.seed, components=COMPONENTS, **most)
+            self.fit = fit_linear(
+                model,
+                images,
+                alike,
+                self.seed,
+                components=COMPONENTS,
+                most_inputs=MOST_INPUTS,
+                most_targets=MOST_TARGETS,
+            )
             self.weights = fixed_weights(self.fit.moments, probe.mask, grid, self.fit.ridge, self.seed)
 
     def result(self) -> xr.Dataset:

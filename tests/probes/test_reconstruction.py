@@ -26,7 +26,7 @@ from tests.conftest import tiny_mae, tiny_simmim
 from tests.reference import second_order as reference
 
 
-def result(model: Any, images: Tensor, **settings: Any) -> xr.Dataset:
+def result(model: Any, images: Any, **settings: Any) -> xr.Dataset:
     return trained(Reconstruction(**settings)(model, images, torch.Generator().manual_seed(0)))
 
 
