@@ -8,6 +8,7 @@ depend on the offset of two patches alone, are chosen on held-out images of the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -27,7 +28,6 @@ from lcmae.probes.baselines.second_order import (
     predict_wiener,
     random_chances,
 )
-from lcmae.probes.watching.batch import Images
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float
 
@@ -48,6 +48,16 @@ DRAWN = 256
 
 CHUNK = 64
 """Images of the fit that are held at one time."""
+
+
+@runtime_checkable
+class Images(Protocol):
+    """What is fitted on: images in the model's input space, a slice at a time
+    (`lcmae.probes.watching.batch.Images`, which is above this room)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Tensor: ...
 
 
 @dataclass

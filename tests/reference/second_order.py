@@ -28,10 +28,10 @@ def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def by_offset(blocks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """The same, averaged over all pairs of patches with one offset."""
-    place = [divmod(patch, grid[1]) for patch in range(len(blocks))]
+    where = [divmod(patch, grid[1]) for patch in range(len(blocks))]
     found, pairs = np.empty_like(blocks), {}
-    for i, a in enumerate(place):
-        for k, b in enumerate(place):
+    for i, a in enumerate(where):
+        for k, b in enumerate(where):
             pairs.setdefault((b[0] - a[0], b[1] - a[1]), []).append((i, k))
     for some in pairs.values():
         mean = np.mean([blocks[pair] for pair in some], axis=0)
