@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
+from torch.compiler import config as compiler_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lcmae.blocks import Block
@@ -20,12 +21,21 @@ BACKENDS: Mapping[str, SDPBackend] = {
 @contextmanager
 def attention_kernel(model: MaskedImageModel, kernel: AttentionKernel) -> Iterator[None]:
     """Within this, attention runs by this kernel; `written` multiplies the matrices out, `auto`
-    leaves it to torch."""
+    leaves it to torch.
+
+    What is compiled within is stored under the kernel's name: torch's cache of compiled code, which
+    processes share, does not ask which kernel was chosen (2.11), and would return another one's.
+    """
     if kernel == "written":
         for block in blocks_of(model):
             block.attn.fused_attn = False  # pyright: ignore[reportAttributeAccessIssue] - Final for TorchScript alone
-    with sdpa_kernel(BACKENDS[kernel]) if kernel in BACKENDS else nullcontext():
-        yield
+    tag = compiler_config.cache_key_tag
+    compiler_config.cache_key_tag = f"{tag} attention {kernel}".strip()
+    try:
+        with sdpa_kernel(BACKENDS[kernel]) if kernel in BACKENDS else nullcontext():
+            yield
+    finally:
+        compiler_config.cache_key_tag = tag
 
 
 def compile_blocks(model: MaskedImageModel, *, fixed_shapes: bool = True) -> None:

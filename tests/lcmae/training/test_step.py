@@ -8,6 +8,7 @@ import pytest
 import torch
 from timm.models import vision_transformer
 from torch import Tensor, nn
+from torch.compiler import config as compiler_config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lcmae.blocks import Block
@@ -15,7 +16,7 @@ from lcmae.config import RunConfig
 from lcmae.masking import Random
 from lcmae.models import MaskedImageModel, spread, take
 from lcmae.training.schedule import Schedule
-from lcmae.training.speed import recompute_blocks
+from lcmae.training.speed import attention_kernel, recompute_blocks
 from lcmae.training.step import Draw, GraphedStep, Step, Task, Values
 from lcmae.training.train import build_model, make_optimizer, make_step, open_training_data, prepared, update
 from tests.conftest import tiny_mae, tiny_simmim
@@ -141,6 +142,16 @@ def test_recomputed_blocks_have_the_same_gradients_and_keep_less(build: Any, ima
     # a block keeps 34 numbers a token and dimension or so, and now one; embeddings and heads are as
     # they were
     assert few_saved < all_saved / 3
+
+
+def test_code_compiled_for_one_kernel_is_not_stored_as_that_of_another() -> None:
+    """torch's cache of compiled code, which processes share, does not ask for the kernel itself."""
+    model, tags = tiny_mae(), []
+    for kernel in ("auto", "flash", "efficient", "cudnn", "written"):
+        with attention_kernel(model, kernel):
+            tags.append(compiler_config.cache_key_tag)
+    assert len(set(tags)) == 5
+    assert compiler_config.cache_key_tag not in tags
 
 
 @pytest.mark.parametrize("changes", EVERY_OBJECTIVE, ids=NAMES)
