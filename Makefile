@@ -1,7 +1,8 @@
 # make demo   set up, train on built-in images, probe, open the dashboard   (make demo ARGS=--no-dashboard ends with a table)
 # make test   set up, run the tests
 # make check  what CI runs besides: lint, format, types, imports
-# make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps and probes
+# make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps and probes (a bare machine
+#             that is lent for minutes: benchmarks/gpu and docs/gpu)
 #
 # uv sets everything up in .venv; where it is missing it goes into a folder of its own (.uv), whatever the system's pip allows.
 
@@ -34,7 +35,8 @@ TRAIN := $(RUN) python -m benchmarks.train --device cuda --out docs/gpu
 gpu: setup
 	$(RUN) pytest tests/lcmae/training/test_step.py -k cuda
 	$(TRAIN) --batch 1024 4096
-	$(TRAIN) --objectives mae --variants graph --attention auto flash efficient cudnn written --peers
+	for kernel in auto flash efficient cudnn written; do \
+	  $(TRAIN) --objectives mae --variants graph --attention $$kernel --peers || exit; done
 	$(TRAIN) --objectives mae --variants graph --batch 4096 --accumulate 8
 	$(TRAIN) --shapes tiny2
 	$(TRAIN) --shapes base16 --batch 256 512 1024 --variants eager compiled --rounds 5

@@ -21,7 +21,7 @@ import shlex
 import statistics
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -213,10 +213,24 @@ def growth(
     return found
 
 
-def markdown(
-    about: Mapping[str, str], num_images: int, each: list[Alone], slow: Mapping[str, list[Beside]], grown: list[Growth]
-) -> str:
+@dataclass
+class Measured:
+    """All that was measured, or as much of it as there is yet."""
+
+    num_images: int
+    alone: list[Alone] = field(default_factory=list)
+    slow: dict[str, list[Beside]] = field(default_factory=dict)
+    """By title."""
+    growth: list[Growth] = field(default_factory=list)
+
+
+Keep = Callable[[dict[str, str], Measured], object]
+"""Called with what is known of the run and what was measured, each time that there is more."""
+
+
+def markdown(about: Mapping[str, str], found: Measured) -> str:
     """The three tables, with what is needed to repeat them."""
+    num_images = found.num_images
     lines = [
         f"# Probes: {about['device']}, {about['date']}",
         "",
@@ -232,7 +246,7 @@ def markdown(
         "| probe | s / 1,000 images | encoder rows an image | decoder rows an image | MB written an image | MB at most |",
         "|---|---|---|---|---|---|",
     ]
-    for row in each:
+    for row in found.alone:
         if row.seconds is None or row.cost is None:
             lines.append(f"| {row.probe} | {row.problem} | | | | |")
             continue
@@ -240,7 +254,7 @@ def markdown(
         cells = [f"{row.seconds * 1000 / num_images:.3g}", f"{cost.encoder_rows / num_images:.3g}"]
         cells += [f"{cost.decoder_rows / num_images:.3g}", f"{cost.bytes_written / num_images / 1e6:.3g}"]
         lines.append(f"| {row.probe} | {' | '.join([*cells, f'{cost.peak_bytes / 1e6:.3g}'])} |")
-    for title, found in slow.items():
+    for title, besides in found.slow.items():
         lines += [
             "",
             f"## {title}",
@@ -248,19 +262,20 @@ def markdown(
             "| | fast, ms | slow, ms | slow / fast | largest difference |",
             "|---|---|---|---|---|",
         ]
-        for row in found:
+        for row in besides:
             times = f"{row.fast_s * 1e3:.3g} | {row.slow_s * 1e3:.3g} | {row.ratio:.1f}"
             lines.append(f"| {row.name} | {times} | {row.difference:.1e} |")
     lines += ["", "## Local contrast by masks an image, as many rows a forward pass", ""]
     lines += ["| masks | ms | time / linear | MB at most | of that with half of the images |", "|---|---|---|---|---|"]
-    for row in grown:
+    for row in found.growth:
         linear = "-" if row.of_linear is None else f"{row.of_linear:.3f}"
         memory = f"{row.peak_bytes / 1e6:.4g} | {row.peak_of_half / row.peak_bytes:.3f}"
         lines.append(f"| {row.num_masks} | {row.seconds * 1e3:.3g} | {linear} | {memory} |")
     return "\n".join(lines) + "\n"
 
 
-def main(argv: list[str] | None = None) -> str:
+def main(argv: list[str] | None = None, keep: Keep = lambda about, found: None) -> str:
+    """The tables. `keep`: for a program that must not lose what was measured when it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny4", help="model and image size")
     parser.add_argument("--data", default="hierarchy", help="hierarchy has all that every probe needs")
@@ -278,12 +293,6 @@ def main(argv: list[str] | None = None) -> str:
     view = open_view(model, arguments.data, limit=arguments.images)
     few = view[: arguments.slow_images]
 
-    each = alone(arguments.probes, model, view, rounds, device)
-    slow = {
-        f"The same numbers by their definitions, on {len(few)} images": against_slow(model, few, rounds, device),
-        f"Means over all pairs of {arguments.pairs} vectors": paired_terms(arguments.pairs, rounds, device),
-    }
-    grown = growth(model, few, arguments.rows, rounds, device)
     on_gpu = device.type == "cuda"
     about = {
         "command": shlex.join(["python", "-m", "benchmarks.probes", *(sys.argv[1:] if argv is None else argv)]),
@@ -297,7 +306,18 @@ def main(argv: list[str] | None = None) -> str:
         "images": f"data {arguments.data}",
         "rounds": str(rounds),
     }
-    text = markdown(about, len(view), each, slow, grown)
+    found = Measured(len(view))
+    found.alone = alone(arguments.probes, model, view, rounds, device)
+    keep(about, found)
+    found.slow[f"The same numbers by their definitions, on {len(few)} images"] = against_slow(
+        model, few, rounds, device
+    )
+    keep(about, found)
+    found.slow[f"Means over all pairs of {arguments.pairs} vectors"] = paired_terms(arguments.pairs, rounds, device)
+    keep(about, found)
+    found.growth = growth(model, few, arguments.rows, rounds, device)
+    keep(about, found)
+    text = markdown(about, found)
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

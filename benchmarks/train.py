@@ -14,19 +14,23 @@ over rounds are reported, and medians of the ratios within a round: a busy machi
 Shares are of what a large matrix product and a large copy reach in the same run
 (`benchmarks.roof`); peers are held to the operations of our own step, so that shares compare.
 Memory is the most that torch held in a contender's first steps beyond what lay there before. What
-does not fit in memory is listed as such.
+does not fit in memory, or cannot be built or compiled, is listed with the reason; `--seconds` ends
+the rounds early, and leaves contenders out (the last ones first) where the first steps take long.
 """
 
 import argparse
 import gc
 import json
+import math
 import platform
 import random
 import shlex
 import statistics
 import sys
+import time
+import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -62,11 +66,14 @@ class Contender:
     rounds: list[float] = field(default_factory=list)
     """Seconds a step, round by round."""
 
+    problem: str = ""
+    """Why it takes no turns."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Times are medians over rounds; None where the contender did not fit in
-    memory."""
+    """A line of the table. Times are medians over rounds; None where the contender took no turn,
+    and `problem` says why."""
 
     shape: str
     batch: int
@@ -85,6 +92,19 @@ class Row:
     idle: float | None = None
     """Share of the time in which the GPU ran nothing, over 50 steps in a row."""
 
+    rounds: int = 0
+    """How many rounds the medians are of."""
+
+    problem: str = ""
+
+
+Keep = Callable[[dict[str, Any], list[Row]], object]
+"""Called with what is known of the run and all rows so far, each time that there are more."""
+
+OUT_OF_MEMORY = "out of memory"
+FOR_FIRST_STEPS = 0.6
+"""Share of the time after which no other contender is begun."""
+
 
 def contenders(arguments: argparse.Namespace, shape: str, batch: int, device: torch.device) -> list[Contender]:
     """Everything that takes turns at one shape and batch."""
@@ -96,8 +116,9 @@ def contenders(arguments: argparse.Namespace, shape: str, batch: int, device: to
         config = config_of(shape, objective, batch, **options, **VARIANTS[variant])
         name = variant if kernel == "auto" else f"{variant}, {kernel}"
         found.append(Contender(objective, name, config, lambda config=config: ours(config, source)))
-    compiled = [False, True] if set(arguments.variants) - {"eager"} else [False]
-    for name, is_compiled in product(arguments.peers, compiled) if "mae" in arguments.objectives else []:
+    compiled = ["eager", "compiled"] if set(arguments.variants) - {"eager"} else ["eager"]
+    ways = [way == "compiled" for way in arguments.peer_variants or compiled]
+    for name, is_compiled in product(arguments.peers, ways) if "mae" in arguments.objectives else []:
         label = f"{name}, compiled" if is_compiled else name
 
         def build(name: str = name, is_compiled: bool = is_compiled) -> Work:
@@ -107,25 +128,47 @@ def contenders(arguments: argparse.Namespace, shape: str, batch: int, device: to
     return found
 
 
-def measure(arguments: argparse.Namespace, shape: str, batch: int, device: torch.device, rates: Rates) -> list[Row]:
-    """Rows of one shape and batch."""
+def measure(
+    arguments: argparse.Namespace,
+    shape: str,
+    batch: int,
+    device: torch.device,
+    rates: Rates,
+    keep: Callable[[list[Row]], object] = lambda rows: None,
+) -> list[Row]:
+    """Rows of one shape and batch. `keep` gets them after each round, too, without idle shares."""
+    start = time.monotonic()
     everyone = contenders(arguments, shape, batch, device)
     with ProgressBar(f"{shape}, batch {batch}: first steps", len(everyone)) as bar:
-        for each in everyone:
-            begin(each, device)
+        # MAE and the peers, which all the others are held against, come first
+        for number, each in enumerate(sorted(everyone, key=lambda each: each.objective != "mae")):
+            if number and time.monotonic() - start > FOR_FIRST_STEPS * arguments.seconds:
+                each.problem = "no time left"
+            else:
+                begin(each, device)
             bar.advance(note=f"{each.objective} {each.name}")
     running = [each for each in everyone if each.work is not None]
     order = random.Random(0)
     with ProgressBar(f"{shape}, batch {batch}: rounds", arguments.rounds) as bar:
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
+            if number and time.monotonic() - start > arguments.seconds:
+                break
             for each in order.sample(running, len(running)):
                 each.rounds.append(seconds(repeated(each.work, arguments.steps), device) / arguments.steps)
             bar.advance()
-    return [row(each, running, shape, batch, device, rates) for each in everyone]
+            keep([row(each, running, shape, batch, rates) for each in everyone])
+    rows = [row(each, running, shape, batch, rates) for each in everyone]
+    if device.type == "cuda":
+        rows = [
+            each if one.work is None else replace(each, idle=idle_share(one.work, 50))
+            for each, one in zip(rows, everyone, strict=True)
+        ]
+    return rows
 
 
 def begin(each: Contender, device: torch.device) -> None:
-    """Build it and take its first steps; `work` stays None where it does not fit in memory."""
+    """Build it and take its first steps; `work` stays None where that fails, and `problem` says
+    why."""
     before = 0
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -138,14 +181,25 @@ def begin(each: Contender, device: torch.device) -> None:
 
     try:
         each.first_steps_s = seconds(first_steps, device)
-    except torch.OutOfMemoryError:
-        each.work = None
-        torch.compiler.reset()
+    except Exception as error:  # a compiler's, a kernel's: the others can still be measured
+        each.work, each.problem = None, _reason(error)
+        traceback.print_exc()
+    if each.work is None:
         gc.collect()
-        torch.cuda.empty_cache()
+        if each.problem == OUT_OF_MEMORY:
+            torch.compiler.reset()
+            torch.cuda.empty_cache()
         return
     if device.type == "cuda":
         each.memory_bytes = torch.cuda.max_memory_allocated(device) - before
+
+
+def _reason(error: Exception) -> str:
+    """A few words that fit a table; the whole is on standard error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY
+    first = (str(error).strip().splitlines() or [""])[0].replace("|", "/")
+    return f"failed: {type(error).__name__} {first}"[:120].rstrip()
 
 
 def repeated(work: Work | None, times: int) -> Callable[[], None]:
@@ -158,9 +212,9 @@ def repeated(work: Work | None, times: int) -> Callable[[], None]:
     return run
 
 
-def row(each: Contender, running: list[Contender], shape: str, batch: int, device: torch.device, rates: Rates) -> Row:
+def row(each: Contender, running: list[Contender], shape: str, batch: int, rates: Rates) -> Row:
     if each.work is None:
-        return Row(shape, batch, each.objective, each.name, first_steps_s=each.first_steps_s)
+        return Row(shape, batch, each.objective, each.name, problem=each.problem)
     step = statistics.median(each.rounds)
     operations = step_operations(each.config)
     roof = roof_seconds(operations, rates, 2 if each.config.precision == "bfloat16" else 4)
@@ -185,7 +239,7 @@ def row(each: Contender, running: list[Contender], shape: str, batch: int, devic
         memory_bytes=each.memory_bytes,
         first_steps_s=each.first_steps_s,
         speedup=speedup,
-        idle=idle_share(each.work, 50) if device.type == "cuda" else None,
+        rounds=len(each.rounds),
     )
 
 
@@ -198,7 +252,7 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
         f"    {about['command']}",
         "",
         f"torch {about['torch']}, timm {about['timm']}, transformers {about['transformers']}, CUDA {about['cuda']}; "
-        f"{about['precision']}; {about['rounds']} rounds of {about['steps']} steps, medians. Large matrix product "
+        f"{about['precision']}; {_rounds(rows)} rounds of {about['steps']} steps, medians. Large matrix product "
         f"{rates['flops'] / 1e12:.3g} TFLOP/s, large copy {rates['bytes'] / 1e12:.3g} TB/s.",
         "",
         "| shape | batch | objective | way | ms a step | images/s | of matrix peak | of roof | over the timm loop "
@@ -208,7 +262,7 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
     for each in rows:
         cells = [each.shape, str(each.batch), each.objective, each.name]
         if each.step_s is None:
-            cells += ["out of memory", *["-"] * 8]
+            cells += [each.problem, *["-"] * 8]
         else:
             cells += [f"{each.step_s * 1e3:.3g}", _or_dash(each.images_per_s, ",.0f")]
             cells += [_or_dash(each.share_of_matmul, ".1%"), _or_dash(each.share_of_roof, ".1%")]
@@ -219,11 +273,17 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _rounds(rows: list[Row]) -> str:
+    """How many rounds there were, at each shape and batch where `--seconds` made them differ."""
+    return " to ".join(str(count) for count in sorted({each.rounds for each in rows if each.rounds})) or "0"
+
+
 def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def main(argv: list[str] | None = None, keep: Keep = lambda about, rows: None) -> list[Row]:
+    """The table. `keep`: for a program that must not lose what was measured when it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["tiny4"], help="models and image sizes")
     parser.add_argument("--batch", nargs="+", type=int, default=[1024], help="images a step")
@@ -234,7 +294,16 @@ def main(argv: list[str] | None = None) -> list[Row]:
         "--attention", nargs="+", default=["auto"], help="kernels to compare, as --attention of training"
     )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument(
+        "--peer-variants", nargs="+", choices=["eager", "compiled"], help="ways to run them (as ours are run)"
+    )
     parser.add_argument("--rounds", type=int, default=12, help="turns of each contender")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="about how long each shape and batch may take (one round at least)",
+    )
     parser.add_argument("--steps", type=int, default=None, help="steps of a turn (20 on a GPU, 2 on a CPU)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default=None)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -249,16 +318,13 @@ def main(argv: list[str] | None = None) -> list[Row]:
     arguments.variants = arguments.variants or (list(VARIANTS) if on_gpu else ["eager", "compiled"])
     if not on_gpu and "graph" in arguments.variants:
         parser.error("expected eager or compiled on a CPU, got graph")
+    torch_kernels = set(arguments.attention) - {"written"}
+    if len(torch_kernels) > 1 and set(arguments.variants) - {"eager"}:
+        # torch.compile does not ask again which kernel is chosen: all would run the first one's
+        parser.error(f"expected one of torch's attention kernels at a time where ours is compiled, got {torch_kernels}")
 
     dtype = torch.bfloat16 if arguments.precision == "bfloat16" else torch.float32
     rates = measure_rates(device, dtype, side=8192 if on_gpu else 1024, copy_bytes=1 << (30 if on_gpu else 26))
-    rows: list[Row] = []
-    for shape, batch in product(arguments.shapes, arguments.batch):
-        rows += measure(arguments, shape, batch, device, rates)
-        torch.compiler.reset()
-        gc.collect()
-        if on_gpu:
-            torch.cuda.empty_cache()
     about = {
         "command": shlex.join(["python", "-m", "benchmarks.train", *(sys.argv[1:] if argv is None else argv)]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -274,6 +340,17 @@ def main(argv: list[str] | None = None) -> list[Row]:
         "steps": arguments.steps,
         "rates": asdict(rates),
     }
+    rows: list[Row] = []
+    for shape, batch in product(arguments.shapes, arguments.batch):
+        before = list(rows)
+        rows += measure(
+            arguments, shape, batch, device, rates, lambda found, before=before: keep(about, [*before, *found])
+        )
+        keep(about, rows)
+        torch.compiler.reset()
+        gc.collect()
+        if on_gpu:
+            torch.cuda.empty_cache()
     table = markdown(about, rows)
     print(table)
     if arguments.out:
