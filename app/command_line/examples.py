@@ -47,7 +47,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "dashboard": (
         "lcmae dashboard",
-        "lcmae dashboard --runs runs/demo --port 8600",
+        "lcmae dashboard mae_pretrain_vit_base.pth --data PHOTOS",
     ),
     "report": (
         "lcmae report runs/demo/mae-digits-s0 --out report.html",

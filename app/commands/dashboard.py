@@ -10,7 +10,10 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlencode
 
+import tyro
 from pydantic import Field
 
 from lcmae import processes
@@ -18,11 +21,16 @@ from lcmae.adapters.files import split
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.dashboard.server import launch
+from lcmae.app.dashboard.server.brought import as_run
 from lcmae.errors import InputError
 
 
 class DashboardArguments(ImageOptions):
     """Serve the dashboard on 127.0.0.1. From another machine: ssh -L 8501:127.0.0.1:8501 HOST."""
+
+    checkpoint: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Checkpoints to open in the microscope: files or folders of other libraries, which become runs
+    below --runs first, or runs."""
 
     runs: Path = Path("runs")
     """Folder below which runs are looked for."""
@@ -47,7 +55,16 @@ def run(arguments: Sequence[str]) -> int:
     """Serve until Ctrl-C."""
     options = parse_arguments(DashboardArguments, arguments, command="dashboard")
     data = tuple(str(source_name(absolute(name), options.value_range, options.bands)) for name in options.data)
-    return show(options.runs, options.port, options.hosts, options.adapter, data)
+    from lcmae.app.dashboard.stored.names import name_of
+
+    names = []
+    for checkpoint in options.checkpoint:
+        code, path = as_run(checkpoint, options.runs, next(iter(data), None))
+        if code:
+            return code
+        names.append(name_of(*(Path(os.path.abspath(one)) for one in (path, options.runs))))
+    where = f"/microscope?{urlencode({'a': names[0]})}" if names else ""
+    return show(options.runs, options.port, options.hosts, options.adapter, data, where)
 
 
 def absolute(name: str) -> str:
@@ -63,9 +80,10 @@ def show(
     hosts: tuple[str, ...] = (),
     adapters: tuple[str, ...] = (),
     data: tuple[str, ...] = (),
+    where: str = "",
 ) -> int:
     """Serve the dashboard over the runs below a folder until it is stopped, and over models and
-    images of one's own; a browser is opened where there is a screen."""
+    images of one's own; a browser is opened where there is a screen, at the address `where`."""
     for adapter in adapters:
         split(adapter)
     if not runs.is_dir() and not adapters:
@@ -73,9 +91,9 @@ def show(
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
     server = processes.start(launch.command(runs, port, hosts=hosts, adapters=adapters, data=data))
-    print(f"dashboard: http://{launch.ADDRESS}:{port} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
+    print(f"dashboard: http://{launch.ADDRESS}:{port}{where} in about three seconds (Ctrl-C ends it)", file=sys.stderr)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
-        threading.Thread(target=_open_when_ready, args=(server, port), daemon=True).start()
+        threading.Thread(target=_open_when_ready, args=(server, port, where), daemon=True).start()
     try:
         return server.wait()
     except KeyboardInterrupt:
@@ -106,11 +124,11 @@ def free_port(port: int | None) -> int:
     raise InputError(f"expected a free port on {launch.ADDRESS}, got {port or '8501 to 8600, all'} in use")
 
 
-def _open_when_ready(server: subprocess.Popen[bytes], port: int) -> None:
+def _open_when_ready(server: subprocess.Popen[bytes], port: int, where: str = "") -> None:
     for _ in range(120):
         with socket.socket() as probe:
             if probe.connect_ex((launch.ADDRESS, port)) == 0:
-                webbrowser.open(f"http://{launch.ADDRESS}:{port}")
+                webbrowser.open(f"http://{launch.ADDRESS}:{port}{where}")
                 return
         if server.poll() is not None:
             return

@@ -150,6 +150,18 @@ def inspect(loaded: models.Loaded, chosen: Selection) -> Inspection:
     return inspected
 
 
+def _count_photographs(loaded: models.Loaded, why: str) -> int:
+    """How many there are. `InputError` where this model cannot take them either."""
+    try:
+        return models.num_images(loaded, models.NAMED[0], "test")
+    except InputError as error:
+        channels = loaded.model.config.channels
+        raise InputError(
+            f"expected images of {channels} bands for this model, got none ({why}; the photographs that come with lcmae do not "
+            "fit it); give some with lcmae dashboard --data FOLDER, or lcmae import --data"
+        ) from error
+
+
 def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
     """The selection as far as this model, its data and the server's uploads have it, and phrases
     for what fell back."""
@@ -171,9 +183,9 @@ def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]
             count = models.num_images(loaded, chosen.data or loaded.data, chosen.split)
         except InputError as error:
             # what it was trained on may lie on another machine
-            notices = [*notices, f"{error}, so photographs that come with lcmae are shown"]
+            notices = [*notices, f"photographs that come with lcmae are shown, because {error}"]
             chosen = chosen.changed(data=models.NAMED[0], split="test", image=0)
-            count = models.num_images(loaded, models.NAMED[0], "test")
+            count = _count_photographs(loaded, str(error))
         if chosen.image >= count:
             notices = [*notices, f"there is no image {chosen.image} among {count}"]
             chosen = chosen.changed(image=0)
