@@ -101,12 +101,12 @@ def embed(
         raise InputError("expected at least one image to embed, got none")
     about = _about(loaded, source, choice)
     with unchanged(loaded), ProgressBar("embedding", len(source)) if show_progress else _Silent() as bar:
-        rows = _rows(loaded, source, choice, batch_size, bar)
+        batches = _found(loaded, source, choice, batch_size, bar)
         if target is None:
-            frame = pd.concat(list(rows), ignore_index=True)
+            frame = pd.concat([_table(source, *batch) for batch in batches], ignore_index=True)
             frame.attrs["lcmae"] = about
             return frame
-        write_atomically(target, lambda path: _write(path, rows, about))
+        write_atomically(target, lambda path: _write(path, source, batches, about))
     return target
 
 
@@ -139,12 +139,12 @@ def _about(model: MaskedImageModel, source: ImageSource, choice: Choice) -> dict
     }
 
 
-def _rows(
+def _found(
     model: MaskedImageModel, source: ImageSource, choice: Choice, batch_size: int, bar: ProgressBar | _Silent
-) -> Iterator[pd.DataFrame]:
-    """A table for each batch."""
+) -> Iterator[tuple[range, Tensor]]:
+    """Positions and their vectors, batch after batch."""
     for positions, found in batches_of_vectors(model, source, choice, batch_size):
-        yield _table(source, positions, found)
+        yield positions, found
         bar.advance(len(positions))
 
 
@@ -172,30 +172,37 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _write(path: Path, rows: Iterator[pd.DataFrame], about: dict[str, Any]) -> None:
+def _write(path: Path, source: ImageSource, batches: Iterator[tuple[range, Tensor]], about: dict[str, Any]) -> None:
+    """A row group at a time, which waits in one block of memory: many small tables that wait would
+    break up the memory in which the model computes, and the process would grow with the images."""
     import pyarrow.parquet as pq
 
-    waiting: list[pa.Table] = []
     writer: pq.ParquetWriter | None = None
+    block = np.empty((0, 0), np.float32)
+    first = filled = 0
+    shape: tuple[int, ...] = ()
+
+    def flush() -> None:
+        nonlocal writer, first, filled
+        found = torch.from_numpy(block[:filled]).reshape(filled, *shape)
+        table = _arrow(_table(source, range(first, first + filled), found), about)
+        writer = writer or pq.ParquetWriter(path, table.schema, use_dictionary=["id", "label"])  # pyright: ignore[reportArgumentType]
+        writer.write_table(table)
+        first, filled = first + filled, 0
+
     try:
-        for frame in rows:
-            waiting.append(_arrow(frame, about))
-            width = waiting[0].schema.field("embedding").type.list_size
-            writer = writer or pq.ParquetWriter(path, waiting[0].schema, use_dictionary=["id", "label"])  # pyright: ignore[reportArgumentType]
-            if sum(map(len, waiting)) * width >= ROW_GROUP_VALUES:
-                _flush(writer, waiting)
-        if writer is not None and waiting:
-            _flush(writer, waiting)
+        for positions, found in batches:
+            if not block.size:
+                shape, width = tuple(found.shape[1:]), found[0].numel()
+                block = np.empty((max(ROW_GROUP_VALUES // width, len(positions)), width), np.float32)
+            if filled + len(positions) > len(block):
+                flush()
+            block[filled : filled + len(positions)] = found.flatten(1).numpy()
+            filled += len(positions)
+        flush()
     finally:
         if writer is not None:
             writer.close()
-
-
-def _flush(writer: Any, waiting: "list[pa.Table]") -> None:
-    import pyarrow as pa
-
-    writer.write_table(pa.concat_tables(waiting))
-    waiting.clear()
 
 
 def _arrow(frame: pd.DataFrame, about: dict[str, Any]) -> "pa.Table":
