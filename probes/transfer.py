@@ -10,10 +10,17 @@ measured on masked ones, and is another number. Which feature is judged decides 
 token and the mean of the patch tokens are both told, after the last norm and after every block
 (before any final norm).
 
+How the tokens are pooled decides as much: on the same training images `pooled_accuracy` compares
+class token and mean with classifiers that learn where to attend, efficient probing (Psomas et al.,
+2506.10178) and AbMILP (Przewiezlikowski et al., 2412.03215), and with an MLP of as many parameters
+(`lcmae.probes.measures.pooling`), after every block; beside them what the same classifiers make of
+shuffled labels.
+
 Training images are those of the same data's other split, which the images under test are not from.
-Memory: the features of the training images are kept (float32, images x layers x 2 x width, up to
-`train_images`); images under test are judged batch by batch. Baselines: a network with fresh
-weights, raw pixels (averaged to at most 32 x 32), and the commonest class of the training images.
+Memory: the features of the training images are held (float32, images x layers x 2 x width, up to
+`train_images`), and the tokens of `pooled_images` in half precision, at most 512 MiB; images under
+test are classified batch by batch. Baselines: a network with fresh weights, raw pixels (averaged to
+at most 32 x 32; patches of them for poolings), and the commonest class of the training images.
 """
 
 from collections.abc import Mapping
@@ -28,12 +35,14 @@ from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.models import Feature, MaskedImageModel
+from lcmae.patches import patchify
 from lcmae.probes.base import Accumulator, Probe, ProbeError
 from lcmae.probes.baselines.pixels import small_pixels
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.measures.classifiers import CLASSIFIERS, Bank, with_interval
 from lcmae.probes.measures.corruptions import PARAMETERS, SEVERITIES, corrupt
 from lcmae.probes.measures.linear_probe import fit
+from lcmae.probes.measures.pooled_accuracy import PooledAccuracy, Source
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
 from lcmae.probes.statistics.variables import by_groups, by_network, error_of, variable
@@ -54,7 +63,8 @@ class Transfer(Probe):
     """Returns `accuracy` by (classifier, network, feature), `layer_accuracy` also by layer,
     `corruption_accuracy` also by (corruption, severity) beside `clean_accuracy` of the same images,
     each with a standard error and a 95 % interval; `corrupted_accuracy`, its mean; `confusion` also
-    by (true, predicted); on demand `finetuned_accuracy` by network. Raw pixels, which are one
+    by (true, predicted); `pooled_accuracy` by (pooling, network, layer); on demand
+    `finetuned_accuracy` by network. Raw pixels, which are one
     feature, stand at every feature."""
 
     name: ClassVar[str] = "transfer"
@@ -63,8 +73,11 @@ class Transfer(Probe):
     )
 
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "untrained": ("accuracy", "layer_accuracy", "finetuned_accuracy"),
-        "pixels": ("accuracy", "confusion", "corruption_accuracy", "clean_accuracy", "corrupted_accuracy"),
+        "untrained": ("accuracy", "layer_accuracy", "finetuned_accuracy", "pooled_accuracy"),
+        "pixels": (
+            *("accuracy", "confusion", "corruption_accuracy", "clean_accuracy", "corrupted_accuracy"),
+            "pooled_accuracy",
+        ),
     }
 
     train_images: int = Field(default=2000, ge=10)
@@ -108,6 +121,16 @@ class Transfer(Probe):
     """Epochs of fine-tuning, from the checkpoint and from fresh weights; 0 leaves it out.
     Expensive: hours for a large model. The training images themselves are then kept in memory."""
 
+    pooled_images: int = Field(default=500, ge=0)
+    """Training images of the comparison of poolings, which is made where `each_layer` is; 0 leaves
+    it out."""
+
+    pooled_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
+    """Learning rates (Adam's) that its classifiers choose from on held-out training images."""
+
+    pooled_epochs: int = Field(default=30, ge=1)
+    """Epochs of its classifiers, in batches of 64."""
+
     batch_size: int = Field(default=32, ge=1)
     """Images of one forward pass; has no influence on the result but for rounding."""
 
@@ -125,7 +148,7 @@ class Transfer(Probe):
             raise ValueError("expected one or more different severities out of 1, 2, 3, 4, 5")
         return values
 
-    @field_validator("rates")
+    @field_validator("rates", "pooled_rates")
     @classmethod
     def _rates_rise(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not values or min(values) <= 0 or list(values) != sorted(set(values)):
@@ -160,6 +183,7 @@ class _Transfer(Accumulator):
         self.networks = {TRAINED: self.model} | ({} if fresh is None else {"untrained": fresh})
         self.sample = ImageSample(self.probe.num_corrupted, self.num_images, self.seed)
         self.banks: dict[str, Bank] = {}
+        self.pooled: PooledAccuracy | None = None
         self.tuned: dict[str, Classifier] = {}
 
     def watch(self, batch: Batch) -> None:
@@ -188,11 +212,18 @@ class _Transfer(Accumulator):
         images, labels = self._training_images(batch)
         features: dict[str, list[Tensor]] = {}
         all_images = []
+        few = min(probe.pooled_images if self.num_layers else 0, len(images))
+        chosen = torch.arange(few) * len(images) // max(few, 1)
         for first in range(0, len(images), CHUNK):
             part = images[first : first + CHUNK].to(self.model.device)
             seen = {name: layers(network, part, decoder=False) for name, network in self.networks.items()}
             for name, rows in self._features(seen, self.model.to_pixels(part)).items():
                 features.setdefault(name, []).append(rows)
+            here = chosen[(chosen >= first) & (chosen < first + len(part))] - first
+            if len(here):
+                pooled = self.pooled = self.pooled or self._start_pooled(seen[TRAINED], few)
+                for source, tokens in self._tokens(seen, part).items():
+                    pooled.add(source, tokens[here.to(part.device)])
             if probe.finetune_epochs:
                 all_images.append(part.cpu())
         banks = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
@@ -201,10 +232,34 @@ class _Transfer(Accumulator):
         linear = fit(banks, labels, self.num_classes, **train)
         for name, bank in banks.items():
             self.banks[name] = Bank(bank, labels, linear[name], probe.neighbours, probe.temperature)
+        if self.pooled is not None:
+            self.pooled.learn(labels[chosen], self.num_classes)
         if probe.finetune_epochs:
             for name, network in self.networks.items():
                 tune = {"epochs": probe.finetune_epochs, "seed": self.seed}
                 self.tuned[name] = finetune(network, torch.cat(all_images), labels, self.num_classes, **tune).eval()
+
+    def _start_pooled(self, seen: Layers, num_images: int) -> PooledAccuracy:
+        probe, (_, num_tokens, width) = self.probe, seen.encoder[-1].shape
+        self.pooled_layers = PooledAccuracy.layers_within(self.num_layers, num_images, num_tokens, width)
+        return PooledAccuracy(
+            self.num_layers,
+            self.model.num_prefix > 0,
+            self.model.grid,
+            probe.pooled_rates,
+            probe.pooled_epochs,
+            self.seed,
+        )
+
+    def _tokens(self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"]) -> dict[Source, Tensor]:
+        """What poolings are compared on: layers of the model, the last of the untrained network,
+        and patches of pixels; the class token first."""
+        num_prefix, found = self.model.num_prefix, dict[Source, Tensor]()
+        for name, of_network in seen.items():
+            for layer in self.pooled_layers if name == TRAINED else self.pooled_layers[-1:]:
+                tokens = of_network.encoder[layer]
+                found[name, layer] = torch.cat([tokens[:, : min(1, num_prefix)], tokens[:, num_prefix:]], dim=1)
+        return found | {(PIXELS, -1): patchify(images, self.model.patch_size)}
 
     def _training_images(self, batch: Batch) -> tuple[Images, Int[Tensor, " n"]]:
         probe = self.probe
@@ -263,6 +318,9 @@ class _Transfer(Accumulator):
                 self.confusion[name] = opinions.confusion(labels, self.num_classes) + self.confusion.get(name, 0)
             if name == TRAINED:
                 self.by_seed.add((opinions.linear == labels).double().permute(2, 0, 1))
+        if self.pooled is not None:
+            for source, tokens in self._tokens(seen, batch.images).items():
+                self.pooled.count(source, tokens, labels)
         self._count("majority", (labels == self.majority).double())
         for name, classifier in self.tuned.items():
             self._count(f"tuned {name}", (classifier.predict(batch.images) == labels).double())
@@ -334,6 +392,8 @@ class _Transfer(Accumulator):
             shape = len(self.features), self.num_layers
             rows = self._stacked({name: mean[name + BLOCKS].unflatten(1, shape) for name in self.networks})
             result |= with_interval("layer_accuracy", (*of_features, "layer"), rows, count, "accuracy after each block")
+        if self.pooled is not None:
+            result |= self.pooled.variables(networks, count)
         if self.probe.corruptions:
             result |= self._robustness()
         if self.tuned:
@@ -345,6 +405,7 @@ class _Transfer(Accumulator):
             "network": networks,
             "feature": list(self.features),
             "layer": ("layer", list(range(1, self.num_layers + 1)), {"long_name": "encoder block", "units": "1"}),
+            "pooling": [] if self.pooled is None else list(self.pooled.poolings),
             "corruption": list(self.probe.corruptions),
             "bound": ("bound", [0.025, 0.975], {"long_name": "quantile", "units": "1"}),
             "severity": ("severity", list(self.probe.severities), {"long_name": "severity", "units": "1"}),
@@ -354,6 +415,7 @@ class _Transfer(Accumulator):
         used = {dim for part in result.values() for dim in part.dims}
         attributes = {
             "num_train_images": self.num_train,
+            "num_pooled_images": 0 if self.pooled is None else self.pooled.num_images,
             "num_corrupted": len(self.sample),
             "num_classes": self.num_classes,
             "num_classes_tested": int((self.confusion[TRAINED][0, 0].sum(1) > 0).sum()),

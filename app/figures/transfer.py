@@ -108,6 +108,90 @@ def confusion(result: xr.Dataset, classifier: str, representation: str) -> go.Fi
     )
 
 
+POOLINGS = {
+    "cls": "class token",
+    "mean": "mean of patch tokens",
+    "mlp": "MLP on the mean",
+    "abmilp": "AbMILP",
+    "efficient": "efficient probing",
+}
+"""Kinds of pooling in words, in their order."""
+
+
+def pooled(result: xr.Dataset) -> go.Figure:
+    """Accuracy of every pooling by layer, on the same training images; grey: efficient probing of
+    the untrained network's last layer and of patches of pixels."""
+    colour, rows = style.colours(POOLINGS), []
+    layers = result["layer"].values.tolist()
+    for position, pooling in enumerate(result["pooling"].values.tolist()):
+        chosen = {"network": "trained", "pooling": pooling}
+        values = result["pooled_accuracy"].sel(chosen).values
+        low, high = intervals.ends(result, "pooled_accuracy", **chosen)
+        look = {"dash": style.DASHES[position % 4], "symbol": style.SYMBOLS[position % 6]}
+        rows.append(Series(POOLINGS[pooling], layers, values, colour[pooling], low, high, **look))
+    for network, dash, symbol in (("untrained", "solid", "x"), ("pixels", "dot", "circle-open")):
+        if network in networks_of(result, "pooled_accuracy"):
+            values = result["pooled_accuracy"].sel(network=network, pooling="efficient").values
+            label = f"efficient probing, {'patches of pixels' if network == 'pixels' else network}"
+            rows.append(Series(label, layers, values, style.GREY, dash=dash, symbol=symbol))
+    shown = series.curves(rows, style.axis_title(result["layer"]), "accuracy")
+    return _shares(shown.update_xaxes(dtick=1))
+
+
+def controls(result: xr.Dataset) -> go.Figure:
+    """Each pooling of the last layer: test accuracy with true and with shuffled labels, and the
+    share of training images that it names right with either."""
+    poolings = result["pooling"].values.tolist()
+    categories, last = [POOLINGS[one] for one in poolings], result["layer"].values[-1]
+    chosen = {"network": "trained", "layer": last}
+    low, high = intervals.ends(result, "pooled_accuracy", **chosen)
+    by_chance = intervals.ends(result, "shuffled_accuracy")
+    rows = [
+        Series("test", categories, result["pooled_accuracy"].sel(chosen).values, style.BLUE, low, high, "circle"),
+        Series("test, shuffled", categories, result["shuffled_accuracy"].values, style.GREY, *by_chance, "circle-open"),
+        Series("training", categories, result["pooled_fit"].values, style.ORANGE, symbol="square"),
+        Series("training, shuffled", categories, result["shuffled_fit"].values, style.GREY, symbol="square-open"),
+    ]
+    return _shares(series.dots(rows, categories, "accuracy"))
+
+
+def query_maps(result: xr.Dataset, count: int = 6) -> go.Figure:
+    """Where queries of efficient probing look, mean over images: the least even."""
+    maps = result["query_map"]
+    spread = -(maps * np.log(maps.where(maps > 0, 1))).sum(("row", "column"))
+    order = np.argsort(spread.values, kind="stable")[:count]
+    return style.maps({f"query {at + 1}": maps.isel(query=int(at)) for at in order}, title="share of attention")
+
+
+def pooling_answer(name: str, result: xr.Dataset) -> str:
+    """What pooling gains at the last layer, in a sentence with intervals."""
+    at = {"network": "trained", "layer": result["layer"].values[-1]}
+
+    def words(pooling: str) -> str:
+        low, high = (float(end) for end in intervals.ends(result, "pooled_accuracy", pooling=pooling, **at))
+        return f"{float(result['pooled_accuracy'].sel(pooling=pooling, **at)):.1%} ({low:.1%} to {high:.1%})"
+
+    linear = [one for one in ("cls", "mean") if one in result["pooling"].values]
+    ends = {
+        one: [float(end) for end in intervals.ends(result, "pooled_accuracy", pooling=one, **at)]
+        for one in (*linear, "mlp", "efficient")
+    }
+    best = max(linear, key=lambda one: ends[one][0])
+    if ends["efficient"][0] > ends[best][1]:
+        larger = ends["efficient"][0] > ends["mlp"][1]
+        verdict = (
+            "the class is there, but spread over tokens" if larger else "but so does an MLP of its size on the mean"
+        )
+    elif ends["efficient"][1] < ends[best][0]:
+        verdict = "what is learned of attention here does not help"
+    else:
+        verdict = "the two cannot be told apart on these images"
+    return (
+        f"{name}, last layer: efficient probing names {words('efficient')} of the images right, a linear map of the "
+        f"{POOLINGS[best]} {words(best)}, an MLP of as many parameters {words('mlp')}: {verdict}."
+    )
+
+
 def at_edge(results: Mapping[str, xr.Dataset]) -> str:
     """For the end of a caption: whose linear probe is best at the edge of the rates tried; nothing
     where none is, or none knows."""

@@ -20,6 +20,7 @@ SETTINGS = {
         "train_images": 20,
         "neighbours": 3,
         "epochs": 2,
+        "pooled_epochs": 2,
         "seeds": 1,
         "corruptions": ("contrast",),
         "severities": (1, 5),

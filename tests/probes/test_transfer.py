@@ -32,6 +32,7 @@ from tests.conftest import tiny_mae
 from tests.reference.work import counted_rows, numbers_held
 
 SMALL = Transfer(
+    pooled_epochs=4,
     train_images=30,
     neighbours=3,
     epochs=60,

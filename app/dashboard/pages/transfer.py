@@ -29,6 +29,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "Before any final norm. Dotted: the same network with fresh weights.",
             figures.by_layer(layered, classifier, feature),
         )
+    yield from pooled(results, choose)
     corrupted = {name: result for name, result in results.items() if "corruption_accuracy" in result}
     if corrupted:
         found = {one for result in corrupted.values() for one in figures.representations(result)}
@@ -50,12 +51,44 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     )
 
 
+def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
+    """What is gained by learning where to attend, of one run; nothing of results stored before."""
+    there = {name: result for name, result in results.items() if "pooled_accuracy" in result}
+    if not there:
+        return
+    answers = " ".join(figures.pooling_answer(name, result) for name, result in there.items())
+    name = choose("pooling of", list(there))
+    result = there[name]
+    count = result.attrs["num_pooled_images"]
+    yield Panel(
+        f"Is the class there, but spread? {name}",
+        f"{answers} All poolings are trained on the same {count} images, before any final norm; the rate is chosen on held-out "
+        "training images, the last epoch counts. Efficient probing and AbMILP learn which tokens to attend to; the MLP has as many "
+        "parameters as efficient probing.",
+        figures.pooled(result),
+    )
+    yield Panel(
+        f"What the classifiers could fit anyway: {name}, last layer",
+        "The same classifiers trained on shuffled labels name test images right by chance alone; how many *training* images they "
+        "fit says how much they can learn by heart. What is between the two test accuracies is the tokens' doing (selectivity, "
+        "after Hewitt and Liang, arXiv 1909.03368).",
+        figures.controls(result),
+    )
+    yield Panel(
+        f"Where queries look: {name}, last layer",
+        "Attention of efficient probing's queries over patches, mean over test images; the six whose maps are least even. A map "
+        "that is even looks at all positions alike on average, which does not say that it does in each image.",
+        figures.query_maps(result),
+    )
+
+
 PAGE = ProbePage(
     probe="transfer",
     summary="Which classes can be read off frozen features of unmasked images, by their neighbours and by a linear map, layer by "
     "layer and on corrupted images. "
     "kNN is that of Wu et al. (arXiv 1805.01978), the linear head that of MAE (He et al., arXiv 2111.06377) under one fixed "
-    "protocol; U-MAE's online accuracy, on masked images, is another number.",
+    "protocol; efficient probing is that of Psomas et al. (arXiv 2506.10178), AbMILP that of Przewiezlikowski et al. (arXiv "
+    "2412.03215), both trained by Adam here; U-MAE's online accuracy, on masked images, is another number.",
     panels=panels,
     answer=figures.answer,
     terms=("kNN accuracy", "linear probe", "corruption", "standard error"),
