@@ -118,7 +118,7 @@ HEADLINE = Headline("error", "error of hidden patches", "lowest")
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:
-    """The error of hidden patches, beside predictions that need no learning."""
+    """The error of hidden patches, beside predictions that need no network."""
     if len(results) > 1:
         return answers.of_runs(results, HEADLINE)
     [result] = results.values()
@@ -127,6 +127,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     constant = exactly(number(result, "error_constant"))
     untrained = number(result, "error", network="untrained")
     levels = {"a copy of the nearest visible patch": nearest, "the mean patch of each position": position}
+    levels |= {"the best linear predictor": number(result, "error_linear")}
     levels |= {"full collapse": constant, "an untrained network": untrained}
     tiles = [own.tile("error of hidden patches"), nearest.tile("nearest visible patch copied")]
     tiles += [position.tile("mean patch of each position"), constant.tile("full collapse")]

@@ -129,11 +129,11 @@ def pooled(result: xr.Dataset) -> go.Figure:
         low, high = intervals.ends(result, "pooled_accuracy", **chosen)
         look = {"dash": style.DASHES[position % 4], "symbol": style.SYMBOLS[position % 6]}
         rows.append(Series(POOLINGS[pooling], layers, values, colour[pooling], low, high, **look))
-    for network, dash, symbol in (("untrained", "solid", "x"), ("pixels", "dot", "circle-open")):
+    for network, symbol in (("untrained", "x"), ("pixels", "circle-open")):
         if network in networks_of(result, "pooled_accuracy"):
             values = result["pooled_accuracy"].sel(network=network, pooling="efficient").values
             label = f"efficient probing, {'patches of pixels' if network == 'pixels' else network}"
-            rows.append(Series(label, layers, values, style.GREY, dash=dash, symbol=symbol))
+            rows.append(Series(label, layers, values, style.GREY, dash=style.REFERENCES[network], symbol=symbol))
     shown = series.curves(rows, style.axis_title(result["layer"]), "accuracy")
     return _shares(shown.update_xaxes(dtick=1))
 
@@ -163,33 +163,23 @@ def query_maps(result: xr.Dataset, count: int = 6) -> go.Figure:
     return style.maps({f"query {at + 1}": maps.isel(query=int(at)) for at in order}, title="share of attention")
 
 
-def pooling_answer(name: str, result: xr.Dataset) -> str:
-    """What pooling gains at the last layer, in a sentence with intervals."""
-    at = {"network": "trained", "layer": result["layer"].values[-1]}
-
-    def words(pooling: str) -> str:
-        low, high = (float(end) for end in intervals.ends(result, "pooled_accuracy", pooling=pooling, **at))
-        return f"{float(result['pooled_accuracy'].sel(pooling=pooling, **at)):.1%} ({low:.1%} to {high:.1%})"
-
-    linear = [one for one in ("cls", "mean") if one in result["pooling"].values]
-    ends = {
-        one: [float(end) for end in intervals.ends(result, "pooled_accuracy", pooling=one, **at)]
-        for one in (*linear, "mlp", "efficient")
-    }
-    best = max(linear, key=lambda one: ends[one][0])
-    if ends["efficient"][0] > ends[best][1]:
-        larger = ends["efficient"][0] > ends["mlp"][1]
-        verdict = (
-            "the class is there, but spread over tokens" if larger else "but so does an MLP of its size on the mean"
-        )
-    elif ends["efficient"][1] < ends[best][0]:
-        verdict = "what is learned of attention here does not help"
-    else:
-        verdict = "the two cannot be told apart on these images"
-    return (
-        f"{name}, last layer: efficient probing names {words('efficient')} of the images right, a linear map of the "
-        f"{POOLINGS[best]} {words(best)}, an MLP of as many parameters {words('mlp')}: {verdict}."
+def pooled_words(result: xr.Dataset) -> str:
+    """What efficient probing names right at the last layer, beside linear maps and an MLP of its
+    size; nothing where it was not measured."""
+    if "pooled_accuracy" not in result:
+        return ""
+    at = {"layer": result["layer"].values[-1]}
+    own, *others = (
+        number(result, "pooled_accuracy", at, share=True, pooling=pooling)
+        for pooling in ("efficient", "cls", "mean", "mlp")
     )
+    words = (
+        "a linear map of the class token",
+        "one of the mean token",
+        "an MLP of as many parameters on the mean token",
+    )
+    relation = against(own, dict(zip(words, others, strict=True)), ", which ")
+    return f"Efficient probing of the last layer, on {result.attrs['num_pooled_images']} training images, gives {own}{relation}."
 
 
 def at_edge(results: Mapping[str, xr.Dataset]) -> str:
@@ -258,6 +248,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     if found is not None and len(layers) > 1:
         begin = f"Layer {found.name} is best for a linear classifier of the {name}: {found.number}"
         sentence = f"{begin}{found.caution('layer')}; {outputs}."
+    sentence = f"{sentence} {pooled_words(result)}".rstrip()
     other = next((one for one in FEATURES if one != at["feature"] and one in result["feature"].values), None)
     tiles = [] if found is None else [found.number.tile(f"best layer ({found.name}), {name}")]
     tiles.append(own.tile(f"output, {name}", beside("untrained", levels["an untrained network"])))

@@ -45,6 +45,7 @@ BETTER: dict[str, Better] = {
     "invariance.info_nce": Better("lower", "a prediction that finds its own target knows this patch"),
     "transfer.accuracy": Better("higher", "more images are told right"),
     "transfer.layer_accuracy": Better("higher", "more images are told right"),
+    "transfer.pooled_accuracy": Better("higher", "more images are told right"),
     "transfer.clean_accuracy": Better("higher", "more images are told right"),
     "transfer.corruption_accuracy": Better("higher", "more corrupted images are told right"),
     "transfer.corrupted_accuracy": Better("higher", "more corrupted images are told right"),

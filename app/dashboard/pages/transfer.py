@@ -56,15 +56,14 @@ def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
     there = {name: result for name, result in results.items() if "pooled_accuracy" in result}
     if not there:
         return
-    answers = " ".join(figures.pooling_answer(name, result) for name, result in there.items())
     name = choose("pooling of", list(there))
     result = there[name]
     count = result.attrs["num_pooled_images"]
     yield Panel(
         f"Is the class there, but spread? {name}",
-        f"{answers} All poolings are trained on the same {count} images, before any final norm; the rate is chosen on held-out "
-        "training images, the last epoch counts. Efficient probing and AbMILP learn which tokens to attend to; the MLP has as many "
-        "parameters as efficient probing.",
+        f"{figures.pooled_words(result)} All poolings are trained on the same {count} images, before any final norm; the rate is "
+        "chosen on held-out training images, the last epoch counts. Efficient probing and AbMILP learn which tokens to attend to; "
+        "the MLP has as many parameters as efficient probing.",
         figures.pooled(result),
     )
     yield Panel(
@@ -79,6 +78,7 @@ def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
         "Attention of efficient probing's queries over patches, mean over test images; the six whose maps are least even. A map "
         "that is even looks at all positions alike on average, which does not say that it does in each image.",
         figures.query_maps(result),
+        is_wide=True,
     )
 
 

@@ -108,7 +108,7 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     result = results["transfer"]["a"]
     shown = transfer.accuracies({"a": result}, "knn")
     (trace,) = traces(shown)
-    here = result.sel(classifier="knn").stack(row=("network", "feature")).isel(row=slice(0, 5))  # pixels once
+    here = result.sel(classifier="knn").stack(one=("network", "feature")).isel(one=slice(0, 5))  # pixels once
     assert list(trace.customdata) == ["cls", "mean", "untrained cls", "untrained mean", "pixels"]
     np.testing.assert_allclose(trace.y + trace.error_y.array, here["accuracy_interval"].sel(bound=0.975), rtol=1e-6)
     np.testing.assert_allclose(trace.y, here["accuracy"])
@@ -120,6 +120,22 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     wanted = result["corruption_accuracy"].sel(classifier="linear", network="pixels", feature="cls", severity=4).values
     np.testing.assert_allclose(corrupted.y[1:], wanted)
     assert transfer.severities([result]) == [4, 1]
+
+
+def test_poolings_are_drawn_by_layer_with_controls_and_maps(results: dict[str, dict[str, xr.Dataset]]) -> None:
+    result = results["transfer"]["a"]
+    drawn = {trace.name: trace for trace in traces(transfer.pooled(result))}
+    assert list(drawn)[:5] == list(transfer.POOLINGS.values())
+    np.testing.assert_allclose(
+        drawn["efficient probing"].y, result["pooled_accuracy"].sel(network="trained", pooling="efficient")
+    )
+    fits = {trace.name: trace.y for trace in traces(transfer.controls(result))}
+    np.testing.assert_allclose(fits["training, shuffled"], result["shuffled_fit"])
+    maps = traces(transfer.query_maps(result))
+    assert len(maps) == min(6, result.sizes["query"])
+    assert result.attrs["num_pooled_images"] == 20
+    np.testing.assert_allclose(result["query_map"].sum(("row", "column")), 1, rtol=1e-5)
+    assert "Efficient probing of the last layer, on 20 training images" in transfer.pooled_words(result)
 
 
 def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[str, xr.Dataset]]) -> None:
