@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lcmae.probes.measures import pooling
 from lcmae.probes.measures.pooled_accuracy import PooledAccuracy
-from tests.reference import pooling as reference
+from tests.reference.probes import pooling as reference
 
 TRAIN = {"rates": (0.003, 0.01), "epochs": 40, "seed": 0}
 

@@ -23,7 +23,7 @@ from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw
 from tests.conftest import tiny_mae, tiny_simmim
-from tests.reference import second_order as reference
+from tests.reference.probes import second_order as reference
 
 
 def result(model: Any, images: Any, **settings: Any) -> xr.Dataset:
