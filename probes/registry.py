@@ -20,6 +20,7 @@ PROBES: dict[str, str] = {
     "fidelity": "Fidelity",
     "frequency": "Frequency",
     "transfer": "Transfer",
+    "position": "Position",
     "embedding_consistency": "EmbeddingConsistency",
     "hierarchy": "Hierarchy",
     "mask_graph": "MaskGraph",

@@ -32,7 +32,13 @@ def test_what_does_not_vary_has_no_ratio() -> None:
 
 
 def test_every_probe_is_measured_or_left_out_by_name() -> None:
-    assert set(PROBES) - set(SETTINGS) == {"hierarchy", "transfer", "receptive_field", "second_order"} & set(PROBES)
+    assert set(PROBES) - set(SETTINGS) == {
+        "hierarchy",
+        "transfer",
+        "receptive_field",
+        "second_order",
+        "position",
+    } & set(PROBES)
     assert set(REFERENCES) == set(SETTINGS)
 
 

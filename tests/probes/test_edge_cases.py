@@ -43,6 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "corruptions": ("contrast",),
         "severities": (3,),
     },
+    "position": {"num_sampled": 12, "components": 4},
     "embedding_consistency": {"num_masks": 2, "num_directions": 8},
     "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": (0.5,), "units": (1,)},
     "mask_graph": {"ratios": (0.5,), "num_bootstrap": 2, "num_masks": 1},
@@ -205,6 +206,7 @@ SITUATIONS = {
         {"count": 1},
         {
             "second_order": "needs at least 2 images, got 1",
+            "position": "needs at least 2 images, got 1",
             "mask_graph": "needs at least 4 images, got 1",
             "bounds": "needs at least 2 images, got 1",
         },

@@ -21,6 +21,7 @@ PAGES: tuple[Page, ...] = (
     Page("invariance", "Invariance", ":material/compare_arrows:"),
     Page("spectrum", "Spectrum", ":material/equalizer:"),
     Page("transfer", "Transfer", ":material/school:"),
+    Page("position", "Position in tokens", ":material/pin_drop:"),
     Page("frequency", "Frequency", ":material/waves:"),
     Page("fidelity", "Fidelity", ":material/image_search:"),
     Page("mask_graph", "Mask graph", ":material/account_tree:"),
