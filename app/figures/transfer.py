@@ -127,8 +127,8 @@ def pooled(result: xr.Dataset) -> go.Figure:
         chosen = {"network": "trained", "pooling": pooling}
         values = result["pooled_accuracy"].sel(chosen).values
         low, high = intervals.ends(result, "pooled_accuracy", **chosen)
-        look = {"dash": style.DASHES[position % 4], "symbol": style.SYMBOLS[position % 6]}
-        rows.append(Series(POOLINGS[pooling], layers, values, colour[pooling], low, high, **look))
+        marks = {"dash": style.DASHES[position % 4], "symbol": style.SYMBOLS[position % 6]}
+        rows.append(Series(POOLINGS[pooling], layers, values, colour[pooling], low, high, **marks))
     for network, symbol in (("untrained", "x"), ("pixels", "circle-open")):
         if network in networks_of(result, "pooled_accuracy"):
             values = result["pooled_accuracy"].sel(network=network, pooling="efficient").values
