@@ -139,8 +139,8 @@ class _Position(Accumulator):
             return
         images, num_prefix = batch.images[rows], self.model.num_prefix
         indices = [batch.first + row for row in rows.tolist()]
-        shape = images.shape[1:]
-        plain = self.model.prepare(plain_images(indices, *shape, self.seed).to(images.device))
+        channels, height, width = images.shape[1:]
+        plain = self.model.prepare(plain_images(indices, channels, height, width, self.seed).to(images.device))
         for name, network in self.networks.items():
             real = (
                 [tokens[rows] for tokens in own] if name == TRAINED else layers(network, images, decoder=False).encoder

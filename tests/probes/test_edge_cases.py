@@ -172,6 +172,7 @@ SITUATIONS = {
             },
             "invariance": {"alignment"},
             "frequency": NO_CKA,
+            "position": {"variance_share"},
             "embedding_consistency": {"consistency", "chance"},
             "bounds": {"alignment", "uniformity", "umae_loss"},  # vectors of length 0
         },
@@ -257,7 +258,7 @@ SITUATIONS = {
             "(lcmae.probes.watching.views.open_view), got images without labels",
             "mask_graph": "needs images with known classes, got images without labels",
         },
-        {},
+        {"position": {"knn_accuracy", "knn_chance"}},
     ),
     "no decoder": Situation(lambda: network(ViT), {}, NO_DECODER, NO_PREDICTION),
     "no decoder, no class token": Situation(

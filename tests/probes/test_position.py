@@ -98,7 +98,7 @@ def test_taking_position_out_lets_content_vote() -> None:
     scores = semantic_invariance(*(upper_side(part, components, 8).double().mean(0) for part in (tokens, plain)))
     assert sorted(scores.argsort(descending=True)[:2].tolist()) == [0, 1]
     before = nearest(tokens, labels, queries, 13)
-    assert float(before.same_position.mean()) > 0.9
+    assert float(before.same_position.mean()) > 0.85
     # of 13 others 6 are of the same class, so the vote is lost
     assert float(before.accuracy.mean()) < 0.3
     exact = torch.zeros_like(scores).index_fill(0, torch.tensor([0, 1]), 1.0)
@@ -108,7 +108,7 @@ def test_taking_position_out_lets_content_vote() -> None:
         assert float(after.accuracy.mean()) > 0.95
     # a random direction of content is no remedy
     other = without(tokens, components.vectors[:, 5:6], torch.ones(1, dtype=torch.float64))
-    assert float(nearest(other, labels, queries, 13).same_position.mean()) > 0.9
+    assert float(nearest(other, labels, queries, 13).same_position.mean()) > 0.85
 
 
 def test_plain_images_are_functions_of_seed_and_index() -> None:
