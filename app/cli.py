@@ -19,7 +19,7 @@ from importlib import import_module
 
 from lcmae import processes
 from lcmae.errors import InputError, did_you_mean
-from lcmae.safety.text import is_full, reason
+from lcmae.safety.text import is_full, reason, show
 
 COMMANDS = {
     "demo": "train MAE, U-MAE and LC-MAE on built-in images, probe them, open the dashboard",
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_full(error):
             complain(f"lcmae {name}", f"cannot write: {reason(error)}")
             return 1
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+            return complain(f"lcmae {name}", f"cannot use {show(error.filename)}: {reason(error)}")
         complain(f"lcmae {name}", f"failed: {type(error).__name__}: {error} (LCMAE_DEBUG=1 shows where)")
         return 1
 

@@ -92,8 +92,8 @@ class ProbeArguments(ImageOptions, Overrides):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Probe; exit code 1 when a probe could not run on a checkpoint, and the others' results are
-    there all the same."""
+    """Probe; exit code 1 when a probe could not run on a checkpoint, 2 when its mask does not fit
+    the grid, and the others' results are there all the same."""
     if "--list" in arguments:
         return _list(parse_arguments(ProbeArguments, arguments, command="probe"))
     names = _names(arguments)
@@ -138,8 +138,8 @@ def run(arguments: Sequence[str]) -> int:
     for outcome in run_jobs(jobs, engine, Path(outs[0] or checkpoints[0])):
         if isinstance(outcome, JobResult):
             results.append(outcome)
-            for sentence in outcome.failures.values():
-                code = max(code, 1)
+            for name, sentence in outcome.failures.items():
+                code = max(code, 2 if name in outcome.refused else 1)
                 print(f"lcmae probe: {outcome.checkpoint}: {sentence}", file=sys.stderr)
         else:
             job, error = outcome

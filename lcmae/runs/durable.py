@@ -81,6 +81,15 @@ def make_folder(path: Path) -> None:
         flush(path.parent)
 
 
+def check_writable(folder: Path) -> None:
+    """`InputError` where files cannot be made below a folder that may not be there yet; asked
+    before work of hours, and no promise (the disk may be full by then)."""
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        is_read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        raise InputError(f"cannot write {show(folder)}: {os.strerror(errno.EROFS if is_read_only else errno.EACCES)}")
+
+
 def plain(path: Path | str) -> Path:
     """The same place without `..` in the way: `missing/../b` is `b`."""
     path = Path(path)

@@ -93,6 +93,8 @@ class Run:
         path = Path(path)
         file = path / "config.json"
         if not os.path.isfile(file):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                _reach(file)
             found = "a folder without config.json" if os.path.isdir(path) else "nothing there"
             found = "a file" if os.path.isfile(path) else found
             raise InputError(f"expected a run folder, got {found}: {show(path)}")
@@ -280,6 +282,15 @@ def find_runs(root: Path | str) -> list[Path]:
             elif entry.is_symlink() and os.path.isdir(entry):
                 links.append(folder / entry.name)
     return sorted(found)
+
+
+def _reach(path: Path) -> None:
+    """`InputError` where a folder on the way may not be entered; `OSError` where nothing is
+    there."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise InputError(f"cannot read {show(path)}: {reason(error)}") from error
 
 
 def is_run(path: Path | str) -> bool:

@@ -25,6 +25,7 @@ from lcmae.randomness import generator
 from lcmae.runs.run import Run
 from lcmae.settings import parse
 from lcmae.training import distributed
+from lcmae.training.memory import check_memory
 from lcmae.training.metrics import REMEDY, MetricLog, NonFiniteLossError
 from lcmae.training.monitor import Labelled, Monitor
 from lcmae.training.schedule import MicroBatches, Schedule
@@ -51,6 +52,7 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
     """
     config = parse(RunConfig, run.config)
     target = torch.device(device) if device else distributed.start()
+    check_memory(config, target)
     config.objective.mask.open()
     source = open_training_data(config).to(target)
     report_skipped(source)

@@ -21,6 +21,7 @@ import xarray as xr
 import lcmae
 from lcmae.adapters import from_file
 from lcmae.errors import InputError
+from lcmae.masking import MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Probe, run_probes
 from lcmae.probes.jobs.executors import Engine
@@ -30,7 +31,7 @@ from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of, of_network, trained
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import View, about_images, open_view
-from lcmae.runs.durable import sweep_strays
+from lcmae.runs.durable import check_writable, sweep_strays
 from lcmae.runs.run import Run, is_run, is_step
 from lcmae.settings import parse
 
@@ -85,6 +86,8 @@ class JobResult:
     replaced: list[str] = field(default_factory=list)
     """Files whose old content was overwritten."""
     failures: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    """Probes whose mask cannot be drawn on the checkpoint's grid: bad input, and no failure."""
 
 
 def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
@@ -105,6 +108,12 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
     result = JobResult(job.checkpoint)
     missing = []
     for probe in probes:
+        try:
+            _check_mask(probe, model)
+        except InputError as error:
+            result.failures[probe.name] = str(probe.failure(error))
+            result.refused.append(probe.name)
+            continue
         condition = Condition.of({**about, "settings": probe.model_dump_json(), "num_images": len(view), "seed": seed})
         known = catalogue.find(folder, probe.name, condition)
         if known is not None and not job.overwrite:
@@ -114,12 +123,13 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
             missing.append(probe)
             result.replaced += [] if known is None else [str(known.path)]
     if missing:
+        check_writable(folder)
         assert model.source is not None
         computed = run_probes(missing, model, view, seed, show_progress=show_progress)
         for name, dataset in computed.datasets.items():
             dataset.attrs.update(about, command=command_of(job, name, data, model.source.step, computed.batch_size))
             result.files[name] = str(catalogue.add(dataset, folder, overwrite=job.overwrite))
-        result.failures = {name: str(error) for name, error in computed.failures.items()}
+        result.failures |= {name: str(error) for name, error in computed.failures.items()}
         result.replaced = [file for file in result.replaced if file in result.files.values()]
     return result
 
@@ -165,6 +175,13 @@ def result_folder(job: Job, model: MaskedImageModel) -> Path:
     assert model.source is not None
     assert model.source.step is not None
     return Run.open(folder).results_folder(model.source.step)
+
+
+def _check_mask(probe: Probe, model: MaskedImageModel) -> None:
+    """`InputError` where the probe's mask cannot be drawn on the model's grid."""
+    mask: MaskStrategy | None = getattr(probe, "mask", None)
+    if mask is not None:
+        mask.check(model.grid)
 
 
 def _model(job: Job) -> MaskedImageModel:

@@ -13,7 +13,7 @@ import base64
 import json
 import math
 import zlib
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,13 @@ _LINE = len(_MARK) + 12
 _CHECKSUM = 4
 
 
-def of(result: xr.Dataset, path: Path) -> bytes:
-    """The index of a result that was just written as netCDF at `path`, to stand behind it."""
+def of(result: xr.Dataset, written: BytesIO) -> bytes:
+    """The index of a result that was just written as netCDF, to stand behind it."""
     import h5py
 
     if result.nbytes > MOST:
         raise InputError(f"expected a result of at most {MOST >> 20} MiB, got {result.nbytes >> 20} MiB")
-    with h5py.File(path, "r") as file:
+    with h5py.File(written, "r") as file:
         variables = {
             str(name): {
                 "dims": [str(dim) for dim in variable.dims],
@@ -49,7 +49,7 @@ def of(result: xr.Dataset, path: Path) -> bytes:
             for name, variable in result.variables.items()
         }
     text = json.dumps({"attrs": _plain(result.attrs), "variables": variables}).encode()
-    return text + _MARK + f"{path.stat().st_size:012d}".encode()
+    return text + _MARK + f"{len(written.getbuffer()):012d}".encode()
 
 
 def _values(variable: xr.Variable, stored: Any) -> dict[str, Any]:

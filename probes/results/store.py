@@ -11,6 +11,7 @@ that a file is as it was written, and never who wrote it: a result is as foreign
 """
 
 import hashlib
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,12 @@ _LINE = len(_MARK) + 64 + 1
 
 def save_result(result: xr.Dataset, path: Path) -> None:
     """Write a result whole, in the place of what was there; on failure nothing is left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, _writer(result))
 
 
 def save_new(result: xr.Dataset, path: Path) -> bool:
     """Write a result whole where nothing is yet; False, and nothing is changed, where something
     is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     return write_once(path, _writer(result))
 
 
@@ -51,13 +50,16 @@ def _writer(result: xr.Dataset) -> Any:
     }
 
     def write(target: Path) -> None:
-        result.to_netcdf(target, engine="h5netcdf", encoding=encoding)
-        part = index.of(result, target)
-        with target.open("ab") as file:
-            file.write(part)
-        digest = hashlib.sha256(target.read_bytes()).hexdigest().encode()
-        with target.open("ab") as file:
-            file.write(_MARK + digest + b"\n")
+        # in memory: where the disk is full, HDF5 keeps what it could not write and ends the process
+        # by a signal when it lets go of it
+        written = BytesIO()
+        result.to_netcdf(written, engine="h5netcdf", encoding=encoding)
+        part = index.of(result, written)
+        written.seek(0, SEEK_END)
+        written.write(part)
+        digest = hashlib.sha256(written.getbuffer()).hexdigest().encode()
+        written.write(_MARK + digest + b"\n")
+        target.write_bytes(written.getbuffer())
 
     return write
 

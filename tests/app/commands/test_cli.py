@@ -85,6 +85,8 @@ def nan_images(folder: Path) -> Path:
         (["--out", "/dev/null/run"], "lcmae train: cannot make a run folder at /dev/null/run: "),
         (["more"], "lcmae train: Unrecognized options: more"),
         (["--shard"], "lcmae train: expected a torchrun launch for sharding (FSDP2), got a single process"),
+        (["--model.depth", "100000"], "weights in 100,002 blocks, which take "),
+        (["--model.width", "120000000"], "lcmae train: expected a model that can be trained in the "),
         (["--seed", "-1"], "lcmae train: seed: input should be greater than or equal to 0, got -1"),
     ],
 )
@@ -304,6 +306,13 @@ class TestProbing:
             assert out.count("(stored before)") == (2 if again else 0)
         assert '"num_masks":2' in load_result(Path(files[1])).attrs["settings"]
 
+    @pytest.mark.parametrize(("kind", "ratio"), [("block", "0.999"), ("random", "0.97"), ("noise", "0.99")])
+    def test_a_mask_that_the_grid_cannot_have_is_bad_input(
+        self, run: str, kind: str, ratio: str, complaint: Callable[..., str]
+    ) -> None:
+        asked = ["--checkpoint", run, "--images", "10", "--device", "cpu"]
+        assert "ratio" in complaint("probe", "reconstruction", *asked, "--mask", kind, "--ratio", ratio)
+
     def test_every_step_and_another_mask(self, run: str, tmp_path: Path) -> None:
         asked = ["--checkpoint", run, "--images", "10", "--every-step", "--device", "cpu"]
         mask = ["--reconstruction.mask.kind", "block", "--reconstruction.mask.ratio", "0.5"]
@@ -335,6 +344,17 @@ class TestLastResort:
         monkeypatch.setattr(cli, "import_module", refused)
         assert main(["demo"]) == code
         assert capsys.readouterr().err == f"lcmae demo: cannot write: {os.strerror(number)}\n"
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+    def test_a_path_that_refuses_is_bad_input_wherever_it_was_met(
+        self, number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(name: str) -> object:
+            raise OSError(number, os.strerror(number), "/some/where")
+
+        monkeypatch.setattr(cli, "import_module", refused)
+        assert main(["demo"]) == 2
+        assert capsys.readouterr().err == f"lcmae demo: cannot use /some/where: {os.strerror(number)}\n"
 
     def test_an_unforeseen_error_is_one_line(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

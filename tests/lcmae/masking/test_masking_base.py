@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from lcmae.errors import InputError
-from lcmae.masking import AnyMask, Block, Grid, Mask, MaskStrategy, Random, stack_masks
+from lcmae.masking import AnyMask, Block, Grid, Mask, MaskStrategy, Random, at_ratio, stack_masks
 from lcmae.settings import members, parse
 
 # what looks at a checkpoint first has tests of its own
@@ -231,3 +231,27 @@ def test_every_strategy_goes_by_its_own_name() -> None:
     assert len(set(kinds)) == len(STRATEGIES)
     for strategy in STRATEGIES:
         assert parse(strategy, strategy().model_dump_json()) == strategy()
+
+
+@given(
+    st.sampled_from([cls for cls in STRATEGIES if not cls.needs_images]),
+    st.floats(0.001, 0.999),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+)
+@settings(max_examples=300, deadline=None)
+def test_what_check_lets_pass_is_drawn_and_the_rest_is_one_line(
+    cls: type[MaskStrategy], ratio: float, grid: tuple[int, int]
+) -> None:
+    try:
+        strategy = at_ratio(cls(), ratio)
+    except InputError:
+        strategy = cls()  # a strategy of one ratio
+    try:
+        strategy.check(grid)
+    except InputError:
+        with pytest.raises(InputError, match=r"^[^\n]+$"):
+            strategy(2, grid, torch.Generator().manual_seed(0))
+        return
+    mask = strategy(2, grid, torch.Generator().manual_seed(0))
+    assert mask.hidden.shape[1] == strategy.num_hidden(grid)
+    assert mask.visible.shape[1] > 0
