@@ -1,4 +1,4 @@
-"""The dashboard's frame: side bar with the pick of runs and step, menu of pages. Started by `lcmae
+"""The dashboard's frame: menu of pages by question, bar of runs and step, Ctrl-K. Started by `lcmae
 dashboard`.
 
 No page that shows stored results imports torch, which takes 20 s on a small machine.
@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import streamlit as st
 
-from lcmae.app.dashboard import contract
-from lcmae.app.dashboard.components import compute_button, picks, probe_page
+from lcmae.app.dashboard import contract, find
+from lcmae.app.dashboard.components import compute_button, picks, probe_page, top_bar
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.figures import style
@@ -27,21 +27,26 @@ def main() -> None:
     """Build the menu out of `lcmae.app.dashboard.pages.PAGES`, ask what to look at, run the
     page."""
     st.set_page_config(page_title="lcmae", page_icon=icon(), layout="wide")
+    top_bar.frame()
     chosen: dict[str, picks.Picks] = {}
     sections: dict[str, list] = {}
+    entries = {}
     for page in PAGES:
-        entry = st.Page(
+        entries[page.name] = st.Page(
             lambda page=page: open_page(page, chosen["picks"]),
             title=page.title,
             icon=page.icon,
             url_path=page.name,
             default=page is PAGES[0],
         )
-        sections.setdefault(page.section, []).append(entry)
+        sections.setdefault(page.section, []).append(entries[page.name])
     current = st.navigation(sections, expanded=True)
+    if (wanted := st.session_state.pop(find.GO, None)) in entries:
+        st.switch_page(entries[wanted])
     # asked in the frame, not in the page: widgets of the frame keep their values when the page
     # changes
     chosen["picks"] = picks.ask()
+    find.ask(chosen["picks"])
     compute_button.running()
     current.run()
 

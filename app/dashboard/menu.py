@@ -16,8 +16,8 @@ class Page:
     icon: str
     """A Material symbol, ":material/name:"."""
 
-    section: str = "Probes"
-    """Heading in the menu."""
+    section: str = "How?"
+    """Heading in the menu: the question that the page answers (`lcmae.app.dashboard.pages`)."""
 
     is_probe: bool = True
     """Whether the module has a `PAGE` (which the report prints, too) or a function `show`."""

@@ -72,14 +72,19 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
     for position, (name, result) in enumerate(results.items()):
         segments(shown, baselines_of({name: result}, "error"), [name], {name: {}}, first=position, upright=True)
     results = own_numbers(results)
-    marks = {"error": ("circle", style.BLUE), "error_nearest": ("line-ns-open", style.ORANGE),
-             "error_constant": ("line-ns-open", style.GREY), "error_position": ("line-ns-open", style.PINK),
-             "error_linear": ("line-ns-open", style.GREEN)}  # fmt: skip
+    marks = {
+        "error": "circle",
+        "error_nearest": "line-ns-open",
+        "error_constant": "x-thin-open",
+        "error_position": "diamond-open",
+        "error_linear": "star-triangle-up-open",
+    }
+    colours = style.colours(names)
     for variable, label in ERRORS.items():
         there = [at for at, result in enumerate(results.values()) if np.isfinite(result.get(variable, np.nan))]
         if not there:
             continue  # stored before this baseline was, or there was no other split
-        symbol, colour = marks[variable]
+        colour = [colours[names[at]] for at in there] if variable == "error" else style.GREY
         shown.add_trace(
             go.Scatter(
                 x=[float(results[names[at]][variable]) for at in there],
@@ -88,13 +93,14 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 error_x={
                     "array": [float(intervals.half_width(results[names[at]], variable)) for at in there],
                     "width": 4,
+                    "color": style.GREY,
                 },
                 mode="markers",
                 name=label,
                 marker={
-                    "symbol": symbol,
+                    "symbol": marks[variable],
                     "color": colour,
-                    "size": 11 if variable == "error" else 18,
+                    "size": 18 if variable == "error_nearest" else 11,
                     "line": {"width": 0 if variable == "error" else 3},
                 },
                 hovertemplate="%{customdata}: %{x:.4g}<extra>" + label + "</extra>",

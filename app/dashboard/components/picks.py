@@ -12,7 +12,9 @@ from typing import Any
 
 import streamlit as st
 import xarray as xr
+from streamlit.delta_generator import DeltaGenerator
 
+from lcmae.app.dashboard.components import top_bar
 from lcmae.app.dashboard.components.plain import as_code, plain
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import style
@@ -59,6 +61,9 @@ class Picks:
     step: int | None
     """The picked step; None is the newest one that has what a page shows."""
 
+    bar: DeltaGenerator | None = None
+    """Where the bar asks for data and condition, if the page has any to choose from."""
+
     @property
     def where(self) -> str:
         """The root, for messages."""
@@ -71,12 +76,23 @@ class Picks:
 
 
 def ask() -> Picks:
-    """The two widgets of the side bar; called once a page run, before the page."""
+    """The bar above the page: runs, step, and room for what the page asks; called once a page run,
+    before the page."""
+    with st.container(key="bar", gap=None):
+        row = st.container(horizontal=True, vertical_alignment="center", gap="small")
+        with row:
+            picked = _ask()
+        top_bar.legend(picked.names)
+    return picked
+
+
+def _ask() -> Picks:
     root = runs_root()
     runs = reading.runs_below(root)
     style.know({name: reading.objective_of(path) for name, path in runs.items()})
     _warn_stale("runs", list(runs), "run")
-    names = st.sidebar.multiselect(
+    picker = st.popover(_picked_words(), icon=":material/table_rows:")
+    names = picker.multiselect(
         "Runs",
         list(runs),
         key="runs",
@@ -88,14 +104,24 @@ def ask() -> Picks:
     steps = sorted({step for name in names for step in reading.steps_of(runs[name])} | _result_steps(runs, names))
     options = [NEWEST, *map(str, reversed(steps))]
     _warn_stale("step", options, "step")
-    step = st.sidebar.selectbox(
-        "Checkpoint",
+    st.caption("step", width="content")
+    step = st.selectbox(
+        "Step",
         options,
+        label_visibility="collapsed",
+        width=120,
         key="step",
         bind="query-params",
         help="Optimiser step. `newest` takes, for each run, the newest step that has what the page shows.",
     )
-    return Picks(root, runs, names, None if step in (None, NEWEST) else int(step))
+    room = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    return Picks(root, runs, names, None if step in (None, NEWEST) else int(step), room)
+
+
+def _picked_words() -> str:
+    """What the button of the runs says: how many are picked, as far as it is known by now."""
+    wanted = st.session_state.get("runs", st.query_params.get_all("runs"))
+    return f"Runs ({len(wanted)})" if wanted else "Runs"
 
 
 def _result_steps(runs: dict[str, Path], names: Sequence[str]) -> set[int]:

@@ -3,6 +3,7 @@ folded below them numbers, provenance, exports, and whose definitions they are."
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,14 @@ def ask_condition(picked: picks.Picks, probe: str) -> Condition | None:
     offered = measured.offered(known.values())
     if len(offered) < 2:
         return None
+    with picked.bar or nullcontext():  # beside runs and step, on every page of a probe
+        return _ask_condition(known, offered)
+
+
+def _ask_condition(known: Mapping[str, Mapping[Condition, int]], offered: Sequence[Condition]) -> Condition:
+    """The data first, where there are several; then the rest of the condition."""
+    data = choose("data", list(dict.fromkeys(str(one.data) for one in offered)), key="measured_data")
+    offered = [one for one in offered if str(one.data) == data]
     by_words = {
         f"{words} ({sum(one in own for own in known.values())} of {len(known)} runs)": one
         for words, one in zip(labels(offered), offered, strict=True)
@@ -187,12 +196,12 @@ def ask_condition(picked: picks.Picks, probe: str) -> Condition | None:
     return by_words[choose("measured on", list(by_words))]
 
 
-def choose(question: str, options: Sequence[Any], group: int = 0) -> Any:
+def choose(question: str, options: Sequence[Any], group: int = 0, key: str = "") -> Any:
     """A select box that the address bar remembers; no question where there is no choice. Panels of
     other conditions (`group`) ask for themselves."""
     if len(options) < 2:
         return options[0]
-    key = question.replace(" ", "_") + (f"_{group}" if group else "")
+    key = key or question.replace(" ", "_") + (f"_{group}" if group else "")
     if st.session_state.get(key, options[0]) not in options:
         st.session_state[key] = options[0]
     return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=220)

@@ -13,9 +13,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     for unit, group in style.by_units(results, "error"):
         yield Panel(
             f"Error of hidden patches{unit}",
-            "Dot: the model, with its 95 % interval over images. Bars: a copy of the nearest visible patch, the mean "
-            "patch of each position, the best constant patch, which is the level of full collapse, and the best linear predictor "
-            "(fitted on the other split; it does not see the mask). "
+            "Dot: the model, in the colour of its run, with its 95 % interval over images. Grey, without learning: a bar for a "
+            "copy of the nearest visible patch, a diamond for the mean patch of each position, a cross for the best constant "
+            "patch, which is the level of full collapse, and a triangle for the best linear predictor (fitted on the other "
+            "split; it does not see the mask). "
             "Only runs with the same targets share an axis." + of_baselines(group, "error"),
             figures.errors(group),
         )
