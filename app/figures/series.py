@@ -75,6 +75,39 @@ def curves(rows: Sequence[Series], x_title: str, y_title: str) -> go.Figure:
     return shown.update_xaxes(title=x_title).update_yaxes(title=y_title)
 
 
+def fit(shown: go.Figure, rows: Sequence[Series], *levels: float) -> go.Figure:
+    """The vertical axis holds all values, their intervals and `levels`, and a little room beyond:
+    what differs fills the picture."""
+    values = [np.asarray(part, dtype=float).reshape(-1) for row in rows for part in (row.y, row.low, row.high)
+              if part is not None]  # fmt: skip
+    known = np.concatenate([*values, np.asarray(levels, dtype=float)])
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return shown
+    room = 0.06 * float(np.ptp(known)) or 0.05
+    return shown.update_yaxes(range=[float(known.min()) - room, float(known.max()) + room])
+
+
+def mark_best(shown: go.Figure, rows: Sequence[Series]) -> go.Figure:
+    """A ring around the highest point of each row."""
+    for row in rows:
+        if np.isfinite(row.y).any():
+            best = int(np.nanargmax(row.y))
+            shown.add_trace(
+                go.Scatter(
+                    x=[row.x[best]],
+                    y=[row.y[best]],
+                    mode="markers",
+                    name=f"{row.name}, best",
+                    legendgroup=row.name,
+                    showlegend=False,
+                    marker={"symbol": "circle-open", "size": 16, "color": row.colour, "line": {"width": 2}},
+                    hoverinfo="skip",
+                )
+            )
+    return shown
+
+
 def table_map(values: xr.DataArray, *, x_title: str, y_title: str, colour_title: str, top: float | None) -> go.Figure:
     """A labelled matrix [row column] as colours from 0 (or its least value) to `top`; the first row
     on top."""

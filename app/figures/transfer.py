@@ -43,13 +43,14 @@ def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
         low, high = np.array(ends).T
         rows.append(Series(name, list(found), values, colour[name], low, high, style.SYMBOLS[position % 6]))
     shown = series.dots(rows, categories, f"{classifier} accuracy")
-    for majority in sorted({float(result["majority_accuracy"]) for result in results.values()}):
+    levels = sorted({float(result["majority_accuracy"]) for result in results.values()})
+    for majority in levels:
         shown.add_hline(
             majority,
             line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
             annotation={"text": "commonest class"},
         )
-    return _shares(shown)
+    return _shares(shown, rows)
 
 
 def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -> go.Figure:
@@ -71,7 +72,8 @@ def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     first = next(iter(results.values()))["layer_accuracy"]
     shown = series.curves(rows, style.axis_title(first["layer"]), f"{classifier} accuracy")
-    return _shares(shown.update_xaxes(dtick=1))
+    series.mark_best(shown, [row for row in rows if row.name in results])
+    return _shares(shown.update_xaxes(dtick=1), rows)
 
 
 def robustness(results: Mapping[str, xr.Dataset], classifier: str, representation: str, severity: int) -> go.Figure:
@@ -91,7 +93,7 @@ def robustness(results: Mapping[str, xr.Dataset], classifier: str, representatio
         found = result["corruption"].values.tolist()
         categories += [one for one in found if one not in categories]
         rows.append(Series(name, ["clean", *found], y, colour[name], low, high, style.SYMBOLS[position % 6]))
-    return _shares(series.dots(rows, categories, f"{classifier} accuracy"))
+    return _shares(series.dots(rows, categories, f"{classifier} accuracy"), rows)
 
 
 def confusion(result: xr.Dataset, classifier: str, representation: str) -> go.Figure:
@@ -210,8 +212,8 @@ def _with_bounds(result: xr.Dataset, variable: str, chosen: Mapping[str, object]
     return [values, *(values.copy(data=end) for end in intervals.ends(result, variable, **chosen))]
 
 
-def _shares(shown: go.Figure) -> go.Figure:
-    return shown.update_yaxes(range=[0, 1.02], tickformat=".0%")
+def _shares(shown: go.Figure, rows: Sequence[Series]) -> go.Figure:
+    return series.fit(shown, rows).update_yaxes(tickformat=".0%")
 
 
 FEATURES = {"mean": "mean token", "cls": "class token"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from lcmae.app.dashboard.live import models, uploads
-from lcmae.app.dashboard.live.selection import Selection, fit_model, unpack
+from lcmae.app.dashboard.live.selection import Overlay, Selection, fit_model, unpack
 from lcmae.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,6 +91,42 @@ class Inspection:
             return microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
 
         return self._answer("contrast", NUM_MASKS, compute)
+
+    def matrix(self, what: Overlay, view: str, layer: int) -> xr.Dataset:
+        """Attention of all queries of a layer (`encoder`, `decoder`), `rollout`, or `likeness` of
+        tokens."""
+        from lcmae.probes.watching import overlays
+
+        def compute() -> xr.Dataset:
+            seen = self._whole() if view == "full" else self._masked()
+            if what == "decoder":
+                return overlays.decoder_matrix(self._masked(), layer)
+            if what == "rollout":
+                return overlays.rollout(seen)
+            return (overlays.likeness if what == "likeness" else overlays.encoder_matrix)(seen, layer)
+
+        return self._answer("matrix", (what, view, layer), compute)
+
+    def every_head(self, what: Overlay, view: str, query: int) -> xr.Dataset:
+        """Attention from one query in all heads of all layers of the encoder or the decoder."""
+        from lcmae.probes.watching import overlays
+
+        def compute() -> xr.Dataset:
+            if what == "decoder":
+                return overlays.every_head(self._masked(), self._masked().decoder, query, is_decoder=True)
+            seen = self._whole() if view == "full" else self._masked()
+            return overlays.every_head(seen, seen.encoder, query, is_decoder=False)
+
+        return self._answer("every_head", (what, view, query), compute)
+
+    def colours(self, view: str, layer: int) -> xr.Dataset:
+        """Tokens after a layer as colours."""
+        from lcmae.probes.watching import overlays
+
+        def compute() -> xr.Dataset:
+            return overlays.as_colours(self._whole() if view == "full" else self._masked(), layer)
+
+        return self._answer("colours", (view, layer), compute)
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""

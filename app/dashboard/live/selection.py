@@ -25,6 +25,11 @@ MAX_SEED = 2**53 - 1
 """The largest whole number that a browser counts to."""
 
 
+Overlay = Literal[
+    "encoder", "decoder", "rollout", "likeness", "colours", "field", "error", "loss", "invariance", "local_consistency"
+]
+
+
 class Selection(Settings):
     """Every field has a name of its own in the address. None and "" leave the choice to the
     page."""
@@ -80,6 +85,12 @@ class Selection(Settings):
 
     decoder_head: int | None = Field(default=None, ge=1)
     """Head of that block, from 1; None: the mean of all heads."""
+
+    overlay: Overlay = "encoder"
+    """What lies over the photograph."""
+
+    overlay_view: Literal["full", "masked"] = "full"
+    """Whether the encoder sees the whole image there, or what the mask leaves."""
 
     def changed(self, **values: Any) -> "Selection":
         """Another selection, validated. Another image, mask or checkpoint drops what belonged to

@@ -4,6 +4,7 @@ The page itself asks for the checkpoint. The rest is a fragment, so a click on a
 belongs to the patch; within it, choosing a layer or a head redraws one column.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -15,7 +16,7 @@ from lcmae.app.dashboard.components.probe_page import heading
 from lcmae.app.dashboard.live import inspection, models, prefetch, selection
 from lcmae.app.dashboard.live.selection import Selection, tied
 from lcmae.app.dashboard.menu import Page
-from lcmae.app.dashboard.microscope import maps
+from lcmae.app.dashboard.microscope import maps, overlay
 from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask, steps_of
 from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
 from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
@@ -97,6 +98,7 @@ def bench(location: models.Location) -> None:
         st.error(plain(problem), icon=":material/block:")
         return
     board(inspected, editing)
+    overlay.over_photograph(inspected)
     if not loaded.model.has_prediction:
         st.info(ENCODER_ONLY, icon=":material/info:")
     filling, encoding = st.columns(2, gap="large")
@@ -134,5 +136,10 @@ def prefetch_next(inspected: inspection.Inspection) -> None:
         end = models.num_images(inspected.loaded, chosen.data or inspected.loaded.data, chosen.split)
     if inspected.loaded.is_small and 0 <= value < end:
         next_one = chosen.changed(**{name: value})
-        # the image is not read before there is time for it
-        prefetch.start(lambda: maps.steps(inspection.inspect(inspected.loaded, next_one)))
+
+        def steps() -> list[Callable[[], object]]:
+            # the image is not read before there is time for it
+            found = inspection.inspect(inspected.loaded, next_one)
+            return [*maps.steps(found), *overlay.steps(found)]
+
+        prefetch.start(steps)

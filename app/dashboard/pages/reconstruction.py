@@ -19,6 +19,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "split; it does not see the mask). "
             "Only runs with the same targets share an axis." + of_baselines(group, "error"),
             figures.errors(group),
+            is_wide=True,
         )
     pictures = {name: result for name, result in results.items() if "original" in result}
     number = max((result.sizes["picture"] for result in pictures.values()), default=0)
