@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "write a checkpoint in the layout of another library",
     "embed": "a vector for every image, to Parquet; and how alike two models' vectors are",
     "compare": "a grid of masks, ratios and objectives at equal compute; one table with intervals",
+    "advise": "which mask for your own images, within a given time; one page",
     "claims": "published claims, rerun small at a stated cost; a table of verdicts",
     "masks": "what every mask strategy is like: a table, samples, a picture",
     "zoo": "small trained models that come with lcmae, as runs",

@@ -33,6 +33,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "lcmae compare --masks random,block,grid --ratios 0.5,0.75 --seeds 2",
         "lcmae compare --objectives mae,umae --data cifar10 --epochs 20 --out runs/cifar10",
     ),
+    "advise": (
+        "lcmae advise --data photos --minutes 30",
+        "lcmae advise --data cifar10 --images 1000 --minutes 10 --out runs/advise-cifar10",
+    ),
     "claims": (
         "lcmae claims --list",
         "lcmae claims --claims umae-rank umae-linear --seeds 3",

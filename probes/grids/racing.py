@@ -11,13 +11,13 @@ each rung's order is held against the last one's (`agreement`), and should be re
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
@@ -71,6 +71,8 @@ class RaceResult:
     direction: int
     rungs: list[RungResult] = field(default_factory=list)
     stopped_by: int | None = None
+    out_of_time: bool = False
+    """Whether the deadline ended it within a rung."""
 
     @property
     def survivors(self) -> tuple[Key, ...]:
@@ -87,7 +89,7 @@ class RaceResult:
             both = [key for key in last if key in rung.means]
             early = np.array([self.direction * rung.means[key] for key in both])
             late = np.array([self.direction * last[key] for key in both])
-            correlation = float(spearmanr(early, late).statistic) if len(both) > 2 else math.nan
+            correlation = spearman(early, late)
             found.append((correlation, float(late.max() - late[early.argmax()]) if both else math.nan))
         return found
 
@@ -97,6 +99,14 @@ class RaceResult:
         last = self.rungs[-1]
         of_one = last.image_mask_pairs / (len(last.means) * last.seeds)
         return 1 - sum(rung.image_mask_pairs for rung in self.rungs) / (of_one * num_cells * seeds)
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Rank correlation, ties at their mean rank; NaN for fewer than three pairs, or equal
+    values."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
 def survivors_of(grid: Grid, direction: int, num_rungs: int, alpha: float = ALPHA) -> list[int]:
@@ -115,8 +125,12 @@ def race(
     begin: Callable[[int, int], None] | None = None,
     report: Report | None = None,
     after: Callable[[int, RungResult], None] | None = None,
+    keep: Collection[Key] = (),
+    deadline: float = math.inf,
 ) -> RaceResult:
-    """Run the rungs that are not done; `after(number, result)` is called behind each.
+    """Run the rungs that are not done; `after(number, result)` is called behind each. Cells of
+    `keep` go on whatever a rung says of them: a baseline that the last rung is to be compared with.
+    After the `deadline`, a `time.monotonic()`, no run is begun.
 
     `InputError` where fewer than four cells start (the seed's effect cannot be taken out), or where
     the measure is missing.
@@ -129,9 +143,14 @@ def race(
         epochs = max(unit, round(comparison.epochs * rung.share / unit) * unit)
         grid = comparison.model_copy(update={"epochs": epochs, "seeds": rung.seeds})
         folder = out / f"rung-{number}"
-        compared: Compared = compare(grid, folder, engine, device=device, begin=begin, report=report, only=only)
+        compared: Compared = compare(
+            grid, folder, engine, device=device, begin=begin, report=report, only=only, deadline=deadline
+        )
         if compared.stopped_by is not None:
             result.stopped_by = compared.stopped_by
+            return result
+        if compared.out_of_time:
+            result.out_of_time = True
             return result
         table = read_table(folder / TABLE)
         keys, values, _ = grid_of(table, measure)
@@ -156,7 +175,8 @@ def race(
         if after is not None:
             after(number, result.rungs[-1])
         # a unit of one patch is the plain mask, which cells without a unit are, too
-        only = {(*key[:3], unit) for key in left for unit in ({key[3], None} if key[3] in (None, 1) else {key[3]})}
+        going = dict.fromkeys([*left, *(key for key in keep if key in keys)])
+        only = {(*key[:3], unit) for key in going for unit in ({key[3], None} if key[3] in (None, 1) else {key[3]})}
         if len(left) == 1:
             break
     return result

@@ -26,7 +26,7 @@ def describe_run(cell: Cell, run: Run) -> tuple[Row, dict[str, tuple[str, str]]]
     num_steps = run.steps()[-1]
     num_masks = getattr(config.objective, "num_masks", 1)
     grid = config.model.grid
-    unit = getattr(config.objective.mask, UNIT_FIELDS.get(config.objective.mask.kind, ""), None)
+    unit = getattr(config.objective.mask, UNIT_FIELDS.get(run.config["objective"]["mask"]["kind"], ""), None)
     row: Row = {
         **settings_row(cell),
         "unit": 1 if unit is None and cell.mask == "random" else unit,

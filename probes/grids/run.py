@@ -19,7 +19,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ class Compared:
     rows: list[Row]
     reused: list[str] = field(default_factory=list)
     stopped_by: int | None = None
+    out_of_time: bool = False
+    """Whether the deadline left runs undone."""
 
 
 Report = Callable[[Row, int, int, float], object]
@@ -108,9 +110,11 @@ def compare(
     begin: Callable[[int, int], None] | None = None,
     report: Report | None = None,
     only: Collection[tuple[Any, ...]] | None = None,
+    deadline: float = math.inf,
 ) -> Compared:
     """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds.
-    `only` restricts it to cells of these settings (`Cell.settings`).
+    `only` restricts it to cells of these settings (`Cell.settings`). After the `deadline`, a
+    `time.monotonic()`, no run is begun here or in a local process; what runs goes on to its end.
     `InputError` before anything is trained where a cell is impossible, or where `out` holds a run
     of the same name with another config."""
     engine.check()
@@ -129,7 +133,7 @@ def compare(
         if begin is not None:
             begin(len(answers), len(jobs))
         started = time.monotonic()
-        for number, (job, outcome) in enumerate(_outcomes(missing, engine, out), start=1):
+        for number, (job, outcome) in enumerate(_outcomes(missing, engine, out, deadline), start=1):
             if isinstance(outcome, CellStopped):
                 result.stopped_by = outcome.number
                 if engine.in_process:
@@ -142,6 +146,7 @@ def compare(
                 left = (time.monotonic() - started) / number * (len(missing) - number)
                 report(answer["row"], len(answers), len(jobs), left)
         result.rows = [answers[name]["row"] for name in names if name in answers]
+        result.out_of_time = len(answers) < len(jobs) and result.stopped_by is None
     return result
 
 
@@ -379,13 +384,16 @@ def stored_answer(job: CellJob) -> dict[str, Any] | None:
 
 
 def _outcomes(
-    jobs: Sequence[CellJob], engine: Engine, out: Path
+    jobs: Sequence[CellJob], engine: Engine, out: Path, deadline: float
 ) -> Iterator[tuple[CellJob, dict[str, Any] | Exception]]:
-    """Each job's answer or its error, as they come."""
+    """Each job's answer or its error, as they come; those that are not begun before the deadline
+    are left out."""
     if not jobs:
         return
     if engine.in_process:
         for job in jobs:
+            if time.monotonic() > deadline:
+                return
             try:
                 yield job, run_cell(job)
             except Exception as error:  # whatever it is, it is this cell's: it goes into its row
@@ -397,7 +405,7 @@ def _outcomes(
     for groups in (lambda left: [left], lambda left: [left], lambda left: [[job] for job in left]):
         left, broken = [job for job, _ in broken], []
         for group in groups(left) if left else []:
-            for job, outcome in _on_executor(group, engine, out):
+            for job, outcome in _on_executor(group, engine, out, deadline):
                 if isinstance(outcome, BrokenExecutor):
                     broken.append((job, outcome))
                 else:
@@ -406,15 +414,29 @@ def _outcomes(
 
 
 def _on_executor(
-    jobs: Sequence[CellJob], engine: Engine, out: Path
+    jobs: Sequence[CellJob], engine: Engine, out: Path, deadline: float
 ) -> Iterator[tuple[CellJob, dict[str, Any] | Exception]]:
     with engine.executor(out) as executor:
-        futures: dict[Future[dict[str, Any]], CellJob] = {executor.submit(run_cell, job): job for job in jobs}
+        futures: dict[Future[dict[str, Any]], CellJob] = {}
+        # what was submitted to a local pool cannot always be called back, so with a deadline no
+        # more is submitted than runs
+        at_a_time = engine.workers if math.isfinite(deadline) and engine.engine == "local" else len(jobs)
+        waiting = list(jobs)
         try:
-            for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, Exception) or error is None:
-                    yield futures[future], error or future.result()
+            while waiting or futures:
+                while waiting and len(futures) < at_a_time and time.monotonic() <= deadline:
+                    job = waiting.pop(0)
+                    try:
+                        futures[executor.submit(run_cell, job)] = job
+                    except BrokenExecutor as error:  # a worker died since
+                        yield job, error
+                if not futures:
+                    return
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    error = future.exception()
+                    job = futures.pop(future)
+                    if isinstance(error, Exception) or error is None:
+                        yield job, error or future.result()
         except BaseException:  # Ctrl-C: nothing more is begun; what runs publishes and ends
             for future in futures:
                 future.cancel()

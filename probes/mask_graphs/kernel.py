@@ -157,14 +157,32 @@ def kernel_graph(
     """
     weight = np.full(len(visible), 1 / len(visible)) if weight is None else weight
     of_visible, of_hidden = bistochastic(visible, weight), bistochastic(hidden, weight)
+    edges, label_error = _edges_and_error(of_visible, of_hidden, sample, weight)
     eigenvalues, squares = _spectrum(of_visible, of_hidden, num_eigenvalues)
     return GraphNumbers(
-        edges=np.stack([_edges(step, sample, weight) for step in (of_hidden, of_visible)]),
-        label_error=_label_error(of_visible, sample.label, weight),
+        edges=edges,
+        label_error=label_error,
         eigenvalues=eigenvalues,
         squares=squares,
         components=float((eigenvalues > NEAR_ONE).sum()),
     )
+
+
+def kernel_edges(
+    visible: Float[np.ndarray, "n n"], hidden: Float[np.ndarray, "n n"], sample: Sample, weight: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "2 3"], float]:
+    """Edges and label error of `kernel_graph`, without its spectrum."""
+    return _edges_and_error(bistochastic(visible, weight), bistochastic(hidden, weight), sample, weight)
+
+
+def _edges_and_error(
+    of_visible: Float[np.ndarray, "n n"],
+    of_hidden: Float[np.ndarray, "n n"],
+    sample: Sample,
+    weight: Float[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, "2 3"], float]:
+    edges = np.stack([_edges(step, sample, weight) for step in (of_hidden, of_visible)])
+    return edges, _label_error(of_visible, sample.label, weight)
 
 
 def _edges(step: Float[np.ndarray, "n n"], sample: Sample, weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 3"]:

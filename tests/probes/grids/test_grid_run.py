@@ -314,7 +314,7 @@ def test_a_worker_that_dies_breaks_only_its_own_cell(tmp_path: Path, monkeypatch
     jobs = plan(tiny(masks=("random", "grid", "block")), tmp_path, HERE)
     groups: list[list[str]] = []
 
-    def pool(jobs: list[CellJob], engine: Engine, out: Path):
+    def pool(jobs: list[CellJob], engine: Engine, out: Path, deadline: float):
         """As a process pool: one death takes along what else was in it."""
         groups.append([job.cell.mask for job in jobs])
         dies = any(job.cell.mask == "grid" for job in jobs)
@@ -322,7 +322,9 @@ def test_a_worker_that_dies_breaks_only_its_own_cell(tmp_path: Path, monkeypatch
             yield job, BrokenExecutor("a process died") if dies else {"row": {"run": job.cell.name}}
 
     monkeypatch.setattr(comparing, "_on_executor", pool)
-    found = {job.cell.mask: outcome for job, outcome in comparing._outcomes(jobs, Engine(workers=2), tmp_path)}
+    found = {
+        job.cell.mask: outcome for job, outcome in comparing._outcomes(jobs, Engine(workers=2), tmp_path, math.inf)
+    }
     assert groups == [["random", "grid", "block"]] * 2 + [["random"], ["grid"], ["block"]]
     assert {mask: isinstance(outcome, BrokenExecutor) for mask, outcome in found.items()} == {
         "random": False,
