@@ -11,7 +11,7 @@ import pandas as pd
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import advice as figures
 from lcmae.app.report import CSS, to_figure, to_table
-from lcmae.probes.grids.advice import of_statistics, words
+from lcmae.probes.grids.advice import of_statistics, pictured, words
 
 if TYPE_CHECKING:
     from lcmae.probes.grids.advising import Answer
@@ -54,7 +54,7 @@ def _parts(answer: "Answer") -> Iterator[str]:
                 "Tested masks",
                 "Means over seeds with 95 % intervals; filled points may be the best, for all masks together. Lines: "
                 "networks without training, and raw pixels.",
-                figures.tested_masks(answer.tested),
+                figures.tested_masks(pictured(answer.tested)),
             )
         )
         yield to_table(_table(answer))

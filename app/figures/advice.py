@@ -4,33 +4,36 @@ statistics say of a mask."""
 import math
 import textwrap
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import series, style
 from lcmae.app.figures.series import Series
-from lcmae.probes.grids.advice import RaceEvidence, words
 from lcmae.probes.statistics import intervals
 
 
-def tested_masks(tested: RaceEvidence) -> go.Figure:
+def tested_masks(tested: xr.Dataset) -> go.Figure:
     """A point and a 95 % interval for each tested mask, best on top; filled where it may be the
-    best. Lines: untrained networks, raw pixels."""
-    cells = tested.verdict.cells
-    shown = style.figure(height=150 + 28 * len(cells))
-    for may_be_best, name in ((True, "may be best"), (False, "ruled out as the best")):
-        mine = [cell for cell in cells if bool(cell.may_be_best) == may_be_best]
-        if not mine:
+    best. Lines: untrained networks, raw pixels. `lcmae.probes.grids.advice.pictured` makes it."""
+    names = [str(name) for name in tested["name"].values]
+    shown = style.figure(height=150 + 28 * len(names))
+    for may_be_best, label in ((1, "may be best"), (0, "ruled out as the best")):
+        mine = tested.isel(cell=np.flatnonzero(tested["may_be_best"].values == may_be_best))
+        if not mine.sizes["cell"]:
             continue
-        known = [0.0 if math.isnan(cell.high) else cell.high - cell.mean for cell in mine]
-        below = [0.0 if math.isnan(cell.low) else cell.mean - cell.low for cell in mine]
+        mean = mine["mean"].values
+        ends = {
+            "array": np.nan_to_num(mine["high"].values - mean),
+            "arrayminus": np.nan_to_num(mean - mine["low"].values),
+        }
         shown.add_trace(
             go.Scatter(
-                x=[cell.mean for cell in mine],
-                y=[words(cell.key) for cell in mine],
-                error_x={"array": known, "arrayminus": below, "thickness": 1.5, "width": 4},
+                x=mean,
+                y=[str(name) for name in mine["name"].values],
+                error_x={**ends, "symmetric": False, "thickness": 1.5, "width": 4},
                 mode="markers",
-                name=name,
+                name=label,
                 marker={
                     "size": 11,
                     "color": style.BLUE if may_be_best else style.GREY,
@@ -39,24 +42,21 @@ def tested_masks(tested: RaceEvidence) -> go.Figure:
                 hovertemplate="%{y}: %{x:.1%}<extra></extra>",
             )
         )
-    for value, name, dash in (
-        (tested.baselines.untrained_mean, "untrained", "dot"),
-        (tested.baselines.pixels, "raw pixels", "dash"),
-    ):
+    for baseline, dash in (("untrained", "dot"), ("pixels", "dash")):
+        value, label = float(tested[baseline]), str(tested[baseline].attrs["long_name"])
         if math.isfinite(value):
             shown.add_trace(
                 go.Scatter(
                     x=[value, value],
-                    y=[words(cells[-1].key), words(cells[0].key)],
+                    y=[names[-1], names[0]],
                     mode="lines",
-                    name=name,
+                    name=label,
                     line={"color": style.ORANGE, "dash": dash},
-                    hovertemplate=f"{name}: {value:.1%}<extra></extra>",
+                    hovertemplate=f"{label}: {value:.1%}<extra></extra>",
                 )
             )
-    order = [words(cell.key) for cell in reversed(cells)]
-    shown.update_xaxes(title=f"{tested.verdict.long_name} [{tested.verdict.units}]", tickformat=".0%")
-    return shown.update_yaxes(categoryorder="array", categoryarray=order, showgrid=False)
+    shown.update_xaxes(title=style.axis_title(tested["mean"]), tickformat=".0%")
+    return shown.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
 
 
 def explained(statistics: xr.Dataset) -> go.Figure:

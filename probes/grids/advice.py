@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from lcmae.probes.grids.verdict import PUBLISHED, CellVerdict, Key, Verdict
+from lcmae.probes.grids.verdict import PUBLISHED, CellVerdict, Key, Verdict, labelled
 from lcmae.probes.statistics import intervals
 
 Grounds = Literal["published", "not ruled out", "better"]
@@ -72,6 +72,16 @@ class RaceEvidence:
     agreement: tuple[tuple[float, float], ...] = ()
     """Rank correlation and regret of each earlier rung against the last one."""
     baselines: Baselines = field(default_factory=Baselines)
+
+
+def pictured(tested: RaceEvidence) -> xr.Dataset:
+    """The tested masks as labelled numbers, with `untrained` and `pixels`."""
+    found = labelled(tested.verdict).assign_coords(name=("cell", [words(cell.key) for cell in tested.verdict.cells]))
+    about = {"units": tested.verdict.units}
+    return found.assign(
+        untrained=((), tested.baselines.untrained_mean, {**about, "long_name": "untrained networks"}),
+        pixels=((), tested.baselines.pixels, {**about, "long_name": "raw pixels"}),
+    )
 
 
 def words(key: Key) -> str:

@@ -47,6 +47,9 @@ class CellVerdict:
     mean: float
     low: float
     high: float
+    together_low: float
+    """Ends of its interval where those of all cells hold together with 95 % (Bonferroni)."""
+    together_high: float
     change: float
     """Difference to the baseline; the ratio of the two for measures on a logarithmic scale."""
     change_low: float
@@ -168,6 +171,61 @@ def verdict(table: xr.Dataset, measure: str, baseline: Key | None = None) -> Ver
     )
 
 
+def labelled(found: Verdict) -> xr.Dataset:
+    """The same as labelled numbers along `cell`, best first: what pictures are drawn of."""
+    about = {"long_name": found.long_name, "units": found.units}
+    numbers = {
+        "mean": f"{found.long_name}, mean over seeds",
+        "low": "lower end of its 95 % interval over seeds",
+        "high": "upper end of its 95 % interval over seeds",
+        "together_low": "lower end of its interval, for all cells together",
+        "together_high": "upper end of its interval, for all cells together",
+    }
+    variables = {
+        name: xr.Variable(
+            "cell", np.array([getattr(cell, name) for cell in found.cells]), {**about, "long_name": words}
+        )
+        for name, words in numbers.items()
+    }
+    ranks = [math.nan if cell.may_be_best is None else float(cell.may_be_best) for cell in found.cells]
+    needed = [math.nan if cell.seeds_needed is None else float(cell.seeds_needed) for cell in found.cells]
+    plain = {"long_name": "may be the best (1) or not (0)", "units": "1"}
+    variables |= {
+        "may_be_best": xr.Variable("cell", np.array(ranks), plain),
+        "num_seeds": xr.Variable(
+            "cell", np.array([cell.num_seeds for cell in found.cells]), {"long_name": "seeds", "units": "runs"}
+        ),
+        "seeds_needed": xr.Variable(
+            "cell",
+            np.array(needed),
+            {"long_name": "further seeds that would decide the difference to the baseline", "units": "runs"},
+        ),
+        "verdict": xr.Variable(
+            "cell",
+            np.array([cell.word for cell in found.cells], dtype=object),
+            {"long_name": f"difference to {describe(found.baseline)}", "units": "1"},
+        ),
+    }
+    coords = {
+        "name": ("cell", np.array([_short(cell.key, found.cells) for cell in found.cells], dtype=object)),
+        **{
+            part: ("cell", np.array([cell.key[column] for cell in found.cells], dtype=object))
+            for column, part in enumerate(("objective", "mask"))
+        },
+        "ratio": (
+            "cell",
+            np.array([cell.key[2] for cell in found.cells]),
+            {"long_name": "masking ratio", "units": "1"},
+        ),
+        "unit": (
+            "cell",
+            np.array([math.nan if cell.key[3] is None else float(cell.key[3]) for cell in found.cells]),
+            {"long_name": "side of the mask unit", "units": "patches"},
+        ),
+    }
+    return xr.Dataset(variables, coords, {"measure": found.measure, "direction": found.direction, **about})
+
+
 def grid_of(table: xr.Dataset, measure: str) -> tuple[list[Key], Grid, Scale]:
     """The cells of the done runs, their values on the measure's scale, and the scale. `InputError`
     where no run has the measure."""
@@ -227,6 +285,8 @@ def _cell(
     error = math.sqrt(grid.variance[cell] / grid.num_seeds[cell]) if freedom > 0 else math.nan
     reach = float(stdtrit(freedom, 1 - ALPHA / 2)) * error if math.isfinite(error) else math.nan
     mean, low, high = (float(scale.back(np.array(value))) for value in _around(grid.mean[cell], reach))
+    wide = float(stdtrit(freedom, 1 - ALPHA / 2 / grid.num_cells)) * error if math.isfinite(error) else math.nan
+    _, together_low, together_high = (float(scale.back(np.array(value))) for value in _around(grid.mean[cell], wide))
     change, change_low, change_high = _change(scale, grid, cell, base, contrast)
     decided = contrast is not None and contrast.is_decided
     word: Word = (
@@ -246,6 +306,8 @@ def _cell(
         mean=mean,
         low=low,
         high=high,
+        together_low=together_low,
+        together_high=together_high,
         change=change,
         change_low=change_low,
         change_high=change_high,
