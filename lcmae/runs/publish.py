@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -98,7 +99,7 @@ def _write_resume(path: Path, resume: Mapping[str, Any]) -> None:
         # through a Python file, so that a full disk is an OSError with a reason behind torch's
         # "unexpected pos"
         with path.open("wb") as file:
-            torch.save(dict(resume), file)
+            torch.save(_plain(dict(resume)), file)
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
@@ -108,6 +109,19 @@ def _write_resume(path: Path, resume: Mapping[str, Any]) -> None:
         torch.load(path, weights_only=True, map_location="cpu", mmap=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"expected a resume state of tensors and plain values, got {_unsafe(error)}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The same value without objects that are shared by chance: pickle writes what it has met
+    before as a reference, so that a resumed run would write other bytes than an uninterrupted
+    one."""
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple([_plain(item) for item in value])
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _unsafe(error: Exception) -> str:

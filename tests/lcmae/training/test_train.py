@@ -84,6 +84,8 @@ def assert_same(run: Run, other: Run) -> None:
     assert lines(run) == lines(other)
     state, other_state = (one.newest().resume_state() for one in (run, other))
     torch.testing.assert_close(state["optimizer"], other_state["optimizer"], rtol=0, atol=0)
+    mine, theirs = ((one.newest().path / "resume.pt").read_bytes() for one in (run, other))
+    assert mine == theirs
 
 
 class TestResume:
