@@ -15,7 +15,7 @@ MOST_MODELS = 4
 MOST_BYTES = 16 << 20
 ARCHIVE = "runs.tar.gz"
 BEST_BY = "cls_linear_probe"
-SMALL = ("config.json", "metrics.jsonl", "classified.json", "zoo.json")
+SMALL, ABOUT = ("config.json", "metrics.jsonl", "classified.json"), "zoo.json"
 
 
 def best_seeds(finished: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -47,11 +47,11 @@ def bring(finished: Mapping[str, Mapping[str, Any]], runs: Path, half: Path, out
     archive = half / ARCHIVE
     with tarfile.open(archive, "w:gz") as tar:
         for run in find_runs(runs):
-            for folder in (run, half / run.name):
-                for name in SMALL:
-                    # the folder of half-precision weights has the run's config and metrics, too
-                    if (folder / name).is_file() and (folder == run or name == "zoo.json"):
-                        tar.add(folder / name, f"{run.name}/{name}")
+            for name in SMALL:
+                if (run / name).is_file():
+                    tar.add(run / name, f"{run.name}/{name}")
+            if run.name in chosen:
+                tar.add(half / run.name / ABOUT, f"{run.name}/{ABOUT}")
     copy(archive, out / ARCHIVE)
 
 

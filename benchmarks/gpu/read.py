@@ -1,7 +1,7 @@
 """Tables of docs/gpu, from what a machine sent back.
 
     python -m benchmarks.gpu.read FOLDER ... --out docs/gpu
-    # models and metrics of what was trained, one folder a run, as in zoo/
+    # what was trained, one folder a run: runs that every command takes, where weights came back
     python -m benchmarks.gpu.read FOLDER ... --runs runs/gpu
 
 Each FOLDER holds the results.json of one call of `benchmarks.gpu.run`; of a step that several calls
@@ -12,6 +12,7 @@ import argparse
 import shutil
 import sys
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,16 +230,23 @@ def _cell(values: Sequence[float], interval: Any) -> str:
 
 
 def unpack(folder: Path, target: Path) -> list[str]:
-    """One folder a run: what the archive has of it, and model.safetensors where it came back."""
+    """A folder for each run: a run that every command takes where its weights came back, else what
+    is small of it."""
+    from lcmae.app.commands.zoo import copy
+
     if not (folder / ARCHIVE).is_file():
         return []
-    with tarfile.open(folder / ARCHIVE) as tar:
-        tar.extractall(target, filter="data")
-        names = sorted({Path(name).parts[0] for name in tar.getnames()})
-    for name in names:
-        if (weights := folder / f"{name}.safetensors").is_file():
-            shutil.copyfile(weights, target / name / "model.safetensors")
-    return names
+    with tempfile.TemporaryDirectory() as place, tarfile.open(folder / ARCHIVE) as tar:
+        tar.extractall(place, filter="data")
+        found = sorted(Path(place).iterdir())
+        for run in found:
+            if (weights := folder / f"{run.name}.safetensors").is_file():
+                shutil.copyfile(weights, run / "model.safetensors")
+                copy(run, target / run.name)
+                shutil.copyfile(run / "classified.json", target / run.name / "classified.json")
+            else:
+                shutil.copytree(run, target / run.name)
+    return [run.name for run in found]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

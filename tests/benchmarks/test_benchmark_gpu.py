@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-import tarfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ import torch
 from benchmarks.gpu import bring, cifar, pack, plan, read, run, runs
 from benchmarks.gpu.child import WHERE
 from benchmarks.gpu.plan import ENDING, GRACE, STEPS, Step, allotted, steps_named
-from benchmarks.gpu.record import Record, Skipped, read_json
+from benchmarks.gpu.record import Record, Skipped, read_json, write_json
 from benchmarks.train import main as train_main
+from lcmae.runs.run import Run
+from lcmae.training.train import publish_untrained
+from tests.reference.tiny_runs import tiny_run, weights
 
 TAKEN = GRACE + ENDING
 SHORT, LONG = Step("short", "", 60, 20), Step("long", "", 400, 100, takes_what_is_left=True)
@@ -219,14 +221,27 @@ def test_a_trial_on_a_cpu_is_printed_and_never_written(tmp_path: Path, capsys: p
         assert (folder / "docs").is_dir() is (device == "cuda")
 
 
-def test_weights_and_metrics_of_a_run_meet_again(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with tarfile.open(tmp_path / bring.ARCHIVE, "w:gz") as tar:
-        tar.add(tmp_path / "config.json", "mae-s0/config.json")
-    (tmp_path / "mae-s0.safetensors").write_bytes(b"weights")
-    assert read.unpack(tmp_path, tmp_path / "runs") == ["mae-s0"]
-    assert (tmp_path / "runs" / "mae-s0" / "model.safetensors").read_bytes() == b"weights"
-    assert (tmp_path / "runs" / "mae-s0" / "config.json").is_file()
+def test_what_comes_back_becomes_runs_again(tmp_path: Path) -> None:
+    names = [f"mae-s{seed}" for seed in range(bring.MOST_MODELS + 1)]
+    finished = {name: {bring.BEST_BY: number / 10} for number, name in enumerate(names)}
+    for name in names:
+        trained = tiny_run(tmp_path / "runs" / name, seed=int(name[-1]))
+        publish_untrained(trained)
+        trained.log_metrics({"step": 0, "loss": 1.0})
+        write_json(trained.path / "classified.json", finished[name])
+    (tmp_path / "out").mkdir()
+    # one after another, as they end: better ones replace the first
+    for count in range(1, len(names) + 1):
+        some = {name: finished[name] for name in names[:count]}
+        bring.bring(some, tmp_path / "runs", tmp_path / "half", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == bring.MOST_MODELS + 1
+    assert read.unpack(tmp_path / "out", tmp_path / "back") == names
+    worst, best = (tmp_path / "back" / name for name in (names[0], names[-1]))
+    assert {path.name for path in worst.iterdir()} == {"config.json", "metrics.jsonl", "classified.json"}
+    assert read_json(best / "classified.json") == finished[names[-1]]
+    before = weights(Run.open(tmp_path / "runs" / names[-1]))
+    for name, tensor in weights(Run.open(best)).items():
+        assert torch.equal(tensor, before[name].half().float()), name
 
 
 def test_two_kernels_of_torch_are_not_compared_where_ours_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
