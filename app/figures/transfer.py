@@ -137,7 +137,7 @@ def pooled(result: xr.Dataset) -> go.Figure:
             label = f"efficient probing, {'patches of pixels' if network == 'pixels' else network}"
             rows.append(Series(label, layers, values, style.GREY, dash=style.REFERENCES[network], symbol=symbol))
     shown = series.curves(rows, style.axis_title(result["layer"]), "accuracy")
-    return _shares(shown.update_xaxes(dtick=1))
+    return _shares(shown.update_xaxes(dtick=1), rows)
 
 
 def controls(result: xr.Dataset) -> go.Figure:
@@ -154,7 +154,7 @@ def controls(result: xr.Dataset) -> go.Figure:
         Series("training", categories, result["pooled_fit"].values, style.ORANGE, symbol="square"),
         Series("training, shuffled", categories, result["shuffled_fit"].values, style.GREY, symbol="square-open"),
     ]
-    return _shares(series.dots(rows, categories, "accuracy"))
+    return _shares(series.dots(rows, categories, "accuracy"), rows)
 
 
 def query_maps(result: xr.Dataset, count: int = 6) -> go.Figure:
