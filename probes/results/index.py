@@ -27,8 +27,10 @@ MOST = 256 << 20
 MOST_TEXT = 16 << 20
 """Bytes of the index itself, whose JSON is parsed in memory."""
 
-_MARK = b"\nlcmae index "
-_LINE = len(_MARK) + 12
+MARK = b"\nlcmae index "
+"""What stands between the index and the place where it begins."""
+
+_LINE = len(MARK) + 12
 _CHECKSUM = 4
 
 
@@ -49,7 +51,7 @@ def of(result: xr.Dataset, written: BytesIO) -> bytes:
             for name, variable in result.variables.items()
         }
     text = json.dumps({"attrs": _plain(result.attrs), "variables": variables}).encode()
-    return text + _MARK + f"{len(written.getbuffer()):012d}".encode()
+    return text + MARK + f"{len(written.getbuffer()):012d}".encode()
 
 
 def _values(variable: xr.Variable, stored: Any) -> dict[str, Any]:
@@ -74,9 +76,9 @@ def read(data: memoryview) -> dict[str, Any] | None:
     """The index behind the netCDF data; None in a file that has none. `ValueError` for one that is
     no index."""
     line = bytes(data[-_LINE:])
-    if not line.startswith(_MARK):
+    if not line.startswith(MARK):
         return None
-    text = data[int(line[len(_MARK) :]) : -_LINE]
+    text = data[int(line[len(MARK) :]) : -_LINE]
     if len(text) > MOST_TEXT:
         raise ValueError(f"an index of {len(text)} bytes, of at most {MOST_TEXT}")
     try:
