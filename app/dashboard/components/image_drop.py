@@ -1,4 +1,5 @@
-"""A file that somebody brings: chosen, dropped anywhere on the page, or pasted.
+"""Files that somebody brings: chosen, dropped anywhere on the page, or pasted; several come one
+after the other.
 
 Streamlit's own field sends it by two requests and is drawn three times on the way, takes nothing
 from the clipboard, and a drop beside it leaves the page. This one sends it by the page's own
@@ -7,7 +8,6 @@ session until it is whole; it is never on the disk.
 """
 
 import base64
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,14 @@ import streamlit as st
 from pydantic import Field
 from streamlit.components.v2 import component
 
+from lcmae.safety.text import printable
 from lcmae.settings import Settings
 
 _DROP = component(
     "lcmae.image_drop",
     html='<label class="drop"><span class="done"></span>'
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 16v4h16v-4M12 16V4M7 9l5-5 5 5"/></svg>'
-    '<span class="word"></span><input type="file" accept="image/*" aria-describedby="help">'
+    '<span class="word"></span><input type="file" accept="image/*" multiple aria-describedby="help">'
     '<span class="help" id="help" role="tooltip"></span><span class="everywhere"></span></label>'
     '<p class="said" role="status"></p>',
     css=Path(__file__).with_suffix(".css").read_text(),
@@ -32,6 +33,10 @@ _DROP = component(
 
 MAX_PART = 6 << 20
 """Letters of one part, in base64; the browser sends up to 4 MiB, which are 5.6 million."""
+
+
+MAX_FILES = 32
+"""Files at once."""
 
 
 class Part(Settings):
@@ -46,8 +51,23 @@ class Part(Settings):
     total: int = Field(gt=0)
     """Bytes of the whole file."""
 
+    name: str = Field(default="", max_length=200)
+    """Of the file, its end."""
+
+    first: bool = False
+    """Whether it is the first of those that were chosen or dropped at once."""
+
     data: str = Field(max_length=MAX_PART)
     """In base64."""
+
+
+class Big(Settings):
+    """A file that is not sent, because it is too large."""
+
+    id: int
+    size: int = Field(gt=0, lt=2**53)
+    name: str = Field(default="", max_length=200)
+    first: bool = False
 
 
 @dataclass
@@ -56,6 +76,7 @@ class Incoming:
 
     id: int = -1
     size: int = 0
+    name: str = ""
     content: bytearray = field(default_factory=bytearray)
     """Empty once the file was whole, and taken."""
 
@@ -71,7 +92,7 @@ class Incoming:
         if part.total > most or part.at + len(data) > part.total:
             return None
         if part.at == 0:
-            self.id, self.size, self.content = part.id, 0, bytearray()
+            self.id, self.size, self.name, self.content = part.id, 0, part.name, bytearray()
         if (part.id, part.at) != (self.id, self.size):
             return None
         self.content += data
@@ -83,26 +104,49 @@ class Incoming:
 
 
 def image_drop(
-    *, label: str, help: str, most: int, key: str, on_file: Callable[[bytes], Any], on_big: Callable[[int], Any]
+    *,
+    label: str,
+    help: str,
+    most: int,
+    key: str,
+    on_file: Callable[[bytes, str], Any],
+    on_big: Callable[[int, str], Any],
+    on_begin: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Draw the button. `on_file(content)` is called for a file of up to `most` bytes,
-    `on_big(bytes)` for a larger one, before the script, or its fragment, runs again."""
+    """Draw the button. `on_begin()` is called when files are chosen or dropped; then
+    `on_file(content, name)` for each file of up to `most` bytes, `on_big(bytes, name)` for a larger
+    one, before the script, or its fragment, runs again."""
     incoming: Incoming = st.session_state.setdefault(f"{key}-incoming", Incoming())
 
     def part() -> None:
-        whole = incoming.add(st.session_state[key].get("part"), most)
+        message = st.session_state[key].get("part")
+        before = incoming.id
+        whole = incoming.add(message, most)
+        if incoming.id != before and message.get("first"):
+            on_begin()
         if whole is not None:
-            on_file(whole)
+            on_file(whole, printable(incoming.name, 200))
 
     def big() -> None:
-        size = st.session_state[key].get("big")
-        if isinstance(size, int | float) and most < size < math.inf:
-            incoming.content = bytearray()
-            on_big(int(size))
+        try:
+            found = Big.model_validate(st.session_state[key].get("big"))
+        except ValueError:
+            return
+        if found.size > most:
+            incoming.id, incoming.size, incoming.content = found.id, found.size, bytearray()
+            if found.first:
+                on_begin()
+            on_big(found.size, printable(found.name, 200))
 
     _DROP(
         key=key,
-        data={"label": label, "help": help, "most": most, "received": {"id": incoming.id, "size": incoming.size}},
+        data={
+            "label": label,
+            "help": help,
+            "most": most,
+            "files": MAX_FILES,
+            "received": {"id": incoming.id, "size": incoming.size},
+        },
         width="content",
         on_part_change=part,
         on_big_change=big,

@@ -284,7 +284,7 @@ def uploaded(loaded: Loaded, name: str) -> Picture:
 
     height, width = loaded.model.config.image_size
     pixels = uploads.pixels(name, height, width, loaded.model.config.channels)
-    return _picture(torch.from_numpy(pixels.copy())[None], 0, f"upload {name[:8]}", "")
+    return _picture(torch.from_numpy(pixels.copy())[None], 0, uploads.called(name), "")
 
 
 def _picture(pixels: "Tensor", index: int, name: str, label: str) -> Picture:

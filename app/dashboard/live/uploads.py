@@ -20,18 +20,29 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
 
 _files: Cache[bytes] = Cache(max_bytes=128 << 20, max_entries=64, size=len)
+_names: Cache[str] = Cache(max_bytes=1 << 20, max_entries=256, size=len)
+"""What a file was called where it came from, as plain text."""
+
 _pixels: "Cache[np.ndarray]" = Cache(max_bytes=64 << 20, max_entries=128, size=lambda pixels: pixels.nbytes)
 """As decoded: a photograph takes longer to decode than a model to look at it, and every patch that
 is picked asks for it."""
 
 
-def keep(file: bytes) -> str:
-    """Keep a file; its SHA-256 is its name from then on. `InputError` where it is too big."""
+def keep(file: bytes, called: str = "") -> str:
+    """Keep a file; its SHA-256 is its name from then on, and `called` what people see. `InputError`
+    where it is too big."""
     if len(file) > MAX_BYTES:
         raise InputError(too_big(len(file)))
     name = hashlib.sha256(file).hexdigest()
     _files.get(name, lambda: file)
+    if called:
+        _names.get(name, lambda: called)
     return name
+
+
+def called(name: str) -> str:
+    """What people see of a kept file: its own name where it came with one."""
+    return _names.find(name) or f"upload {name[:8]}"
 
 
 def too_big(num_bytes: int) -> str:

@@ -18,7 +18,13 @@ from lcmae.errors import InputError
 ALL = "all"
 LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
 REFUSED = "microscope-refused"
-"""In the session: what is wrong with the file that somebody brought."""
+"""In the session: what is wrong with files that somebody brought."""
+
+BROUGHT = "microscope-brought"
+"""In the session: images that it brought, the newest last."""
+
+MOST_BROUGHT = 64
+"""Of these; more than the server keeps."""
 
 REDRAWN = "microscope-redrawn"
 """In the session: how often edits were dropped."""
@@ -48,34 +54,54 @@ def ask_image(loaded: models.Loaded, chosen: Selection) -> None:
             help=f"0 to {last}, as `lcmae probe` counts them",
         )
         image_drop(
-            label="Own image",
-            help="PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB: choose it, drop it anywhere on the page, or paste it. It is "
-            "kept in memory for a while, never on the disk.",
+            label="Own images",
+            help="PNG, JPEG, WebP, TIFF, BMP or GIF, at most 20 MB each: choose some, drop them anywhere on the page, or paste "
+            "one. They are kept in memory for a while, never on the disk.",
             most=uploads.MAX_BYTES,
             key="microscope-own",
-            on_file=lambda file: take_upload(loaded, file),
-            on_big=lambda size: refuse(uploads.too_big(size)),
+            on_file=lambda file, name: take_upload(loaded, file, name),
+            on_big=lambda size, name: refuse(uploads.too_big(size), name),
+            on_begin=lambda: st.session_state.pop(REFUSED, None),
         )
+        ask_upload(chosen)
         if chosen.upload:
             st.button("Back to the data", on_click=lambda: selection.change(upload=""), icon=":material/undo:")
-    if problem := st.session_state.pop(REFUSED, None):
+    for problem in st.session_state.get(REFUSED, []):
         st.error(plain(problem), icon=":material/block:")
 
 
-def take_upload(loaded: models.Loaded, file: bytes) -> None:
+def ask_upload(chosen: Selection) -> None:
+    """Which of the images that this session brought, where there are several."""
+    brought = [name for name in st.session_state.get(BROUGHT, []) if uploads.is_stored(name)]
+    if len(brought) > 1 and chosen.upload in ("", *brought):
+        st.selectbox(
+            "Of your images",
+            brought,
+            **tied("upload", chosen.upload or None, lambda name: name or ""),
+            index=None,
+            placeholder=f"pick one of {len(brought)}",
+            format_func=uploads.called,
+            width=220,
+        )
+
+
+def take_upload(loaded: models.Loaded, file: bytes, called: str = "") -> None:
     """The file becomes the image, unless it is refused."""
     try:
-        name = uploads.keep(file)
+        name = uploads.keep(file, called)
         models.uploaded(loaded, name)  # refused here, not on the board
     except InputError as error:
-        refuse(str(error))
+        refuse(str(error), called)
         return
+    known = st.session_state.setdefault(BROUGHT, [])
+    known[:] = [*(one for one in known if one != name), name][-MOST_BROUGHT:]
     selection.change(upload=name)
 
 
-def refuse(problem: str) -> None:
-    """Say so, once."""
-    st.session_state[REFUSED] = problem
+def refuse(problem: str, called: str = "") -> None:
+    """Say so until others are brought; of several files each with its name."""
+    problems = st.session_state.setdefault(REFUSED, [])
+    problems[:] = [*problems, f"{called}: {problem}" if called else problem][-MOST_BROUGHT:]
 
 
 def ask_mask(chosen: Selection) -> bool:

@@ -298,7 +298,7 @@ def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
         for kind in ("choose", "drop", "paste"):
             before = page.url
             if kind == "choose":
-                page.get_by_label("Own image").set_input_files(tmp_path / "green.png")
+                page.get_by_label("Own images").set_input_files(tmp_path / "green.png")
             else:
                 assert give(page, kind, png((200, 10, len(shown)))) == (kind == "drop"), (
                     "the browser would open what is dropped"
@@ -306,13 +306,13 @@ def test_an_image_is_chosen_dropped_and_pasted(address: str, tmp_path: Path):
             page.wait_for_function(
                 "before => location.href !== before && location.search.includes('upload=')", arg=before
             )
-            expect(page.locator(".drop .word")).to_have_text("Own image")
+            expect(page.locator(".drop .word")).to_have_text("Own images")
             name = address_of(page)["upload"]
-            announced(page, f"; upload {name[:8]}")
+            announced(page, "; green.png" if kind == "choose" else "; mine.png")
             shown.add(name)
         assert len(shown) == 3
         give(page, "paste", png((1, 2, 3)), "a cell of a table, with its picture")
-        page.get_by_label("Own image").set_input_files([{"name": "0.png", "mimeType": "image/png", "buffer": b""}])
+        page.get_by_label("Own images").set_input_files([{"name": "0.png", "mimeType": "image/png", "buffer": b""}])
         expect(page.locator(".drop ~ .said")).to_have_text("The file is empty.")
         assert address_of(page)["upload"] == name
         page.get_by_role("button", name="Back to the data").click()
@@ -335,15 +335,38 @@ def test_a_large_file_comes_in_parts_and_what_is_no_image_is_refused(address: st
           window.said = [];
           new MutationObserver(() => window.said.push(word.textContent)).observe(word, { childList: true });
         }""")
-        field = page.get_by_label("Own image")
+        field = page.get_by_label("Own images")
         field.set_input_files(tmp_path / "noise.png")
         page.wait_for_url(f"**upload={hashlib.sha256(large).hexdigest()}*")
         said = page.evaluate("window.said")
         assert any(re.fullmatch(r"Sending: \d+ %, \d+ s left", one) for one in said), said
         field.set_input_files(tmp_path / "text.png")
-        announced(page, "expected an image file (PNG, JPEG")
+        announced(page, "text.png: expected an image file (PNG, JPEG")
         field.set_input_files(tmp_path / "huge.png")
-        announced(page, "expected an image file of at most 20 MiB, got 21.0 MiB")
-        expect(page.locator(".drop .word")).to_have_text("Own image")
+        announced(page, "huge.png: expected an image file of at most 20 MiB, got 21.0 MiB")
+        expect(page.locator(".drop .word")).to_have_text("Own images")
         assert hashlib.sha256(large).hexdigest() in page.url
+        assert complaints == []
+
+
+def test_several_files_at_once_are_taken_and_bad_ones_named(address: str, tmp_path: Path):
+    for number, name in enumerate(("red.png", "green.png", "blue.png")):
+        (tmp_path / name).write_bytes(png((40 + number, 80, 120)))
+    (tmp_path / "text.png").write_bytes(b"<script>alert(1)</script>")
+    (tmp_path / "huge.png").write_bytes(bytes(21 << 20))
+    (tmp_path / "empty.png").write_bytes(b"")
+    order = ("red.png", "huge.png", "text.png", "green.png", "empty.png", "blue.png")
+    last = hashlib.sha256((tmp_path / "blue.png").read_bytes()).hexdigest()
+    with browser_page() as page:
+        complaints = open_microscope(page, address)
+        page.get_by_label("Own images").set_input_files([tmp_path / name for name in order])
+        page.wait_for_url(f"**upload={last}*")
+        announced(page, "; blue.png")
+        announced(page, "text.png: expected an image file (PNG, JPEG")
+        announced(page, "huge.png: expected an image file of at most 20 MiB, got 21.0 MiB")
+        expect(page.locator(".drop ~ .said")).to_have_text("empty.png is empty.")
+        page.get_by_label("Of your images").click()
+        expect(page.get_by_role("option")).to_have_text(["red.png", "green.png", "blue.png"])
+        page.get_by_role("option", name="red.png").click()
+        announced(page, "; red.png")
         assert complaints == []

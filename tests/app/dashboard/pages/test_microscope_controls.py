@@ -51,12 +51,13 @@ def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
     Image.new("RGB", (30, 20), (255, 0, 0)).save(file, "JPEG")
     with monkeypatch.context() as patched:
         patched.setattr(controls.selection, "change", lambda **values: changes.append(values))
-        controls.take_upload(loaded(root), file.getvalue())
+        patched.setattr(st, "session_state", {})
+        controls.take_upload(loaded(root), file.getvalue(), "holiday.jpg")
     [name] = [change["upload"] for change in changes]
     assert uploads.is_stored(name)
     # the link works for as long as the server keeps the file; then it says so
     app = open_page("microscope", upload=name)
-    assert "upload " in words(app)
+    assert "; holiday.jpg" in words(app)
     [drop] = components(app, "lcmae.image_drop")
     assert json.loads(drop.json)["most"] == uploads.MAX_BYTES
     stale = open_page("microscope", upload="0" * 64)
@@ -65,8 +66,11 @@ def test_an_image_of_ones_own(root: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_file_that_is_refused_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch):
     published(root / "a")
-    state: dict[str, str] = {}
+    state: dict[str, list[str]] = {}
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(controls.selection, "change", lambda **values: pytest.fail("it was taken"))
     controls.take_upload(loaded(root), b"<script>")
-    assert state[controls.REFUSED].startswith("expected an image file (PNG, ")
+    controls.take_upload(loaded(root), b"<script>", "b.png")
+    first, second = state[controls.REFUSED]
+    assert first.startswith("expected an image file (PNG, ")
+    assert second.startswith("b.png: expected an image file (PNG, ")
