@@ -13,11 +13,14 @@ from plotly.subplots import make_subplots
 
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import LABELS, baselines_of, lines
-from lcmae.probes.results import tables
+from lcmae.probes.results import tables, when
 from lcmae.probes.statistics import intervals
 
 MOST_PANELS = 60
 """More panels than these are too many for one picture, and slow to draw."""
+
+MOST_ROWS = 40
+"""Numbers whose half changes are drawn."""
 
 
 def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
@@ -100,6 +103,51 @@ def against_steps(
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
     return shown.update_xaxes(range=room, title_font={"size": 11}, title_standoff=4)
+
+
+def half_changes(frame: pd.DataFrame, *, runs: Sequence[str]) -> go.Figure | None:
+    """The step at which each number made half of its change, earliest on top, of every run with its
+    95 % interval; None where no number changed beyond its error."""
+    own: Any = frame[(frame["beside"] == "") & frame["standard error"].notna()]
+    found = when.order(own)
+    if found.empty:
+        return None
+    found["name"] = [
+        f"{quantity}, {part}" if part else str(quantity)
+        for quantity, part in zip(found["quantity"], found["part"], strict=True)
+    ]
+    names = list(dict.fromkeys(found["name"]))[:MOST_ROWS]
+    rows = {name: position for position, name in enumerate(names)}
+    colours = style.colours(runs)
+    shown = style.figure(height=110 + 22 * len(names), margin={"l": 10, "r": 20, "t": 44, "b": 50})
+    for position, run in enumerate(runs):
+        here = found[(found["run"] == run) & found["name"].isin(names)]
+        if here.empty:
+            continue
+        shift = (position - (len(runs) - 1) / 2) * 0.6 / max(len(runs), 1)
+        shown.add_trace(
+            go.Scatter(
+                x=here["step"],
+                y=[rows[name] + shift for name in here["name"]],
+                error_x={
+                    "array": here["high"] - here["step"],
+                    "arrayminus": here["step"] - here["low"],
+                    "symmetric": False,
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                mode="markers",
+                name=run,
+                marker={"color": colours[run], "size": 8, "symbol": style.SYMBOLS[position % len(style.SYMBOLS)]},
+                customdata=np.stack([here["name"], here["change"]], axis=1),
+                hovertemplate="%{customdata[0]}: half at step %{x:.0f}, change %{customdata[1]:.3g}<extra>"
+                + run
+                + "</extra>",
+            )
+        )
+    labels = ["<br>".join(wrap(name, 60)) for name in names]
+    shown.update_yaxes(tickvals=list(range(len(names))), ticktext=labels, range=[len(names) - 0.5, -0.5])
+    return shown.update_xaxes(title="optimiser step at which half of the change was made", rangemode="tozero")
 
 
 def _beside(here: pd.DataFrame, runs: Sequence[str], room: Sequence[float]) -> list[Any]:

@@ -34,6 +34,11 @@ SUMMARY = (
     "probe's page."
 )
 TERMS = ("standard error",)
+WHEN = (
+    "The step at which each number first made half of its change from the first stored step to the last, earliest on top (lcmae's "
+    "own definition, docs/probes.md). Intervals: the same crossing with each value moved within its error. Left out: numbers "
+    "without an error, and those whose change is within theirs."
+)
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,15 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
         limits.hold(one.figure, shared.get(name, {}))
         with area:
             draw(one, f"{key}-{number}")
+    draw_halves(frame, moments, key)
+
+
+def draw_halves(frame: pd.DataFrame, moments: Sequence[Moment], key: str) -> None:
+    """In what order numbers changed, where there are more than two steps to tell it by."""
+    if len({moment.step for moment in moments}) > 2:
+        halves = figures.half_changes(frame, runs=list(dict.fromkeys(moment.run for moment in moments)))
+        if halves is not None:
+            draw(Panel("When half of the change was made", WHEN, halves), f"{key}-when")
 
 
 def ask_step(steps: Sequence[int]) -> int:

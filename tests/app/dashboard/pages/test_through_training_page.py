@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lcmae.app.dashboard.pages.through_training import Moment, at_step
@@ -122,6 +123,24 @@ def test_usual_numbers_have_an_error_and_are_few():
     assert pictures.usual(bare) == ["masked loss (squared error)"]
     with pytest.raises(ValueError, match="expected at least one quantity"):
         pictures.against_steps(frame(), [], runs=["a"])
+
+
+def test_numbers_stand_at_the_step_of_half_their_change():
+    def rows(quantity: str, values: list[float]) -> list[dict[str, object]]:
+        return [
+            {"run": "a", "quantity": quantity, "part": "", "unit": "1", "step": 10 * at, "value": value,
+             "standard error": 0.01, "beside": ""}
+            for at, value in enumerate(values)
+        ]  # fmt: skip
+
+    table = pd.DataFrame([*rows("late", [0.0, 0.0, 1.0]), *rows("early", [0.0, 1.0, 1.0]), *rows("flat", [0.5] * 3)])
+    shown = pictures.half_changes(table, runs=["a"])
+    assert shown is not None
+    (trace,) = traces(shown)
+    np.testing.assert_allclose(trace.x, [5, 15])
+    assert list(shown.layout.yaxis.ticktext) == ["early", "late"]
+    assert (trace.error_x.array > 0).all()
+    assert pictures.half_changes(pd.DataFrame(rows("flat", [0.5] * 3)), runs=["a"]) is None
 
 
 def test_each_run_is_shown_at_the_step_before_or_at_its_first():
