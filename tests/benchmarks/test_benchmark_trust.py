@@ -38,6 +38,8 @@ def test_every_probe_is_measured_or_left_out_by_name() -> None:
         "receptive_field",
         "second_order",
         "position",
+        "pixels_by_layer",
+        "attention_flow",
     } & set(PROBES)
     assert set(REFERENCES) == set(SETTINGS)
 

@@ -131,6 +131,7 @@ USUAL = {
     },  # no prediction of a full image
     "spectrum": {"alpha_req", "lidar", "lidar_mask_share"},  # 12 vectors have few eigenvalues; tokens have no LiDAR
     "invariance": {"alignment_by_overlap"},  # bins without a pair
+    "attention_flow": {"neighbour_cosine"},  # of outliers, where there are none
     "embedding_consistency": {"sliced_wasserstein", "loss", "invariance", "local_consistency"},  # what no mask hid
     "hierarchy": {"score", "chance", "skill", "gain"},  # a patch has no latent of the lowest level
     "mask_graph": {"toy_edges", "toy_label_error", "toy_components", "toy_eigenvalue", "toy_tail", "toy_error"},
@@ -173,6 +174,7 @@ SITUATIONS = {
             "invariance": {"alignment"},
             "frequency": NO_CKA,
             "position": {"variance_share"},
+            "attention_flow": {"agreement"},  # no gradient
             "embedding_consistency": {"consistency", "chance"},
             "bounds": {"alignment", "uniformity", "umae_loss"},  # vectors of length 0
         },
@@ -185,6 +187,7 @@ SITUATIONS = {
             "local_contrast": {"position_share"},
             "spectrum": {"intrinsic_dimension", "variance_share"},
             "frequency": NO_CKA,
+            "pixels_by_layer": {"r2", "own", "around", "reach", "gathered"},
             "embedding_consistency": NO_GEOMETRY,
             "second_order": {*NOTHING_TO_EXPLAIN, "reach", "shared_variance"},
         },
@@ -208,6 +211,7 @@ SITUATIONS = {
         {
             "second_order": "needs at least 2 images, got 1",
             "position": "needs at least 2 images, got 1",
+            "pixels_by_layer": "needs at least 4 images, got 1",
             "mask_graph": "needs at least 4 images, got 1",
             "bounds": "needs at least 2 images, got 1",
         },
@@ -221,6 +225,7 @@ SITUATIONS = {
             "spectrum": {"uniformity_of_others", "wang_isola", "intrinsic_dimension", "variance_share"},
             "invariance": {"alignment", *NO_PREDICTION["invariance"]},
             "frequency": NO_CKA,
+            "attention_flow": {"agreement"},  # there is no other image
             "embedding_consistency": NO_GEOMETRY,
             "hierarchy": {"layer_skill"},  # of kinds: a constant names the only one
         },
@@ -233,6 +238,7 @@ SITUATIONS = {
             "hierarchy": "needs at least 20 training images, got 9",
             "mask_graph": "needs at least 4 images, got 3",
             "second_order": "needs at least 10 images of the other split, got 9",
+            "pixels_by_layer": "needs at least 4 images, got 3",
         },
         {
             "reconstruction": {"error_linear"},  # 9 images of the other split teach nobody
@@ -265,8 +271,12 @@ SITUATIONS = {
         lambda: network(ViT, class_token=False, feature="mean"), {}, NO_DECODER, NO_PREDICTION
     ),
 }  # fmt: skip
-# without a decoder there are no masks of which a place could be left out
-NOT_MEASURED = {"embedding_consistency": {"loss", "invariance", "local_consistency"}}
+# without a decoder there are no masks of which a position could be left out; these encoders have
+# outliers in every layer
+NOT_MEASURED = {
+    "embedding_consistency": {"loss", "invariance", "local_consistency"},
+    "attention_flow": {"neighbour_cosine"},
+}
 
 
 @cache

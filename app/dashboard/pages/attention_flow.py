@@ -1,0 +1,76 @@
+"""The page of the attention_flow probe."""
+
+from collections.abc import Iterator
+
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.figures import attention_flow as figures
+from lcmae.app.figures.baselines import caption as of_baselines
+
+
+def panels(results: Results, choose: Choose) -> Iterator[Panel]:
+    """Shares of attention, flows beside dependence, pictures, norms and outliers."""
+    found = [name for name in figures.GATHERED if any(name in result for result in results.values())]
+    share = choose("attention", found)
+    yield Panel(
+        f"Attention on whole images: {figures.GATHERED[share]}",
+        "Mean over images, and over heads (line); dots are single heads. MAE's class token is known to look at itself and at all "
+        "patches alike (Przewiezlikowski et al.)." + of_baselines(results, share),
+        figures.by_layer(results, share),
+    )
+    if any("class_entropy" in result for result in results.values()):
+        uniform = next(iter(results.values())).attrs["entropy_of_uniform"]
+        yield Panel(
+            "How widely the class token attends to patches",
+            f"Entropy of its attention over patches, renormalised; uniform attention has {uniform:.2f} nats."
+            + of_baselines(results, "class_entropy"),
+            figures.by_layer(results, "class_entropy"),
+        )
+    flowing = {name: result for name, result in results.items() if bool(result["agreement"].notnull().any())}
+    if flowing:
+        count = next(iter(flowing.values())).attrs["num_flow_images"]
+        yield Panel(
+            "Does attention say what the token depends on?",
+            "Rank correlation, patch by patch, of attention's maps with the gradient of the token with respect to the pixels, on "
+            f"{count} images. Another image's gradient is the control: what it reaches "
+            "is the same for all images, that is, position.",
+            figures.agreement(flowing),
+        )
+    drawn = {name: result for name, result in flowing.items() if "picture_flow" in result}
+    if drawn:
+        name = choose("pictures of", list(drawn))
+        yield Panel(
+            f"Raw attention, rollouts and gradient: {name}",
+            "Maps of the class token (of the mean patch token where there is none): last layer's attention, rollout, its "
+            "gradient-weighted form, and the gradient of the pixels, each adding up to 1.",
+            figures.pictures(drawn[name]),
+            is_wide=True,
+        )
+    yield Panel(
+        "Outlier tokens, by layer",
+        "Share of patch tokens whose norm lies more than 5 robust deviations above the median of their image. Gaussian norms give "
+        "next to nothing." + of_baselines(results, "outlier_share"),
+        figures.by_layer(results, "outlier_share"),
+    )
+    yield Panel(
+        "Largest norm over the median, by layer",
+        "Of patch tokens, a mean over images. Registers (prefix tokens beyond the class token) exist to take such tokens' part."
+        + of_baselines(results, "norm_ratio"),
+        figures.by_layer(results, "norm_ratio"),
+    )
+    yield Panel(
+        "Where outliers lie: last layer",
+        "Share of images with an outlier at the position. In a map with few bright positions outliers do not follow the image.",
+        figures.outlier_maps(results),
+        is_wide=True,
+    )
+
+
+PAGE = ProbePage(
+    probe="attention_flow",
+    summary="What the class token gathers, how attention flows through all layers, and which tokens are outliers. Rollout is "
+    "that of Abnar and Zuidema (arXiv 2005.00928), its gradient-weighted form that of Chefer et al. (arXiv 2103.15679); the scalar "
+    "that is differentiated, the agreement with the gradient and the outliers' threshold are lcmae's own.",
+    panels=panels,
+    answer=figures.answer,
+    terms=("attention entropy", "receptive field", "standard error"),
+)

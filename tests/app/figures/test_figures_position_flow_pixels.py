@@ -1,0 +1,57 @@
+"""Figures of position, attention_flow and pixels_by_layer: every number drawn is a stored one, and
+each baseline stands beside it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lcmae.app.figures import attention_flow, pixels_by_layer, position
+from lcmae.probes.results.networks import trained
+from tests.app import computed
+from tests.app.pages import traces
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, xr.Dataset]:
+    return {name: computed.with_baselines(name) for name in ("position", "attention_flow", "pixels_by_layer")}
+
+
+def test_position_by_layer_and_its_components(found: dict[str, xr.Dataset]) -> None:
+    result = found["position"]
+    drawn = {trace.name: trace for trace in traces(position.by_layer({"a": result}))}
+    assert list(drawn) == ["a", "a, untrained", "a, pixels"]
+    np.testing.assert_allclose(drawn["a"].y, result["position_r2"].sel(network="trained"))
+    shown = position.scores({"a": result}, 1)
+    lines = [shape.y0 for shape in shown.layout.shapes]
+    assert lines == pytest.approx([0.5**0.5, 0.75])
+    np.testing.assert_allclose(traces(shown)[0].y, result["invariance"].sel(network="trained", layer=1))
+    removed = traces(position.removals({"a": result}, "same_position", 2))[0]
+    assert list(removed.customdata) == result["removal"].values.tolist()
+    np.testing.assert_allclose(removed.y, result["same_position"].sel(layer=2))
+    assert len(traces(position.component_maps(result))) == result.sizes["map"]
+
+
+def test_attention_of_heads_and_agreement(found: dict[str, xr.Dataset]) -> None:
+    whole = found["attention_flow"]
+    result = trained(whole)
+    drawn = traces(attention_flow.by_layer({"a": whole}, "class_self"))
+    np.testing.assert_allclose(drawn[0].y, result["class_self"].mean("head"), rtol=1e-6)
+    heads = next(trace for trace in drawn if trace.mode == "markers" and trace.showlegend is False)
+    np.testing.assert_allclose(heads.y, result["class_self"].values.flatten(), rtol=1e-6)
+    assert "untrained network" in [trace.name for trace in drawn]
+    (agreed,) = traces(attention_flow.agreement({"a": whole}))
+    np.testing.assert_allclose(agreed.y, result["agreement"])
+    assert len(traces(attention_flow.pictures(result))) == 4 * (1 + 4)  # an image and four maps
+    assert traces(attention_flow.outlier_maps({"a": result}))[0].z.shape == (4, 6)
+
+
+def test_pixels_by_layer_and_offset(found: dict[str, xr.Dataset]) -> None:
+    result = found["pixels_by_layer"]
+    drawn = {trace.name: trace for trace in traces(pixels_by_layer.by_layer({"a": result}, "own"))}
+    assert list(drawn) == ["a", "a, untrained", "a, pixels"]
+    np.testing.assert_allclose(drawn["a, pixels"].y, result["own"].sel(network="pixels"))
+    maps = traces(pixels_by_layer.maps(result))
+    assert len(maps) == 3  # two layers, and pixels
+    np.testing.assert_allclose(maps[0].z, result["r2"].sel(network="trained", layer=1))
+    (only,) = traces(pixels_by_layer.by_layer({"a": result}, "gathered"))
+    np.testing.assert_allclose(only.y, result["gathered"])
