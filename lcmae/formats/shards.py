@@ -7,6 +7,7 @@ them passes the gate of `lcmae.formats.safety`.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats.safety import Opened, check_file, open_weights
+from lcmae.safety.files import read_regular
 from lcmae.safety.text import reason, show
 
 SUFFIX = ".index.json"
@@ -57,7 +59,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     if index.stat().st_size > MAX_INDEX:
         raise CheckpointError(f"expected an index of at most {MAX_INDEX} bytes, got more: {show(index)}")
     try:
-        values = json.loads(index.read_bytes())
+        values = json.loads(read_regular(os.path.realpath(index), MAX_INDEX))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"expected JSON in {show(index)}, got something else: {reason(error)}") from error
     found = values.get("weight_map") if isinstance(values, dict) else None

@@ -17,6 +17,7 @@ from lcmae.formats.facts import Facts
 from lcmae.formats.safety import Opened, check_file, folder_problem, open_weights
 from lcmae.formats.shards import INDICES, open_shards
 from lcmae.models import ModelConfig
+from lcmae.safety.files import read_regular
 from lcmae.safety.text import reason, show
 
 WORDS = (
@@ -141,7 +142,7 @@ def _json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON:
         raise CheckpointError(f"expected at most {MAX_JSON} bytes of settings, got more: {show(path)}")
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(os.path.realpath(path), MAX_JSON))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"expected JSON in {show(path)}, got something else: {reason(error)}") from error
     if not isinstance(values, dict):

@@ -9,6 +9,7 @@ from typing import Literal
 from lcmae.errors import InputError
 from lcmae.probes.claims.claim import Verdict
 from lcmae.runs.durable import to_json, write_atomically
+from lcmae.safety.files import MIB, read_regular
 from lcmae.settings import Settings, parse
 
 FILE = "claims.json"
@@ -73,7 +74,7 @@ def write_record(record: Record, folder: Path) -> Path:
 def read_record(file: Path) -> Record:
     """`InputError` of one line for a missing, torn or foreign file."""
     try:
-        text = json.loads(file.read_bytes())
+        text = json.loads(read_regular(file, 64 * MIB))
     except OSError as error:
         raise InputError(f"expected the record of `lcmae claims` at {file}, got none: {error.strerror}") from error
     except ValueError as error:

@@ -19,8 +19,13 @@ import xarray as xr
 
 from lcmae.errors import InputError
 from lcmae.runs.run import write_atomically
+from lcmae.safety.files import MIB, read_regular
 
 TABLE = "table.parquet"
+
+MOST = 64 * MIB
+"""Bytes of a table or a cell that is read."""
+
 SETTINGS = ("objective", "mask", "ratio", "unit")
 """Columns that tell cells apart; `seed` tells the runs of a cell apart."""
 
@@ -79,7 +84,7 @@ def read_table(path: Path) -> xr.Dataset:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        table = pq.read_table(io.BytesIO(read_regular(path, MOST)))
     except FileNotFoundError as error:
         raise InputError(f"expected the table of a comparison at {path}, found none") from error
     except (OSError, pa.ArrowException) as error:
@@ -172,7 +177,7 @@ def describe(key: tuple[Any, ...]) -> str:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where there is none, or a torn one (it is made again)."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path, MOST))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -8,7 +8,6 @@ arrays. Models compute in the thread of `lcmae.app.dashboard.live.compute`.
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.live import prefetch, uploads
 from lcmae.app.dashboard.live.cache import Cache
 from lcmae.app.dashboard.live.compute import compute as in_compute_thread
-from lcmae.app.dashboard.server import tuning
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.within_root import within_root
@@ -214,14 +212,11 @@ def _load(location: Location) -> Loaded:
     # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times
     # slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    is_first = "torch" not in sys.modules
     import torch
 
     import lcmae
     import lcmae.probes.watching.microscope  # now, while a spinner turns, rather than with the first picture
 
-    if is_first:
-        tuning.spare_imports_from_collection()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if location.adapter is not None:
         from lcmae.adapters import from_file

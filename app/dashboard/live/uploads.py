@@ -16,9 +16,6 @@ MAX_PIXELS = 50_000_000
 """Of one upload: bytes of its file, and pixels that it decodes to (a small file can decode to
 terabytes)."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""Pillow knows forty more, each with a reader of its own that a stranger's file could hurt."""
-
 _files: Cache[bytes] = Cache(max_bytes=128 << 20, max_entries=64, size=len)
 _names: Cache[str] = Cache(max_bytes=1 << 20, max_entries=256, size=len)
 """What a file was called where it came from, as plain text."""
@@ -70,6 +67,7 @@ def _decoded(file: bytes, height: int, width: int, channels: int) -> "np.ndarray
     from PIL import Image, UnidentifiedImageError
 
     from lcmae.data.decode import Decoder, Unreadable
+    from lcmae.data.large import FORMATS
 
     try:
         with Image.open(BytesIO(file), formats=FORMATS) as image:

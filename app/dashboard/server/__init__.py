@@ -2,5 +2,5 @@
 
 - `launch.py`: the command of the process: address, hosts, no telemetry
 - `process.py`: that process
-- `tuning.py`: what it does for speed alone, each with its measured gain
+- `tuning.py`: what it does for room alone, each with its gain
 """

@@ -1,4 +1,4 @@
-"""The dashboard's own process: Streamlit, after the tuning that a target needs.
+"""The dashboard's own process: Streamlit, with room for its pages.
 
 `lcmae.app.dashboard.server.launch.command` starts it with Streamlit's words: `python -P -m
 lcmae.app.dashboard.server.process run app/dashboard/script/served.py ...`.
@@ -21,5 +21,4 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     tuning.raise_descriptor_limit()
-    tuning.preload()
     main(prog_name="streamlit")

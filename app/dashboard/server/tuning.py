@@ -1,50 +1,14 @@
-"""What the dashboard's process does for speed and room alone: one function for each target that
-fails without it, with its measured gain."""
+"""What the dashboard's process does for room alone: one function for each target that fails without
+it, with its gain. Preloaded imports and `gc.freeze` were here and are not: no measurement showed
+that a target fails without them (docs/LOG.md, 2026-11-29).
 
-import gc
+Of Streamlit the dashboard imports what its documentation names, with two exceptions:
+`streamlit.web.cli.main` (`process.py`), the command line as the `streamlit` script calls it,
+because signals and limits must be set before in the same process; and
+`streamlit.delta_generator.DeltaGenerator`, the type of a container in signatures.
+"""
+
 import resource
-from importlib import import_module
-
-PRELOADED = (
-    "pandas",
-    "xarray",
-    "h5netcdf.legacyapi",
-    "pyarrow.pandas_compat",
-    "plotly.graph_objects",
-    "plotly.io",
-    "plotly.subplots",
-    "streamlit.elements.plotly_chart",
-    "lcmae.progress",
-    "lcmae.app.dashboard.components.picks",
-    "lcmae.app.dashboard.stored.trends",
-    "lcmae.app.dashboard.jobs.queue",
-    "lcmae.app.figures.reconstruction",
-    "lcmae.app.figures.series",
-)
-"""What pages of stored results need; no torch, and nothing that registers itself with a server that
-is not there yet."""
-
-
-def preload() -> None:
-    """Import what pages need before the server answers, so that the first browser does not wait.
-
-    Target: the first page of stored results in 3 s. Without any preparation it took 11.9 s (11.8 to
-    17.7) against 6.0 s (5.5 to 8.0) of the code before, which preloaded, too (3 starts each in
-    turns, 2026-11-29, two cores shared with other work at a load of 8).
-    """
-    for name in PRELOADED:
-        import_module(name)
-
-
-def spare_imports_from_collection() -> None:
-    """Leave what is there now out of all later garbage collections; called once torch is imported.
-
-    Target: every microscope answer in 300 ms at p95. A full collection with torch, timm, plotly and
-    Streamlit imported took 674 ms, and 0.0 ms after this call (measured once, 2026-11-29, two
-    shared cores); without it the slowest of ten answers in turns took 1.0 to 1.5 s against 0.4 to
-    0.8 s of the code before.
-    """
-    gc.freeze()
 
 
 def raise_descriptor_limit(most: int = 65_536) -> int:

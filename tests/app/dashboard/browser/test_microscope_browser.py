@@ -341,7 +341,7 @@ def test_a_large_file_comes_in_parts_and_what_is_no_image_is_refused(address: st
         said = page.evaluate("window.said")
         assert any(re.fullmatch(r"Sending: \d+ %, \d+ s left", one) for one in said), said
         field.set_input_files(tmp_path / "text.png")
-        announced(page, "text.png: expected an image file (PNG, JPEG")
+        announced(page, "text.png: expected an image file (JPEG, PNG")
         field.set_input_files(tmp_path / "huge.png")
         announced(page, "huge.png: expected an image file of at most 20 MiB, got 21.0 MiB")
         expect(page.locator(".drop .word")).to_have_text("Own images")
@@ -362,7 +362,7 @@ def test_several_files_at_once_are_taken_and_bad_ones_named(address: str, tmp_pa
         page.get_by_label("Own images").set_input_files([tmp_path / name for name in order])
         page.wait_for_url(f"**upload={last}*")
         announced(page, "; blue.png")
-        announced(page, "text.png: expected an image file (PNG, JPEG")
+        announced(page, "text.png: expected an image file (JPEG, PNG")
         announced(page, "huge.png: expected an image file of at most 20 MiB, got 21.0 MiB")
         expect(page.locator(".drop ~ .said")).to_have_text("empty.png is empty.")
         page.get_by_label("Of your images").click()

@@ -72,5 +72,5 @@ def test_a_file_that_is_refused_is_one_sentence(root: Path, monkeypatch: pytest.
     controls.take_upload(loaded(root), b"<script>")
     controls.take_upload(loaded(root), b"<script>", "b.png")
     first, second = state[controls.REFUSED]
-    assert first.startswith("expected an image file (PNG, ")
-    assert second.startswith("b.png: expected an image file (PNG, ")
+    assert first.startswith("expected an image file (JPEG, PNG, ")
+    assert second.startswith("b.png: expected an image file (JPEG, PNG, ")

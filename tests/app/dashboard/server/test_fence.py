@@ -168,7 +168,8 @@ def test_foreign_pages_are_refused_without_a_word_to_anybody(watched: tuple[subp
     assert websocket(port, f"http://127.0.0.1:{port}") == 101
     assert websocket(port, f"http://localhost:{port}", f"localhost:{port}") == 101
     assert websocket(port, None) == 101, "a program, not a page"
-    for origin in ("http://evil.example", f"http://127.0.0.1:{port + 1}", "http://8.8.8.8", "null", "http://10.0.0.3"):
+    foreign = ("http://evil.example", f"http://127.0.0.1:{port + 1}", "http://8.8.8.8", "null", "http://10.0.0.3")
+    for origin in (*foreign, f"http://localhost.evil.example:{port}"):
         assert websocket(port, origin) == 403, origin
         assert ask(port, "/", Origin=origin) == 403, origin
         assert ask(port, "/_stcore/health", Origin=origin) == 403, origin
