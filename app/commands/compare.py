@@ -73,6 +73,13 @@ class CompareArguments(Comparison, Engine, ImageOptions):
     """Begin with short schedules of all cells, and go on with those that may still be the best for
     kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing)."""
 
+    predict: Path | None = None
+    """Train nothing: over the comparisons below this folder, how well does each stored number
+    predict `--target`, and would choosing by it beat "always random 0.75"?"""
+
+    target: str = "mean_knn"
+    """Measure that `--predict` asks for: mean_knn, mean_linear, or another column."""
+
     baseline: str | None = None
     """Cell that the others are compared with, by its words: "random, 0.75"; by default MAE with
     random masks of 0.75, or the random masks nearest to it."""
@@ -82,6 +89,12 @@ def run(arguments: Sequence[str]) -> int:
     """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where
     one ended it early."""
     options = parse_arguments(CompareArguments, split_lists(arguments), command="compare")
+    if options.predict is not None:
+        from lcmae.app.command_line.predictions import print_predictions
+        from lcmae.probes.grids.prediction import predict
+
+        print_predictions(predict(options.predict, options.target))
+        return 0
     comparison = Comparison.model_validate(
         {name: getattr(options, name) for name in Comparison.model_fields}
         | {"data": source_name(options.data, options.value_range, options.bands)}
