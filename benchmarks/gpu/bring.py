@@ -33,6 +33,10 @@ def bring(finished: Mapping[str, Mapping[str, Any]], runs: Path, half: Path, out
     """Put NAME.safetensors of the best seeds and the archive into `out`; what is better since then
     replaces what is there."""
     chosen = best_seeds(finished)
+    # before others come: at no moment may there be more than the reply holds
+    for file in out.glob("*.safetensors"):
+        if file.stem not in chosen:
+            file.unlink()
     for name in chosen:
         if not (half / name).is_dir():
             publish(Run.open(runs / name), half / name, f"{name}, ViT-Tiny/4, CIFAR-10, trained on one GPU")
@@ -41,9 +45,6 @@ def bring(finished: Mapping[str, Mapping[str, Any]], runs: Path, half: Path, out
             raise ValueError(f"expected weights of at most {MOST_BYTES} bytes, got {weights.stat().st_size} of {name}")
         if not (out / f"{name}.safetensors").is_file():
             copy(weights, out / f"{name}.safetensors")
-    for file in out.glob("*.safetensors"):
-        if file.stem not in chosen:
-            file.unlink()
     archive = half / ARCHIVE
     with tarfile.open(archive, "w:gz") as tar:
         for run in find_runs(runs):

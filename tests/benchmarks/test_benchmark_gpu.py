@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import bring, cifar, pack, plan, read, run, runs
+from benchmarks import train
+from benchmarks.gpu import bring, cifar, pack, plan, read, run, runs, speed
 from benchmarks.gpu.child import WHERE
 from benchmarks.gpu.plan import ENDING, GRACE, STEPS, Step, allotted, steps_named
 from benchmarks.gpu.record import Record, Skipped, read_json, write_json
-from benchmarks.train import main as train_main
+from benchmarks.roof import Rates
 from lcmae.runs.run import Run
 from lcmae.training.train import publish_untrained
 from tests.reference.tiny_runs import tiny_run, weights
@@ -163,6 +165,54 @@ def test_what_nobody_knows_is_refused(words: str, tmp_path: Path, capsys: pytest
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """`benchmarks.train` that takes options for a GPU and measures nothing: the list of what it was
+    asked for."""
+    asked: list[tuple[str, int]] = []
+
+    def measure(arguments: Any, shape: str, batch: int, device: torch.device, *rest: Any) -> list[train.Row]:
+        asked.append((shape, batch))
+        step_s = {"eager": 0.03, "compiled": 0.02, "graph": 0.01}
+        return [
+            train.Row(shape, batch, objective, name, step_s[name], step_s[name], 1.0, 0.5, 0.5)
+            for objective in arguments.objectives
+            for name in arguments.variants
+        ]
+
+    monkeypatch.setattr(train, "measure", measure)
+    monkeypatch.setattr(train, "measure_rates", lambda *args, **options: Rates(1.0, 1.0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    return asked
+
+
+def test_steps_and_epochs_of_a_gpu_are_asked_for_as_planned(as_on_a_gpu: list[tuple[str, int]], tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    options = Namespace(device="cuda", tiny=False, work=tmp_path, out=tmp_path, option=[])
+    record = Record(tmp_path / "records" / "steps.json", 150)
+    speed.steps(record, options)
+    assert (record.problems, record.skipped) == ({}, {})
+    assert list(record.parts) == list(speed.PARTS)
+    assert as_on_a_gpu == [("tiny4", 1024), ("base16", 256), ("tiny4", 1024), ("tiny4", 4096)]
+    rows = record.parts["ViT-Tiny/4, batch 1024"]["rows"]
+    assert len(rows) == 4 * 3
+    assert "NVIDIA H200" in read.steps_page({"parts": record.parts})
+
+    # 0.85 of 500 - 35 - 45 s, 9 runs of 48 steps of 10 ms an epoch, by what was measured just now
+    plan = cifar.plan_of(Record(tmp_path / "records" / "cifar.json", 500), options, {}, 9)
+    assert len(as_on_a_gpu) == 4
+    assert (plan["mode"], plan["batch"]) == ("graph", 1024)
+    assert 70 <= plan["epochs"] <= 82
+    # a second call has less time, and goes on with the first one's plan
+    assert cifar.plan_of(Record(tmp_path / "records" / "cifar.json", 100), options, {}, 9) == plan
+    # another batch was not measured: it is now
+    (tmp_path / "plan.json").unlink()
+    plan = cifar.plan_of(Record(tmp_path / "records" / "cifar.json", 500), options, {"batch": "2048"}, 9)
+    assert as_on_a_gpu[4:] == [("tiny4", 2048)]
+    # 165 of 24 steps, less what the time of this test takes off
+    assert 150 <= plan["epochs"] <= 165
+
+
 def test_the_best_seed_of_each_variant_comes_back_first() -> None:
     finished = {"mae-s0": 0.5, "umae-0.1-s0": 0.2, "mae-s1": 0.6, "umae-0.1-s1": 0.3, "lcmae-s0": 0.1}
     chosen = bring.best_seeds({name: {bring.BEST_BY: value} for name, value in finished.items()})
@@ -246,7 +296,7 @@ def test_what_comes_back_becomes_runs_again(tmp_path: Path) -> None:
 
 def test_two_kernels_of_torch_are_not_compared_where_ours_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        train_main(["--variants", "compiled", "--attention", "flash", "cudnn"])
+        train.main(["--variants", "compiled", "--attention", "flash", "cudnn"])
     assert "one of torch's attention kernels at a time" in capsys.readouterr().err
 
 
