@@ -1,6 +1,8 @@
 """The figures of the dashboard as one HTML file that needs nothing else: no server, no network, no
 lcmae."""
 
+import base64
+import gzip
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,6 +38,26 @@ td.number { text-align: right; font-variant-numeric: tabular-nums } code { overf
 dl { display: flex; flex-wrap: wrap; gap: .75rem } dl div { border: 1px solid #dde; border-radius: 8px; padding: .5rem .75rem }
 dt, dd { margin: 0; font-size: 13px } dd b { font-size: 20px }
 """
+DRAW = """
+const unpack = async (text) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+};
+(async () => {
+  const script = document.createElement("script");
+  script.textContent = await unpack(document.getElementById("plotly").textContent);
+  document.head.append(script);
+  const shown = new IntersectionObserver((entries) => entries.filter((one) => one.isIntersecting).forEach(async ({ target }) => {
+    shown.unobserve(target);
+    const { data, layout } = JSON.parse(await unpack(target.nextElementSibling.textContent));
+    Plotly.newPlot(target, data, layout, { displaylogo: false, responsive: true });
+  }), { rootMargin: "1500px" });
+  document.querySelectorAll(".plotly-graph-div").forEach((target) => shown.observe(target));
+  document.getElementById("drawing").remove();
+})().catch((error) => (document.getElementById("drawing").textContent = `Figures cannot be drawn here: ${error}`));
+"""
+"""Unpacks plotly.js, then each figure when it comes near the window."""
+
 ANSWER = '<p class="answer">'
 
 
@@ -68,7 +90,7 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     title = f"lcmae: {', '.join(runs)}"
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{CSS}</style>'
-    yield f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1><p>Written {now}.</p>"
+    yield f'</head><body><h1>{escape(title)}</h1><p>Written {now}. <span id="drawing">Figures are being drawn.</span></p>'
     yield to_table(pd.DataFrame([reading.overview(name, path) for name, path in runs.items()]))
     sections = {
         page.name: (page.title, section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs))
@@ -81,7 +103,13 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
         yield f'<section id="{name}">'
         yield from pieces
         yield "</section>"
-    yield "</body></html>\n"
+    yield f'<script type="application/gzip" id="plotly">{compressed(get_plotlyjs())}</script>'
+    yield f"<script>{DRAW}</script></body></html>\n"
+
+
+def compressed(text: str) -> str:
+    """Gzip as base64: plotly.js in a quarter of its size. Browsers unpack it since 2023."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def summary(sections: Mapping[str, tuple[str, Sequence[str]]]) -> Iterator[str]:
@@ -180,7 +208,10 @@ def to_tiles(tiles: Sequence[Tile]) -> str:
 def to_figure(shown: Panel) -> str:
     """A figure with title and caption; plotly.js is in the file already."""
     legend.tidy(shown.figure, style.known(), [])  # runs are called by their folders here
-    drawing = shown.figure.update_layout(template=style.TEMPLATE).to_html(full_html=False, include_plotlyjs=False)
+    figure = shown.figure.update_layout(template=style.TEMPLATE)
+    height = int(figure.to_dict()["layout"].get("height", 400))
+    drawing = f'<div class="plotly-graph-div" style="height:{height}px"></div>'
+    drawing += f'<script type="application/gzip">{compressed(figure.to_json() or "")}</script>'
     words = f"<h3>{escape(shown.title)}</h3><figcaption>{_prose(shown.caption)}</figcaption>"
     return f'<figure aria-label="{escape(shown.caption)}">{words}{drawing}</figure>'
 

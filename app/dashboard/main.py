@@ -14,13 +14,16 @@ import streamlit as st
 
 from lcmae.app.dashboard import contract, find
 from lcmae.app.dashboard.components import compute_button, picks, probe_page, top_bar
-from lcmae.app.dashboard.menu import Page
+from lcmae.app.dashboard.menu import IS_SAME_PAGE, Page
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.figures import style
 
 # patches of the 8 x 8 in the tab's picture (a comment, since Streamlit shows a string that stands
 # alone in its main file)
 HIDDEN = (0, 2, 7, 9, 13, 18, 20, 27, 36, 38, 41, 47, 50, 54, 60, 63)
+
+
+PAGE = "page-shown"  # in the session: the page that ran last
 
 
 def main() -> None:
@@ -64,7 +67,9 @@ def icon() -> str:
 def open_page(page: Page, picked: picks.Picks) -> None:
     """One page, given the pick."""
     module: ModuleType = import_module(f"lcmae.app.dashboard.pages.{page.name}")
-    begin = time.monotonic()
+    begin, state = time.monotonic(), st.session_state
+    state[IS_SAME_PAGE] = state.get(PAGE) == page.name
+    state[PAGE] = page.name
     try:
         if page.is_probe:
             probe_page.show(page, module.PAGE, picked)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+IS_SAME_PAGE = "page-is-same"
+"""In the session: whether the page that runs is the one that ran before (`main.open_page`)."""
+
 
 @dataclass(frozen=True)
 class Page:

@@ -3,14 +3,17 @@ points in a plane."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from plotly.colors import qualitative
 
 from lcmae.app.figures import answers, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
+CLASS_COLOURS = (*style.PALETTE, *qualitative.Dark24)
 SCOPES = {"within": "within images", "across": "across images"}
 REFERENCES = {"shuffled": "x-thin-open", "constant": "line-ew-open", "itself": "triangle-down-open"}
 
@@ -127,12 +130,26 @@ def points(result: xr.Dataset, plane: str, colour_by: str) -> go.Figure:
         )
     title = str(result[colour_by].attrs["long_name"])
     shown.update_layout(
-        coloraxis=style.colour_axis(title),
+        coloraxis=_classes(result[colour_by].values) if colour_by == "label" else style.colour_axis(title),
         xaxis={"domain": [0, 0.47], "title": "tokens"},
         xaxis2={"domain": [0.53, 1], "title": "patches", "anchor": "y2"},
         yaxis2={"anchor": "x2"},
     )
     return shown.update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
+
+
+def _classes(labels: np.ndarray) -> dict[str, object]:
+    """A colour of its own for each class, in steps: classes have no order. Unknown classes are
+    grey."""
+    first, last = int(labels.min()), int(labels.max())
+    known = range(first, last + 1)
+    colours = [style.GREY if one < 0 else CLASS_COLOURS[one % len(CLASS_COLOURS)] for one in known]
+    steps = [[(at + end) / len(known), colour] for at, colour in enumerate(colours) for end in (0, 1)]
+    ticks = {"tickvals": list(known), "ticktext": ["none" if one < 0 else str(one) for one in known]}
+    shown = style.colour_axis("class", cmin=first - 0.5, cmax=last + 0.5) | {"colorscale": steps}
+    if len(known) <= 24:
+        shown["colorbar"] = {"title": {"text": "class", "side": "right"}, "thickness": 12, "outlinewidth": 0, **ticks}
+    return shown
 
 
 def _last(result: xr.Dataset) -> dict[str, str | int]:

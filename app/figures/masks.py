@@ -12,8 +12,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lcmae.app.figures import style
+from lcmae.app.figures.answers import Answer
+
 HIDDEN = "#26355d"
 VISIBLE = "#ffdb8a"
+VEIL, SHARE = 118, 0.86  # grey over what is hidden, and how much of it
 PATCH = 8  # side of a drawn patch, in pixels
 TITLE = 34  # room for a panel's title, in pixels
 
@@ -77,6 +81,56 @@ def coverage(maps: Mapping[str, np.ndarray], num_columns: int = 4) -> go.Figure:
     _titles(figure, names, [f"{name}, {np.min(maps[name]):.2f} to {np.max(maps[name]):.2f}" for name in names])
     return figure.update_layout(
         coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Cividis_r", "colorbar": {"title": {"text": "chance hidden"}}},
+    )
+
+
+def over_photograph(pixels: np.ndarray, hidden: np.ndarray, gap: float = 0.04) -> np.ndarray:
+    """Copies of a photograph uint8 [y x 3] in a row, uint8 [y x 4], each under one of the masks
+    [mask row column]: what is hidden keeps a trace of itself, gaps are transparent."""
+    height, width = pixels.shape[:2]
+    rows, columns = hidden.shape[1:]
+    if height % rows or width % columns:
+        raise ValueError(
+            f"expected a photograph of whole patches, got {height}x{width} pixels for {rows}x{columns} patches"
+        )
+    space = max(1, round(gap * width))
+    strip = np.zeros((height, len(hidden) * (width + space) - space, 4), np.uint8)
+    grey = np.array([VEIL, VEIL, VEIL])
+    for position, mask in enumerate(hidden):
+        by_pixel = mask.repeat(height // rows, 0).repeat(width // columns, 1)[..., None]
+        covered = np.where(by_pixel, SHARE * grey + (1 - SHARE) * pixels, pixels)
+        left = position * (width + space)
+        strip[:, left : left + width, :3] = covered.round()
+        strip[:, left : left + width, 3] = 255
+    return strip
+
+
+def distances(values: Mapping[str, float]) -> go.Figure:
+    """How far hidden patches lie from the nearest visible one under each strategy, the farthest on
+    top."""
+    order = sorted(values, key=lambda name: values[name])
+    shown = style.figure(height=90 + 26 * len(order))
+    shown.add_trace(
+        go.Bar(
+            x=[values[name] for name in order],
+            y=order,
+            orientation="h",
+            marker={"color": style.BLUE},
+            text=[f"{values[name]:.2f}" for name in order],
+            hovertemplate="%{y}: %{x:.3f} patches<extra></extra>",
+        )
+    )
+    shown.update_xaxes(title="distance from a hidden patch to the nearest visible one [patches]", rangemode="tozero")
+    return shown.update_layout(showlegend=False, margin={"t": 10})
+
+
+def answer(values: Mapping[str, float], ratio: float, side: int, num_masks: int) -> Answer:
+    """Which strategy hides patches farthest from what is visible, of means over so many masks."""
+    far, near = max(values, key=lambda name: values[name]), min(values, key=lambda name: values[name])
+    return Answer(
+        f"At ratio {ratio:g} on {side} x {side} patches a hidden patch lies {values[far]:.2f} patches from the nearest visible "
+        f"one under {far}, and {values[near]:.2f} under {near} (means over {num_masks} masks): the farther, the less can be "
+        "copied from a neighbour."
     )
 
 

@@ -115,9 +115,10 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
         "cannot be told apart from": "which cannot be told apart from the best linear predictor",
         "beside": "beside the best linear predictor",
     }[answers.verdict(gain)]
+    negative = " (below 0: the mean of each position is nearer)" if own.value < 0 else ""
     sentence = (
-        f"At ratio {at['ratio']:g} the network explains {own} of the variance of hidden patches about the mean of each position, "
-        f"{words} ({linear}); the difference is {gain}."
+        f"At ratio {at['ratio']:g} the network explains {own}{negative} of the variance of hidden patches about the mean of each "
+        f"position, {words} ({linear}); the difference is {gain}."
     )
     tiles = [own.tile("explained by the network"), linear.tile("by the best linear predictor")]
     tiles += [wiener.tile("by each mask's Wiener filter"), over_wiener.tile("network less Wiener filter")]

@@ -89,6 +89,12 @@ def downloaded(page: Page, name: str, position: int = 0) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
+def unfold(page: Page) -> None:
+    """Open the numbers and exports below a page's figures."""
+    page.get_by_text("Numbers, provenance and exports").click()
+    page.get_by_text("Where this comes from").wait_for()
+
+
 def settle(page: Page, num_figures: int = 0) -> None:
     """Until the script has run and the figures are drawn."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")

@@ -1,6 +1,9 @@
 """The report: one file that stands alone, holds every figure, says what is missing, and appears
 whole or not at all."""
 
+import base64
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from lcmae.app.report import to_table, write_report
 from lcmae.errors import InputError
 from tests.app import synthetic
 
+PROBES = [page.name for page in PAGES if page.is_probe]
 TITLES = [page.title for page in PAGES if page.is_probe]
 
 
@@ -18,7 +22,16 @@ def test_a_report_stands_alone(tmp_path: Path):
     runs = [synthetic.run(tmp_path / "a").path, synthetic.run(tmp_path / "n", normalised=True).path]
     write_report(runs, tmp_path / "out" / "report.html")
     text = (tmp_path / "out" / "report.html").read_text()
-    assert len(re.findall(r"plotly\.js v\d", text)) == 1, "plotly.js is in the file, once"
+    [library] = re.findall(r'<script type="application/gzip" id="plotly">([^<]+)<', text)
+    assert "plotly.js v" in gzip.decompress(base64.b64decode(library)).decode()[:200], "it is in the file, once"
+    assert len(text) < 3 << 20
+    packed = re.findall(r'<script type="application/gzip">([^<]+)<', text)
+    figures = [json.loads(gzip.decompress(base64.b64decode(one))) for one in packed]
+    assert all(figure["data"] for figure in figures)
+    assert len(figures) == text.count('class="plotly-graph-div"')
+    contents = text[text.index("<h2>Summary</h2>") : text.index("<h2>Training</h2>")]
+    assert all(f'<a href="#{name}">' in contents for name in PROBES), "a list of contents"
+    assert "cannot be told apart" in contents or "has the" in contents
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text), "nothing is fetched"
     assert all(f"<h2>{title}</h2>" in text for title in ["Training", *TITLES])
     sections = dict(re.findall(r"<h2>([^<]+)</h2>(.*?)(?=<h2>|</body>)", text, re.DOTALL))

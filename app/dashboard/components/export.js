@@ -1,6 +1,15 @@
 // Buttons that only a browser can serve: the figure above as a picture, and the address of the present view.
 // Called again whenever Streamlit draws the page, so it builds its row from nothing each time.
 
+const INCH = 96; // CSS pixels
+const POINTS = 8; // of text on paper
+const DOTS = 600; // to the inch, of a PNG for paper
+const SIZES = [
+  ["screen", "as on screen"],
+  ["3.25", "3.25 in, 8 pt"],
+  ["6.75", "6.75 in, 8 pt"],
+];
+
 export default function ({ parentElement, data }) {
   const row = parentElement.querySelector(".row");
   const said = parentElement.querySelector("output");
@@ -20,11 +29,25 @@ export default function ({ parentElement, data }) {
     };
     return made;
   };
+  const copied = async (words) => {
+    await navigator.clipboard.writeText(words); // refused on plain http from another machine
+    say("copied");
+  };
   if (data.figure) {
+    const size = document.createElement("select");
+    size.setAttribute("aria-label", "size of the picture");
+    size.append(...SIZES.map(([value, words]) => new Option(words, value)));
+    size.value = parentElement.size ?? "screen";
+    size.onchange = () => (parentElement.size = size.value);
+    size.onkeydown = (event) => event.stopPropagation(); // Streamlit has letters as shortcuts
     row.replaceChildren(
-      button("PNG", "this figure as a PNG picture, two dots to a pixel", () => picture(data, "png")),
-      button("SVG", "this figure as an SVG drawing, for print", () => picture(data, "svg")),
+      button("PNG", "this figure as a PNG picture, two dots to a pixel, or 600 to the inch", () => picture(data, "png", size.value)),
+      button("SVG", "this figure as an SVG drawing, for print", () => picture(data, "svg", size.value)),
+      button("PDF", "this figure alone, as vectors, in the browser's print window: save as PDF", () => print(data, size.value)),
+      size,
     );
+    if (data.caption) row.append(button("Caption", `copies: ${data.caption}`, () => copied(data.caption)));
+    if (data.bibtex) row.append(button("BibTeX", "copies the sources of this page", () => copied(data.bibtex)));
   } else {
     const field = Object.assign(document.createElement("input"), { readOnly: true, hidden: true });
     field.setAttribute("aria-label", "address of this view");
@@ -43,12 +66,84 @@ export default function ({ parentElement, data }) {
 
 // The figure on paper: the data that is drawn above, in the house's own light template whatever the page's theme is.
 // Plotly's `downloadImage` is reached through the figure's own camera: Streamlit keeps its Plotly to itself.
-function picture({ figure, layout, name }, format) {
+function picture({ figure, layout, name }, format, size) {
   const drawn = document.querySelector(`.st-key-${figure.replace(/[^a-zA-Z0-9_-]/g, "-")} .js-plotly-plot`);
   const camera = drawn._fullLayout._modeBar.buttons.flat().find((found) => found.name === "toImage");
-  const { width, height } = drawn.getBoundingClientRect();
-  const toImageButtonOptions = { format, filename: name, width, height, scale: format === "png" ? 2 : 1 };
-  return camera.click({ data: drawn.data, layout, config: {}, _context: { ...drawn._context, toImageButtonOptions } });
+  const box = drawn.getBoundingClientRect();
+  const { width, height } = extent(box, size);
+  const scale = format !== "png" ? 1 : size === "screen" ? 2 : DOTS / INCH;
+  const toImageButtonOptions = { format, filename: size === "screen" ? name : `${name}-${size}in`, width, height, scale };
+  const named = relabelled(layout, drawn.layout);
+  const wanted = size === "screen" ? named : { ...printed(named), width, height };
+  return camera.click({ data: drawn.data, layout: wanted, config: {}, _context: { ...drawn._context, toImageButtonOptions } });
+}
+
+// In pixels: a column's width on paper, in about the figure's own proportions.
+function extent({ width, height }, size) {
+  if (size === "screen") return { width, height };
+  const wide = Number(size) * INCH;
+  return { width: wide, height: Math.round(wide * Math.min(Math.max(height / width, 0.55), 1.4)) };
+}
+
+// Titles of axes may have been edited in the figure.
+function relabelled(layout, drawn) {
+  const found = structuredClone(layout);
+  for (const [name, axis] of Object.entries(drawn ?? {})) {
+    if (/^[xy]axis\d*$/.test(name) && found[name] && axis?.title?.text !== undefined) {
+      found[name].title = { ...found[name].title, text: axis.title.text };
+    }
+  }
+  return found;
+}
+
+// Every text of the layout in eight points, and margins that belong to that.
+function printed(layout) {
+  const size = (POINTS * INCH) / 72;
+  const smaller = (part) => {
+    if (Array.isArray(part)) return part.map(smaller);
+    if (part === null || typeof part !== "object") return part;
+    return Object.fromEntries(
+      Object.entries(part).map(([name, value]) => {
+        const isFont = /font$/.test(name) && value !== null && typeof value === "object";
+        return [name, isFont ? { ...value, size } : smaller(value)];
+      }),
+    );
+  };
+  const found = smaller(layout);
+  return { ...found, font: { ...found.font, size }, margin: { l: 42, r: 8, t: 30, b: 36, ...(layout.margin?.l < 20 ? layout.margin : {}) } };
+}
+
+// The drawing alone on a sheet of its own size, given to the browser's printer, which writes vectors and fonts. The camera
+// offers its SVG as a link to download: the click on that link is taken instead.
+async function print(data, size) {
+  const svg = await new Promise((found, failed) => {
+    const take = (event) => {
+      const link = event.target.closest?.("a[download$='.svg']");
+      if (!link) return;
+      event.preventDefault();
+      document.removeEventListener("click", take, true);
+      fetch(link.href).then((answer) => answer.text()).then(found, failed);
+    };
+    document.addEventListener("click", take, true);
+    Promise.resolve(picture(data, "svg", size)).catch(failed);
+    setTimeout(() => {
+      document.removeEventListener("click", take, true);
+      failed(new Error("the figure gave no drawing"));
+    }, 20_000);
+  });
+  const drawing = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  const [width, height] = ["width", "height"].map((name) => Number.parseFloat(drawing.getAttribute(name)) / INCH);
+  document.querySelector("#lcmae-sheet")?.remove();
+  const sheet = document.createElement("iframe");
+  Object.assign(sheet, { id: "lcmae-sheet", title: "the figure, to be printed" });
+  sheet.style.cssText = "position:fixed;left:-10000px;top:0;border:0;width:1000px;height:1000px";
+  sheet.setAttribute("aria-hidden", "true");
+  const style = `@page{size:${width}in ${height}in;margin:0}html,body{margin:0}svg{display:block;width:${width}in;height:${height}in}`;
+  const loaded = new Promise((done) => (sheet.onload = done));
+  sheet.srcdoc = `<!doctype html><title>${encodeURIComponent(data.name)}</title><style>${style}</style>${drawing.outerHTML}`;
+  document.body.append(sheet);
+  await loaded;
+  sheet.contentWindow.print();
 }
 
 function address(query) {

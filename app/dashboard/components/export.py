@@ -1,5 +1,6 @@
-"""What can be taken away: figures as PNG, SVG and HTML, tables as CSV and Parquet, results as
-netCDF, the page's address.
+"""What can be taken away: figures as PNG, SVG, PDF and HTML, as on screen or at the width of a
+paper's column, with caption and sources; tables as CSV and Parquet, results as netCDF, the page's
+address.
 
 Pictures are drawn by the person's own browser out of the figure that it shows, so the server needs
 no browser of its own. Files of the server are made when they are asked for, not when the page is
@@ -20,7 +21,9 @@ from plotly.io.json import to_json_plotly
 from streamlit.components.v2 import component
 
 from lcmae.app.dashboard.components.plain import cells, plain
+from lcmae.app.figures.sources import bibtex
 from lcmae.safety.files import read_regular
+from lcmae.safety.text import printable
 
 BUTTONS = component(
     "lcmae.take_away",
@@ -31,15 +34,18 @@ BUTTONS = component(
 
 FONTS = "Helvetica, Arial, sans-serif"
 
+NOTHING = "–"
+"""What a table shows of a number that is not there."""
+
 MOST = 2 << 30
 """Bytes of a stored result, as its reader takes it."""
 
 DOWNLOAD: dict[str, Any] = {"type": "tertiary", "icon": ":material/download:", "on_click": "ignore"}
 
 
-def figure_files(figure: go.Figure, key: str) -> None:
-    """PNG, SVG and HTML of the figure that `st.plotly_chart` has drawn with the key
-    `figure-KEY`."""
+def figure_files(figure: go.Figure, key: str, *, caption: str = "", sources: str = "") -> None:
+    """PNG, SVG, PDF and HTML of the figure that `st.plotly_chart` has drawn with the key
+    `figure-KEY`; its caption, and BibTeX of the papers that `sources` names, to copy."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         BUTTONS(
             key=f"pictures-{key}",
@@ -47,6 +53,8 @@ def figure_files(figure: go.Figure, key: str) -> None:
                 "figure": f"figure-{key}",
                 "name": key,
                 "layout": layout_on_paper(figure),
+                "caption": printable(caption, 2000),
+                "bibtex": bibtex(sources),
                 "otherwise": "This browser, or this Streamlit, gives no picture here: try the camera above the figure.",
             },
             width="content",
@@ -72,7 +80,7 @@ def layout_on_paper(figure: go.Figure) -> dict[str, Any]:
 def table(frame: pd.DataFrame, key: str, *, parquet: Callable[[], bytes] | None = None, **shown: Any) -> None:
     """A table and its files, every digit in them; `parquet` gives the stored file where there is
     one."""
-    st.dataframe(cells(frame), hide_index=True, **shown)
+    st.dataframe(cells(frame), hide_index=True, placeholder=NOTHING, **shown)
     table_files(frame, key, parquet=parquet)
 
 

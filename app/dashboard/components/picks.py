@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lcmae.app.dashboard.components import top_bar
 from lcmae.app.dashboard.components.plain import as_code, plain
-from lcmae.app.dashboard.stored import measured, reading
+from lcmae.app.dashboard.stored import applies, measured, reading
 from lcmae.app.figures import style
 from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition
@@ -161,6 +161,9 @@ class Found:
     conditions: list[Condition]
     """Every condition that the picked runs have, those of the most runs first."""
 
+    inapplicable: list[str] = field(default_factory=list)
+    """A sentence for each run to which the probe cannot apply."""
+
 
 def conditions(picks: Picks, probe: str) -> dict[str, dict[Condition, int]]:
     """By run, what is stored of a probe: conditions, and the newest step of each."""
@@ -222,6 +225,10 @@ def _find_one(
     if picks.step is not None:
         with_result = [step for step in with_result if step == picks.step]
     if not with_result:
+        why = applies.problem(path, probe)
+        if why is not None:
+            found.inapplicable.append(f"{name} {why}")
+            return
         found.missing.append(_not_computed(name, path, probe, published, picks.step))
         return
     shown = wanted if wanted in known else next(reversed(known), None)

@@ -28,6 +28,9 @@ PLOTLY = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
+    # a click on the title of an axis or on a name in the legend changes it, for the picture that is
+    # taken away
+    "edits": {"axisTitleText": True, "legendText": True},
 }
 
 
@@ -67,9 +70,9 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
             st.caption(prose(f"Not in the trends: {'; '.join(left_out)}."))
         for number, (shown, area) in enumerate(in_rows(content.panels(figured, partial(choose, group=group)))):
             with area:
-                draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""))
-    if found.missing or found.newer:
-        several = len(found.missing) + len(found.newer)
+                draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""), content.summary)
+    if found.missing or found.newer or found.inapplicable:
+        several = len(found.missing) + len(found.newer) + len(found.inapplicable)
         with st.expander(f"Not computed, or not at the newest step: {several} of the picked runs"):
             offer_missing(found)
     with st.expander("Numbers, provenance and exports", icon=":material/table_view:"):
@@ -100,7 +103,9 @@ def _next(panels: Iterator[Panel], area: Any) -> Panel | None:
 
 
 def offer_missing(found: picks.Found) -> None:
-    """What is not computed, or not at the newest step, with the commands."""
+    """What is not computed, or not at the newest step, with the commands; and what cannot be."""
+    for sentence in found.inapplicable:
+        st.info(prose(sentence), icon=":material/block:")
     compute_button.offer_all([command for _, command in found.missing])
     for sentence, command in found.missing:
         compute_button.offer(sentence, command)
@@ -207,13 +212,16 @@ def choose(question: str, options: Sequence[Any], group: int = 0, key: str = "")
     return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=220)
 
 
-def draw(shown: Panel, key: str) -> None:
-    """A figure, its words, and the files to take away."""
+def draw(shown: Panel, key: str, sources: str = "") -> None:
+    """A figure, its words, and the files to take away; `sources` are words that name the page's
+    papers."""
     st.subheader(plain(shown.title))
     legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
     st.caption(prose(shown.caption))
-    export.figure_files(shown.figure, key)
+    export.figure_files(
+        shown.figure, key, caption=f"{shown.title}. {shown.caption}", sources=f"{sources} {shown.caption}"
+    )
 
 
 def number_format() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import streamlit as st
 from pydantic import Field, ValidationError
 
 from lcmae.app.dashboard.components.plain import plain
+from lcmae.app.dashboard.menu import IS_SAME_PAGE
 from lcmae.settings import Settings, explain
 
 MAX_SEED = 2**53 - 1
@@ -127,9 +128,13 @@ def change(**values: Any) -> None:
 
 def follow_address() -> Selection:
     """The selection, after a look at the address: a link or the back button may have changed it.
-    Once a page run."""
+    Once a page run.
+
+    An address without any field is a page that was opened from the menu, where the selection
+    stays; or, on the page that was shown already, the back button before the first change."""
     address = _address()
-    if address and address != st.session_state.get(_WRITTEN):
+    is_back = not address and st.session_state.get(IS_SAME_PAGE, False)
+    if (address or is_back) and address != st.session_state.get(_WRITTEN):
         chosen, notices = read_address(address)
         st.session_state[_CHOSEN] = chosen
         st.session_state[_NOTICES] = notices

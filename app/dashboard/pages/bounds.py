@@ -12,7 +12,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     by overlap."""
     for unit, group in style.by_units(results, "loss"):
         yield Panel(
-            f"Theorem 3.4: loss and alignment{unit}",
+            f"Loss and alignment{unit} (theorem 3.4)",
             "Measured on patches that both masks of a pair hide. Unknown: the theorem's const, and eps (below). Dotted, "
             "certain by algebra and without eps: ½ L_align + half of the mean squared length of predictions. What lies "
             "between loss and bound is the error of the mean of the two predictions.",
@@ -27,7 +27,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     level = choose("variance", list(figures.LEVELS))
     for unit, group in style.by_units(results, "loss"):
         yield Panel(
-            f"Theorem 3.6: loss against Var(x2), {figures.LEVELS[level]}{unit}",
+            f"Loss against full collapse, Var(x2) {figures.LEVELS[level]}{unit} (theorem 3.6)",
             "Constant over a run: Var(x2) belongs to images and masks. With a constant encoder the loss cannot "
             "come below the variance at each position, as all the decoder then knows is the position. A loss below it says only "
             "that collapse is not full.",
@@ -42,13 +42,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     for unit, group in style.by_units(results, "loss"):
         weights = ", ".join(sorted({f"{float(result.attrs['weight']):g}" for result in group.values()}))
         yield Panel(
-            f"Theorem 4.2, left side: L_U-MAE{unit}",
+            f"The loss with its uniformity term, L_U-MAE{unit} (theorem 4.2, left side)",
             f"L_MAE + lambda L_unif with lambda {weights}, whatever the run was trained with; "
             "L_unif over pairs of different images.",
             figures.umae(group),
         )
     yield Panel(
-        "Theorem 4.2, right side: the tail of the augmentation graph",
+        "The tail of the augmentation graph (theorem 4.2, right side)",
         "Constant over a run: kernel form in pixels, so the lines of runs with equal images and masks lie on each other. "
         "Solid: the middle bandwidth. It enters as 1 / (4 L) of its value, and L, the decoder's Lipschitz constant, is "
         "unknown; so only this can be read: the loss falls against a side that does not move.",

@@ -77,6 +77,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     st.dataframe(
         frame.style.apply(lambda column: [tint(value) for value in column], subset=["verdict"]),
         hide_index=True,
+        placeholder=export.NOTHING,
         height=min(38 + 35 * len(frame), 900),
         column_config={
             "claim": st.column_config.TextColumn(pinned=True),

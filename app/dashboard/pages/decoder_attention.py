@@ -12,7 +12,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Shares and distances of every run, then masses and maps of one."""
     yield Panel(
         "How much of attention is position alone",
-        "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it. Solid: the same masks "
+        "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it, and by chance a little "
+        "below, since what chance alone explains is taken off. Solid: the same masks "
         "for all images, so images vary. Dashed: one image at a time, so masks vary."
         + of_baselines(results, "positional_share_over_images_pooled", "Lines without marks"),
         figures.positional_share(results),

@@ -94,7 +94,7 @@ def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) 
         selection_mode=("points", "box", "lasso"),
         alt=shown.caption,
     )
-    export.figure_files(shown.figure, key.removeprefix("figure-"))
+    export.figure_files(shown.figure, key.removeprefix("figure-"), caption=shown.caption, sources=SUMMARY)
     gallery(result, what, selected)
 
 

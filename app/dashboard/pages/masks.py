@@ -6,9 +6,11 @@ it waits.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,9 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.plain import cells, plain
+from lcmae.app.dashboard.components.plain import cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
@@ -49,6 +52,9 @@ FIRST = (
 MOST = 1 << 28
 """Bytes of a table."""
 
+NUM_MASKS, SAMPLES, PIXELS = 256, 4, 168
+"""Masks that diagnostics are of; masks that are drawn; about the side of the photograph."""
+
 EVERY = "3s"
 """How often a running comparison is looked at."""
 
@@ -56,7 +62,7 @@ EVERY = "3s"
 def show(page: Page, picked: picks.Picks) -> None:
     """Gallery and diagnostics, then the comparisons below the root."""
     heading(page.title, SUMMARY, TERMS)
-    strategies()
+    strategies(picked)
     comparisons(picked)
     export.link()
 
@@ -64,58 +70,97 @@ def show(page: Page, picked: picks.Picks) -> None:
 # --- strategies ---
 
 
-def strategies() -> None:
-    """Samples and diagnostics at a ratio, on a grid, from a seed."""
+def strategies(picked: picks.Picks) -> None:
+    """Every strategy over a photograph at a ratio, on a grid, from a seed; what it is, in a
+    sentence; and its diagnostics."""
     left, middle, right = st.columns(3)
     ratio = left.slider("masking ratio", 0.05, 0.95, 0.75, 0.05, key="mask_ratio", bind="query-params")
     side = middle.select_slider("patches a side", [4, 7, 8, 14, 16], 14, key="mask_side", bind="query-params")
     seed = right.number_input("seed (another one draws anew)", 0, 10_000, 0, key="mask_seed", bind="query-params")
-    if not st.toggle(
-        "Draw masks",
-        key="mask_draw",
-        help="Drawing is done by the strategies themselves, which are torch code: the first time takes as long as torch "
-        "needs to load, seconds on most machines and up to half a minute on a small one.",
-    ):
-        st.caption("Switch on to draw. The first time this loads torch, which the other pages do without.")
-        return
-    with st.spinner("Drawing masks (loading torch, the first time)"):
-        samples, table, refused = drawn(float(ratio), int(side), int(seed))
-    for kind, why in refused.items():
+    with st.spinner("Drawing masks (loading torch, the first time: up to half a minute on a small machine)"):
+        shown = drawn(float(ratio), int(side), int(seed))
+    for kind, why in shown.refused.items():
         st.info(f"{plain(kind)} is left out: {plain(why)}", icon=":material/block:")
-    if not samples:
+    if not shown.strips:
         return
+    distances = dict(zip(shown.table["mask"], shown.table["distance (patches)"], strict=True))
+    answer(mask_figures.answer(distances, float(ratio), int(side), NUM_MASKS), "masks")
+    columns = st.columns(2, gap="medium")
+    for position, (kind, strip) in enumerate(shown.strips.items()):
+        share = float(shown.table.loc[shown.table["mask"] == kind, "ratio"].iloc[0])
+        with columns[position % 2]:
+            st.markdown(f"**{plain(kind.replace('_', ' '))}**, {share:.0%} hidden")
+            st.image(strip, width="stretch", alt=f"the same photograph under {SAMPLES} masks of the strategy {kind}")
+            st.caption(f"{prose(shown.sentences[kind])} {through_microscope(picked, kind, float(ratio))}")
     draw(
         Panel(
-            "Samples",
-            "Six masks of each strategy that needs no checkpoint; dark is hidden. The realised share stands beside the name.",
-            mask_figures.gallery(samples),
+            "How far is the nearest visible patch?",
+            f"Mean over hidden patches and {NUM_MASKS} masks, without any model. Where it is near, a copy goes far; where it is "
+            "far, the model must know more than texture.",
+            mask_figures.distances(distances),
         ),
-        "mask-gallery",
+        "mask-distances",
+        SUMMARY,
     )
-    st.subheader("Diagnostics")
-    st.caption(
-        "From 256 masks, without any model. Visible region: mean size of connected visible patches. Boundary share: hidden "
-        "patches with a visible neighbour. Distance: from a hidden patch to the nearest visible one. Coverage: the smallest "
-        "and largest chance of a patch to be hidden, with the standard error that an even chance would have."
-    )
-    numbers = {
-        name: st.column_config.NumberColumn(format="%.3f") for name in table.columns if table[name].dtype.kind == "f"
-    }
-    export.table(table, "mask-diagnostics", column_config=numbers)
+    with st.expander("All diagnostics", icon=":material/table_view:"):
+        st.caption(
+            f"From {NUM_MASKS} masks, without any model. Visible region: mean size of connected visible patches. Boundary share: "
+            "hidden patches with a visible neighbour. Distance: from a hidden patch to the nearest visible one. Coverage: the "
+            "smallest and largest chance of a patch to be hidden, with the standard error that an even chance would have."
+        )
+        table = shown.table
+        numbers = {
+            name: st.column_config.NumberColumn(format="%.3f")
+            for name in table.columns
+            if table[name].dtype.kind == "f"
+        }
+        export.table(table, "mask-diagnostics", column_config=numbers)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def drawn(ratio: float, side: int, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame, dict[str, str]]:
-    """Samples and diagnostics of every strategy that needs no checkpoint, and why the others are
-    left out."""
+def through_microscope(picked: picks.Picks, kind: str, ratio: float) -> str:
+    """A link that opens the microscope with this mask."""
+    query = [("runs", name) for name in picked.names] + [("mask", kind), ("ratio", f"{ratio:g}")]
+    return f"[See a model fill it in](microscope?{urlencode(query)})"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is shown of the strategies that need no checkpoint."""
+
+    strips: dict[str, np.ndarray]
+    """The photograph under several masks each."""
+
+    sentences: dict[str, str]
+    table: pd.DataFrame
+    """Diagnostics, a row a strategy."""
+
+    refused: dict[str, str]
+    """Why the others are left out."""
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def drawn(ratio: float, side: int, seed: int) -> Drawn:
+    """Every strategy that needs no checkpoint over a photograph, and its diagnostics."""
+    from lcmae.data import open_source
     from lcmae.masking.diagnostics import diagnostics_table
     from lcmae.masking.gallery import draw as draw_masks
     from lcmae.masking.gallery import strategies as all_strategies
 
     grid = (side, side)
     usable, refused = all_strategies(ratio, grid)
-    table = diagnostics_table(usable.values(), grid, 256, seed)
-    return draw_masks(usable, grid, 6, seed), pd.DataFrame(table), refused
+    table = pd.DataFrame(diagnostics_table(usable.values(), grid, NUM_MASKS, seed))
+    height = side * (PIXELS // side)
+    photograph = open_source("photographs", split="test", image_size=(height, height), channels=3, limit=4)[:1]
+    pixels = photograph[0].permute(1, 2, 0).numpy()
+    samples = draw_masks(usable, grid, SAMPLES, seed)
+    strips = {kind: mask_figures.over_photograph(pixels, hidden) for kind, hidden in samples.items()}
+    sentences = {kind: first_paragraph(type(strategy).__doc__) for kind, strategy in usable.items()}
+    return Drawn(strips, sentences, table, refused)
+
+
+def first_paragraph(text: str | None) -> str:
+    """What a docstring says first, in one line."""
+    return " ".join((text or "").split("\n\n")[0].split())
 
 
 # --- comparisons ---
@@ -206,7 +251,7 @@ def follow(file: Path, before: grid_progress.Going) -> None:
         parts = [f"{number} {state}" for state, number in going.counts.items() if state != "done"]
         st.progress(ended / max(total, 1), text=f"{ended} of {total} runs have ended ({', '.join(parts)}){left}")
         if going.at:
-            st.dataframe(cells(pd.DataFrame(going.at)), hide_index=True)
+            st.dataframe(cells(pd.DataFrame(going.at)), hide_index=True, placeholder=export.NOTHING)
     elif ended < total:
         st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal goes on from there.")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from lcmae.app.command_line.checkpoint_options import Overrides
-from lcmae.app.dashboard.components import picks
+from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import as_code, cells
 from lcmae.app.dashboard.jobs import reader
@@ -81,7 +81,7 @@ def describe(facts: dict[str, Any]) -> None:
     }
     known = [{"": name, "what it is": printable(value)} for name, value in rows.items() if value is not None]
     st.subheader("What it is")
-    st.dataframe(cells(pd.DataFrame(known)), hide_index=True, key="known")
+    st.dataframe(cells(pd.DataFrame(known)), hide_index=True, placeholder=export.NOTHING, key="known")
     if not facts["has_prediction"]:
         st.info(ENCODER_ONLY, icon=":material/info:")
     st.subheader("Assumed")
@@ -96,7 +96,9 @@ def describe(facts: dict[str, Any]) -> None:
         st.caption("Nothing: the file says it all.")
     if facts["read"]:
         st.subheader("Read from the file")
-        st.dataframe(settings_table(facts["read"], facts["origins"]), hide_index=True, key="read")
+        st.dataframe(
+            settings_table(facts["read"], facts["origins"]), hide_index=True, placeholder=export.NOTHING, key="read"
+        )
     for note in facts["notes"]:
         st.text(printable(f"note: {note}", 1000))
 

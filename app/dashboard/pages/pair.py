@@ -132,7 +132,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     with st.expander("Which end is better, and why", icon=":material/menu_book:"):
         st.caption("What is not listed has no better end: it describes, or is a baseline.")
         reasons = [(name, direction, reason) for name, (direction, reason) in BETTER.items()]
-        st.dataframe(pd.DataFrame(reasons, columns=["number", "better", "because"]), hide_index=True)
+        st.dataframe(
+            pd.DataFrame(reasons, columns=["number", "better", "because"]), hide_index=True, placeholder=export.NOTHING
+        )
     if probe != ALL:
         all_runs(picked, probe, frame)
 

@@ -114,6 +114,7 @@ def table_of_runs(picked: picks.Picks) -> None:
     st.dataframe(
         cells(shown),
         hide_index=True,
+        placeholder=export.NOTHING,
         column_config=columns,
         column_order=[name for name in columns if name in shown],
         key=key,

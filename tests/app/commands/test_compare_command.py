@@ -23,7 +23,7 @@ from lcmae.app.figures import grid as figures
 from lcmae.errors import InputError
 from lcmae.probes.grids import run as comparing
 from lcmae.probes.grids.table import TABLE, read_table, write_table
-from tests.app.pages import commands
+from tests.app.pages import commands, components
 
 HERE = ("--workers", "1")  # in this process, where tests replace what a cell does
 COLUMNS = {"mean_knn": ("kNN accuracy, mean token", "share of test images"), "loss": ("masked loss", "squared units")}
@@ -271,16 +271,19 @@ def open_page() -> AppTest:
 def test_without_a_comparison_the_page_gives_the_command(root: Path) -> None:
     app = open_page()
     assert any("lcmae compare" in one for one in commands(app))
-    assert not app.dataframe
+    assert len(app.dataframe) == 1, "the strategies' diagnostics alone"
 
 
-def test_masks_are_drawn_when_asked_and_follow_seed_and_ratio(root: Path) -> None:
+def test_masks_are_drawn_over_a_photograph_and_follow_seed_and_ratio(root: Path) -> None:
     app = open_page()
-    app.select_slider(key="mask_side").set_value(4)
-    app.toggle(key="mask_draw").set_value(True).run()
+    app.select_slider(key="mask_side").set_value(4).run()
     assert not app.exception, app.exception
     (first,) = [table.value for table in app.dataframe]
     assert "random" in set(first["mask"])
+    assert len(app.get("image")) == len(first)
+    assert sum("microscope?mask=" in one.value for one in app.caption) == len(first)
+    [sentence] = [proto.json for proto in components(app, "lcmae.answer")]
+    assert f"under {first.loc[first['distance (patches)'].idxmax(), 'mask']}" in sentence
     app.slider(key="mask_ratio").set_value(0.5).run()
     (second,) = [table.value for table in app.dataframe]
     assert set(second["ratio"]) == {0.5}
@@ -297,7 +300,7 @@ def test_a_comparison_is_shown(root: Path) -> None:
     assert "against the masking ratio" in text
     assert "Ratio x mask unit" in text
     assert "mae-grid-0.75-s1 failed: loss is nan at step 3" in text
-    assert len(app.dataframe[0].value) == 8
+    assert len(app.dataframe[-1].value) == 8
     app.selectbox(key="measure").set_value("loss").run()
     assert not app.exception, app.exception
     assert "masked loss against the masking ratio" in " ".join(block.value for block in app.subheader)

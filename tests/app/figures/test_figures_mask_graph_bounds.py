@@ -116,7 +116,7 @@ def test_the_tail_has_a_line_for_each_bandwidth_and_no_zeros() -> None:
 def test_the_bounds_page_keeps_units_apart() -> None:
     results = {"a": joined(), "n": joined(normalised=True), "simmim": joined().sel(quantity=["prediction"])}
     shown = list(BOUNDS.panels(results, take_first))
-    assert sum(page.title.startswith("Theorem 3.4") for page in shown) == 2
+    assert sum(page.title.endswith("(theorem 3.4)") for page in shown) == 2
     assert all(traces(page.figure) for page in shown)
     assert "lambda 0.01" in next(page.caption for page in shown if "L_U-MAE" in page.title)
 

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from lcmae.app.figures import masks
 from lcmae.app.figures.masks import coverage, gallery, side_by_side
 
 SAMPLES = {
@@ -68,3 +69,29 @@ def test_empty_and_misshapen_requests_are_refused() -> None:
 def test_a_picture_needs_no_torch() -> None:
     code = "import sys, lcmae.app.figures.masks; assert not {'torch', 'streamlit', 'lcmae.models'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_photograph_keeps_what_is_visible_and_greys_what_is_hidden():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (8, 12, 3)).astype(np.uint8)
+    hidden = np.array([[[True, False, False], [False, False, True]], [[False] * 3] * 2])
+    strip = masks.over_photograph(pixels, hidden, gap=0.25)
+    assert strip.shape == (8, 12 + 3 + 12, 4)
+    assert (strip[:, 12:15, 3] == 0).all(), "gaps are transparent"
+    assert np.array_equal(strip[:, 15:, :3], pixels), "nothing is hidden under the second mask"
+    assert np.array_equal(strip[:4, 4:12, :3], pixels[:4, 4:12])
+    grey = 0.86 * 118 + 0.14 * pixels[:4, :4]
+    assert np.abs(strip[:4, :4, :3] - grey).max() <= 0.5
+    with pytest.raises(ValueError, match="whole patches"):
+        masks.over_photograph(pixels[:7], hidden)
+
+
+def test_distances_stand_in_order_and_the_sentence_names_both_ends():
+    values = {"a": 1.5, "b": 3.25, "c": 1.0}
+    [bar] = masks.distances(values).data
+    assert list(bar.y) == ["c", "a", "b"]
+    sentence = masks.answer(values, 0.75, 14, 256).sentence
+    assert "3.25 patches" in sentence
+    assert "under b" in sentence
+    assert "1.00 under c" in sentence
+    assert "256 masks" in sentence

@@ -4,6 +4,7 @@ travel by link."""
 import csv
 import http.client
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from lcmae.app.dashboard.pages import PAGES
 from lcmae.probes.results.store import save_result
 from lcmae.training.train import build_model
 from tests.app import synthetic
-from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, path_of, server, settle
+from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, path_of, server, settle, unfold
 from tests.reference.tiny_runs import tiny_config, tiny_run
 
 pytestmark = [
@@ -99,6 +100,7 @@ def test_a_figure_and_the_table_can_be_taken_away(address: str):
         html = downloaded(page, "HTML").decode()
         assert "plotly.js v" in html
         assert "masked loss (squared error)" in html
+        unfold(page)
         table = downloaded(page, "CSV").decode()
         assert table.startswith("run,quantity,part,value")
         stored = pd.read_parquet(io.BytesIO(downloaded(page, "Parquet")))
@@ -110,10 +112,40 @@ def test_a_figure_and_the_table_can_be_taken_away(address: str):
         assert watch.hosts <= {"127.0.0.1", None}
 
 
+def test_a_figure_fits_the_column_of_a_paper(address: str):
+    """At 3.25 inches a PNG has 600 dots to the inch, an SVG texts of 8 points, and the sheet that
+    is printed as PDF exactly the column's width, with fonts in it."""
+    with browser_page(dark=True) as page:
+        watch = Watch(page)
+        page.add_init_script("window.print = () => (window.isPrinted = true)")
+        page.goto(f"{address}/local_contrast?runs=a")
+        settle(page, 2)
+        page.get_by_label("size of the picture").first.select_option("3.25")
+        picture = Image.open(io.BytesIO(downloaded(page, "PNG")))
+        assert picture.width == round(3.25 * 600)
+        drawing = ElementTree.fromstring(downloaded(page, "SVG"))
+        assert drawing.get("width") == "312"
+        sizes = {float(found) for found in re.findall(r"font-size: ([\d.]+)px", ElementTree.tostring(drawing).decode())}
+        assert all(size == pytest.approx(8 * 96 / 72, abs=0.01) for size in sizes), sizes
+        page.get_by_role("button", name="PDF", exact=True).first.click()
+        page.wait_for_function("document.querySelector('#lcmae-sheet')?.contentWindow.isPrinted")
+        sheet = str(page.get_attribute("#lcmae-sheet", "srcdoc"))
+        alone = page.context.browser.new_page()  # type: ignore[union-attr]
+        alone.set_content(sheet)
+        printed = alone.pdf(prefer_css_page_size=True, print_background=True)
+        box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+        assert box is not None
+        assert float(box[1]) == pytest.approx(3.25 * 72, abs=1)
+        assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 1, "one sheet"
+        assert b"/FontDescriptor" in printed, "text is text"
+        assert watch.complaints == []
+
+
 def test_what_is_downloaded_is_what_is_stored(address: str, runs: Path):
     with browser_page() as page:
         page.goto(f"{address}/reconstruction?runs=a&runs=n")
         settle(page, 2)
+        unfold(page)
         for name in ("a", "n"):
             found = downloaded(page, f"reconstruction.nc of {name}")
             assert found == (runs / name / "probes" / "000040" / "reconstruction.nc").read_bytes()
@@ -152,6 +184,7 @@ def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(addres
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.goto(f"{address}/reconstruction?runs=a")
         settle(page, 2)
+        unfold(page)
         numbers = downloaded(page, "CSV")
         page.get_by_role("button", name="Copy link to this view").click()
         field = page.get_by_label("address of this view")
@@ -173,9 +206,11 @@ def test_a_permalink_pins_the_step_and_shows_a_colleague_the_same_numbers(addres
         with browser_page() as page:
             page.goto(link)
             settle(page, 2)
+            unfold(page)
             assert downloaded(page, "CSV") == numbers
             page.goto(f"{address}/reconstruction?runs=a")
             settle(page, 2)
+            unfold(page)
             assert downloaded(page, "CSV") != numbers, "or the pin was not needed"
     finally:
         shutil.rmtree(newer.parent)

@@ -370,3 +370,55 @@ def test_several_files_at_once_are_taken_and_bad_ones_named(address: str, tmp_pa
         page.get_by_role("option", name="red.png").click()
         announced(page, "; red.png")
         assert complaints == []
+
+
+def test_back_undoes_a_change_of_ratio(address: str):
+    """Also of the first change, after which the address had been without a ratio."""
+    with browser_page() as page:
+        complaints = open_microscope(page, address)
+        field = page.locator(".st-key-selection-ratio input")
+        for value in ("0.5", "0.25"):
+            field.fill(value)
+            field.press("Enter")
+            page.wait_for_url(f"**ratio={value}**")
+            settle(page)
+        page.go_back()
+        expect(field).to_have_value("0.50")
+        page.go_back()
+        expect(field).to_have_value("0.75")
+        settle(page)
+        assert "ratio" not in address_of(page)
+        assert complaints == []
+
+
+def test_hovering_changes_the_query_at_once_and_asks_nobody(address: str):
+    with browser_page() as page:
+        complaints = open_microscope(page, address)
+        frame = page.locator(".photograph .frame")
+        box = frame.bounding_box()
+        assert box is not None
+        said = page.locator(".room + .said")
+        colours = "canvas => canvas.toDataURL()"
+        canvas = page.locator(".photograph canvas")
+        before = canvas.evaluate(colours)
+        frame.hover(position={"x": 0.1 * box["width"], "y": 0.1 * box["height"]})
+        expect(said).to_contain_text("From row 1, column 1")
+        assert canvas.evaluate(colours) != before
+        assert "patch" not in address_of(page)
+        frame.click(position={"x": 0.9 * box["width"], "y": 0.1 * box["height"]})
+        announced(page, "Patch 3: row 1, column 4")
+        page.locator(".photograph").focus()
+        page.keyboard.press("ArrowDown")
+        announced(page, "Patch 7: row 2, column 4")
+        page.get_by_label("from the class token").check()
+        expect(said).to_contain_text("From the class token")
+        model = page.locator(".model .heads")
+        size = model.bounding_box()
+        assert size is not None
+        model.click(position={"x": size["width"] / 2, "y": 0.25 * size["height"]})
+        page.wait_for_url("**encoder_head=1**")
+        assert address_of(page)["encoder_layer"] == "1"
+        page.locator(".controls select").first.select_option("colours")
+        page.wait_for_url("**overlay=colours**")
+        page.get_by_text("Tokens as colours, layer 1").wait_for()
+        assert complaints == []

@@ -13,8 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.server.launch import SCRIPT
+from lcmae.app.dashboard.stored import applies
+from lcmae.probes.registry import probe_class
 from tests.app import synthetic
-from tests.app.pages import ONE_PAGE, checked, figures, open_page, words
+from tests.app.pages import ONE_PAGE, checked, commands, figures, open_page, words
 from tests.app.trained import published
 
 PROBES = [page.name for page in PAGES if page.is_probe]
@@ -44,7 +46,10 @@ def test_without_a_pick_a_page_asks_for_one(root: Path, name: str):
 
 @pytest.mark.parametrize("name", PROBES)
 def test_what_is_not_computed_comes_with_its_command(root: Path, name: str):
-    synthetic.run(root / "a", results=False)
+    run = synthetic.run(root / "a", results=False)
+    if name == "hierarchy":
+        config = json.loads((run.path / "config.json").read_text())
+        (run.path / "config.json").write_text(json.dumps({**config, "data": "hierarchy"}))
     app = open_page(name, "a")
     assert f"`{name}` has not been computed" in words(app)
     assert f"lcmae probe {name} --checkpoint {root}/a" in words(app)
@@ -64,6 +69,28 @@ def test_stored_results_are_shown(root: Path, name: str, runs: list[str]):
     assert not app.warning
     text = json.dumps(shown)
     assert all(f'"{run}' in text for run in runs), "every picked run is in a figure"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("hierarchy", {}, "was trained on digits"),
+        ("reconstruction", {"model": {"kind": "vit"}}, "is an encoder alone"),
+        ("decoder_attention", {"model": {"kind": "simmim"}}, "without a decoder"),
+    ],
+)
+def test_a_probe_that_cannot_apply_is_not_offered(root: Path, name: str, changes: dict, words: str):
+    run = synthetic.run(root / "a", results=False)
+    config = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps({**config, **changes}))
+    app = open_page(name, "a")
+    assert words in app.info[0].value
+    assert "lcmae probe" not in "".join(commands(app))
+    assert not [button for button in app.button if button.label == "Compute now"]
+
+
+def test_what_needs_a_prediction_is_what_the_probes_say():
+    assert {name for name in PROBES if probe_class(name).needs_prediction} == applies.OF_PREDICTIONS
 
 
 def test_runs_of_other_units_get_figures_of_their_own(root: Path):
