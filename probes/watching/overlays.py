@@ -45,6 +45,22 @@ def rollout(seen: CachedForward) -> xr.Dataset:
     return _matrix(seen, _of_patches(seen, flow[None], seen.model.num_prefix))
 
 
+def all_heads(seen: CachedForward, blocks: Sequence[Attended], *, is_decoder: bool) -> xr.Dataset:
+    """`attention` [layer head query row column] of all blocks, in half precision: every query of an
+    image at once, where that fits into memory."""
+    prefix = seen.model.num_decoder_prefix if is_decoder else seen.model.num_prefix
+    maps: list[Tensor] = []
+    for one in blocks:
+        of_layer = one.maps()[0]
+        maps.append((of_layer[..., prefix:] if is_decoder else _of_patches(seen, of_layer, prefix)).half())
+    values = torch.stack(maps).unflatten(-1, seen.model.grid)
+    queries = list(range(-prefix, seen.model.num_patches))
+    words = "attention of all queries, head by head"
+    return xr.Dataset(
+        {"attention": variable(("layer", "head", "query", *_POSITION), values.cpu().numpy(), words)}, {"query": queries}
+    )
+
+
 def every_head(seen: CachedForward, blocks: Sequence[Attended], query: int, *, is_decoder: bool) -> xr.Dataset:
     """`attention` [layer head row column] from one query in all blocks; all NaN where the query has
     no token."""

@@ -5,9 +5,9 @@ const INCH = 96; // CSS pixels
 const POINTS = 8; // of text on paper
 const DOTS = 600; // to the inch, of a PNG for paper
 const SIZES = [
-  ["screen", "as on screen"],
-  ["3.25", "3.25 in, 8 pt"],
-  ["6.75", "6.75 in, 8 pt"],
+  ["screen", "screen"],
+  ["3.25", "3.25 in"],
+  ["6.75", "6.75 in"],
 ];
 
 export default function ({ parentElement, data }) {
@@ -36,18 +36,27 @@ export default function ({ parentElement, data }) {
   if (data.figure) {
     const size = document.createElement("select");
     size.setAttribute("aria-label", "size of the picture");
+    size.title = "as on screen, or the width of a paper's column with text of 8 points";
     size.append(...SIZES.map(([value, words]) => new Option(words, value)));
     size.value = parentElement.size ?? "screen";
-    size.onchange = () => (parentElement.size = size.value);
+    const labels = ["x", "y"].map((letter) => axisLabel(letter, data.layout));
+    const show = () => labels.forEach((field) => (field.hidden = size.value === "screen"));
+    size.onchange = () => {
+      parentElement.size = size.value;
+      show();
+    };
+    show();
+    const named = () => ({ ...data, layout: relabelled(data.layout, labels) });
     size.onkeydown = (event) => event.stopPropagation(); // Streamlit has letters as shortcuts
     row.replaceChildren(
-      button("PNG", "this figure as a PNG picture, two dots to a pixel, or 600 to the inch", () => picture(data, "png", size.value)),
-      button("SVG", "this figure as an SVG drawing, for print", () => picture(data, "svg", size.value)),
-      button("PDF", "this figure alone, as vectors, in the browser's print window: save as PDF", () => print(data, size.value)),
+      button("PNG", "this figure as a PNG picture, two dots to a pixel, or 600 to the inch", () => picture(named(), "png", size.value)),
+      button("SVG", "this figure as an SVG drawing, for print", () => picture(named(), "svg", size.value)),
+      button("PDF", "this figure alone, as vectors, in the browser's print window: save as PDF", () => print(named(), size.value)),
       size,
     );
     if (data.caption) row.append(button("Caption", `copies: ${data.caption}`, () => copied(data.caption)));
     if (data.bibtex) row.append(button("BibTeX", "copies the sources of this page", () => copied(data.bibtex)));
+    row.append(...labels);
   } else {
     const field = Object.assign(document.createElement("input"), { readOnly: true, hidden: true });
     field.setAttribute("aria-label", "address of this view");
@@ -73,8 +82,7 @@ function picture({ figure, layout, name }, format, size) {
   const { width, height } = extent(box, size);
   const scale = format !== "png" ? 1 : size === "screen" ? 2 : DOTS / INCH;
   const toImageButtonOptions = { format, filename: size === "screen" ? name : `${name}-${size}in`, width, height, scale };
-  const named = relabelled(layout, drawn.layout);
-  const wanted = size === "screen" ? named : { ...printed(named), width, height };
+  const wanted = size === "screen" ? layout : { ...printed(layout), width, height };
   return camera.click({ data: drawn.data, layout: wanted, config: {}, _context: { ...drawn._context, toImageButtonOptions } });
 }
 
@@ -85,14 +93,21 @@ function extent({ width, height }, size) {
   return { width: wide, height: Math.round(wide * Math.min(Math.max(height / width, 0.55), 1.4)) };
 }
 
-// Titles of axes may have been edited in the figure.
-function relabelled(layout, drawn) {
+// A field for another label of an axis, for paper; without words in it the figure's own stays.
+function axisLabel(letter, layout) {
+  const field = Object.assign(document.createElement("input"), { className: "label", placeholder: `label of ${letter}` });
+  field.setAttribute("aria-label", `label of the ${letter} axis`);
+  field.title = `instead of: ${layout[`${letter}axis`]?.title?.text ?? "nothing"}`;
+  field.onkeydown = (event) => event.stopPropagation(); // Streamlit has letters as shortcuts
+  return field;
+}
+
+function relabelled(layout, labels) {
   const found = structuredClone(layout);
-  for (const [name, axis] of Object.entries(drawn ?? {})) {
-    if (/^[xy]axis\d*$/.test(name) && found[name] && axis?.title?.text !== undefined) {
-      found[name].title = { ...found[name].title, text: axis.title.text };
-    }
-  }
+  ["xaxis", "yaxis"].forEach((name, at) => {
+    const text = labels[at].hidden ? "" : labels[at].value.trim();
+    if (text) found[name] = { ...found[name], title: { ...found[name]?.title, text: text.replaceAll("<", "‹") } };
+  });
   return found;
 }
 

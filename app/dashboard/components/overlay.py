@@ -48,6 +48,7 @@ class Packed:
 
 def pack(values: np.ndarray, low: float = 0.0, high: float | None = None) -> Packed:
     """Values from `low` to `high` (by default their largest) in steps of 1/65534 of that."""
+    values = np.asarray(values, dtype=np.float64)
     top = float(np.nanmax(values, initial=low)) if high is None else high
     span = top - low or 1.0
     steps = (np.nan_to_num((values - low) / span).clip(0, 1) * (_UNKNOWN - 1)).round()

@@ -28,9 +28,6 @@ PLOTLY = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
-    # a click on the title of an axis or on a name in the legend changes it, for the picture that is
-    # taken away
-    "edits": {"axisTitleText": True, "legendText": True},
 }
 
 
@@ -150,6 +147,7 @@ def numbers(
 
 def heading(title: str, summary: str, terms: Sequence[str] = ()) -> None:
     """Title, the two sentences, and the words that they use."""
+    st.html(STYLE)
     st.title(title)
     st.markdown(summary)
     if terms:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lcmae.probes.watching.batch import Batch
     from lcmae.probes.watching.microscope import CachedForward
 
+MOST_MAPS = 64 << 20
+"""Bytes of the attention maps of all layers of one image, up to which they are kept: those of
+ViT-Base on 14 x 14 patches take 11 MB."""
+
 NUM_MASKS = 8
 """K of the contrast terms, as in the local_contrast probe."""
 
@@ -108,8 +112,13 @@ class Inspection:
         return self._answer("matrix", (what, view, layer), compute)
 
     def every_head(self, what: Overlay, view: str, query: int) -> xr.Dataset:
-        """Attention from one query in all heads of all layers of the encoder or the decoder."""
+        """Attention from one query in all heads of all layers of the encoder or the decoder; of all
+        queries at once, where their maps are small enough to be kept."""
         from lcmae.probes.watching import overlays
+
+        layers, heads = self.loaded.decoder if what == "decoder" else self.loaded.encoder
+        if 2 * layers * heads * self.loaded.model.num_patches**2 <= MOST_MAPS:
+            return self._all_heads(what, view).sel(query=query)
 
         def compute() -> xr.Dataset:
             if what == "decoder":
@@ -118,6 +127,17 @@ class Inspection:
             return overlays.every_head(seen, seen.encoder, query, is_decoder=False)
 
         return self._answer("every_head", (what, view, query), compute)
+
+    def _all_heads(self, what: Overlay, view: str) -> xr.Dataset:
+        from lcmae.probes.watching import overlays
+
+        def compute() -> xr.Dataset:
+            if what == "decoder":
+                return overlays.all_heads(self._masked(), self._masked().decoder, is_decoder=True)
+            seen = self._whole() if view == "full" else self._masked()
+            return overlays.all_heads(seen, seen.encoder, is_decoder=False)
+
+        return self._answer("all_heads", (what, view), compute)
 
     def colours(self, view: str, layer: int) -> xr.Dataset:
         """Tokens after a layer as colours."""

@@ -54,7 +54,11 @@ def test_every_head_is_a_row_of_the_matrices(passes: tuple[CachedForward, Cached
         for layer in (1, 2):
             row = overlays.encoder_matrix(masked, layer)["attention"].sel(query=query)
             assert np.array_equal(heads.isel(layer=layer - 1), row, equal_nan=True)
+        every = overlays.all_heads(masked, masked.encoder, is_decoder=False)["attention"].sel(query=query)
+        assert np.allclose(every, heads, atol=1e-3, equal_nan=True), "in half precision"
     if masked.decoder:
+        every = overlays.all_heads(masked, masked.decoder, is_decoder=True)["attention"].sel(query=3)
+        assert np.allclose(every.isel(layer=0), overlays.decoder_matrix(masked, 1)["attention"].sel(query=3), atol=1e-3)
         heads = overlays.every_head(masked, masked.decoder, 3, is_decoder=True)["attention"]
         assert np.array_equal(heads.isel(layer=0), overlays.decoder_matrix(masked, 1)["attention"].sel(query=3))
         assert np.isfinite(heads).all(), "the decoder has a token for every patch"

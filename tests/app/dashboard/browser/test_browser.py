@@ -123,8 +123,10 @@ def test_a_figure_fits_the_column_of_a_paper(address: str):
         page.get_by_label("size of the picture").first.select_option("3.25")
         picture = Image.open(io.BytesIO(downloaded(page, "PNG")))
         assert picture.width == round(3.25 * 600)
+        page.get_by_label("label of the x axis").first.fill("loss of hidden patches")
         drawing = ElementTree.fromstring(downloaded(page, "SVG"))
         assert drawing.get("width") == "312"
+        assert "loss of hidden patches" in "".join(drawing.itertext())
         sizes = {float(found) for found in re.findall(r"font-size: ([\d.]+)px", ElementTree.tostring(drawing).decode())}
         assert all(size == pytest.approx(8 * 96 / 72, abs=0.01) for size in sizes), sizes
         page.get_by_role("button", name="PDF", exact=True).first.click()
