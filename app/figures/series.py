@@ -3,6 +3,7 @@ probes are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import plotly.graph_objects as go
@@ -86,6 +87,16 @@ def fit(shown: go.Figure, rows: Sequence[Series], *levels: float) -> go.Figure:
         return shown
     room = 0.06 * float(np.ptp(known)) or 0.05
     return shown.update_yaxes(range=[float(known.min()) - room, float(known.max()) + room])
+
+
+def wrap_titles(shown: go.Figure, most: int = 44) -> go.Figure:
+    """Titles of axes in lines of at most `most` letters: half a page is all that a figure may
+    have."""
+    for name, axis in shown.to_dict()["layout"].items():
+        text = axis.get("title", {}).get("text", "") if name.startswith(("xaxis", "yaxis")) else ""
+        if len(text) > most and "<br>" not in text:
+            shown.update_layout({name: {"title": {"text": "<br>".join(wrap(text, most))}}})
+    return shown
 
 
 def mark_best(shown: go.Figure, rows: Sequence[Series]) -> go.Figure:

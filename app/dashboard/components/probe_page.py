@@ -19,7 +19,7 @@ from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.stored import measured, reading, trends
-from lcmae.app.figures import legend, style
+from lcmae.app.figures import legend, series, style
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, labels
 from lcmae.safety.text import printable
@@ -215,6 +215,8 @@ def draw(shown: Panel, key: str, sources: str = "") -> None:
     papers."""
     st.subheader(plain(shown.title))
     legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
+    if not shown.is_wide:
+        series.wrap_titles(shown.figure)
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
     st.caption(prose(shown.caption))
     export.figure_files(
