@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from lcmae.app.figures import style
+from lcmae.app.figures import answers, style
+from lcmae.app.figures.answers import Answer, Number
 
 TARGET = "target"
 """Stands for the unit of the run's own targets."""
@@ -56,6 +57,47 @@ def dataset(lines: Iterable[Mapping[str, Any]], target_units: str) -> xr.Dataset
         units = target_units if units == TARGET else units
         variables[name] = xr.Variable("step", values, {"long_name": long_name, "units": units})
     return xr.Dataset(variables, {"step": ("step", steps, {"long_name": "optimiser step", "units": "1"})})
+
+
+def answer(runs: Mapping[str, xr.Dataset]) -> Answer:
+    """Where each run stands against its own collapse level at its last logged step. One run logs
+    one number: there is no interval, and the sentence says so."""
+    shares = {}
+    for name, run in runs.items():
+        loss, collapse = _last(run, "loss"), _last(run, "collapse")
+        if np.isfinite(loss) and np.isfinite(collapse) and collapse > 0:
+            shares[name] = Number(loss / collapse, is_share=True)
+    if not shares:
+        return Answer("No picked run has logged a loss beside its collapse level.")
+    order = sorted(shares, key=lambda name: shares[name].value)
+    first = order[0]
+    if len(runs) == 1:
+        run = runs[first]
+        ending = (
+            "the level of predicting nothing but the mean patch" if shares[first].value >= 1 else "the rest was learned"
+        )
+        sentence = (
+            f"At its last logged step the loss of {first} is {_last(run, 'loss'):.3g}, {shares[first]} of its collapse level: "
+            f"{ending}. One run has no interval."
+        )
+        tiles = [Number(_last(run, "loss")).tile("loss"), shares[first].tile("of the collapse level")]
+        for metric, label in (("mean_linear", "ridge accuracy, mean token"), ("mean_effective_rank", "effective rank")):
+            tiles.append(Number(_last(run, metric), is_share=metric == "mean_linear").tile(label))
+        return Answer(sentence, answers.known(tiles))
+    others = answers.listed([f"{name} {shares[name]}" for name in order[1 : answers.MOST_NAMES]])
+    more = f" and {len(order) - answers.MOST_NAMES} more" if len(order) > answers.MOST_NAMES else ""
+    beside = f" ({others}{more})" if others else ""
+    sentence = (
+        f"At the last logged steps {first} stands lowest against its own collapse level, at {shares[first]}{beside}. A run has one "
+        "number, so there is no interval; losses of other masks or targets cannot be compared themselves."
+    )
+    return Answer(sentence, answers.known([shares[name].tile(f"{name}, of collapse") for name in order]))
+
+
+def _last(run: xr.Dataset, metric: str) -> float:
+    """The last number that was logged; NaN where there is none."""
+    values = run[metric].dropna("step").values if metric in run else np.array([])
+    return float(values[-1]) if len(values) else float("nan")
 
 
 def term_names(runs: Mapping[str, xr.Dataset]) -> list[str]:

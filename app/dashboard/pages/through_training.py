@@ -14,9 +14,10 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
-from lcmae.app.dashboard.components.probe_page import ask_condition, ask_for_runs, choose, draw, heading
+from lcmae.app.dashboard.components.probe_page import ask_condition, ask_for_runs, choose, draw, heading, in_rows
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import PAGES
@@ -187,6 +188,8 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
             f"Not stored at step {at}; shown at the step before it, or at their first: {', '.join(map(plain, apart))}."
         )
 
+    content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
+    answer(content.answer({moment.run: moment.result() for moment in here}), key)
     frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
     quantities = ask_quantities(probe, frame, group)
     if quantities:
@@ -200,7 +203,6 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
             caption += f" The first {figures.MOST_PANELS} panels; choose fewer quantities for the other {more}."
         draw(Panel("Numbers against the step", caption, chart), f"{key}-numbers")
 
-    content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
     answers: dict[str, Any] = {}
 
     def ask(question: str, options: Sequence[Any]) -> Any:
@@ -209,7 +211,7 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
 
     # each figure gets its place under its own questions; ranges are known once every question is
     # answered
-    drawn = [(one, st.container()) for one in content.panels({moment.run: moment.result() for moment in here}, ask)]
+    drawn = list(in_rows(content.panels({moment.run: moment.result() for moment in here}, ask)))
     shared = shared_ranges(probe, [at_step(moments, step) for step in steps], answers)
     for number, (name, (one, area)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
         limits.hold(one.figure, shared.get(name, {}))

@@ -4,6 +4,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.curves import SUMMARY, TERMS, all_curves
 from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, draw, heading
@@ -31,6 +32,8 @@ def show(page: Page, picked: picks.Picks) -> None:
 def curves(picked: picks.Picks) -> None:
     """All curves, from the lines that are written by now."""
     runs = read(picked)
+    if runs:
+        answer(figures.answer(runs), "training")
     for number, shown in enumerate(all_curves(runs)):
         draw(shown, f"training-{number}")
 

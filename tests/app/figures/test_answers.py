@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from lcmae.app.dashboard.page import ProbePage
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.figures import answers
+from lcmae.app.figures import answers, training
 from lcmae.app.figures.answers import Answer, Headline, Number, against, best_of, level, number, of_runs, verdict
 from tests.app import computed, synthetic
 
@@ -138,3 +138,19 @@ def test_many_runs_are_counted_not_listed():
     assert len(found.sentence) < 250
     assert len(found.tiles) == 4
     assert isinstance(found, Answer)
+
+
+def test_training_says_where_a_run_stands_against_its_collapse_level():
+    def run(loss: float, collapse: float = 0.4) -> xr.Dataset:
+        lines = [
+            {"step": 10, "loss": 1.0, "collapse": collapse, "lr": 0.1},
+            {"step": 20, "loss": loss, "collapse": collapse, "lr": 0.1},
+        ]
+        return training.dataset(lines, "squared input units")
+
+    assert "10 % of its collapse level: the rest was learned" in training.answer({"a": run(0.04)}).sentence
+    assert "nothing but the mean patch" in training.answer({"a": run(0.4)}).sentence
+    both = training.answer({"a": run(0.2), "b": run(0.04)})
+    assert "b stands lowest against its own collapse level, at 10 % (a 50 %)" in both.sentence
+    assert [tile.label for tile in both.tiles] == ["b, of collapse", "a, of collapse"]
+    assert "No picked run" in training.answer({"a": run(0.2).drop_vars("collapse")}).sentence

@@ -270,14 +270,15 @@ def test_the_next_image_is_prefetched(root: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(prefetch, "start", take)
     app = open_page("microscope", image="3")
-    assert asked == [5]  # pictures, two attentions, receptive field, contrast terms
+    # pictures, two attentions, receptive field, contrast terms, and the map over the photograph
+    assert asked == [6]
     computed: list[str] = []
     for name in ANSWERS:
         monkeypatch.setattr(microscope, name, counted(getattr(microscope, name), computed))
     app.number_input("selection-image").set_value(4).run()
     checked(app)
     assert sorted(computed) == sorted(ANSWERS), "of the image after it alone"
-    assert asked == [5, 5]
+    assert asked == [6, 6]
 
 
 ANSWERS = ["pictures", "attention", "contrast", "receptive_field"]
