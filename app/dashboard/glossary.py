@@ -40,6 +40,15 @@ GLOSSARY = {
     "PSNR": "peak signal-to-noise ratio in dB: ten times the logarithm of 1 over the mean squared error of pixels from 0 to 1",
     "Fourier amplitude": "how strong a wave of one frequency is in the grid of tokens; frequency in cycles per patch, at most 0.5",
     "linear probe": "a linear classifier upon frozen features, trained by SGD on other images by one fixed protocol",
+    "efficient probing": "a classifier that learns 32 queries, each of which pools the tokens that it attends to, and a linear "
+    "map of what they pool (Psomas et al., 2506.10178)",
+    "selectivity": "accuracy beyond that of the same classifier trained on shuffled labels: what the features "
+    "know, not the classifier",
+    "semantic invariance": "how surely a principal component of tokens has the same sign at a position whatever the image shows: 1 "
+    "is always, 0.707 is what a component scores that says nothing (Hjelkrem-Tan et al., 2604.00172)",
+    "attention rollout": "attention multiplied through all layers, each mixed half and half with the token itself (Abnar and "
+    "Zuidema, 2005.00928)",
+    "outlier token": "a patch token whose norm lies 5 robust deviations above the median of its image (lcmae's own threshold)",
     "corruption": "a change of an image (noise, blur, contrast, ...) at a severity from 1 to 5",
     "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both "
     "have, visible or hidden under one mask (Zhang et al., 2210.08344)",

@@ -72,5 +72,5 @@ PAGE = ProbePage(
     "that is differentiated, the agreement with the gradient and the outliers' threshold are lcmae's own.",
     panels=panels,
     answer=figures.answer,
-    terms=("attention entropy", "receptive field", "standard error"),
+    terms=("attention rollout", "attention entropy", "outlier token", "receptive field", "standard error"),
 )

@@ -53,5 +53,5 @@ PAGE = ProbePage(
     "images' parameters are lcmae's own.",
     panels=panels,
     answer=figures.answer,
-    terms=("standard error",),
+    terms=("semantic invariance", "kNN accuracy", "standard error"),
 )

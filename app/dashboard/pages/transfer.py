@@ -91,5 +91,5 @@ PAGE = ProbePage(
     "2412.03215), both trained by Adam here; U-MAE's online accuracy, on masked images, is another number.",
     panels=panels,
     answer=figures.answer,
-    terms=("kNN accuracy", "linear probe", "corruption", "standard error"),
+    terms=("kNN accuracy", "linear probe", "efficient probing", "selectivity", "corruption", "standard error"),
 )
