@@ -25,6 +25,13 @@ GATHERED = {
 }
 """Shares of attention, in words."""
 
+TITLES = {
+    "class_entropy": "entropy [nats]",
+    "outlier_share": "share of outliers",
+    "norm_ratio": "largest norm over median",
+}
+"""Short titles of axes."""
+
 HEADLINE = Headline("mean_patch_self", "attention of patches to themselves", "highest", share=True)
 
 
@@ -83,7 +90,7 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
             low, high = intervals.ends(result, variable)
             rows.append(Series(name, layers, values.values, colour[name], low, high, symbol))
     first = next(result[variable] for result in own.values() if variable in result)
-    title = "attention" if variable in GATHERED else style.axis_title(first)
+    title = "attention" if variable in GATHERED else TITLES.get(variable) or style.axis_title(first)
     shown = series.curves(rows, style.axis_title(first["layer"]), title).update_xaxes(dtick=1)
     for name, result in own.items():
         if variable in result and "head" in result[variable].dims:
@@ -125,16 +132,22 @@ def agreement(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def pictures(result: xr.Dataset, count: int = 4) -> go.Figure:
-    """Rows are images; columns the image and its maps, each on the common scale of shares."""
+    """Rows are images; columns the image and its maps, each over its own largest value: rollout's
+    are nearly even beside the others'."""
     few = range(min(count, result.sizes["picture"]))
     columns: list[tuple[str, Sequence[np.ndarray | xr.DataArray]]] = [
         ("image", list(result["original"].values[: len(few)]))
     ]
     columns += [
-        (name, [result["picture_flow"].sel(map=name).isel(picture=at) for at in few])
+        (name, [_over_largest(result["picture_flow"].sel(map=name).isel(picture=at)) for at in few])
         for name in result["map"].values.tolist()
     ]
-    return style.mosaic(columns, colour_title="share of the map")
+    return style.mosaic(columns, colour_title="over the largest of the map")
+
+
+def _over_largest(values: xr.DataArray) -> xr.DataArray:
+    largest = float(values.max())
+    return values / largest if largest > 0 else values
 
 
 def outlier_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:

@@ -59,7 +59,12 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
             layers = values["layer"].values.tolist()
             rows.append(Series(label, layers, values.values, shade, low, high, style.SYMBOLS[position % 6], dash))
     first = next(iter(results.values()))
-    title = {"own": "share of the own patch", "around": "share of touching patches", "gathered": "gathered share"}
+    title = {
+        "own": "share of the own patch",
+        "around": "share of touching patches",
+        "gathered": "gathered share",
+        "reach": "mean distance [patches]",
+    }
     shown = series.curves(
         rows, style.axis_title(first["layer"]), title.get(variable) or style.axis_title(first[variable])
     )

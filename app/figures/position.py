@@ -69,7 +69,12 @@ def scores(results: Mapping[str, xr.Dataset], layer: int) -> go.Figure:
         (first.attrs["invariance_floor"], "says nothing"),
         (first.attrs["invariance_threshold"], "threshold"),
     ):
-        shown.add_hline(at, line={"color": style.GREY, "dash": "dot"}, annotation={"text": words})
+        shown.add_hline(
+            at,
+            line={"color": style.GREY, "dash": "dot"},
+            annotation={"text": words},
+            annotation_position="top right" if at == first.attrs["invariance_threshold"] else "bottom right",
+        )
     return shown
 
 
@@ -104,6 +109,7 @@ def removals(results: Mapping[str, xr.Dataset], variable: str, layer: int) -> go
     shown.add_hline(
         chance, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation={"text": "chance"}
     )
+    shown.update_xaxes(ticktext=[category.replace(" ", "<br>") for category in categories], tickangle=0)
     return shown.update_yaxes(tickformat=".0%", rangemode="tozero")
 
 

@@ -154,7 +154,10 @@ def controls(result: xr.Dataset) -> go.Figure:
         Series("training", categories, result["pooled_fit"].values, style.ORANGE, symbol="square"),
         Series("training, shuffled", categories, result["shuffled_fit"].values, style.GREY, symbol="square-open"),
     ]
-    return _shares(series.dots(rows, categories, "accuracy"), rows)
+    shown = series.dots(rows, categories, "accuracy")
+    # five names stand side by side only in several lines
+    shown.update_xaxes(ticktext=[category.replace(" ", "<br>") for category in categories], tickangle=0)
+    return _shares(shown, rows)
 
 
 def query_maps(result: xr.Dataset, count: int = 6) -> go.Figure:

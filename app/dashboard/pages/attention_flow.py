@@ -10,9 +10,10 @@ from lcmae.app.figures.baselines import caption as of_baselines
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Shares of attention, flows beside dependence, pictures, norms and outliers."""
     found = [name for name in figures.GATHERED if any(name in result for result in results.values())]
-    share = choose("attention", found)
+    words = choose("attention", [figures.GATHERED[name] for name in found])
+    share = next(name for name in found if figures.GATHERED[name] == words)
     yield Panel(
-        f"Attention on whole images: {figures.GATHERED[share]}",
+        f"Attention on whole images: {words}",
         "Mean over images, and over heads (line); dots are single heads. MAE's class token is known to look at itself and at all "
         "patches alike (Przewiezlikowski et al.)." + of_baselines(results, share),
         figures.by_layer(results, share),
@@ -41,7 +42,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"Raw attention, rollouts and gradient: {name}",
             "Maps of the class token (of the mean patch token where there is none): last layer's attention, rollout, its "
-            "gradient-weighted form, and the gradient of the pixels, each adding up to 1.",
+            "gradient-weighted form, and the gradient of the pixels, each over its largest value.",
             figures.pictures(drawn[name]),
             is_wide=True,
         )
