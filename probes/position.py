@@ -12,7 +12,7 @@ Ways to take it out: SOAP; the mean token of each position subtracted, which nee
 images; and as many components as SOAP takes, by variance or by chance, as controls.
 
 A sample of the images is held in half precision, at most `MOST_BYTES` of tokens. Baselines: a
-network with fresh weights, and patches of pixels.
+network with fresh weights (of large models its last layer alone), and patches of pixels.
 """
 
 import math
@@ -57,6 +57,9 @@ UNTRAINED, PIXELS = "untrained", "pixels"
 MOST_BYTES = 384 * 2**20
 """Of tokens in half precision, real and plain images together."""
 
+ENOUGH = 64
+"""With memory for fewer images the untrained network is measured at its last layer alone."""
+
 REMOVALS = ("nothing", "SOAP", "position mean", "top components", "random components")
 NUM_MAPS = 6
 """Components whose maps are stored."""
@@ -79,7 +82,7 @@ class Position(Probe):
         "pixels": ("invariance", "variance_share", "positional_components", "position_r2"),
     }
 
-    num_sampled: int = Field(default=200, ge=8)
+    num_sampled: int = Field(default=100, ge=8)
     """Most images whose tokens are held, and as many without objects."""
 
     components: int = Field(default=16, ge=2)
@@ -118,6 +121,8 @@ class _Position(Accumulator):
     scale: dict[Source, float] = field(default_factory=dict)
     labels: list[Tensor] = field(default_factory=list)
     sample: ImageSample | None = None
+    every_untrained: bool = True
+    """Whether the untrained network is measured at every layer, or at the last alone."""
 
     def __post_init__(self) -> None:
         fresh = untrained(self.model, self.seed) if self.probe.untrained else None
@@ -147,6 +152,8 @@ class _Position(Accumulator):
             )
             seen = layers(network, plain, decoder=False).encoder
             for layer, (one, other) in enumerate(zip(real, seen, strict=True)):
+                if name == UNTRAINED and not self.every_untrained and layer < self.num_layers - 1:
+                    continue
                 self._add((name, layer), one[:, num_prefix:], other[:, num_prefix:])
         size = self.model.patch_size
         self._add((PIXELS, -1), patchify(images, size), patchify(plain, size))
@@ -155,8 +162,12 @@ class _Position(Accumulator):
 
     def _most(self, width: int) -> int:
         """Images that there is memory for."""
-        each = 4 * len(self.networks) * self.num_layers * self.model.num_patches * width
-        return max(8, min(self.probe.num_sampled, MOST_BYTES // each))
+        each = 4 * self.model.num_patches * width
+        most = MOST_BYTES // (each * len(self.networks) * self.num_layers)
+        if most < min(self.probe.num_sampled, ENOUGH) and len(self.networks) > 1:
+            self.every_untrained = False
+            most = MOST_BYTES // (each * (self.num_layers + 1))
+        return max(8, min(self.probe.num_sampled, most))
 
     def _add(self, source: Source, real: Tensor, plain: Tensor) -> None:
         # one scale a layer: half precision ends at 65504

@@ -226,14 +226,14 @@ class _Transfer(Accumulator):
                     pooled.add(source, tokens[here.to(part.device)])
             if probe.finetune_epochs:
                 all_images.append(part.cpu())
+        if self.pooled is not None:  # first, because it lets go of its tokens
+            self.pooled.learn(labels[chosen], self.num_classes)
         banks = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
         num_seeds = {name: probe.seeds if name == TRAINED else 1 for name in banks}
         train = {"rates": probe.rates, "epochs": probe.epochs, "num_seeds": num_seeds, "seed": self.seed}
         linear = fit(banks, labels, self.num_classes, **train)
         for name, bank in banks.items():
             self.banks[name] = Bank(bank, labels, linear[name], probe.neighbours, probe.temperature)
-        if self.pooled is not None:
-            self.pooled.learn(labels[chosen], self.num_classes)
         if probe.finetune_epochs:
             for name, network in self.networks.items():
                 tune = {"epochs": probe.finetune_epochs, "seed": self.seed}

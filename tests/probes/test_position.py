@@ -150,6 +150,16 @@ def test_batches_change_nothing(result: xr.Dataset) -> None:
     xr.testing.assert_allclose(result["position_r2"], again["position_r2"], atol=1e-3)
 
 
+def test_of_large_models_the_untrained_network_s_last_layer_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_mae()
+    a_layer = 4 * model.num_patches * model.config.width * 24  # 24 images, real and plain
+    monkeypatch.setattr("lcmae.probes.position.MOST_BYTES", 3 * a_layer)
+    found = Position(num_sampled=24)(model, some_images(40), torch.Generator().manual_seed(0))
+    assert found.attrs["num_sampled"] == 24
+    assert found["position_r2"].sel(network="untrained").isnull().values.tolist() == [True, False]
+    assert found["position_r2"].sel(network="trained").notnull().all()
+
+
 def test_what_it_needs_is_said(mae: MAE) -> None:
     with pytest.raises(ProbeError, match="at least 2 images, got 1"):
         Position()(mae, torch.rand(1, 3, 8, 12), torch.Generator())
