@@ -189,15 +189,17 @@ def against(own: Number, others: Mapping[str, Number], begin: str = "") -> str:
     found: dict[Verdict, list[str]] = {}
     for name, other in others.items():
         if other.is_known and own.is_known:
-            found.setdefault(verdict(difference(other, own)), []).append(f"{name} ({_short(other)})")
+            found.setdefault(verdict(difference(other, own)), []).append(f"{name} ({_short(other, within=True)})")
     verbs = {"above": "is above", "below": "is below", "beside": "stands, without an interval, beside"}
     clauses = [f"{verbs.get(words, words)} {listed(names)}" for words, names in found.items()]
     return f"{begin}{listed(clauses, ', and ')}" if clauses else ""
 
 
-def _short(one: Number) -> str:
-    """Without the unit, which the number that it stands beside has said."""
-    return str(replace(one, unit="1"))
+def _short(one: Number, *, within: bool = False) -> str:
+    """Without the unit, which the number that it stands beside has said; `within` brackets there
+    are none in it."""
+    text = str(replace(one, unit="1"))
+    return text.replace(" (", "; ").replace(")", "") if within else text
 
 
 def listed(names: Sequence[str], last: str = " and ") -> str:

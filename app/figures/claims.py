@@ -1,6 +1,7 @@
 """Forest plot: each claim's effect with its 95 % interval beside the level that decides. Units
 never share an axis."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lcmae.app.figures import style
+from lcmae.app.figures.answers import Answer
 
 COLOURS = {"reproduced": style.GREEN, "contradicted": style.RED, "not decidable": style.GREY}
 MARKERS = {"reproduced": "circle", "contradicted": "x", "not decidable": "diamond-open"}
@@ -39,6 +41,16 @@ class Outcome(Protocol):
     def high(self) -> float | None: ...
     @property
     def verdict(self) -> str: ...
+
+
+def answer(outcomes: Sequence[Outcome]) -> Answer:
+    """How many claims have which verdict, and whose intervals decide."""
+    count = Counter(one.verdict for one in outcomes)
+    of = f"the {len(outcomes)} claims" if len(outcomes) > 1 else "the one claim"
+    return Answer(
+        f"Of {of}, {count['reproduced']} are reproduced and {count['contradicted']} contradicted by an interval that lies on one "
+        f"side of the level that decides; {count['not decidable']} cannot be decided here."
+    )
 
 
 def forest(outcomes: Sequence[Outcome], symbols: Mapping[Any, str], in_words: Callable[[Any], str]) -> go.Figure:

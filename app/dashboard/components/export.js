@@ -119,8 +119,11 @@ function printed(layout) {
     if (part === null || typeof part !== "object") return part;
     return Object.fromEntries(
       Object.entries(part).map(([name, value]) => {
-        const isFont = /font$/.test(name) && value !== null && typeof value === "object";
-        return [name, isFont ? { ...value, size } : smaller(value)];
+        const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+        if (isObject && /font$/.test(name)) return [name, { ...value, size }];
+        // a title is larger than the rest where it does not say its size
+        if (isObject && name === "title") return [name, { ...smaller(value), font: { ...value.font, size } }];
+        return [name, smaller(value)];
       }),
     );
   };

@@ -34,6 +34,7 @@ PLOTLY = {
 STYLE = """<style>
 [data-testid="stMain"] h1 { font-size: 1.9rem; padding: 0.25rem 0 0 }
 [data-testid="stMain"] h3 { font-size: 1.125rem; padding: 0.25rem 0 0 }
+[data-testid="stMain"] [data-testid="stVerticalBlock"] { gap: 0.5rem }
 </style>"""
 """Headings that leave the height of a window to the first figure."""
 

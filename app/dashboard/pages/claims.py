@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import as_code, cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
@@ -54,6 +55,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     if not record.outcomes:
         st.info("This record holds no claim.", icon=":material/hourglass_empty:")
         return
+    answer(figures.answer(record.outcomes), "claims")
     st.markdown(
         " ".join(badge(verdict, sum(one.verdict == verdict for one in record.outcomes)) for verdict in VERDICTS)
     )

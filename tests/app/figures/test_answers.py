@@ -3,6 +3,7 @@
 import math
 import re
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as some
 
 from lcmae.app.dashboard.page import ProbePage
 from lcmae.app.dashboard.pages import PAGES
-from lcmae.app.figures import answers, training
+from lcmae.app.figures import answers, claims, training
 from lcmae.app.figures.answers import Answer, Headline, Number, against, best_of, level, number, of_runs, verdict
 from tests.app import computed, synthetic
 
@@ -132,6 +133,11 @@ def test_numbers_are_written_to_two_digits_of_their_interval(shown: Number, word
     assert str(shown) == words
 
 
+def test_brackets_hold_no_brackets():
+    own, other = Number(0.9, 0.89, 0.91, is_share=True), Number(0.5, 0.45, 0.52, is_share=True)
+    assert against(own, {"X": other}) == "is above X (50.0; 45.0 to 52.0 %)"
+
+
 def test_many_runs_are_counted_not_listed():
     results = {f"run{seed}": synthetic.reconstruction(seed=seed) for seed in range(30)}
     found = page("reconstruction").answer(results)
@@ -154,3 +160,12 @@ def test_training_says_where_a_run_stands_against_its_collapse_level():
     assert "b stands lowest against its own collapse level, at 10 % (a 50 %)" in both.sentence
     assert [tile.label for tile in both.tiles] == ["b, of collapse", "a, of collapse"]
     assert "No picked run" in training.answer({"a": run(0.2).drop_vars("collapse")}).sentence
+
+
+def test_claims_are_counted_by_verdict():
+    outcomes = [
+        SimpleNamespace(verdict=verdict) for verdict in ("reproduced", "reproduced", "contradicted", "not decidable")
+    ]
+    sentence = claims.answer(outcomes).sentence  # pyright: ignore[reportArgumentType]
+    assert "Of the 4 claims, 2 are reproduced and 1 contradicted" in sentence
+    assert "1 cannot be decided" in sentence

@@ -112,6 +112,20 @@ def test_a_figure_and_the_table_can_be_taken_away(address: str):
         assert watch.hosts <= {"127.0.0.1", None}
 
 
+def test_the_answer_and_the_first_figure_are_above_the_fold(address: str):
+    """At 1280 x 800 the sentence, its tiles and most of the first figure need no scrolling."""
+    with browser_page(width=1280, height=800) as page:
+        for name in ("reconstruction", "local_contrast", "transfer", "spectrum", "fidelity"):
+            page.goto(f"{address}/{name}?runs=a")
+            settle(page, 2)
+            sentence = page.locator(".sentence").bounding_box()
+            figure = page.locator(".js-plotly-plot").first.bounding_box()
+            assert sentence is not None
+            assert figure is not None
+            assert sentence["y"] < figure["y"]
+            assert figure["y"] + 0.6 * figure["height"] < 800, name
+
+
 def test_a_figure_fits_the_column_of_a_paper(address: str):
     """At 3.25 inches a PNG has 600 dots to the inch, an SVG texts of 8 points, and the sheet that
     is printed as PDF exactly the column's width, with fonts in it."""

@@ -18,7 +18,6 @@ WITHOUT_FIGURE = {
     "open_checkpoint": "facts of one file in words",
     "microscope": "its pictures are boards; figures come with a switch",
     "claims": "needs a record of `lcmae claims`; tests/app/dashboard/pages/test_claims_page.py has one",
-    "masks": "draws on request, since that imports torch; tests/app/commands/test_compare_command.py draws",
 }
 """Pages that draw no plotly figure in the state below, and why."""
 
