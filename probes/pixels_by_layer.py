@@ -59,7 +59,7 @@ class PixelsByLayer(Probe):
         "pixels": ("r2", "own", "around", "reach"),
     }
 
-    num_sampled: int = Field(default=256, ge=8)
+    num_sampled: int = Field(default=200, ge=8)
     """Most images; the first half of the sample is fitted on, the second measured."""
 
     radius: int = Field(default=3, ge=0)

@@ -82,7 +82,7 @@ class Position(Probe):
         "pixels": ("invariance", "variance_share", "positional_components", "position_r2"),
     }
 
-    num_sampled: int = Field(default=100, ge=8)
+    num_sampled: int = Field(default=64, ge=8)
     """Most images whose tokens are held, and as many without objects."""
 
     components: int = Field(default=16, ge=2)

@@ -153,6 +153,7 @@ class _Reconstruction(Accumulator):
                 most_targets=MOST_TARGETS,
             )
             self.weights = fixed_weights(self.fit.moments, probe.mask, grid, self.fit.ridge, self.seed)
+            self.fit = self.fit.without_covariances()
 
     def result(self) -> xr.Dataset:
         model, grid = self.model, self.model.grid
