@@ -12,7 +12,8 @@ from lcmae.app.dashboard.components.overlay import Packed, Shown, overlay, pack
 from lcmae.app.dashboard.live import selection
 from lcmae.app.dashboard.live.inspection import NUM_MASKS, Inspection
 from lcmae.app.dashboard.live.selection import Overlay
-from lcmae.app.figures import patch_maps, style
+from lcmae.app.dashboard.microscope import maps
+from lcmae.app.figures import patch_maps
 
 KINDS: dict[Overlay, str] = {
     "encoder": "encoder attention",
@@ -110,7 +111,7 @@ def _view(inspected: Inspection, chosen: Choice) -> Shown:
 
 def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int | None) -> Shown:
     """What is sent for one kind of map."""
-    photograph = style.png(inspected.pictures()["original"].values)
+    photograph = maps.pictures(inspected).panels[0].source  # encoded once an image, whatever the patch
     where = "the whole image" if view == "full" else "what the mask leaves visible"
     if kind in ("encoder", "decoder"):
         packed, num_prefix = _matrix(inspected, kind, view, layer, head)
