@@ -39,6 +39,8 @@ from lcmae.probes.watching.hooks import attention_problem, watch_attention
 from lcmae.shapes import Float
 
 VIEWS = ("full", "masked")
+NUM_PICTURES = 8
+"""Of the first whole images the maps are stored that go over a photograph."""
 MEASURES = {
     "distance": ("mean attention distance", "patches"),
     "entropy": ("entropy of attention rows", "nats"),
@@ -51,7 +53,8 @@ MEASURES = {
 class EncoderAttention(Probe):
     """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by
     (view, layer, head), and as `mean_...` over layers and heads, each with a standard error, views
-    being whole and masked images; and what uniform attention scores in the first two."""
+    being whole and masked images; what uniform attention scores in the first two; and for the first
+    images `attention_map`: what the class token (without one, the mean patch) attends to."""
 
     name: ClassVar[str] = "encoder_attention"
     question: ClassVar[str] = "How far, how widely and how differently do the encoder's heads look?"
@@ -84,6 +87,9 @@ class _Seen:
 
     distance: Float[Tensor, "b t t"]
     layers: list[Float[Tensor, "b h 5"]] = field(default_factory=list)
+    maps: list[Float[Tensor, "p h n"]] = field(default_factory=list)
+    """Of the images that are pictured, each layer's attention to patches."""
+
     problem: str = ""
 
 
@@ -104,6 +110,13 @@ def measures(maps: Float[Tensor, "b h q k"], distance: Float[Tensor, "b t t"]) -
     return torch.stack([value.double() for value in values], dim=-1)
 
 
+def pictured(maps: Float[Tensor, "p h q k"], num_prefix: int) -> Float[Tensor, "p h n"]:
+    """What the class token attends to among the patches; without one, what patches attend to on
+    average."""
+    rows = maps[:, :, 0] if num_prefix else maps.mean(2)
+    return rows[..., num_prefix:].float()
+
+
 @dataclass
 class _EncoderAttention(Accumulator):
     probe: EncoderAttention
@@ -112,11 +125,14 @@ class _EncoderAttention(Accumulator):
     def __post_init__(self) -> None:
         self.table = patch_distances(self.model.grid).to(self.model.device)
         self.values, self.overall, self.uniform = RunningMean(), RunningMean(), RunningMean()
+        self.pictures: list[Tensor] = []
+        self.maps: list[Float[Tensor, "p l h n"]] = []
 
     def watch(self, batch: Batch) -> None:
         none = Mask.none(len(batch), self.model.num_patches, batch.images.device)
         masked = batch.masks(self.probe.mask, 1).to(batch.images.device)
-        batch.watch(self.probe.name, lambda: self._seen(none))
+        few = max(min(NUM_PICTURES - batch.first, len(batch)), 0)
+        batch.watch(self.probe.name, lambda: self._seen(none, few))
         batch.watch(self.probe.name, lambda: self._seen(masked), self.probe.mask)
 
     def update(self, batch: Batch) -> None:
@@ -125,6 +141,9 @@ class _EncoderAttention(Accumulator):
         for attended in all_attended:
             self.probe.require(not attended.problem, attended.problem)
         values = torch.stack([torch.stack(attended.layers, dim=1) for attended in all_attended], dim=1)
+        if maps := [one for one in all_attended[0].maps if len(one)]:
+            self.pictures.append(self.model.to_picture(batch.images[: len(maps[0])]).cpu())
+            self.maps.append(torch.stack(maps, dim=1).cpu())
         self.values.add(values)
         self.overall.add(values.mean((2, 3)))
         self.uniform.add(torch.stack([self._of_uniform(attended.distance) for attended in all_attended], dim=1))
@@ -135,9 +154,9 @@ class _EncoderAttention(Accumulator):
         return torch.stack([distance.mean((1, 2)), tokens], dim=1)
 
     @contextmanager
-    def _seen(self, mask: Mask) -> Iterator["_Seen"]:
-        """Measures of each layer while inside; the patches that have tokens are known before,
-        because hooks fire during it."""
+    def _seen(self, mask: Mask, few: int = 0) -> Iterator["_Seen"]:
+        """Measures of each layer while inside, and maps of the first `few` images; the patches that
+        have tokens are known before, because hooks fire during it."""
         num_prefix = self.model.num_prefix
         visible = mask.visible
         if self.model.encodes_hidden:
@@ -147,6 +166,7 @@ class _EncoderAttention(Accumulator):
         def see(layer: int, maps: Tensor) -> None:
             if maps.shape[-1] == num_prefix + visible.shape[1]:
                 attended.layers.append(measures(maps, attended.distance))
+                attended.maps.append(pictured(maps[:few], num_prefix))
             else:
                 expected = f"{num_prefix} prefix tokens and {visible.shape[1]} patches"
                 attended.problem = f"blocks that see {expected}, got {maps.shape[-1]} tokens"
@@ -164,6 +184,14 @@ class _EncoderAttention(Accumulator):
         for index, (name, units) in enumerate((("distance", "patches"), ("entropy", "nats"))):
             long_name = f"{name} of uniform attention"
             result[f"{name}_uniform"] = variable("view", self.uniform.mean[:, index], long_name, units)
+        if self.maps:
+            maps = torch.cat(self.maps).unflatten(-1, self.model.grid)
+            query = "class token" if self.model.num_prefix else "mean patch"
+            names = ("picture", "layer", "head", "row", "column")
+            result["attention_map"] = variable(names, maps, f"attention of the {query} to each patch, whole image", "1")
+            result["original"] = variable(
+                ("picture", "y", "x", "channel"), torch.cat(self.pictures), "image", "pixel value"
+            )
         coordinates = {
             "view": list(VIEWS),
             "layer": [layer + 1 for layer in range(len(self.model.blocks))],

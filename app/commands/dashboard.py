@@ -86,8 +86,6 @@ def show(
     images of one's own; a browser is opened where there is a screen, at the address `where`."""
     for adapter in adapters:
         split(adapter)
-    if not runs.is_dir() and not adapters:
-        raise InputError(f"expected a folder with runs at {runs}, found none")
     port = free_port(port)
     before = signal.signal(signal.SIGTERM, _stop)
     server = processes.start(launch.command(runs, port, hosts=hosts, adapters=adapters, data=data))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from lcmae.app import zoo_models
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.command_line.tables import print_table
 from lcmae.errors import InputError
@@ -25,24 +26,14 @@ class ZooArguments(Settings):
     """Folder of the new run; runs/NAME by default."""
 
 
-def zoo_folder() -> Path:
-    """Where the models lie: zoo/ of a checkout, lcmae/zoo of an installed wheel."""
-    return Path(__file__).parents[2] / "zoo"
-
-
-def models() -> dict[str, Path]:
-    """Name -> its folder: model.safetensors in half precision, config.json, zoo.json, README.md."""
-    return {file.parent.name: file.parent for file in sorted(zoo_folder().glob("*/model.safetensors"))}
-
-
 def run(arguments: Sequence[str]) -> int:
     """List or copy; prints the run folder last."""
     options = parse_arguments(ZooArguments, arguments, command="zoo")
-    found = models()
+    found = zoo_models.models()
     if options.name is None:
         rows = [[name, *_row(folder)] for name, folder in found.items()]
         if not rows:
-            print(f"no models in {zoo_folder()}; its README.md has the recipe that trains one")
+            print(f"no models in {zoo_models.zoo_folder()}; its README.md has the recipe that trains one")
             return 0
         print_table("models", ["name", "what it is", "MB", "licence"], rows, note="lcmae zoo NAME makes a run of one")
         return 0

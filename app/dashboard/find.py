@@ -9,11 +9,11 @@ from lcmae.app.dashboard.components import picks
 from lcmae.app.dashboard.components.palette import Entry, palette
 from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.glossary import GLOSSARY
+from lcmae.app.dashboard.menu import GO
 from lcmae.app.dashboard.pages import PAGES
 
-GO = "find-page"
 WORD = "find-word"
-"""In the session: the page to open, the word to explain."""
+"""In the session: the word to explain."""
 
 
 def ask(picked: picks.Picks) -> None:

@@ -14,7 +14,7 @@ import streamlit as st
 
 from lcmae.app.dashboard import contract, find
 from lcmae.app.dashboard.components import compute_button, picks, probe_page, top_bar
-from lcmae.app.dashboard.menu import IS_SAME_PAGE, Page
+from lcmae.app.dashboard.menu import GO, IS_SAME_PAGE, Page
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.figures import style
 
@@ -44,7 +44,7 @@ def main() -> None:
         )
         sections.setdefault(page.section, []).append(entries[page.name])
     current = st.navigation(sections, expanded=True)
-    if (wanted := st.session_state.pop(find.GO, None)) in entries:
+    if (wanted := st.session_state.pop(GO, None)) in entries:
         st.switch_page(entries[wanted])
     # asked in the frame, not in the page: widgets of the frame keep their values when the page
     # changes

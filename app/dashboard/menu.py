@@ -5,6 +5,9 @@ from dataclasses import dataclass
 IS_SAME_PAGE = "page-is-same"
 """In the session: whether the page that runs is the one that ran before (`main.open_page`)."""
 
+GO = "find-page"
+"""In the session: name of the page that the frame is to open next."""
+
 
 @dataclass(frozen=True)
 class Page:

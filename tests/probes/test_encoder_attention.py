@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from lcmae.formats.vit import ViT
 from lcmae.masking import Mask, Random
 from lcmae.models import MaskedImageModel
+from lcmae.probes import encoder_attention
 from lcmae.probes.base import ProbeError, batches, run_probes
-from lcmae.probes.encoder_attention import EncoderAttention
+from lcmae.probes.encoder_attention import EncoderAttention, pictured
 from lcmae.probes.measures.attention import (
     entropy,
     head_divergence,
@@ -158,8 +159,26 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
                     assert seen[f"{name}_sem"].item() == pytest.approx(np.std(each, ddof=1) / math.sqrt(5), rel=2e-3)
 
 
+def test_maps_for_photographs_are_the_class_tokens_rows(images: Tensor) -> None:
+    model = tiny_mae().eval()
+    result = run_probes([PROBE], model, images, seed=3).datasets["encoder_attention"]
+    assert result["attention_map"].dims == ("picture", "layer", "head", "row", "column")
+    none = Mask.none(len(images), 24)
+    for layer, maps in enumerate(reference.maps_of(model, model.blocks, images, none)):
+        wanted = maps[:, :, 0, 1:].unflatten(-1, (4, 6))
+        np.testing.assert_allclose(result["attention_map"].isel(layer=layer), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(result["original"], model.to_picture(images))
+
+
+def test_without_a_class_token_the_mean_patch_is_mapped() -> None:
+    maps = torch.rand(2, 3, 5, 5)
+    torch.testing.assert_close(pictured(maps, 0), maps.mean(2))
+    torch.testing.assert_close(pictured(maps, 2), maps[:, :, 0, 2:])
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
-def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor) -> None:
+def test_work_is_linear_and_memory_flat(batch_size: int, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_attention, "NUM_PICTURES", 1)  # a bound that the first batch reaches
     model = tiny_mae()
     expected = trained(run_probes([PROBE], model, images, seed=1).datasets["encoder_attention"])
     calls = reference.count_calls(model)

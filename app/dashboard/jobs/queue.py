@@ -71,11 +71,20 @@ class Job:
     """One sentence, where it failed."""
 
     asked: float = field(default_factory=time.monotonic)
+    began: float | None = None
+    ended: float | None = None
+    """By the same clock."""
+
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     @property
     def is_active(self) -> bool:
         return self.state in ("waiting", "running", "stopping")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None where it has not ended, or never began."""
+        return None if self.began is None or self.ended is None else self.ended - self.began
 
 
 class Queue:
@@ -168,7 +177,7 @@ class Queue:
                     job.state = "done"
                 else:
                     job.state, job.error = "failed", explain(ended, last_line)
-                job.process = None
+                job.process, job.ended = None, time.monotonic()
                 self._changed.notify_all()
 
     def _tidy(self, job: Job) -> None:
@@ -182,7 +191,7 @@ class Queue:
             if self._is_closed:
                 return None
             job = self._waiting.popleft()
-            job.state = "running"
+            job.state, job.began = "running", time.monotonic()
             return job
 
     def _run(self, job: Job) -> tuple[int, str]:

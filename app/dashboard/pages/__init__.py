@@ -8,6 +8,7 @@ MASKS, TRAINING, THEORY = "Masks", "Through training", "Theory and claims"
 """Headings of the menu: the questions that pages answer."""
 
 PAGES: tuple[Page, ...] = (
+    Page("start", "Start", ":material/rocket_launch:", section=VIEW, is_probe=False),
     Page("runs", "Runs", ":material/table_rows:", section=VIEW, is_probe=False),
     Page("microscope", "Microscope", ":material/biotech:", section=VIEW, is_probe=False),
     Page("pair", "Pair", ":material/compare:", section=VIEW, is_probe=False),

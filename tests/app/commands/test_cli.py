@@ -162,7 +162,6 @@ def test_probing_refuses_in_one_line(complaint: Callable[..., str], arguments: l
     ("arguments", "message"),
     [
         (["fly"], "lcmae: expected a command out of "),
-        (["dashboard", "--runs", "no/where"], "expected a folder with runs at no/where, found none"),
         (["dashboard", "--port", "0"], "port: input should be greater than or equal to 1, got 0"),
         (["demo", "--images", "1"], "images: input should be greater than or equal to 2, got 1"),
         (["demo", "--seeds", "0"], "seeds: input should be greater than or equal to 1, got 0"),

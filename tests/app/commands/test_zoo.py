@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lcmae
+from lcmae.app import zoo_models
 from lcmae.app.cli import main
-from lcmae.app.commands import zoo
 from lcmae.runs.run import Run
 from lcmae.zoo.publish import publish
 from tests.conftest import tiny_mae
@@ -23,7 +23,7 @@ def one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     run.publish(7, model.state_dict(), config=config, resume=None)
     (run.path / "metrics.jsonl").write_text('{"step": 7, "mean_knn": 0.5}\n')
     publish(run, tmp_path / "zoo" / "tiny", "a tiny MAE")
-    monkeypatch.setattr(zoo, "zoo_folder", lambda: tmp_path / "zoo")
+    monkeypatch.setattr(zoo_models, "zoo_folder", lambda: tmp_path / "zoo")
     return run
 
 
@@ -50,7 +50,7 @@ def test_what_is_not_there_is_one_line(one_model: Run, tmp_path: Path, capsys: p
 
 
 def test_every_model_of_the_zoo_is_small_and_described() -> None:
-    for folder in zoo.models().values():
+    for folder in zoo_models.models().values():
         assert (folder / "model.safetensors").stat().st_size <= 6_000_000
         about = json.loads((folder / "zoo.json").read_text())
         assert {"what", "step", "licence", "metrics"} <= about.keys()

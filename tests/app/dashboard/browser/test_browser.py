@@ -66,7 +66,7 @@ def test_every_page_is_drawn_and_asks_nobody_else(address: str, dark: bool):
 
 def test_ticked_runs_are_the_pick_of_all_pages_and_of_the_link(address: str):
     with browser_page() as page:
-        page.goto(address)
+        page.goto(f"{address}/runs")
         settle(page)
         table = page.locator("[data-testid=stDataFrame]").first
         table.wait_for()

@@ -14,6 +14,7 @@ from tests.app.pages import figures, open_page, words
 from tests.app.trained import published
 
 WITHOUT_FIGURE = {
+    "start": "asks first; test_start_page.py has cards",
     "runs": "a table of runs",
     "open_checkpoint": "facts of one file in words",
     "microscope": "its pictures are boards; figures come with a switch",

@@ -246,10 +246,10 @@ def test_the_table_has_every_run_with_its_state(root: Path):
     assert table.loc["a", "results"] == ", ".join(sorted(synthetic.RESULTS))
 
 
-def test_the_frame_opens_on_the_runs(root: Path):
+def test_the_frame_opens_on_the_start(root: Path):
     synthetic.run(root / "a")
     app = AppTest.from_file(SCRIPT, default_timeout=60)
-    assert checked(app.run()).title[0].value == "Runs"
+    assert checked(app.run()).title[0].value == "Start"
 
 
 NO_TORCH = f"""
