@@ -138,7 +138,7 @@ def test_numbers_stand_at_the_step_of_half_their_change():
     assert shown is not None
     (trace,) = traces(shown)
     np.testing.assert_allclose(trace.x, [5, 15])
-    assert list(shown.layout.yaxis.ticktext) == ["early", "late"]
+    assert shown.to_dict()["layout"]["yaxis"]["ticktext"] == ["early", "late"]
     assert (trace.error_x.array > 0).all()
     assert pictures.half_changes(pd.DataFrame(rows("flat", [0.5] * 3)), runs=["a"]) is None
 
