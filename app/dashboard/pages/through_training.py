@@ -216,7 +216,7 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
     for number, (name, (one, area)) in enumerate(zip(_keyed(one for one, _ in drawn), drawn, strict=True)):
         limits.hold(one.figure, shared.get(name, {}))
         with area:
-            draw(one, f"{key}-{number}")
+            draw(one, f"{key}-{number}", content.summary)
     draw_halves(frame, moments, key)
 
 
