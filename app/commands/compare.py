@@ -208,6 +208,7 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
         "ratio" if is_ratio else "difference",
         "95 %",
         "verdict",
+        "more seeds",
         *labels[1:],
     ]
     decimals = [
@@ -226,11 +227,12 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
             rest.append("-" if mine is None else _with_reach(mine, digits))
         rows.append([
             describe(cell.key), str(cell.num_seeds), _fixed(cell.mean, decimals[0]), _range(cell.low, cell.high, decimals[0]),
-            *(["", ""] if cell.word == "baseline" else change), _word(first, cell), *rest,
+            *(["", ""] if cell.word == "baseline" else change), _word(first, cell), _needed(cell), *rest,
         ])  # fmt: skip
     note = (
         f"{NOTES[title]} Means over seeds (± or range: 95 %, without what a seed does to all cells alike), by {first.scale}; "
-        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells together."
+        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells together. More seeds: those that would "
+        "decide the difference alone with 80 % power; >40: not within 40."
     )
     print_table(title, header, rows, note=note)
 
@@ -242,6 +244,14 @@ def _word(found: "Verdict", cell: "CellVerdict") -> str:
     elif cell.word != "undecided" or not words:
         words.append(cell.word)
     return ", ".join(words)
+
+
+def _needed(cell: "CellVerdict") -> str:
+    """Further seeds that would decide it; nothing where it is decided or where nothing can be
+    said."""
+    if cell.word != "undecided":
+        return ""
+    return ">40" if cell.seeds_needed is None else str(cell.seeds_needed)
 
 
 def _with_reach(cell: "CellVerdict", digits: int) -> str:

@@ -226,6 +226,19 @@ def labelled(found: Verdict) -> xr.Dataset:
     return xr.Dataset(variables, coords, {"measure": found.measure, "direction": found.direction, **about})
 
 
+def with_seconds(cells: xr.Dataset, table: xr.Dataset) -> xr.Dataset | None:
+    """`labelled` numbers with the mean seconds of training of a cell's runs; None where a cell does
+    not say."""
+    seconds = by_cell(table, "train_seconds")
+    keys = zip(*(cells[name].values.tolist() for name in ("objective", "mask", "ratio", "unit")), strict=True)
+    found = [seconds.get((*key[:3], None if math.isnan(key[3]) else int(key[3]))) for key in keys]
+    if not all(found):
+        return None
+    values = np.array([float(np.mean(list(one.values()))) for one in found if one])
+    about = {"long_name": "training, mean of a run", "units": "s"}
+    return cells.assign(seconds=xr.Variable("cell", values, about))
+
+
 def grid_of(table: xr.Dataset, measure: str) -> tuple[list[Key], Grid, Scale]:
     """The cells of the done runs, their values on the measure's scale, and the scale. `InputError`
     where no run has the measure."""

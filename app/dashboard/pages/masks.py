@@ -28,9 +28,11 @@ from lcmae.app.dashboard.stored import grid_progress
 from lcmae.app.dashboard.stored.names import name_of
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import grid as figures
+from lcmae.app.figures import grid_verdict as verdict_figures
 from lcmae.app.figures import masks as mask_figures
 from lcmae.errors import InputError
-from lcmae.probes.grids.table import TABLE, frame, measures, read_table, summarise
+from lcmae.probes.grids.table import TABLE, describe, frame, measures, read_table, summarise
+from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
 from lcmae.progress import clock
 from lcmae.safety.files import is_regular, read_regular
 
@@ -193,6 +195,8 @@ def comparisons(picked: picks.Picks) -> None:
 
     known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
     measure = choose("measure", known)
+    if len(set(table["seed"].values)) > 1:
+        answer(table, measure)
     num_seeds = len(set(table["seed"].values))
     words = (
         "bars are 95 % intervals over seeds (Student's t; those of few seeds may leave the picture)"
@@ -235,6 +239,47 @@ def comparisons(picked: picks.Picks) -> None:
     export.figure_files(figure, key)
     st.subheader("Table")
     export.table(frame(table), "comparison", parquet=partial(read_regular, found[name], MOST))
+
+
+def answer(table: xr.Dataset, measure: str) -> None:
+    """The verdict in words, then its pictures: bands, cost, and what more seeds would decide."""
+    found = verdict(table, measure)
+    st.subheader("Answer")
+    st.markdown(plain(found.sentence()))
+    for note in found.notes():
+        st.caption(plain(note))
+    cells = labelled(found)
+    together = "Bands hold for all cells together (95 %, without what a seed does to all cells alike)"
+    best = "; open points are ruled out as the best" if found.direction else ""
+    draw(
+        Panel(
+            f"{found.long_name} with bands for all cells together",
+            f"Means over seeds, by {found.scale}. {together}{best}.",
+            verdict_figures.bands(cells),
+        ),
+        f"compare-bands-{measure}",
+    )
+    priced = with_seconds(cells, table)
+    if priced is not None and measure != "train_seconds":
+        draw(
+            Panel(
+                "What it costs",
+                "The same means against the seconds that a run's training took; equal image-mask pairs are not equal seconds.",
+                verdict_figures.cost(priced),
+            ),
+            f"compare-cost-{measure}",
+        )
+    if len(found.cells) > 1:
+        baseline = describe(found.baseline)
+        draw(
+            Panel(
+                "What more seeds would decide",
+                f"Further seeds of each cell and of {baseline} that would decide their difference with 80 % power, taken "
+                "alone, after shrinking the difference that was seen. About: for one difference it is right within 40 %.",
+                verdict_figures.power(cells),
+            ),
+            f"compare-power-{measure}",
+        )
 
 
 def follow(file: Path, before: grid_progress.Going) -> None:

@@ -299,6 +299,9 @@ def test_a_comparison_is_shown(root: Path) -> None:
     text = " ".join(block.value for block in [*app.subheader, *app.warning])
     assert "against the masking ratio" in text
     assert "Ratio x mask unit" in text
+    for title in ("Answer", "with bands for all cells together", "What more seeds would decide"):
+        assert title in text
+    assert any("ruled out as the best" in block.value or "may be best" in block.value for block in app.markdown)
     assert "mae-grid-0.75-s1 failed: loss is nan at step 3" in text
     assert len(app.dataframe[-1].value) == 8
     app.selectbox(key="measure").set_value("loss").run()

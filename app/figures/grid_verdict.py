@@ -1,0 +1,154 @@
+"""Pictures of a comparison's verdict: means against the ratio with bands that hold for all cells
+together, cost against the measure, and how many seeds would decide what.
+
+They are drawn of `lcmae.probes.grids.verdict.labelled`: numbers along `cell`, best first.
+"""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from lcmae.app.figures import style
+
+
+def bands(cells: xr.Dataset) -> go.Figure:
+    """Means against the ratio, a line and a band for each objective, mask and unit. Bands are 95 %
+    intervals for all cells together; filled points may be the best."""
+    names = _series(cells)
+    distinct = list(dict.fromkeys(names))
+    colours, dashes = style.colours(distinct), style.dashes(distinct)
+    shown = style.figure(height=420)
+    for position, name in enumerate(distinct):
+        mine = cells.isel(cell=[row for row, other in enumerate(names) if other == name]).sortby("ratio")
+        ratio, colour = mine["ratio"].values, colours[name]
+        low, high = mine["together_low"].values, mine["together_high"].values
+        if np.isfinite(low).all():
+            shown.add_trace(
+                go.Scatter(
+                    x=np.r_[ratio, ratio[::-1]],
+                    y=np.r_[high, low[::-1]],
+                    fill="toself",
+                    fillcolor=_faint(colour),
+                    line={"width": 0},
+                    mode="lines",
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=name,
+                    name=name,
+                )
+            )
+        symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
+        best = mine["may_be_best"].values
+        shown.add_trace(
+            go.Scatter(
+                x=ratio,
+                y=mine["mean"].values,
+                customdata=np.stack([low, high], axis=1),
+                mode="lines+markers",
+                name=name,
+                legendgroup=name,
+                line={"color": colour, "dash": dashes[name]},
+                marker={"size": 9, "symbol": [symbol if one != 0 else f"{symbol}-open" for one in best]},
+                hovertemplate="ratio %{x:.3g}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
+                f"<extra>{name}</extra>",
+            )
+        )
+    shown.update_xaxes(title=style.axis_title(cells["ratio"]), tickvals=sorted(set(cells["ratio"].values.tolist())))
+    shown.update_yaxes(title=style.axis_title(cells["mean"]))
+    return shown.update_layout(showlegend=len(distinct) > 1)
+
+
+def cost(cells: xr.Dataset) -> go.Figure:
+    """The measure against the `seconds` of a run, a point a cell with its interval for all cells
+    together; filled points may be the best."""
+    shown = style.figure(height=420)
+    for value, label, colour, symbol in (
+        (1, "may be best", style.BLUE, "circle"),
+        (0, "ruled out as the best", style.GREY, "circle-open"),
+        (math.nan, "cells", style.BLUE, "circle"),
+    ):
+        best = cells["may_be_best"].values
+        chosen = np.isnan(best) if math.isnan(value) else best == value
+        mine = cells.isel(cell=np.flatnonzero(chosen))
+        if not chosen.any():
+            continue
+        mean = mine["mean"].values
+        ends = {
+            "array": np.nan_to_num(mine["together_high"].values - mean),
+            "arrayminus": np.nan_to_num(mean - mine["together_low"].values),
+        }
+        shown.add_trace(
+            go.Scatter(
+                x=mine["seconds"].values,
+                y=mean,
+                error_y={**ends, "symmetric": False, "thickness": 1, "width": 3},
+                mode="markers+text",
+                text=[str(name) for name in mine["name"].values],
+                textposition="top center",
+                textfont={"size": 10},
+                name=label,
+                marker={"size": 10, "color": colour, "symbol": symbol},
+                hovertemplate="%{text}: %{y:.4g}, %{x:.4g} s<extra></extra>",
+            )
+        )
+    shown.update_xaxes(title=style.axis_title(cells["seconds"]))
+    return shown.update_yaxes(title=style.axis_title(cells["mean"]))
+
+
+def power(cells: xr.Dataset) -> go.Figure:
+    """How many more seeds would decide each cell's difference to the baseline; 0 where it is
+    decided, a cross where more than 40 would not do."""
+    others = cells.isel(cell=np.flatnonzero(cells["verdict"].values != "baseline"))
+    names = [str(name) for name in others["name"].values]
+    decided = np.isin(others["verdict"].values, ("higher", "lower"))
+    needed = np.where(decided, 0.0, others["seeds_needed"].values)
+    known = np.isfinite(needed)
+    shown = style.figure(height=130 + 24 * max(len(names), 1))
+    shown.add_trace(
+        go.Bar(
+            x=needed[known],
+            y=[name for name, one in zip(names, known, strict=True) if one],
+            orientation="h",
+            name="80 % power",
+            marker={"color": style.BLUE},
+            text=["decided" if one else "" for one in decided[known]],
+            textposition="outside",
+            hovertemplate="%{y}: %{x:.0f} more seeds<extra></extra>",
+        )
+    )
+    if not known.all():
+        unknown = [name for name, one in zip(names, known, strict=True) if not one]
+        shown.add_trace(
+            go.Scatter(
+                x=[0.0] * len(unknown),
+                y=unknown,
+                mode="markers",
+                name="not within 40 more",
+                marker={"symbol": "x", "size": 9, "color": style.GREY},
+                hovertemplate="%{y}: not within 40 more seeds<extra></extra>",
+            )
+        )
+    shown.update_xaxes(title=style.axis_title(cells["seeds_needed"]), rangemode="tozero")
+    shown.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
+    return shown.update_layout(showlegend=not known.all())
+
+
+def _series(cells: xr.Dataset) -> list[str]:
+    """Cells in words without the ratio; settings that never change are left out."""
+    parts = []
+    for name in ("objective", "mask", "unit"):
+        values = cells[name].values
+        words = [
+            str(value) if name != "unit" else "no unit" if math.isnan(value) else f"unit {value:g}" for value in values
+        ]
+        if len(set(words)) > 1:
+            parts.append(words)
+    return [", ".join(row) for row in zip(*parts, strict=True)] if parts else ["all"] * cells.sizes["cell"]
+
+
+def _faint(colour: str) -> str:
+    """#rrggbb at a seventh of its strength."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.14)"

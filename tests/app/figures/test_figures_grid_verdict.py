@@ -1,0 +1,77 @@
+"""Pictures of a verdict: bands that hold for all cells together, cost, and seeds that would decide."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lcmae.app.figures import grid_verdict as figures
+from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
+from tests.probes.grids.test_grid_verdict import table
+
+
+def cells(folder: Path, measure: str = "mean_knn", seeds: int = 5, noise: float = 0.01) -> xr.Dataset:
+    found = table(folder, seeds, noise=noise)
+    priced = with_seconds(labelled(verdict(found, measure)), found)
+    assert priced is not None
+    return priced
+
+
+def traces(shown: Any) -> list[Any]:
+    return list(shown.select_traces())
+
+
+def test_bands_hold_for_all_cells_together_and_open_points_are_ruled_out(tmp_path: Path) -> None:
+    found = cells(tmp_path)
+    assert (found["together_low"].values < found["low"].values).all()
+    assert (found["together_high"].values > found["high"].values).all()
+    shown: Any = figures.bands(found)
+    lines = {trace.name: trace for trace in traces(shown) if trace.mode == "lines+markers"}
+    assert set(lines) == {"random, unit 1", "grid, no unit", "block, no unit", "window, no unit"}
+    random = lines["random, unit 1"]
+    assert list(random.x) == [0.5, 0.75]
+    # 0.5 may be the best, 0.75 may not
+    assert [symbol.endswith("-open") for symbol in random.marker.symbol] == [False, True]
+    band = next(trace for trace in traces(shown) if trace.fill == "toself" and trace.name == "random, unit 1")
+    mine = found.isel(cell=found["mask"].values == "random").sortby("ratio")
+    assert list(band.y) == pytest.approx([*mine["together_high"].values, *mine["together_low"].values[::-1]])
+    assert shown.layout.yaxis.title.text == "kNN accuracy, mean token, mean over seeds [share of test images]"
+
+
+def test_one_seed_has_no_band(tmp_path: Path) -> None:
+    shown = figures.bands(cells(tmp_path, seeds=1))
+    assert all(trace.fill != "toself" for trace in traces(shown))
+
+
+def test_cost_stands_across(tmp_path: Path) -> None:
+    found = traces(figures.cost(cells(tmp_path)))
+    assert {trace.name for trace in found} == {"may be best", "ruled out as the best"}
+    assert all(list(trace.x) == [60.0] * len(trace.x) for trace in found)
+    assert sum(len(trace.x) for trace in found) == 5
+    neutral = traces(figures.cost(cells(tmp_path, "other.number")))
+    assert [trace.name for trace in neutral] == ["cells"]
+
+
+def test_power_counts_the_seeds_that_verdicts_offer(tmp_path: Path) -> None:
+    found = cells(tmp_path, seeds=2, noise=0.05)
+    shown = figures.power(found)
+    (bars, *rest) = traces(shown)
+    names = [str(name) for name in found["name"].values if str(name) != "random 0.75"]
+    drawn = [*bars.y, *(name for trace in rest for name in trace.y)]
+    assert sorted(drawn) == sorted(names)
+    needed = dict(zip(found["name"].values.tolist(), found["seeds_needed"].values.tolist(), strict=True))
+    for name, seeds in zip(bars.y, bars.x, strict=True):
+        assert seeds == needed[name]
+    assert all(np.isnan(needed[name]) for trace in rest for name in trace.y)
+    decided = traces(figures.power(cells(tmp_path)))[0]
+    assert list(decided.text) == ["decided"] * 4
+    assert list(decided.x) == [0.0] * 4
+
+
+def test_they_need_no_torch() -> None:
+    code = "import sys, lcmae.app.figures.grid_verdict; assert not {'torch', 'streamlit', 'lcmae.models'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
