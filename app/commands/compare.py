@@ -231,7 +231,8 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
         ])  # fmt: skip
     note = (
         f"{NOTES[title]} Means over seeds (± or range: 95 %, without what a seed does to all cells alike), by {first.scale}; "
-        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells together. More seeds: those that would "
+        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells "
+        "together. More seeds: those that would "
         "decide the difference alone with 80 % power; >40: not within 40."
     )
     print_table(title, header, rows, note=note)

@@ -5,6 +5,7 @@ They are drawn of `lcmae.probes.grids.verdict.labelled`: numbers along `cell`, b
 """
 
 import math
+import textwrap
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,13 +57,13 @@ def bands(cells: xr.Dataset) -> go.Figure:
             )
         )
     shown.update_xaxes(title=style.axis_title(cells["ratio"]), tickvals=sorted(set(cells["ratio"].values.tolist())))
-    shown.update_yaxes(title=style.axis_title(cells["mean"]))
+    shown.update_yaxes(title=_wrapped(cells["mean"]))
     return shown.update_layout(showlegend=len(distinct) > 1)
 
 
 def cost(cells: xr.Dataset) -> go.Figure:
     """The measure against the `seconds` of a run, a point a cell with its interval for all cells
-    together; filled points may be the best."""
+    together; filled and named points may be the best."""
     shown = style.figure(height=420)
     for value, label, colour, symbol in (
         (1, "may be best", style.BLUE, "circle"),
@@ -84,7 +85,7 @@ def cost(cells: xr.Dataset) -> go.Figure:
                 x=mine["seconds"].values,
                 y=mean,
                 error_y={**ends, "symmetric": False, "thickness": 1, "width": 3},
-                mode="markers+text",
+                mode="markers+text" if value == 1 else "markers",
                 text=[str(name) for name in mine["name"].values],
                 textposition="top center",
                 textfont={"size": 10},
@@ -94,7 +95,7 @@ def cost(cells: xr.Dataset) -> go.Figure:
             )
         )
     shown.update_xaxes(title=style.axis_title(cells["seconds"]))
-    return shown.update_yaxes(title=style.axis_title(cells["mean"]))
+    return shown.update_yaxes(title=_wrapped(cells["mean"]))
 
 
 def power(cells: xr.Dataset) -> go.Figure:
@@ -146,6 +147,11 @@ def _series(cells: xr.Dataset) -> list[str]:
         if len(set(words)) > 1:
             parts.append(words)
     return [", ".join(row) for row in zip(*parts, strict=True)] if parts else ["all"] * cells.sizes["cell"]
+
+
+def _wrapped(column: xr.DataArray) -> str:
+    """Name and unit in lines that fit beside an axis."""
+    return "<br>".join(textwrap.wrap(style.axis_title(column), 44))
 
 
 def _faint(colour: str) -> str:

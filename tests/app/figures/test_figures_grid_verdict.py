@@ -1,4 +1,4 @@
-"""Pictures of a verdict: bands that hold for all cells together, cost, and seeds that would decide."""
+"""Pictures of a verdict: bands for all cells together, cost, and seeds that would decide."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_bands_hold_for_all_cells_together_and_open_points_are_ruled_out(tmp_pat
     band = next(trace for trace in traces(shown) if trace.fill == "toself" and trace.name == "random, unit 1")
     mine = found.isel(cell=found["mask"].values == "random").sortby("ratio")
     assert list(band.y) == pytest.approx([*mine["together_high"].values, *mine["together_low"].values[::-1]])
-    assert shown.layout.yaxis.title.text == "kNN accuracy, mean token, mean over seeds [share of test images]"
+    assert shown.layout.yaxis.title.text == "kNN accuracy, mean token, mean over seeds<br>[share of test images]"
 
 
 def test_one_seed_has_no_band(tmp_path: Path) -> None:
