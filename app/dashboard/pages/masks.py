@@ -196,7 +196,7 @@ def comparisons(picked: picks.Picks) -> None:
     known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
     measure = choose("measure", known)
     if len(set(table["seed"].values)) > 1:
-        answer(table, measure)
+        conclusions(table, measure)
     num_seeds = len(set(table["seed"].values))
     words = (
         "bars are 95 % intervals over seeds (Student's t; those of few seeds may leave the picture)"
@@ -241,7 +241,7 @@ def comparisons(picked: picks.Picks) -> None:
     export.table(frame(table), "comparison", parquet=partial(read_regular, found[name], MOST))
 
 
-def answer(table: xr.Dataset, measure: str) -> None:
+def conclusions(table: xr.Dataset, measure: str) -> None:
     """The verdict in words, then its pictures: bands, cost, and what more seeds would decide."""
     found = verdict(table, measure)
     st.subheader("Answer")
