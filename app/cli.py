@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a recipe, or continue a run",
     "probe": "take checkpoints apart with probes; writes .nc files and prints a table",
     "inspect": "say what a checkpoint file is, what was read from it and what assumed",
+    "check": "is my loading right? what was assumed, tried the other way on your images",
     "import": "make a run of a foreign checkpoint",
     "export": "write a checkpoint in the layout of another library",
     "embed": "a vector for every image, to Parquet; and how alike two models' vectors are",

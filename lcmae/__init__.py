@@ -29,6 +29,7 @@ _NAMES = {
     "Run": "lcmae.runs.run:Run",
     "Watch": "lcmae.probes.jobs.watch:Watch",
     "adapt": "lcmae.adapters:adapt",
+    "check": "lcmae.probes.loading.check:check",
     "config": "lcmae.config",
     "contrast": "lcmae.contrast",
     "data": "lcmae.data",

@@ -17,6 +17,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "lcmae inspect mae_pretrain_vit_base.pth",
         "lcmae inspect runs/demo/mae-digits-s0 --json",
     ),
+    "check": (
+        "lcmae check mae_pretrain_vit_base.pth --data photos",
+        "lcmae check encoder.safetensors --data photos --images 200 --heads 6",
+    ),
     "import": (
         "lcmae import mae_visualize_vit_base.pth --out runs/mae-base",
         "lcmae import vit-mae-folder --out runs/vit-mae --normalize-targets True",
