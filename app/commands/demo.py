@@ -1,5 +1,5 @@
-"""`lcmae demo`: built-in images -> MAE, U-MAE and LC-MAE trained -> the probes -> one table -> the
-dashboard."""
+"""`lcmae demo`: built-in images -> MAE, U-MAE and LC-MAE trained -> the probes -> one table; a
+trained model of the zoo beside them on photographs; the dashboard."""
 
 import math
 import signal
@@ -27,6 +27,10 @@ PREDICTORS = {
     "untrained": "untrained network",
 }
 """What stands beside the models in the second table."""
+
+ZOO_MODEL = "mae-cifar10-small"
+ZOO_PROBES = ("reconstruction", "local_contrast", "encoder_attention", "decoder_attention", "receptive_field")
+"""What four photographs can say."""
 
 LEFT_OUT = ("hierarchy", "mask_graph")
 """Probes that the demo does without: one asks about images of known latents, the other takes half a
@@ -75,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         terms[key], beyond[key] = _terms(files), _beyond(files)
     _print(runs, terms, options)
     _print_beyond(beyond, options)
-    for path in runs.values():
+    second = _zoo(options.out)
+    for path in [*runs.values(), *([second] if second else [])]:
         print(path)
     if options.dashboard:
         from lcmae.app.commands import dashboard
@@ -141,6 +146,24 @@ def _beyond(files: Mapping[str, str]) -> dict[str, list[float]]:
         str(network): [float(here[name].sel(network=network)) for name in ("error", "r2")]
         for network in result["network"].values
     }
+
+
+def _zoo(out: Path) -> Path | None:
+    """A trained model of the zoo, probed on the bundled photographs: more telling pictures than
+    digits give. None where no zoo was installed."""
+    from lcmae.app.commands.zoo import copy, models
+    from lcmae.probes.jobs.batch import Job, run_job
+    from lcmae.runs.run import is_run
+
+    folder = models().get(ZOO_MODEL)
+    if folder is None:
+        return None
+    path = out / ZOO_MODEL
+    print(f"probes of the zoo's {ZOO_MODEL} on photographs", file=sys.stderr)
+    if not is_run(path):
+        copy(folder, path)
+    run_job(Job(str(path), {name: {} for name in ZOO_PROBES}, data="photographs", split="all"), show_progress=True)
+    return path
 
 
 def _print(

@@ -61,11 +61,12 @@ class Reading:
     label: str
     option: str
     value: float
-    """Its fit (or margin), mean over images."""
+    """Its fit (R2), or its margin (mean over images)."""
 
     low: float
     high: float
-    """Of its difference to the base of its round; NaN for the base."""
+    """Of its difference to the base of its round, mean over images: how much lower the logarithm of
+    the error is, or how much higher the margin; NaN for the base."""
 
     round: int = 1
     """Counted from 1; a round's base holds what the rounds before found."""
@@ -144,7 +145,7 @@ class _Trial:
             bar = ProgressBar(f"check, round {number}", passes * len(self.source)) if self.show_progress else _Silent()
             with bar:
                 found = _Round(self, model, bar)
-                targets = found.targets()
+                targets = found.targets(said)
                 better = targets if targets is not None and targets.verdict == "suspect" else None
                 rows, settings = ([], []) if better else found.settings(tried, said)
                 readings += [replace(row, round=number) for row in rows]
@@ -160,7 +161,7 @@ class _Trial:
         asked = {one.question for one in taken}
         findings = [*taken, *(one for one in findings if one.question not in asked)]
         verdict, sentence = conclusion(findings)
-        measure = "fit (R2 on hidden patches)" if model.has_prediction else "margin of recognised views"
+        measure = "fit (R2 on hidden patches); differences of log error" if model.has_prediction else "margin of views"
         return Check(verdict, sentence, tuple(findings), tuple(readings), measure, len(self.source))
 
 
@@ -174,16 +175,19 @@ class _Round:
 
     def __post_init__(self) -> None:
         self.fit = self._fit(self.model) if self.model.has_prediction else None
-        self.base = self.fit.fit if self.fit is not None else self._numbers(self.model)
+        self.base, self.value = self._numbers(self.model) if self.fit is None else (self.fit.score, self.fit.fit)
 
     def _fit(self, model: MaskedImageModel) -> Fit:
         trial = self.trial
         return fit(model, trial.source, masking_ratio(self.model), trial.seed, trial.batch_size, self.bar)
 
-    def _numbers(self, model: MaskedImageModel) -> np.ndarray:
+    def _numbers(self, model: MaskedImageModel) -> tuple[np.ndarray, float]:
+        """What is compared, of each image; and the value that a person reads."""
         if model.has_prediction:
-            return self._fit(model).fit
-        return recognition(model, self.trial.source, self.trial.seed, self.trial.batch_size, self.bar)
+            found = self._fit(model)
+            return found.score, found.fit
+        margins = recognition(model, self.trial.source, self.trial.seed, self.trial.batch_size, self.bar)
+        return margins, float(margins.mean())
 
     def trained(self) -> list[Finding]:
         """Is it better than no network, and than one that learned nothing?"""
@@ -205,7 +209,7 @@ class _Round:
         text = f"error on hidden patches at ratio {ratio:g}: {', '.join(parts)}"
         return [Finding("Does it fill in hidden patches?", "right" if passed else "suspect", text)]
 
-    def targets(self) -> Finding | None:
+    def targets(self, given: Mapping[str, Any]) -> Finding | None:
         """Predictions carry a patch's brightness only where targets were raw pixels."""
         if self.fit is None:
             return None
@@ -223,13 +227,18 @@ class _Round:
         if is_normalised == said:
             return Finding(question, "right", f"{text}, and is read so")
         wanted = {"normalize_targets": is_normalised}
+        if is_normalised:
+            # a network that learned nothing knows no brightness either
+            other = load(self.trial.checkpoint, device=self.trial.device, **{**given, **wanted})
+            if interval(self._numbers(other)[0], 1)[0] <= 0:
+                return Finding(question, "cannot tell", f"{text}, or nothing: it fits neither")
         return Finding(
             question, "suspect", f"{text}, and was read as the other", option(wanted), overrides=wanted, value=1.0
         )
 
     def settings(self, tried: Sequence[Candidate], said: Mapping[str, Any]) -> tuple[list[Reading], list[Finding]]:
         """Each answer's reading, the base first, and a finding for each setting."""
-        base = Reading("with what is said" if said else "as it is read", "", float(self.base.mean()), NAN, NAN)
+        base = Reading("with what is said" if said else "as it is read", "", self.value, NAN, NAN)
         by_setting: dict[str, list[tuple[Candidate, Reading]]] = {}
         for candidate in tried:
             rows = by_setting.setdefault(candidate.setting, [])
@@ -239,9 +248,9 @@ class _Round:
                 # its shapes exclude it
                 self.bar.advance(len(self.trial.source), candidate.label)
                 continue
-            numbers = self._numbers(other)
+            numbers, value = self._numbers(other)
             low, high = interval(numbers - self.base, len(tried))
-            reading = Reading(candidate.label, option(candidate.overrides), float(numbers.mean()), low, high)
+            reading = Reading(candidate.label, option(candidate.overrides), value, low, high)
             rows.append((candidate, reading))
         readings = [base, *(reading for rows in by_setting.values() for _, reading in rows)]
         return readings, [answer(setting, base, rows) for setting, rows in by_setting.items()]
@@ -283,16 +292,21 @@ def answer(setting: str, base: Reading, others: Sequence[tuple[Candidate, Readin
     question = "Are pixels normalised as it expects?" if setting == "pixels" else f"Is {setting} right?"
     if not others:
         return Finding(question, "right", "no other answer fits the shapes")
-    candidate, best = max(others, key=lambda pair: pair[1].value)
-    text = f"{best.label}: {best.value:.3f} against {base.value:.3f} (difference {best.low:+.2g} to {best.high:+.2g})"
+    _, best = max(others, key=lambda pair: pair[1].value)
     better = [pair for pair in others if pair[1].low > 0]
     if better:
         candidate, best = max(better, key=lambda pair: pair[1].value)
-        wanted = candidate.overrides
+        text, wanted = against(best, base), candidate.overrides
         return Finding(question, "suspect", f"another answer fits better, {text}", option(wanted), wanted, best.value)
+    text = against(best, base)
     if all(reading.high < 0 for _, reading in others):
         return Finding(question, "right", f"every other answer fits worse; the nearest, {text}")
     return Finding(question, "cannot tell", f"another answer fits about as well, {text}")
+
+
+def against(one: Reading, base: Reading) -> str:
+    """The two values, and their difference's interval."""
+    return f"{one.label}: {one.value:.3f} against {base.value:.3f} (difference {one.low:+.2g} to {one.high:+.2g})"
 
 
 def conclusion(findings: list[Finding]) -> tuple[Verdict, str]:

@@ -5,6 +5,7 @@ Two measures, both without labels and both lcmae's own:
 
 * of a model with its decoder, the **fit**: 1 less its error on hidden patches over the error of the
   best constant patch (R2 in the space of its targets: 1 is perfect, 0 a constant, below 0 worse);
+  readings are compared by the logarithm of that quotient, image by image;
 * of an encoder alone, the **recognition** of views: two disjoint halves of an image's patches are
   embedded, and the margin is the cosine of the two less the largest cosine to another image's half
   (vectors centred over the images). Wrong settings blur what an encoder sees, but weak evidence it
@@ -16,7 +17,7 @@ on patches of mean 0 and variance 1 cannot (near 0).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from lcmae.randomness import generator
 from lcmae.shapes import Float
 
 
+@runtime_checkable
 class Progress(Protocol):
     def advance(self, steps: int = 1, note: str = "") -> None: ...
 
@@ -52,8 +54,15 @@ class Fit:
     true ones, in input space."""
 
     @property
-    def fit(self) -> np.ndarray:
-        return 1 - self.error / self.constant
+    def fit(self) -> float:
+        """R2 over all images."""
+        return 1 - float(self.error.mean()) / self.constant
+
+    @property
+    def score(self) -> np.ndarray:
+        """Minus the logarithm of each image's error over the constant's: hard images weigh no more
+        than easy ones."""
+        return -np.log(np.maximum(self.error, 1e-12) / self.constant)
 
     @property
     def slope(self) -> tuple[float, np.ndarray]:
