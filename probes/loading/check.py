@@ -146,17 +146,17 @@ class _Trial:
             with bar:
                 found = _Round(self, model, bar)
                 targets = found.targets(said)
-                better = targets if targets is not None and targets.verdict == "suspect" else None
-                rows, settings = ([], []) if better else found.settings(tried, said)
+                adopted = targets if targets is not None and targets.verdict == "suspect" else None
+                rows, settings = ([], []) if adopted else found.settings(tried, said)
                 readings += [replace(row, round=number) for row in rows]
-                better = better or max(
+                adopted = adopted or max(
                     (one for one in settings if one.verdict == "suspect"), key=lambda one: one.value, default=None
                 )
-                if better is None or number == ROUNDS:
+                if adopted is None or number == ROUNDS:
                     findings = [*found.trained(), *([targets] if targets else []), *settings, *_warnings(model)]
                     break
-            taken.append(better)
-            said |= better.overrides
+            taken.append(adopted)
+            said |= adopted.overrides
             model = load(self.checkpoint, device=self.device, **said)
         asked = {one.question for one in taken}
         findings = [*taken, *(one for one in findings if one.question not in asked)]
@@ -293,9 +293,9 @@ def answer(setting: str, base: Reading, others: Sequence[tuple[Candidate, Readin
     if not others:
         return Finding(question, "right", "no other answer fits the shapes")
     _, best = max(others, key=lambda pair: pair[1].value)
-    better = [pair for pair in others if pair[1].low > 0]
-    if better:
-        candidate, best = max(better, key=lambda pair: pair[1].value)
+    adopted = [pair for pair in others if pair[1].low > 0]
+    if adopted:
+        candidate, best = max(adopted, key=lambda pair: pair[1].value)
         text, wanted = against(best, base), candidate.overrides
         return Finding(question, "suspect", f"another answer fits better, {text}", option(wanted), wanted, best.value)
     text = against(best, base)
