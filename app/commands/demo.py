@@ -151,7 +151,8 @@ def _beyond(files: Mapping[str, str]) -> dict[str, list[float]]:
 def _zoo(out: Path) -> Path | None:
     """A trained model of the zoo, probed on the bundled photographs: more telling pictures than
     digits give. None where no zoo was installed."""
-    from lcmae.app.commands.zoo import copy, models
+    from lcmae.app.commands.zoo import copy
+    from lcmae.app.zoo_models import models
     from lcmae.probes.jobs.batch import Job, run_job
     from lcmae.runs.run import is_run
 

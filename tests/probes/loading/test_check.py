@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 import lcmae
 from lcmae.app.cli import main
-from lcmae.app.commands.zoo import copy, models
+from lcmae.app.commands.zoo import copy
+from lcmae.app.zoo_models import models
 from lcmae.errors import InputError
 from lcmae.formats.export import export
 from lcmae.probes.loading.candidates import candidates, option
