@@ -123,7 +123,8 @@ def ask_photographs(is_own: bool) -> tuple[str | None, list[Any]]:
     """The name of a source, None for the images of the training; and files that were dropped."""
     files = st.file_uploader(
         "Your photographs", type=[one[1:] for one in taking_apart.IMAGES], accept_multiple_files=True,
-        key="start_photographs", help=f"Up to {taking_apart.MOST_PHOTOGRAPHS}, kept in uploads/ below the root of the runs.",
+        key="start_photographs", max_upload_size=20,
+        help=f"Up to {taking_apart.MOST_PHOTOGRAPHS}, kept in uploads/ below the root of the runs.",
     )  # fmt: skip
     own = ["the images of its training"] if is_own else []
     built_in = {"four photographs that come with lcmae": "photographs", "handwritten digits": "digits"}

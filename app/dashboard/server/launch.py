@@ -21,7 +21,8 @@ MAIN = SCRIPT.with_name("served.py")
 
 FLAGS = {
     "server.headless": "true",
-    "server.maxUploadSize": "20",
+    # MB: a checkpoint that is brought to the start page; photographs are held to 20 there
+    "server.maxUploadSize": "2048",
     "server.fileWatcherType": "none",
     "server.enableStaticServing": "false",
     "server.enableAgentApi": "false",
