@@ -264,7 +264,7 @@ def describe(path: Path) -> None:
     ]
     kind = source.get("format") or model.get("kind") or "unknown"
     st.markdown(f"**{plain(kind)}**: {plain(', '.join(map(str, sizes)))}")
-    if not model.get("decoder_depth") and model.get("kind") in ("encoder", None):
+    if model.get("kind") == "vit":  # what every import without a decoder is
         st.caption("An encoder alone: it predicts no patch, so what is about reconstructions does not apply.")
     assumed = source.get("assumed")
     if isinstance(assumed, dict) and assumed:
