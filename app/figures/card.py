@@ -113,7 +113,7 @@ def laid_over(photograph: np.ndarray, values: np.ndarray, opacity: float = 0.65)
     # bilinear, as attention is said of a patch's neighbourhood, not of its edge
     fine = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.BILINEAR), dtype=float)
     table = np.array(
-        [_rgb(colour) for colour in sample_colorscale(get_colorscale("Inferno"), np.linspace(0, 1, 256).tolist())]
+        [_rgb(str(colour)) for colour in sample_colorscale(get_colorscale("Inferno"), np.linspace(0, 1, 256).tolist())]
     )
     weight = opacity * (0.25 + 0.75 * fine[..., None])
     return ((1 - weight) * grey + weight * table[(fine * 255).round().astype(int)]).round().astype(np.uint8)

@@ -1,7 +1,6 @@
 """Start: a checkpoint and photographs, one button, and the answer card."""
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(plain(wanted), width="stretch")
-        st.button("Take another one apart", icon=":material/add:", on_click=partial(st.query_params.pop, CARD, None))
+        st.button("Take another one apart", icon=":material/add:", on_click=leave_card)
     begun = plans.get(wanted)
     if begun is not None:
         jobs = jobs_of(begun)
@@ -57,6 +56,11 @@ def show(page: Page, picked: picks.Picks) -> None:
         st.fragment(progress, run_every="1s" if is_active else None)(begun, is_active)
     if wanted in picked.runs:
         show_card(wanted, picked.runs[wanted], begun)
+
+
+def leave_card() -> None:
+    """Back to the questions."""
+    st.query_params.pop(CARD, None)
 
 
 def ask(picked: picks.Picks) -> None:

@@ -126,7 +126,11 @@ def _keep(root: Path, name: str, content: bytes) -> Path:
         raise InputError(
             f"expected at most {MOST_BYTES >> 30} GiB of uploads in {root / FOLDER}, got more; delete some"
         )
-    write_once(file, lambda path: path.write_bytes(content) and None)
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    write_once(file, write)
     return file
 
 
