@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -88,7 +89,7 @@ def test_a_photograph_keeps_what_is_visible_and_greys_what_is_hidden():
 
 def test_distances_stand_in_order_and_the_sentence_names_both_ends():
     values = {"a": 1.5, "b": 3.25, "c": 1.0}
-    [bar] = masks.distances(values).data
+    bar: Any = masks.distances(values).data[0]
     assert list(bar.y) == ["c", "a", "b"]
     sentence = masks.answer(values, 0.75, 14, 256).sentence
     assert "3.25 patches" in sentence
