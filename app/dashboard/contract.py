@@ -1,5 +1,6 @@
-"""Which stored result a page cannot show: found when a page fails, so that a foreign or old file
-costs its own run one sentence, and the others nothing."""
+"""Which stored result a page cannot show although it has the form of its probe
+(`lcmae.probes.results.contracts`), as with words for labels that no probe knows: found when a page
+fails, so that such a file costs its own run one sentence, and the others nothing."""
 
 from importlib import import_module
 

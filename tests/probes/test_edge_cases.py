@@ -25,6 +25,7 @@ from lcmae.probes.frequency import Frequency
 from lcmae.probes.hierarchy import Hierarchy
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.registry import PROBES, probe_class
+from lcmae.probes.results import contracts
 from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.views import View, open_view
 from lcmae.settings import parse
@@ -314,6 +315,12 @@ def test_what_is_not_defined_is_nan_and_nothing_is_infinite(name: str) -> None:
         assert undefined(result) == usual | situation.undefined.get(probe, set()), probe
         for variable in result.data_vars.values():
             assert variable.dtype.kind != "f" or not np.isinf(variable).any(), (probe, variable.name)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_every_result_has_the_form_that_its_readers_expect(name: str) -> None:
+    found = results(name).datasets
+    assert {probe: contracts.problem(result, probe) for probe, result in found.items()} == dict.fromkeys(found, "")
 
 
 def test_a_mask_that_does_not_fit_is_its_probe_s_own_affair() -> None:

@@ -21,7 +21,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.stored.names import label, labelled, name_of
 from lcmae.errors import CheckpointError, InputError
-from lcmae.probes.results import catalogue
+from lcmae.probes.results import catalogue, contracts
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.store import load_attrs, load_result
 from lcmae.runs.checkpoint import MANIFEST, read_manifest
@@ -186,6 +186,8 @@ def result_of(path: Path, step: int, probe: str, condition: Condition | None = N
         raise InputError(
             f"expected a result of {probe} at {printable(key[0])}, got one of {printable(result.attrs['probe'], 60)}"
         )
+    if found := contracts.problem(result, probe):
+        raise InputError(f"expected a result as {probe} writes it at {printable(key[0])}, got {found}")
     with _lock:
         _recent[key] = probe, time.monotonic()
         _recent.move_to_end(key)

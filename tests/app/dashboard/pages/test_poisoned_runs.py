@@ -3,6 +3,7 @@ every page shows the others as if it were not there."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from markdown_it import MarkdownIt
@@ -109,3 +110,20 @@ def test_a_result_without_units_is_refused_in_one_sentence(root: Path):
     result["error"].attrs.clear()
     save_result(result, run.result_path(20, "reconstruction"))
     assert "without" in words(open_page("reconstruction", "a"))
+
+
+@pytest.mark.parametrize("probe", sorted(synthetic.RESULTS))
+def test_words_for_numbers_are_one_sentence_and_the_other_run_is_drawn(root: Path, probe: str):
+    for name in "ab":
+        run, result = Run.create(root / name, {"data": "digits"}), synthetic.RESULTS[probe](seed=0)
+        largest = max(result.data_vars, key=lambda variable: result[variable].size)
+        if name == "b":
+            words_for = (result[largest].dims, np.full(result[largest].shape, "odd"), result[largest].attrs)
+            result = result.assign({largest: words_for})
+        save_result(result, run.result_path(20, probe))
+    alone, together = open_page(probe, "a"), open_page(probe, "a", "b")
+    assert len(figures(together)) == len(figures(alone))
+    titles = [element.value for element in alone.subheader]
+    assert titles
+    assert titles == [element.value for element in together.subheader]
+    assert words(together).count(f"expected a result as {probe} writes it") == 1
