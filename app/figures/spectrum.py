@@ -94,13 +94,15 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[s
             for at, (position, labels) in enumerate(positions.items())
             if all(label in result[dim].values for dim, label in labels.items())
         }
-        values, half = result[variable], result[variable].copy(data=intervals.half_width(result, variable))
+        values, half = result[variable], intervals.half_width(result, variable)
+        number_of = {dim: {label: at for at, label in enumerate(values[dim].values.tolist())} for dim in values.dims}
+        there = [tuple(number_of[dim][positions[one][str(dim)]] for dim in values.dims) for one in here]
         shown.add_trace(
             go.Scatter(
                 x=[at + shift(names, name) for at in here.values()],
-                y=np.array([float(values.sel(positions[position])) for position in here]),
+                y=np.array([float(values.values[at]) for at in there]),
                 error_y={
-                    "array": np.array([float(half.sel(positions[position])) for position in here]),
+                    "array": np.array([float(half[at]) for at in there]),
                     "thickness": 1.5,
                     "width": 4,
                 },

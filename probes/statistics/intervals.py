@@ -79,13 +79,14 @@ def reach(error: xr.DataArray) -> xr.DataArray:
     their own (`lcmae.probes.results.networks`).
     """
     own = student(int(error.attrs[DEGREES])) if DEGREES in error.attrs else NORMAL
-    found = xr.full_like(error, own, dtype=float)
-    if NETWORK not in error.coords:
-        return found
-    networks = error[NETWORK].values
-    others = [error.attrs.get(of_baseline(str(one))) for one in np.atleast_1d(networks)]
-    known = np.array([own if degrees is None else student(int(degrees)) for degrees in others])
-    return xr.zeros_like(found) + (xr.DataArray(known, dims=NETWORK) if networks.ndim else known[0])
+    found = np.full(error.shape, own, dtype=float)
+    if NETWORK in error.coords:
+        networks = error[NETWORK].values
+        others = [error.attrs.get(of_baseline(str(one))) for one in np.atleast_1d(networks)]
+        known = np.array([own if degrees is None else student(int(degrees)) for degrees in others])
+        # in arrays, here and below: xarray aligns labels at every sum, and a page of 30 runs waits
+        found[:] = known.reshape([-1 if dim == NETWORK else 1 for dim in error.dims]) if networks.ndim else known[0]
+    return error.copy(data=found)
 
 
 def of_baseline(network: str) -> str:
@@ -100,13 +101,15 @@ def half(result: xr.Dataset, variable: str) -> xr.DataArray:
     if name not in result:
         return xr.full_like(values, np.nan, dtype=float)
     error = result[name]
-    whole = (reach(error) * error).transpose(*error.dims)
+    own = reach(error).values * error.values
     masks = result.get(f"{variable}_masks_sem")
     if masks is None:
-        return whole
-    of_images = (error**2 - masks**2).clip(min=0)
-    both = reach(error) ** 2 * of_images + reach(masks) ** 2 * masks**2
-    return (both**0.5).transpose(*error.dims)
+        return error.copy(data=own)
+    if masks.dims != error.dims:
+        masks = masks.broadcast_like(error).transpose(*error.dims)
+    of_images = (error.values**2 - masks.values**2).clip(min=0)
+    both = reach(error).values ** 2 * of_images + reach(masks).values ** 2 * masks.values**2
+    return error.copy(data=both**0.5)
 
 
 def half_width(result: xr.Dataset, variable: str) -> np.ndarray:
@@ -122,8 +125,9 @@ def ends(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndarra
         part = stored.sel(chosen)
         return part.isel(bound=0).values, part.isel(bound=1).values
     values = result[variable]
-    width = values.copy(data=half_width(result, variable))
-    return (values - width).sel(chosen).values, (values + width).sel(chosen).values
+    width = half_width(result, variable)
+    low, high = values.copy(data=values.values - width), values.copy(data=values.values + width)
+    return low.sel(chosen).values, high.sel(chosen).values
 
 
 def method(result: xr.Dataset, variable: str) -> str:
