@@ -45,7 +45,7 @@ def test_a_page_shows_the_shared_condition_and_offers_the_other(root: Path) -> N
     assert not app.header
     alone = len(figures(app))
 
-    (question,) = [box for box in app.selectbox if box.label == "Measured on"]
+    (question,) = [box for box in app.selectbox if box.label == "Data"]
     assert len(question.options) == 2
     app = checked(question.select(question.options[1]).run())
     assert [header.value for header in app.header] == ["Measured otherwise: b"]
