@@ -11,6 +11,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,8 @@ def _single(value: Any) -> Any:
 def check_file(file: Any, size: int) -> None:
     """Refuse an open `h5py.File` of `size` bytes that is not made as results are. `ValueError`."""
     import h5py
-    from h5py import h5l, h5o
 
+    h5l, h5o = import_module("h5py.h5l"), import_module("h5py.h5o")  # h5py's types know neither
     names = list(file.id)
     if len(names) > MAX_OBJECTS:
         raise ValueError(f"{len(names)} objects, of at most {MAX_OBJECTS}")
