@@ -105,6 +105,8 @@ TABLES: dict[str, Table] = {
             "mean_head_divergence_groups mean_prefix_mass_groups"
         ),
         "view": "distance_uniform! entropy_uniform!",
+        "picture y x channel": "original",
+        "picture layer head row column": "attention_map",
     },
     "attention_flow": {
         "network layer head": "class_self class_patches class_entropy patch_self patch_class",
