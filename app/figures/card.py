@@ -22,6 +22,10 @@ from lcmae.app.figures import (
 from lcmae.app.figures.answers import Answer, Tile, beside, number
 
 MOST_FINDINGS = 3
+MOST_HEADLINES = 6
+FURTHER = ("encoder_attention", "spectrum")
+"""Probes that any vision transformer has, whose other tiles stand in for what is not stored."""
+
 ANSWERS: Mapping[str, Callable[[Mapping[str, xr.Dataset]], Answer]] = {
     "second_order": second_order.answer,
     "spectrum": spectrum.answer,
@@ -42,8 +46,9 @@ class Finding:
 
 
 def headlines(results: Mapping[str, xr.Dataset]) -> list[Tile]:
-    """Up to six tiles of one run's results by probe; what is not stored has none. Beside each
-    stands what an untrained network scores, or the best linear predictor."""
+    """Six tiles of one run's results by probe, or as many as are stored: one of each probe, then
+    further ones of the first. Beside each stands what an untrained network scores, or the best
+    linear predictor."""
     found: list[Tile] = []
     if (result := results.get("reconstruction")) is not None:
         levels = [beside("untrained", number(result, "error", network="untrained"))]
@@ -67,7 +72,12 @@ def headlines(results: Mapping[str, xr.Dataset]) -> list[Tile]:
         found.append(
             number(result, name, part="invariance").tile("moved by the mask alone", beside("untrained", untrained))
         )
-    return [tile for tile in found if not tile.value.startswith("–")]
+    found = [tile for tile in found if not tile.value.startswith("–")]
+    labels = {tile.label.removeprefix("decoder: ") for tile in found}
+    for probe in FURTHER:
+        if probe in results:
+            found += [tile for tile in ANSWERS[probe]({"": results[probe]}).tiles if tile.label not in labels]
+    return found[:MOST_HEADLINES]
 
 
 def _beside(tiles: tuple[Tile, ...], own: str, other: str) -> Tile:

@@ -65,7 +65,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         if content.every_step:
             figured, left_out = trends.all_along_steps(picked.paths, content.probe, results)
         key = content.probe + (f"-{group}" if group else "")
-        answer(content.answer(figured), key)
+        answer(content.answer(briefly(figured)), key)
         if left_out:
             st.caption(prose(f"Not in the trends: {'; '.join(left_out)}."))
         for number, (shown, area) in enumerate(in_rows(content.panels(figured, partial(choose, group=group)))):
@@ -78,6 +78,12 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     with st.expander("Numbers, provenance and exports", icon=":material/table_view:"):
         numbers(content, picked, found, alike)
     about(content)
+
+
+def briefly(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Results by the names that runs have in the legend, for sentences and tiles."""
+    names = legend.brief_names(list(dict.fromkeys([*st.session_state.get("runs", []), *results])))
+    return {names[run]: result for run, result in results.items()}
 
 
 def in_rows(panels: Iterator[Panel]) -> Iterator[tuple[Panel, Any]]:

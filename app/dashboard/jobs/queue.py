@@ -30,6 +30,9 @@ MAX_WAITING = 200
 MAX_ENDED = 200
 """Jobs that have ended and are remembered."""
 
+MAX_COMPLAINTS = 100
+"""Of a job, that are remembered."""
+
 PATIENCE = 5.0
 """Seconds that a process has to stop in order, before it is killed."""
 
@@ -69,6 +72,10 @@ class Job:
 
     error: str = ""
     """One sentence, where it failed."""
+
+    complaints: list[str] = field(default_factory=list)
+    """Every sentence of that kind, of which `error` is the last: a command of several probes goes
+    on without the one that cannot be computed."""
 
     asked: float = field(default_factory=time.monotonic)
     began: float | None = None
@@ -219,6 +226,8 @@ class Queue:
                     job.progress = progress
                 elif line.strip():
                     last = line.strip()
+                    if last.startswith(f"lcmae {job.arguments[0]}: ") and len(job.complaints) < MAX_COMPLAINTS:
+                        job.complaints.append(explain(1, last))
         return process.returncode, last
 
     def _forget(self) -> None:

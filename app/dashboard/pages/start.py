@@ -10,8 +10,8 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.plain import as_code, plain, prose
-from lcmae.app.dashboard.components.probe_page import draw
+from lcmae.app.dashboard.components.plain import as_code, plain
+from lcmae.app.dashboard.components.probe_page import STYLE, draw
 from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.jobs.queue import Job, server_queue
 from lcmae.app.dashboard.menu import GO, Page
@@ -38,16 +38,17 @@ MOST_MEGABYTES = 2048
 
 def show(page: Page, picked: picks.Picks) -> None:
     """What to take apart; while it is computed, how far it is; then the card."""
-    st.title(page.title)
+    st.html(STYLE)
     wanted = st.query_params.get(CARD, "")
     plans: dict[str, taking_apart.Plan] = st.session_state.setdefault(PLANS, {})
     if not wanted or (wanted not in picked.runs and wanted not in plans):
+        st.title(page.title)
         if wanted:
             st.warning(f"No longer here: run {plain(wanted)}.", icon=":material/link_off:")
         ask(picked)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header(plain(wanted), width="stretch")
+        st.title(plain(wanted), width="stretch")
         st.button("Take another one apart", icon=":material/add:", on_click=leave_card)
     begun = plans.get(wanted)
     if begun is not None:
@@ -107,7 +108,7 @@ def ask_checkpoint(picked: picks.Picks) -> tuple[Any, bool, bool]:
         known = name is not None and bool(reading.config_of(picked.runs[name]).get("data"))
         return (None if name is None else str(picked.runs[name])), False, known
     if kind == "a model of the zoo":
-        return st.selectbox("Model", list(zoo), key="start_zoo"), True, True
+        return st.selectbox("Model", list(zoo), key="start_zoo"), True, False
     if kind == "a name on the hub":
         written = st.text_input("Name", placeholder="hf:facebook/vit-mae-base", key="start_hub", max_chars=300)
         st.caption("Fetched by this server, once, into its cache of the hub.")
@@ -179,7 +180,8 @@ def progress(planned: taking_apart.Plan, was_active: bool) -> None:
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(planned,), key="cancel-start")
     for job in jobs:
         if job.state == "failed":
-            st.warning(prose(f"Left out: {plain(job.error, 1000)}"), icon=":material/info:")
+            for reason in taking_apart.left_out(job.complaints or [job.error]):
+                st.caption(f":material/info: Left out: {plain(reason, 1000)}.")
         elif job.state == "cancelled":
             st.caption("Cancelled; what was computed by then is shown.")
 
@@ -203,18 +205,34 @@ def show_card(name: str, path: Path, begun: taking_apart.Plan | None) -> None:
             )
         return
     tiles = tuple(card.headlines(results))
-    for number in range(0, len(tiles), 3):
-        answer(Answer("", tiles[number : number + 3]), f"card-{number // 3}")
-    st.subheader("What was found", anchor=False)
-    for finding in card.findings(results):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(plain(finding.sentence, 2000), width="stretch")
-            st.button(
-                "More", key=f"more-{finding.probe}", icon=":material/arrow_forward:", type="tertiary",
-                on_click=go, args=(finding.probe, name),
+    attended = attention(results)
+    # beside each other, so that both are seen without scrolling
+    left, right = st.columns([9, 10], gap="medium") if attended is not None else (st.container(), st.container())
+    if attended is not None:
+        with left:
+            draw(attended, "card-attention")
+    with right:
+        st.subheader("Headline numbers", anchor=False)
+        for number in range(0, len(tiles), 2):
+            answer(Answer("", tiles[number : number + 2]), f"card-{number // 2}")
+        st.subheader("What was found", anchor=False)
+        for finding in card.findings(results):
+            sentence, more = st.columns([6, 1], vertical_alignment="center")
+            sentence.markdown(plain(finding.sentence, 2000))
+            more.button(
+                "More", key=f"more-{finding.probe}", type="tertiary", on_click=go, args=(finding.probe, name),
+                help="the page of this probe",
             )  # fmt: skip
-    for number, panel in enumerate(panels(results)):
-        draw(panel, f"card-{number}")
+    rebuilt = results.get("reconstruction")
+    if rebuilt is not None and "original" in rebuilt:
+        draw(
+            Panel(
+                "Reconstruction",
+                "Visible patches are pasted into the reconstruction; the error is in the space of the training's targets.",
+                reconstruction.pictures({"model": rebuilt}, count=3),
+            ),
+            "card-reconstruction",
+        )
     cost(results, path, begun)
 
 
@@ -231,30 +249,18 @@ def stored(path: Path) -> dict[str, xr.Dataset]:
     return found
 
 
-def panels(results: dict[str, xr.Dataset]) -> list[Panel]:
-    """Reconstructions, and attention over the photographs."""
-    found = []
+def attention(results: dict[str, xr.Dataset]) -> Panel | None:
+    """Attention over the photographs, of half a page's width; None where it is not stored."""
     attended = results.get("encoder_attention")
-    if attended is not None and "attention_map" in attended:
-        query = str(attended["attention_map"].attrs["long_name"]).split(" to each")[0].removeprefix("attention of the ")
-        found.append(
-            Panel(
-                "Attention over the photograph",
-                f"What the encoder's {query} attends to in the whole image, mean over heads, by layer: brighter is more, each "
-                "map from 0 to its own maximum, on the grey photograph. The microscope has every layer, head and query.",
-                card.attention(attended),
-            )
-        )
-    rebuilt = results.get("reconstruction")
-    if rebuilt is not None and "original" in rebuilt:
-        found.append(
-            Panel(
-                "Reconstruction",
-                "Visible patches are pasted into the reconstruction; the error is in the space of the training's targets.",
-                reconstruction.pictures({"model": rebuilt}),
-            )
-        )
-    return found
+    if attended is None or "attention_map" not in attended:
+        return None
+    query = str(attended["attention_map"].attrs["long_name"]).split(" to each")[0].removeprefix("attention of the ")
+    return Panel(
+        "Attention over the photograph",
+        f"What the encoder's {query} attends to in the whole image, mean over heads, by layer: brighter is more, each map from "
+        "0 to its own maximum, on the grey photograph. The microscope has every layer, head and query.",
+        card.attention(attended, count=3).update_layout(height=360),
+    )
 
 
 def describe(path: Path) -> None:
@@ -262,7 +268,7 @@ def describe(path: Path) -> None:
     config = reading.config_of(path)
     model, source = (part if isinstance(part, dict) else {} for part in (config.get("model"), config.get("source")))
     sizes = [
-        f"{name.replace('_', ' ')} {model[name]}"
+        f"{name.replace('_', ' ')} {_extent(model[name])}"
         for name in ("image_size", "patch_size", "width", "depth", "heads")
         if name in model
     ]
@@ -298,3 +304,8 @@ def go(probe: str, name: str) -> None:
     """Open a probe's page for this run."""
     st.session_state["runs"] = [name]
     st.session_state[GO] = probe
+
+
+def _extent(value: Any) -> str:
+    """224 x 224 for [224, 224]."""
+    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -17,7 +17,15 @@ from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
-from lcmae.app.dashboard.components.probe_page import ask_condition, ask_for_runs, choose, draw, heading, in_rows
+from lcmae.app.dashboard.components.probe_page import (
+    ask_condition,
+    ask_for_runs,
+    briefly,
+    choose,
+    draw,
+    heading,
+    in_rows,
+)
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
 from lcmae.app.dashboard.pages import PAGES
@@ -189,7 +197,7 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
         )
 
     content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
-    answer(content.answer({moment.run: moment.result() for moment in here}), key)
+    answer(content.answer(briefly({moment.run: moment.result() for moment in here})), key)
     frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
     quantities = ask_quantities(probe, frame, group)
     if quantities:

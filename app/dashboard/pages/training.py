@@ -7,7 +7,7 @@ from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.curves import SUMMARY, TERMS, all_curves
 from lcmae.app.dashboard.components.plain import plain
-from lcmae.app.dashboard.components.probe_page import ask_for_runs, draw, heading
+from lcmae.app.dashboard.components.probe_page import ask_for_runs, briefly, draw, heading
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures import training as figures
@@ -33,7 +33,7 @@ def curves(picked: picks.Picks) -> None:
     """All curves, from the lines that are written by now."""
     runs = read(picked)
     if runs:
-        answer(figures.answer(runs), "training")
+        answer(figures.answer(briefly(runs)), "training")
     for number, shown in enumerate(all_curves(runs)):
         draw(shown, f"training-{number}")
 

@@ -39,9 +39,9 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset(HEADLINE, 16, "six probes, 16 images: a minute or two for a small model"),
-    "standard": Preset(STANDARD, 128, "ten probes, 128 images: a coffee"),
-    "everything": Preset(("all",), 500, "every probe, 500 images: an evening for a large model on a CPU"),
+    "quick": Preset(HEADLINE, 16, "six probes, at most 16 images; 16 seconds for the zoo's model on four photographs"),
+    "standard": Preset(STANDARD, 128, "ten probes, at most 128 images; 50 seconds for the zoo's model on CIFAR-10"),
+    "everything": Preset(("all",), 500, "every probe, at most 500 images"),
 }
 
 
@@ -87,6 +87,20 @@ def free(root: Path, name: str) -> Path:
     while (found := root.absolute() / f"{name}{'' if number == 1 else f'-{number}'}").exists():
         number += 1
     return found
+
+
+def left_out(complaints: Iterable[str]) -> list[str]:
+    """What a command said of the probes that it could not compute, without the paths: a sentence
+    of those that gave the same reason; anything else as it stands."""
+    probes: dict[str, list[str]] = {}
+    others = []
+    for complaint in complaints:
+        found = re.search(r"(?:^|: )probe (\w+): (.+)$", complaint)
+        if found is None:
+            others.append(complaint)
+        else:
+            probes.setdefault(found[2], []).append(found[1])
+    return [f"{', '.join(names)}: {why}" for why, names in probes.items()] + others
 
 
 def run_name(plan: Plan, root: Path) -> str:

@@ -1,7 +1,8 @@
-"""A real Chromium spends an evening as people do: somebody brings a checkpoint of timm and some
-photographs to an empty dashboard, and never sees a terminal again. Nothing complains, and nobody
-else is asked."""
+"""A real Chromium spends evenings as people do. Somebody brings a checkpoint of timm and some
+photographs to an empty dashboard, and never sees a terminal again; somebody else has thirty runs,
+finds the best layer and takes a figure away. Nothing complains, and nobody else is asked."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 import lcmae
 from lcmae.app.dashboard.stored import reading
-from tests.app.served import CHROMIUM, Watch, browser_page, server, settle
+from tests.app import synthetic
+from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, server, settle
 
 pytestmark = [
     pytest.mark.browser,
@@ -64,3 +66,50 @@ def test_a_foreign_checkpoint_and_photographs_become_an_answer_card(page: Page, 
         found = re.search(r"heads look ([\d.]+)", text)
         assert found is not None
         assert float(found[1]) == pytest.approx(number, rel=0.01), "the stored number stands on the card"
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two objectives at three ratios with five seeds each."""
+    root = tmp_path_factory.mktemp("thirty")
+    for kind in ("mae", "umae"):
+        for ratio in (0.5, 0.75, 0.9):
+            for seed in range(5):
+                run = synthetic.run(root / "grid" / f"{kind}-r{ratio:g}-s{seed}", kind=kind)
+                config = {**run.config, "seed": seed}
+                config["objective"]["mask"]["ratio"] = ratio
+                (run.path / "config.json").write_text(json.dumps(config))
+    return root
+
+
+def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty: Path) -> None:
+    with server(thirty) as address:
+        page.goto(f"{address}/runs")
+        settle(page)
+        search = page.get_by_role("textbox", name="Search")
+        search.fill("umae")
+        search.press("Enter")
+        page.wait_for_url("**search=umae**")
+        page.get_by_role("radio", name="seeds together").or_(
+            page.get_by_role("button", name="seeds together")
+        ).first.click()
+        page.wait_for_url("**rows=seeds**")
+        settle(page)
+        table = page.locator("[data-testid=stDataFrame]").first
+        table.click(position={"x": 16, "y": 16})  # the box above the others ticks all
+        page.wait_for_url("**runs=grid**")
+        settle(page)
+        assert page.get_by_text("Runs (15)").count() == 1
+        legend = page.locator(".lcmae-runs")
+        assert legend.locator("[role=listitem]").count() == 3, "seeds share an entry"
+        # Ctrl-K goes to the page
+        page.keyboard.press("Control+k")
+        page.keyboard.type("transf")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/transfer?**runs=grid**")
+        settle(page, 1)
+        assert "layer" in page.inner_text("[data-testid=stMain]").lower()
+        entries = page.locator(".js-plotly-plot .legend").first.locator(".traces")
+        assert 0 < entries.count() <= 8
+        drawing = downloaded(page, "SVG")
+        assert b"<svg" in drawing[:500]

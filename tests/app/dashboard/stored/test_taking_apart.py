@@ -73,3 +73,12 @@ def test_what_is_no_checkpoint_or_image_or_too_much_is_refused(tmp_path: Path, m
 
 def test_presets_name_probes_that_exist() -> None:
     assert all(set(preset.probes) <= {*PROBES, "all"} for preset in PRESETS.values())
+
+
+def test_what_was_left_out_is_said_once_and_without_paths() -> None:
+    said = [f"runs/m: probe {name}: needs a decoder" for name in ("reconstruction", "second_order")]
+    assert taking_apart.left_out([*said, "/a/b: probe x: got 4", "no space left"]) == [
+        "reconstruction, second_order: needs a decoder",
+        "x: got 4",
+        "no space left",
+    ]
