@@ -45,7 +45,9 @@ def main() -> None:
         sections.setdefault(page.section, []).append(entries[page.name])
     current = st.navigation(sections, expanded=True)
     if (wanted := st.session_state.pop(GO, None)) in entries:
-        st.switch_page(entries[wanted])
+        # without this argument Streamlit refuses to leave an address whose words belong to widgets,
+        # as the picked runs do
+        st.switch_page(entries[wanted], query_params={})
     # asked in the frame, not in the page: widgets of the frame keep their values when the page
     # changes
     chosen["picks"] = picks.ask()

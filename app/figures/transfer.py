@@ -190,7 +190,7 @@ def pooled_words(result: xr.Dataset) -> str:
 def at_edge(results: Mapping[str, xr.Dataset]) -> str:
     """For the end of a caption: whose linear probe is best at the edge of the rates tried; nothing
     where none is, or none knows."""
-    found = []
+    runs: dict[str, list[str]] = {}
     for name, result in results.items():
         if "rate_at_edge" in result and bool(result["rate_at_edge"].any()):
             words = [
@@ -198,9 +198,13 @@ def at_edge(results: Mapping[str, xr.Dataset]) -> str:
                 for one, chosen in representations(result).items()
                 if result["rate_at_edge"].sel(chosen) == 1
             ]
-            found.append(f"{name}: {', '.join(words)}")
-    if not found:
+            runs.setdefault(", ".join(words), []).append(name)
+    if not runs:
         return ""
+    found = [
+        f"{', '.join(names) if len(names) <= answers.MOST_NAMES else f'{len(names)} runs'}: {words}"
+        for words, names in runs.items()
+    ]
     return f" Best at the edge of the grid of learning rates (a better one may lie beyond) for {'; '.join(found)}."
 
 

@@ -12,7 +12,10 @@ TESTED = ("mean", "cls", "pixels")
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Accuracies with baselines, by layer, on corrupted images, and the confusion of one run."""
     classifier = choose("classifier", ["linear", "knn"])
-    trained_on = ", ".join(f"{name}: {result.attrs['num_train_images']}" for name, result in results.items())
+    counts = {name: str(result.attrs["num_train_images"]) for name, result in results.items()}
+    trained_on = ", ".join(f"{name}: {count}" for name, count in counts.items())
+    if len(set(counts.values())) == 1:
+        [trained_on] = set(counts.values())
     yield Panel(
         "Accuracy of frozen features",
         "Features of unmasked test images after the last norm, classified by what was learned from the other split (images: "

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 import lcmae
 from lcmae.app.dashboard.stored import reading
+from lcmae.app.figures.transfer import FEATURES
 from tests.app import synthetic
 from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, server, settle
 
@@ -102,14 +103,26 @@ def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty
         assert page.get_by_text("Runs (15)").count() == 1
         legend = page.locator(".lcmae-runs")
         assert legend.locator("[role=listitem]").count() == 3, "seeds share an entry"
-        # Ctrl-K goes to the page
         page.keyboard.press("Control+k")
         page.keyboard.type("transf")
         page.keyboard.press("Enter")
-        page.wait_for_url("**/transfer?**runs=grid**")
+        page.wait_for_url(re.compile(r"/transfer\?runs=grid"))
         settle(page, 1)
-        assert "layer" in page.inner_text("[data-testid=stMain]").lower()
         entries = page.locator(".js-plotly-plot .legend").first.locator(".traces")
         assert 0 < entries.count() <= 8
+        tiles = page.locator("dl .label").all_inner_texts()
+        assert tiles, "the runs' numbers stand above the figures"
+        assert all("umae" not in tile for tile in tiles), "without what all names begin with"
         drawing = downloaded(page, "SVG")
         assert b"<svg" in drawing[:500]
+        # of one run the sentence says which layer is best
+        page.goto(f"{address}/transfer?runs=grid%2Fumae-r0.5-s0")
+        settle(page, 1)
+        sentence = page.locator(".sentence").first.inner_text()
+        found = re.search(r"Layer (\d+) is best for a linear classifier of the (.+?):", sentence)
+        assert found is not None
+        [feature] = [name for name, word in FEATURES.items() if word == found[2]]
+        by_layer = reading.result_of(thirty / "grid" / "umae-r0.5-s0", 40, "transfer")["layer_accuracy"].sel(
+            feature=feature, classifier="linear", network="trained"
+        )
+        assert float(by_layer.sel(layer=int(found[1]))) == float(by_layer.max())
