@@ -33,7 +33,7 @@ h1, h2, h3 { line-height: 1.2 } h2 { margin-top: 3rem; border-top: 1px solid #dd
 figure { margin: 1rem 0 2rem } figcaption { color: #60646f; font-size: 14px }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #e6e8ee; text-align: left; vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums } code { overflow-wrap: anywhere }
+td.n { text-align: right; font-variant-numeric: tabular-nums } code { overflow-wrap: anywhere }
 .missing { color: #8a4b00 } .answer { font-weight: 600; font-size: 18px }
 dl { display: flex; flex-wrap: wrap; gap: .75rem } dl div { border: 1px solid #dde; border-radius: 8px; padding: .5rem .75rem }
 dt, dd { margin: 0; font-size: 13px } dd b { font-size: 20px }
@@ -225,7 +225,7 @@ def to_table(frame: pd.DataFrame) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f'<td class="number">{"" if value != value else f"{value:.4g}"}</td>'
+        return f"<td class=n>{'' if value != value else f'{value:.4g}'}</td>"
     return f"<td>{'' if value is None else escape(str(value))}</td>"
 
 

@@ -82,6 +82,6 @@ def test_tables_blank_what_is_not_a_number():
 
     html = to_table(pd.DataFrame({"<x>": [1.23456, float("nan")], "y": [None, "&"]}))
     assert html.count("&lt;x&gt;") == 1
-    assert '<td class="number">1.235</td>' in html
-    assert '<td class="number"></td>' in html
+    assert "<td class=n>1.235</td>" in html
+    assert "<td class=n></td>" in html
     assert "<td>&amp;</td>" in html

@@ -154,6 +154,8 @@ def test_no_other_file_starts_a_python_process() -> None:
         for file in (ROOT / top).rglob("*.py")
         for word in ("sys.executable", "ProcessPoolExecutor(", "get_context(", "SlurmExecutor(", "mp.spawn(")
         if word in file.read_text()
+        # a loan's script runs on a bare machine, of files that were just unpacked there
+        and "benchmarks/gpu" not in file.as_posix()
     }
     executors = {
         ("probes/jobs/executors.py", word) for word in ("ProcessPoolExecutor(", "get_context(", "SlurmExecutor(")

@@ -121,7 +121,7 @@ def strategies(picked: picks.Picks) -> None:
 
 def through_microscope(picked: picks.Picks, kind: str, ratio: float) -> str:
     """A link that opens the microscope with this mask."""
-    query = [("runs", name) for name in picked.names] + [("mask", kind), ("ratio", f"{ratio:g}")]
+    query = [("runs", name) for name in picked.runs] + [("mask", kind), ("ratio", f"{ratio:g}")]
     return f"[See a model fill it in](microscope?{urlencode(query)})"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.app.dashboard.stored import reading
+from lcmae.errors import InputError
 
 OF_PREDICTIONS = frozenset(
     {"bounds", "decoder_attention", "fidelity", "local_contrast", "reconstruction", "second_order"}
@@ -15,7 +16,10 @@ OF_PREDICTIONS = frozenset(
 def problem(path: Path, probe: str) -> str | None:
     """Why this probe cannot be computed for the run, to go after its name; None where it can, or
     where the config does not say."""
-    config = reading.config_of(path)
+    try:
+        config = reading.config_of(path)
+    except InputError:
+        return None  # the run's own line says so
     model: Any = config.get("model")
     kind = model.get("kind") if isinstance(model, dict) else None
     data = config.get("data")

@@ -76,12 +76,12 @@ def test_ticked_runs_are_the_pick_of_all_pages_and_of_the_link(address: str):
         page.get_by_role("link", name="Reconstruction").click()
         settle(page, 2)
         page.wait_for_url("**/reconstruction?**runs=a**")
-        assert "bare, step 40" in page.inner_text("[data-testid=stMain]")
+        assert "\nbare\n" in page.inner_text("[data-testid=stMain]")
         link = page.url
     with browser_page() as page:  # a colleague's browser
         page.goto(link)
         settle(page, 2)
-        assert "bare, step 40" in page.inner_text("[data-testid=stMain]")
+        assert "\nbare\n" in page.inner_text("[data-testid=stMain]")
 
 
 def test_a_figure_and_the_table_can_be_taken_away(address: str):

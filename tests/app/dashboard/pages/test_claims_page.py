@@ -123,7 +123,7 @@ def test_a_page_that_does_not_exist_is_not_linked_to(root: Path) -> None:
 
     folder = synthetic.run(root / "mae" / "a-s0").path
     picked = picks.Picks(root, {"mae/a-s0": folder}, [], None)
-    assert link(outcome("x", page="unheard"), root, picked) == "?runs=mae%2Fa-s0"
+    assert link(outcome("x", page="unheard"), root, picked) == "runs?runs=mae%2Fa-s0"
 
 
 def test_verdicts_differ_by_more_than_colour() -> None:

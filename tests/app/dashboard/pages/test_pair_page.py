@@ -128,7 +128,7 @@ def test_two_steps_of_one_run_are_compared(root: Path):
     synthetic.run(root / "a")
     text = words(open_page(NAME, "a", b="a", b_step="20"))
     assert "Not everything is stored for B" in text
-    assert "lcmae probe reconstruction second_order local_contrast " in text
+    assert "lcmae probe reconstruction second_order transfer " in text
     assert f" --checkpoint {root}/a/checkpoints/000020" in text
 
 

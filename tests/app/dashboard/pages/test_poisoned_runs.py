@@ -1,6 +1,7 @@
 """Run folders that nobody should trust: each is one line of the table that says what is wrong, and
 every page shows the others as if it were not there."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +59,15 @@ def test_a_link_is_quoted_as_text(poisoned_root: Path, name: str):
     assert "x" * 300 not in words(app)
 
 
+OWN = re.compile(r"\[See a model fill it in\]\(microscope\?[\w%&=.+-]*\)")
+"""A link of the page's own: to the microscope, with known runs in escaped words."""
+
+
 def hold_no_link(app: AppTest) -> None:
     """Nothing that Streamlit reads as Markdown makes a link, a picture or HTML of it."""
     for kind in ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error"):
         for element in app.get(kind):
-            text = str(getattr(element, "value", ""))
+            text = OWN.sub("", str(getattr(element, "value", "")))
             assert not leaves(text) & {"image", "link_open", "html_inline", "html_block"}, text
 
 
