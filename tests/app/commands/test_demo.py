@@ -1,4 +1,4 @@
-"""`lcmae demo` in small: three objectives trained, every probe, one table, the run folders last."""
+"""`lcmae demo` in small: three objectives trained, every probe, its tables; the zoo beside it."""
 
 import re
 import signal
@@ -8,7 +8,7 @@ import pytest
 
 from lcmae.app.cli import main
 from lcmae.app.commands import demo
-from lcmae.app.commands.demo import LEFT_OUT
+from lcmae.app.commands.demo import LEFT_OUT, ZOO_MODEL, ZOO_PROBES
 from lcmae.probes.registry import PROBES
 from lcmae.probes.results import catalogue
 from lcmae.probes.results.networks import trained
@@ -24,7 +24,7 @@ def test_demo_prints_its_table_and_runs(
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     runs = [f"runs/demo/{name}-digits-s0" for name in ("mae", "umae", "lcmae")]
-    assert out.splitlines()[-3:] == runs
+    assert out.splitlines()[-4:] == [*runs, f"runs/demo/{ZOO_MODEL}"]
     for row in ("MAE", "U-MAE", "LC-MAE", "untrained network", "raw pixels"):
         assert re.search(rf"│ {row} +│", out), row
     for row in ("Wiener filter of each mask .linear.", "best linear predictor, mask unseen", "best constant patch"):
@@ -49,6 +49,10 @@ def test_demo_prints_its_table_and_runs(
         stored = {one.probe: one for one in catalogue.stored(run.results_folder(step))}
         assert stored.keys() == set(PROBES) - set(LEFT_OUT)
         assert (trained(stored["local_contrast"].load())["term"] >= 0).all()
+
+    second = Run.open(f"runs/demo/{ZOO_MODEL}")
+    found = catalogue.stored(second.results_folder(second.steps()[0]))
+    assert {one.probe for one in found} == set(ZOO_PROBES)
 
     # the same again trains and computes nothing, and says the same
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.safetensors")}
