@@ -57,7 +57,11 @@ def test_no_link_or_name_makes_a_page_ask_a_foreign_host(address: str, runs: Pat
             settle(page)
             page.get_by_role("heading", name=entry.title, exact=True).wait_for()
             assert page.locator("[data-testid=stException]").count() == 0, entry.name
-            assert page.locator(FOREIGN).count() == 0, entry.name
+            # a link of the page's own may carry a run's name in escaped words
+            leading = [
+                one.evaluate("e => new URL(e.href || e.src, location).hostname") for one in page.locator(FOREIGN).all()
+            ]
+            assert set(leading) <= {"127.0.0.1"}, entry.name
         assert watch.hosts <= {"127.0.0.1", None}
 
 
