@@ -73,6 +73,19 @@ class ProgressBar:
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
 
 
+class Silent:
+    """A bar that shows nothing, for callers who asked for none."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds, with hours where there are any."""
     minutes, seconds = divmod(round(seconds), 60)

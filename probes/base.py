@@ -27,7 +27,7 @@ from lcmae.probes.results.conditions import mask_words
 from lcmae.probes.results.networks import with_baselines
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.trained_mask import trained_mask
-from lcmae.progress import ProgressBar
+from lcmae.progress import ProgressBar, Silent
 from lcmae.safety.text import reason
 from lcmae.settings import Settings
 
@@ -195,10 +195,10 @@ def run_probes(
             except InputError as error:
                 results.failures[probe.name] = probe.failure(error)
         size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
-        with ProgressBar("probing", len(images)) if show_progress else _Silent() as bar:
+        with ProgressBar("probing", len(images)) if show_progress else Silent() as bar:
             show_batches(running, batches(model, images, size, seed), results, bar)
         long = sum(accumulator.num_steps for _, accumulator in running.values())
-        with ProgressBar("concluding", len(running) + long) if show_progress else _Silent() as bar:
+        with ProgressBar("concluding", len(running) + long) if show_progress else Silent() as bar:
             for name in list(running):
                 probe, accumulator = running.pop(name)  # what it has summed is let go of when the next one concludes
                 try:
@@ -273,7 +273,7 @@ def show_batches(
     running: dict[str, tuple[Probe, Accumulator]],
     every_batch: Iterator[Batch],
     results: Results,
-    bar: "ProgressBar | _Silent",
+    bar: "ProgressBar | Silent",
 ) -> None:
     """Show every batch to every probe; one that fails is left out from there on. No batch is
     kept."""
@@ -331,17 +331,6 @@ class unchanged:
         for parameter, requires_grad, grad in self._parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-
-
-class _Silent:
-    def __enter__(self) -> "_Silent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        pass
 
 
 def stamp(result: xr.Dataset, probe: Probe, model: MaskedImageModel, num_images: int, seed: int) -> xr.Dataset:

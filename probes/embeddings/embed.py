@@ -25,7 +25,7 @@ from lcmae.models import MaskedImageModel
 from lcmae.probes.base import unchanged
 from lcmae.probes.embeddings.vectors import Choice, batches_of_vectors, chosen
 from lcmae.probes.jobs.direct import loaded_model, provenance_of
-from lcmae.progress import ProgressBar
+from lcmae.progress import ProgressBar, Silent
 from lcmae.runs.durable import write_atomically
 from lcmae.safety.text import show
 
@@ -100,7 +100,7 @@ def embed(
     if not len(source):
         raise InputError("expected at least one image to embed, got none")
     about = _about(loaded, source, choice)
-    with unchanged(loaded), ProgressBar("embedding", len(source)) if show_progress else _Silent() as bar:
+    with unchanged(loaded), ProgressBar("embedding", len(source)) if show_progress else Silent() as bar:
         batches = _found(loaded, source, choice, batch_size, bar)
         if target is None:
             frame = pd.concat([_table(source, *batch) for batch in batches], ignore_index=True)
@@ -117,17 +117,6 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
         raise InputError(f"expected a new file for the vectors, got one that exists{more}: {show(target)}")
 
 
-class _Silent:
-    def __enter__(self) -> "_Silent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        pass
-
-
 def _about(model: MaskedImageModel, source: ImageSource, choice: Choice) -> dict[str, Any]:
     return {
         **provenance_of(model, source),
@@ -140,7 +129,7 @@ def _about(model: MaskedImageModel, source: ImageSource, choice: Choice) -> dict
 
 
 def _found(
-    model: MaskedImageModel, source: ImageSource, choice: Choice, batch_size: int, bar: ProgressBar | _Silent
+    model: MaskedImageModel, source: ImageSource, choice: Choice, batch_size: int, bar: ProgressBar | Silent
 ) -> Iterator[tuple[range, Tensor]]:
     """Positions and their vectors, batch after batch."""
     for positions, found in batches_of_vectors(model, source, choice, batch_size):

@@ -22,7 +22,7 @@ from lcmae.models import MaskedImageModel
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.loading.candidates import Candidate, candidates, option
 from lcmae.probes.loading.measure import Fit, baselines, fit, recognition
-from lcmae.progress import ProgressBar
+from lcmae.progress import ProgressBar, Silent
 
 Verdict = Literal["right", "suspect", "cannot tell"]
 FEWEST = 8
@@ -115,17 +115,6 @@ def check(
     return _Trial(checkpoint, source, seed, batch_size, device, show_progress).run(model, overrides)
 
 
-class _Silent:
-    def __enter__(self) -> "_Silent":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        pass
-
-
 @dataclass
 class _Trial:
     checkpoint: Any
@@ -142,7 +131,7 @@ class _Trial:
             number += 1
             tried = _candidates(model)
             passes = len(tried) + 1 + model.has_prediction
-            bar = ProgressBar(f"check, round {number}", passes * len(self.source)) if self.show_progress else _Silent()
+            bar = ProgressBar(f"check, round {number}", passes * len(self.source)) if self.show_progress else Silent()
             with bar:
                 found = _Round(self, model, bar)
                 targets = found.targets(said)

@@ -17,7 +17,6 @@ on patches of mean 0 and variance 1 cannot (near 0).
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,13 +29,9 @@ from lcmae.masking import Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.patches import patchify
 from lcmae.probes.baselines.pixels import nearest_visible
+from lcmae.progress import ProgressBar, Silent
 from lcmae.randomness import generator
 from lcmae.shapes import Float
-
-
-@runtime_checkable
-class Progress(Protocol):
-    def advance(self, steps: int = 1, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,9 @@ def batches(source: ImageSource, size: int) -> list[slice]:
 
 
 @torch.no_grad()
-def fit(model: MaskedImageModel, source: ImageSource, ratio: float, seed: int, size: int, bar: Progress) -> Fit:
+def fit(
+    model: MaskedImageModel, source: ImageSource, ratio: float, seed: int, size: int, bar: ProgressBar | Silent
+) -> Fit:
     """The same masks for every reading of a file: a function of the seed and the image."""
     errors, bright, targets = [], [], []
     for rows in batches(source, size):
@@ -118,7 +115,9 @@ def fit(model: MaskedImageModel, source: ImageSource, ratio: float, seed: int, s
 
 
 @torch.no_grad()
-def recognition(model: MaskedImageModel, source: ImageSource, seed: int, size: int, bar: Progress) -> np.ndarray:
+def recognition(
+    model: MaskedImageModel, source: ImageSource, seed: int, size: int, bar: ProgressBar | Silent
+) -> np.ndarray:
     """The margin of each image [images], from -2 to 2: above 0 its other half is the nearest."""
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for rows in batches(source, size):
