@@ -229,7 +229,7 @@ SBATCH = """#!/bin/sh
 for last; do :; done
 cp "$last" "$0.script"
 SLURM_JOB_ID=7 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-  SLURM_JOB_NODELIST=here sh "$last" >"$0.out" 2>&1 &
+  SLURM_JOB_NODELIST=here sh "$0.script" >"$0.out" 2>&1 &
 echo "Submitted batch job 7"
 """
 SRUN = """#!/bin/sh
@@ -241,7 +241,8 @@ exec "$@"
 @pytest.mark.slow
 def test_slurm_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """submitit's own script, by an sbatch and an srun that run it here; Slurm itself is in
-    test_slurm.py."""
+    test_slurm.py. As Slurm does, sbatch runs a copy: submitit moves the script as soon as it has the
+    job's number."""
     pytest.importorskip("submitit")
     bin_ = folder / "bin"
     bin_.mkdir()
