@@ -86,6 +86,13 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="cold starts of the server; 0 leaves them out")
     parser.add_argument("--clicks", type=int, default=20, help="clicks of each kind; 0 leaves them out")
     parser.add_argument("--sessions", type=int, nargs="*", default=[1, 5, 20], help="numbers of sessions, ascending")
+    parser.add_argument(
+        "--microscopes",
+        type=int,
+        nargs="*",
+        default=[1, 5, 20],
+        help="the same with the Microscope, two models, own masks",
+    )
     parser.add_argument("--out", type=Path, help="file for the table")
     options = parser.parse_args()
     names = [
@@ -107,6 +114,10 @@ def main() -> None:
         if options.sessions:
             with server(options.runs) as (address, process):
                 rows += sessions(browser, address, process, names[0], sorted(options.sessions))
+            report(rows, options.out)
+        if options.microscopes:
+            with server(options.runs) as (address, process):
+                rows += microscopes(browser, address, process, names[:2], sorted(options.microscopes))
         browser.close()
     report(rows, options.out)
 
@@ -288,6 +299,56 @@ def sessions(
     time.sleep(10)  # what a session held is collected two seconds after its end
     rows.append(("memory of the server 10 s after they were closed", f"{resident(process)} MiB"))
     return rows
+
+
+def microscopes(
+    browser: Browser, address: str, process: subprocess.Popen, names: list[str], numbers: list[int]
+) -> list[tuple[str, str]]:
+    """Memory and descriptors of the server with so many browsers in the Microscope, opened
+    together, on two models with ten masks; whether sessions that ask for the same see the same, and
+    all others something else; and what is given back."""
+    rows = [("Microscope: memory and descriptors before the first session", held(process))]
+    contexts, pages = [], []
+    with ProgressBar("microscopes", numbers[-1]) as bar:
+        for number in numbers:
+            opening = []
+            for session in range(len(pages), number):
+                contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}))
+                contexts[-1].set_default_timeout(300_000)
+                contexts[-1].add_init_script(WATCH)
+                opening.append(contexts[-1].new_page())
+                asked = {"a": names[session % len(names)], "seed": 1 + session % 10, "ratio": 0.5}
+                opening[-1].goto(f"{address}/microscope?{urlencode(asked)}", wait_until="commit")
+            for page in opening:
+                page.locator(".maps").nth(3).locator("figure").first.wait_for()
+                settle(page)
+                bar.advance()
+            pages += opening
+            time.sleep(5)
+            rows.append((f"Microscope: with {number} session{'s'[: number > 1]}, two models, ten masks", held(process)))
+    seen = [page.evaluate(PICTURES) for page in pages]
+    wrong = sum(
+        (seen[one] == seen[other]) != (one % 10 == other % 10) for one in range(len(seen)) for other in range(one)
+    )
+    rows.append(
+        (f"Microscope: pairs of sessions of {len(seen) * (len(seen) - 1) // 2} with a wrong answer", str(wrong))
+    )
+    for context in contexts:
+        context.close()
+    for wait in (10, 50):
+        time.sleep(wait)
+        rows.append((f"Microscope: {wait if wait == 10 else 60} s after they were closed", held(process)))
+    return rows
+
+
+PICTURES = """() => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+  .flatMap((element) => [...(element.shadowRoot?.querySelectorAll("img") ?? [])]).map((image) => image.src).join(" ")"""
+"""Every picture on the boards of the Microscope."""
+
+
+def held(process: subprocess.Popen) -> str:
+    """Resident memory and open descriptors of a process (Linux)."""
+    return f"{resident(process)} MiB, {len(os.listdir(f'/proc/{process.pid}/fd'))} descriptors"
 
 
 def resident(process: subprocess.Popen) -> int:

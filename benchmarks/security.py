@@ -5,7 +5,8 @@
 Each file (a checkpoint, a stored result, an image) is written anew, and read by a process of its
 own: inspect, load, import and probe for checkpoints, report for results, a folder of images for
 images. Counted are files that appeared, programs that were started, processes that a signal ended,
-tracebacks, and how far memory rose.
+tracebacks, and how far memory rose. The one program that lcmae itself starts there is git, which
+tells the version of a working copy.
 """
 
 import contextlib
@@ -24,6 +25,15 @@ from lcmae.app.cli import main
 from lcmae.errors import InputError
 
 SECONDS = 60
+
+STARTED: list[str] = []
+"""Programs that this process, or a fork of it, started since it was last emptied."""
+
+
+def note_started(event: str, parts: tuple) -> None:
+    """An audit hook."""
+    if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
+        STARTED.append(os.path.basename(os.fsdecode(parts[0] or "")))
 
 
 def checkpoint(path: Path, folder: Path) -> str:
@@ -98,8 +108,9 @@ def images() -> dict[str, Callable[[Path], Path]]:
     }
 
 
-def tried(read: Callable[[Path, Path], str], make: Callable[[Path], Path]) -> tuple[str, int, int, int]:
-    """What it said, the wait status, MiB above this process, and files that appeared beside it."""
+def tried(read: Callable[[Path, Path], str], make: Callable[[Path], Path]) -> tuple[str, int, int, int, list[str]]:
+    """What it said, the wait status, MiB above this process, files that appeared beside it, and
+    programs that it started."""
     with tempfile.TemporaryDirectory() as name:
         folder, work = Path(name) / "files", Path(name) / "work"
         folder.mkdir()
@@ -114,18 +125,21 @@ def tried(read: Callable[[Path, Path], str], make: Callable[[Path], Path]) -> tu
 
             signal.alarm(SECONDS)
             base = resident()  # a fork shares less than its parent holds
+            STARTED.clear()
             os.close(readable)
             try:
                 said = read(path, work)
             except BaseException:
                 said = "Traceback " + traceback.format_exc()
-            os.write(writable, f"{base}\n{said[-50_000:]}".encode("utf-8", "replace"))
+            programs = " ".join(name.replace(" ", "_") for name in STARTED)
+            os.write(writable, f"{base}\n{programs}\n{said[-50_000:]}".encode("utf-8", "replace"))
             os._exit(0)
         os.close(writable)
         with os.fdopen(readable, "rb") as words:
-            base, _, said = words.read().decode("utf-8", "replace").partition("\n")
+            base, programs, said = [*words.read().decode("utf-8", "replace").split("\n", 2), "", ""][:3]
         _, status, used = os.wait4(child, 0)
-        return said, status, used.ru_maxrss // 1024 - int(base or 1 << 40), len(set(folder.rglob("*")) - before)
+        above = used.ru_maxrss // 1024 - int(base or 1 << 40)
+        return said, status, above, len(set(folder.rglob("*")) - before), programs.split()
 
 
 def resident() -> int:
@@ -146,10 +160,7 @@ def report() -> int:
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    started = []
-    sys.addaudithook(
-        lambda event, parts: started.append(parts[0]) if event in ("subprocess.Popen", "os.system", "os.exec") else None
-    )
+    sys.addaudithook(note_started)
     rooms = {"images": (image, images()), "results": (result, RESULTS), "checkpoints": (checkpoint, CORPUS)}
     with tempfile.TemporaryDirectory() as name:
         from tests.reference.hostile import good
@@ -157,30 +168,33 @@ def report() -> int:
         good(Path(name) / "a.pth")
         checkpoint(Path(name) / "a.pth", Path(name))  # imports
         result(Path(name) / "none.nc", Path(name))
-    print("| read | files | side effects | ended by a signal | tracebacks | peak above base | slowest |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| read | files | side effects | programs but git | ended by a signal | tracebacks | peak above base | slowest |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     bad = 0
     for room, (read, entries) in rooms.items():
         if sys.argv[1:] and room not in sys.argv[1:]:
             continue
-        effects, signals, tracebacks, peak, slowest = 0, 0, 0, (0, ""), (0.0, "")
+        effects, foreign, signals, tracebacks, peak, slowest = 0, 0, 0, 0, (0, ""), (0.0, "")
         for title, make in entries.items():
             begun = time.monotonic()
-            said, status, mib, appeared = tried(read, make)
+            said, status, mib, appeared, programs = tried(read, make)
             effects += appeared
+            others = [name for name in programs if name != "git"]
+            foreign += len(others)
             signals += os.WIFSIGNALED(status)
             is_traceback = "Traceback" in said or re.search(r"lcmae [a-z]+: failed: ", said) is not None
             tracebacks += is_traceback
-            if is_traceback or os.WIFSIGNALED(status) or appeared:
-                print(f"{room}: {title}: {status} {appeared} {said[-600:]}", file=sys.stderr)
+            if is_traceback or os.WIFSIGNALED(status) or appeared or others:
+                print(f"{room}: {title}: {status} {appeared} {others} {said[-600:]}", file=sys.stderr)
             peak, slowest = max(peak, (mib, title)), max(slowest, (time.monotonic() - begun, title))
-        bad += effects + signals + tracebacks
+        bad += effects + foreign + signals + tracebacks
         print(
-            f"| {room} | {len(entries)} | {effects} | {signals} | {tracebacks} | {peak[0]} MiB ({peak[1]}) | "
+            f"| {room} | {len(entries)} | {effects} | {foreign} | {signals} | {tracebacks} | {peak[0]} MiB ({peak[1]}) | "
             f"{slowest[0]:.1f} s ({slowest[1]}) |",
             flush=True,
         )
-    print(f"\nprograms started by the parent: {len(started)}")
     return 1 if bad else 0
 
 

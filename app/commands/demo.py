@@ -2,7 +2,6 @@
 trained model of the zoo beside them on photographs; the dashboard."""
 
 import math
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,19 +63,30 @@ class DemoArguments(Settings):
 def run(arguments: Sequence[str]) -> int:
     """Train, probe, print, show."""
     options = parse_arguments(DemoArguments, arguments, command="demo")
-    runs = {}
+    from lcmae.app.commands.demo_runs import LOGS, at_a_time, work
+    from lcmae.probes.registry import PROBES
+
+    runs, steps = {}, {}
     for seed in range(options.seeds):
-        for row, recipe in enumerate(RECIPES):
-            label = f"{seed * len(RECIPES) + row + 1}/{options.seeds * len(RECIPES)} {recipe} seed {seed}"
-            runs[recipe, seed], stopped_by = _train(recipe, seed, options, label)
-            if stopped_by:
-                print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
-                return 128 + stopped_by
+        for recipe in RECIPES:
+            path, num_steps = _run(recipe, seed, options)
+            runs[recipe, seed], steps[path] = path, num_steps
+    num_workers = at_a_time(list(steps))
+    print(
+        f"demo: {len(runs)} runs to train and probe, {num_workers} at a time; what each says is in {options.out / LOGS}",
+        file=sys.stderr,
+    )
+    # masks are those of the training
+    probes: dict[str, dict[str, Any]] = {name: {} for name in PROBES if name not in LEFT_OUT}
+    results, stopped_by = work(steps, probes, options.images, options.out, num_workers)
+    if stopped_by:
+        print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
+        return 128 + stopped_by
     terms, beyond = {}, {}
-    for done, (key, path) in enumerate(runs.items(), start=1):
-        print(f"probes {done}/{len(runs)} {key[0]} seed {key[1]}", file=sys.stderr)
-        files = _probe(path, options)
-        terms[key], beyond[key] = _terms(files), _beyond(files)
+    for key, path in runs.items():
+        for sentence in results[path].failures.values():
+            print(f"lcmae demo: {path}: {sentence}", file=sys.stderr)
+        terms[key], beyond[key] = _terms(results[path].files), _beyond(results[path].files)
     _print(runs, terms, options)
     _print_beyond(beyond, options)
     second = _zoo(options.out)
@@ -89,14 +99,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> tuple[Path, signal.Signals | None]:
-    """Where a run of this recipe lies, trained or stopped by a signal (then it is published and
-    will be continued)."""
+def _run(recipe_name: str, seed: int, options: DemoArguments) -> tuple[Path, int]:
+    """Where a run of this recipe lies, made where it is not there yet, and its steps."""
     from lcmae.config import RunConfig
     from lcmae.recipes import recipe
     from lcmae.runs.run import Run, is_run
     from lcmae.settings import parse
-    from lcmae.training.train import train
+    from lcmae.training.schedule import Schedule
+    from lcmae.training.train import open_training_data
 
     changes: dict[str, Any] = {"seed": seed}
     if options.epochs is not None:
@@ -112,19 +122,7 @@ def _train(recipe_name: str, seed: int, options: DemoArguments, label: str) -> t
             raise InputError(f"expected the demo's own run at {path}, got one of another config; choose another --out")
     else:
         run = Run.create(path, wanted)
-    return run.path, train(run, label=label).stopped_by
-
-
-def _probe(path: Path, options: DemoArguments) -> Mapping[str, str]:
-    """Where every probe's result lies, once all are stored; masks are those of the training."""
-    from lcmae.probes.jobs.batch import Job, run_job
-    from lcmae.probes.registry import PROBES
-
-    probes: dict[str, dict[str, Any]] = {name: {} for name in PROBES if name not in LEFT_OUT}
-    result = run_job(Job(str(path), probes, images=options.images), show_progress=True)
-    for sentence in result.failures.values():
-        print(f"lcmae demo: {path}: {sentence}", file=sys.stderr)
-    return result.files
+    return run.path, Schedule(config, len(open_training_data(config))).num_steps
 
 
 def _terms(files: Mapping[str, str]) -> list[float]:

@@ -1,7 +1,7 @@
 """One writer at a time in a run folder."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import logging
 import os
@@ -12,23 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lcmae.errors import InputError
 from lcmae.runs.durable import alive
 from lcmae.safety.text import printable, reason, show
 
 log = logging.getLogger(__name__)
 
-# locks held by this process; a forked child (a DataLoader worker) closes its copies, or an orphan
-# would hold the run
-_held: set[int] = set()
-
-
-def _drop_inherited_locks() -> None:
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_drop_inherited_locks)
+NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL})
+"""What `flock` says on a file system that has none (Lustre mounted noflock, some of NFS)."""
 
 
 @contextlib.contextmanager
@@ -36,67 +29,91 @@ def lock(folder: Path) -> Iterator[None]:
     """Be the one writer of a folder. Raises `InputError` naming the other one's process and
     machine.
 
-    The kernel's flock decides, so there is no race and a killed writer holds nothing; the file's
-    text only says who. It stays behind, empty: removing it would let two processes lock two files
-    of the same name.
+    The kernel's flock decides (filelock asks for it), so there is no race, a killed writer holds
+    nothing, and neither does a forked child (a DataLoader worker); the file's text only says who.
+    It stays behind, empty: removing it would let two processes lock two files of the same name.
     """
-    path = folder / ".lock"
+    path, owner = folder / ".lock", os.getpid()
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        descriptor = os.open(path, flags, 0o666)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise InputError(f"cannot lock {show(folder)}: expected a plain file at .lock, got a pipe or device")
-    except OSError as error:
-        raise InputError(f"cannot lock {show(folder)}: {reason(error)}") from error
-    _held.add(descriptor)
-    owner = os.getpid()
-    try:
+        kernel = _flock(folder, path)
         try:
-            _take(folder, descriptor)
-        except OSError as error:
-            raise InputError(f"cannot lock {show(folder)}: {reason(error)}") from error
-        try:
-            yield
+            _sign(folder, path, kernel is not None)
+            try:
+                yield
+            finally:
+                # a forked child that unwinds through here must not free its parent's lock
+                if os.getpid() == owner:
+                    with _opened(path) as descriptor:
+                        os.ftruncate(descriptor, 0)
         finally:
-            # a forked child that unwinds through here must not free its parent's lock
-            if os.getpid() == owner:
-                os.ftruncate(descriptor, 0)
-    finally:
-        if os.getpid() == owner:
-            _held.discard(descriptor)
-            os.close(descriptor)
+            if kernel is not None and os.getpid() == owner:
+                kernel.release()
+    except _Unusable as error:
+        raise InputError(f"cannot lock {show(folder)}: {error}") from error.__cause__
 
 
-def _take(folder: Path, descriptor: int) -> None:
+class _Unusable(Exception):
+    """The lock's file cannot be read or written; its text says why."""
+
+
+def _flock(folder: Path, path: Path) -> FileLock | None:
+    """The kernel's lock, taken; None where the file system has none."""
+    kernel = FileLock(path, blocking=False, mode=0o666, preserve_lock_file=True)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        kernel_decides = True
-    except BlockingIOError as error:
-        raise InputError(
-            f"expected no other writer of {show(folder)}, got {_writer(_read_lock(descriptor))}"
-        ) from error
-    except OSError:
-        # some cluster file systems (Lustre mounted noflock) have no locks: the text is all there is
-        kernel_decides = False
-    left = _read_lock(descriptor)
-    if left:
-        # a restarted container has another host name on the same kernel, whose flock has just said
-        # that nobody writes
-        same_boot = left.get("boot") is not None and left.get("boot") == _boot()
-        here = left.get("host") == socket.gethostname() or (kernel_decides and same_boot)
-        if not here or (not kernel_decides and alive(left["pid"])):
-            hint = "" if here else f"; if that process is gone, delete {show(folder / '.lock')}"
-            raise InputError(f"expected no other writer of {show(folder)}, got {_writer(left)}{hint}")
-        log.warning("%s: took over from %s, which ended without a word", show(folder), _writer(left))
-    mine = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "boot": _boot(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        kernel.acquire()
+    except Timeout as error:
+        with _opened(path) as descriptor:
+            other = _writer(_read_lock(descriptor))
+        raise InputError(f"expected no other writer of {show(folder)}, got {other}") from error
+    except NotImplementedError:
+        return None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise _Unusable(reason(error)) from error
+    return kernel
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of the plain file at `path`, which is made where it is missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise _Unusable(reason(error)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Unusable("expected a plain file at .lock, got a pipe or device")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sign(folder: Path, path: Path, kernel_decides: bool) -> None:
+    """Write who writes into the file, unless it names somebody who may still be at work."""
+    with _opened(path) as descriptor:
+        left = _read_lock(descriptor)
+        if left:
+            # a restarted container has another host name on the same kernel, whose flock has just
+            # said that nobody writes
+            same_boot = left.get("boot") is not None and left.get("boot") == _boot()
+            here = left.get("host") == socket.gethostname() or (kernel_decides and same_boot)
+            if not here or (not kernel_decides and alive(left["pid"])):
+                hint = "" if here else f"; if that process is gone, delete {show(folder / '.lock')}"
+                raise InputError(f"expected no other writer of {show(folder)}, got {_writer(left)}{hint}")
+            log.warning("%s: took over from %s, which ended without a word", show(folder), _writer(left))
+        mine = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "boot": _boot(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        except OSError as error:
+            raise _Unusable(reason(error)) from error
 
 
 def _boot() -> str | None:

@@ -56,14 +56,16 @@ class Engine(Settings):
             raise InputError("expected --address tcp://host:port with --engine dask, got none")
 
     @contextmanager
-    def executor(self, folder: Path) -> Iterator[Executor]:
-        """An executor for this engine; `folder` (shared with the cluster) takes Slurm's logs."""
+    def executor(self, folder: Path, *, threads: int | None = None) -> Iterator[Executor]:
+        """An executor for this engine; `folder` (shared with the cluster) takes Slurm's logs. Local
+        workers compute in so many threads, by default their share of the cores."""
         if self.engine == "local":
             # spawned, not forked: a fork of a process that has used threads may hang
             spawn = multiprocessing.get_context("spawn")
+            share = threads or max(1, (os.cpu_count() or 1) // self.workers)
             with (
                 processes.safe_path(),
-                ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_end_with_parent) as pool,
+                ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_begin, initargs=(share,)) as pool,
             ):
                 yield pool
         elif self.engine == "slurm":
@@ -89,9 +91,17 @@ class Engine(Settings):
                 client.close()
 
 
+def _begin(threads: int) -> None:
+    """Called in each local worker, before it imports what computes."""
+    # NumPy's OpenBLAS asks at its import: two workers of two threads each on two cores solve a
+    # system of 240 unknowns in 30 ms in place of 2
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
+    _end_with_parent()
+
+
 def _end_with_parent() -> None:
-    """Called in each local worker: one whose parent was killed would else wait for jobs for
-    ever."""
+    """A worker whose parent was killed would else wait for jobs for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -40,6 +40,7 @@ def commands(disk: Path) -> dict[str, list[str]]:
         "report": ["report", run, "--out", str(disk / "report.html")],
         "masks": ["masks", "--grid", "4", "4", "--num-masks", "4", "--html", str(disk / "masks.html")],
         "compare": ["compare", "--out", str(disk / "grid"), *GRID],
+        "claims": ["claims", "--claims", "mae-learns", "--epochs", "1", "--seeds", "2", "--out", str(disk / "claims")],
     }
 
 

@@ -2,10 +2,13 @@
 
 import re
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from lcmae import processes
 from lcmae.app.cli import main
 from lcmae.app.commands import demo
 from lcmae.app.commands.demo import LEFT_OUT, ZOO_MODEL, ZOO_PROBES
@@ -40,10 +43,12 @@ def test_demo_prints_its_table_and_runs(
         "linear %",
     ):
         assert column in out
-    # a line of progress with time left for each run and each round of probes
-    for position, name in enumerate(("mae", "umae", "lcmae"), start=1):
-        assert re.search(rf"{position}/3 {name}-digits seed 0: 11/11 \(100 %\), \S+ elapsed, 0:00 left", err)
-    assert len(re.findall(r"probing: 24/24 \(100 %\), \S+ elapsed, 0:00 left", err)) == 3
+    # how far it is, and time left, of all; what each run's worker said is in its log
+    assert re.search(r"demo: \d+/2133 \(\d+ %\), \S+ elapsed, \S+ left", err)
+    for run in runs:
+        said = Path("runs/demo/logs", f"{Path(run).name}.log").read_text()
+        assert re.search(rf"training {Path(run).name}: 11/11 \(100 %\), \S+ elapsed, 0:00 left", said)
+        assert re.search(r"probing: 24/24 \(100 %\), \S+ elapsed, 0:00 left", said)
     for run in map(Run.open, runs):
         (step,) = run.steps()
         stored = {one.probe: one for one in catalogue.stored(run.results_folder(step))}
@@ -65,15 +70,27 @@ def test_demo_prints_its_table_and_runs(
     assert "expected the demo's own run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_its_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
-) -> None:
-    monkeypatch.setattr(demo, "_train", lambda *_: (tmp_path, number))
-    assert main(["demo", "--no-dashboard", "--out", str(tmp_path / "runs")]) == 128 + number
-    out, err = capsys.readouterr()
+def test_a_signal_publishes_what_is_trained(tmp_path: Path, number: signal.Signals) -> None:
+    """Of the demo's process alone, as a terminal or a cluster may send it; then the same command
+    goes on."""
+    words = ["demo", "--no-dashboard", "--epochs", "40", "--images", "24", "--out", str(tmp_path / "runs")]
+    command = processes.start(
+        processes.module("lcmae.app.cli", *words), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    run, end = tmp_path / "runs" / "mae-digits-s0", time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < 2:
+        assert time.monotonic() < end
+        assert command.poll() is None
+        time.sleep(0.1)
+    command.send_signal(number)
+    out, err = command.communicate(timeout=60)
+    assert command.returncode == 128 + number, err
     assert out == ""
-    assert err == f"stopped by {number.name}; the same command goes on from here\n"
+    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from here"
+    (step,) = Run.open(run).steps()
+    assert 10 < step < 440
 
 
 def test_intervals_are_students() -> None:
