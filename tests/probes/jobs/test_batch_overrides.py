@@ -63,6 +63,7 @@ class MyMAE:
 """
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_is_probed_as_it_is_written(tmp_path: Path) -> None:
     example = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert example is not None
