@@ -241,8 +241,8 @@ exec "$@"
 @pytest.mark.slow
 def test_slurm_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """submitit's own script, by an sbatch and an srun that run it here; Slurm itself is in
-    test_slurm.py. As Slurm does, sbatch runs a copy: submitit moves the script as soon as it has the
-    job's number."""
+    test_slurm.py. As Slurm does, sbatch runs a copy: submitit moves the script as soon as it has
+    the job's number."""
     pytest.importorskip("submitit")
     bin_ = folder / "bin"
     bin_.mkdir()
