@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "compare": (
         "lcmae compare --masks random,block,grid --ratios 0.5,0.75 --seeds 2",
-        "lcmae compare --objectives mae,umae --data cifar10 --epochs 20 --out runs/cifar10",
+        "lcmae compare --ratios 0.5,0.75 --schedules uniform:0.5:0.9 --equal flops --out runs/schedules",
     ),
     "advise": (
         "lcmae advise --data photos --minutes 30",

@@ -22,7 +22,7 @@ from lcmae.progress import clock
 if TYPE_CHECKING:
     from lcmae.probes.grids.verdict import CellVerdict, Verdict
 
-LISTS = ("masks", "ratios", "units", "objectives", "probes", "set")
+LISTS = ("masks", "ratios", "units", "schedules", "objectives", "probes", "set")
 """Options whose values may be separated by commas."""
 
 MEASURES = {
@@ -31,6 +31,7 @@ MEASURES = {
         "mean_linear": "linear",
         "mean_effective_rank": "effective rank",
         "train_seconds": "training, s",
+        "train_gflop": "GFLOP",
     },
     "What the masked loss is made of": {
         "local_contrast.loss": "loss",
@@ -56,8 +57,9 @@ def processes() -> int:
 
 
 class CompareArguments(Comparison, Engine, ImageOptions):
-    """Compare masks, ratios, mask units and objectives at equal image-mask pairs: one table, a row
-    a run. What is done already is not done again, and what was interrupted goes on."""
+    """Compare masks, ratios, mask units, schedules and objectives at equal image-mask pairs, FLOP
+    or seconds: one table, a row a run. What is done already is not done again, and what was
+    interrupted goes on."""
 
     out: Path = Path("runs/compare")
     """Folder for the runs, the table (table.parquet) and the settings (comparison.json)."""
@@ -89,6 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     """Compare; exit code 1 where a cell failed (the others are in the table), 128 + signal where
     one ended it early."""
     options = parse_arguments(CompareArguments, split_lists(arguments), command="compare")
+    refuse_combinations(options)
     if options.predict is not None:
         from lcmae.app.command_line.predictions import print_predictions
         from lcmae.probes.grids.prediction import predict
@@ -122,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"lcmae compare: {row['run']}: {row['error']}", file=sys.stderr)
     if len(failed) < len(result.rows):
         summary(read_table(options.out / TABLE), options.baseline)
+        say_equal(comparison, engine, options)
     print(options.out / TABLE)
     if result.stopped_by is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -133,6 +137,7 @@ def run_race(
     comparison: Comparison, engine: Engine, options: CompareArguments, begin: Callable[[int, int], None]
 ) -> int:
     """Race, saying after each rung who goes on; the last rung's table is summed up."""
+    from lcmae.probes.grids.budget import WORDS
     from lcmae.probes.grids.cells import cells
     from lcmae.probes.grids.racing import FILE, RungResult, race, rungs
     from lcmae.probes.grids.table import TABLE, describe, read_table
@@ -152,10 +157,12 @@ def run_race(
         return 128 + result.stopped_by
     table = options.out / f"rung-{len(result.rungs)}" / TABLE
     summary(read_table(table), options.baseline)
+    say_equal(comparison, engine, options)
     seeds = rungs(comparison.seeds)[-1].seeds
     num_cells = len({cell.settings for cell in cells(comparison)})
     print(
-        f"\nThe race took {1 - result.saved(num_cells, seeds):.0%} of the whole grid's image-mask pairs ({seeds} seeds)."
+        f"\nThe race took {1 - result.saved(num_cells, seeds):.0%} of the whole grid's {WORDS[comparison.equal]} "
+        f"({seeds} seeds)."
     )
     for number, (correlation, regret) in enumerate(result.agreement(), start=1):
         order = "too few cells for an order" if math.isnan(correlation) else f"rank correlation {correlation:.2f}"
@@ -164,6 +171,26 @@ def run_race(
         )
     print(options.out / FILE)
     return 0
+
+
+def refuse_combinations(options: CompareArguments) -> None:
+    """`InputError` for options that exclude each other."""
+    asked = [f"--{name}" for name in ("race", "untrained") if getattr(options, name)]
+    asked += [f"--equal {options.equal}"] if options.equal != "pairs" else []
+    if options.predict is not None and asked:
+        raise InputError(f"expected --predict FOLDER alone, which trains nothing, got {asked[0]}, too")
+    if options.untrained and len(asked) > 1:
+        other = next(one for one in asked if one != "--untrained")
+        raise InputError(f"expected --untrained alone, which trains nothing, got {other}, too")
+
+
+def say_equal(comparison: Comparison, engine: Engine, options: CompareArguments) -> None:
+    """What all runs got the same of, where it is not image-mask pairs."""
+    from lcmae.probes.grids.budget import budget_of
+
+    budget = budget_of(comparison, options.out, engine, options.device)
+    if budget is not None:
+        print(f"\n{budget.sentence()}")
 
 
 def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> None:

@@ -30,8 +30,9 @@ from lcmae.errors import InputError
 from lcmae.probes.grids import image_statistics
 from lcmae.probes.grids.advice import Advice, Baselines, RaceEvidence, decide, untested
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison, cells
+from lcmae.probes.grids.configs import config_of
 from lcmae.probes.grids.racing import Rung, race, rungs
-from lcmae.probes.grids.run import CellStopped, compare, config_of
+from lcmae.probes.grids.run import CellStopped, compare
 from lcmae.probes.grids.table import TABLE, read_json, read_table
 from lcmae.probes.grids.verdict import PUBLISHED, Key, verdict
 from lcmae.probes.jobs.executors import Engine

@@ -1,19 +1,18 @@
 """What is compared: a grid of masks x ratios x mask units x objectives x seeds, as settings and as
 cells. No torch.
 
-Equal compute means equal image-mask pairs: every cell sees the same images, and E epochs of one
-mask an image are E / K epochs of an objective with K masks an image (LC-MAE), warm-up in
-proportion. It does not mean equal FLOP: an encoder of visible patches does less at a higher ratio,
-and the table's seconds say by how much.
-"""
+Equal compute means equal image-mask pairs unless it is asked for otherwise: every cell sees the
+same images, and E epochs of one mask an image are E / K epochs of an objective with K masks an
+image (LC-MAE), warm-up in proportion. An encoder of visible patches does less at a higher ratio;
+equal FLOP or equal seconds (`lcmae.probes.grids.budget`) give such a cell more epochs instead."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.settings import Settings
 
 SETTINGS = "comparison.json"
@@ -22,6 +21,17 @@ SETTINGS = "comparison.json"
 UNIT_FIELDS = {"coarse_random": "unit", "checkerboard": "cell"}
 """Strategies with a mask unit, and the field that holds its side in patches. `random` at a unit
 above 1 is coarse_random."""
+
+Equal = Literal["pairs", "flops", "seconds"]
+
+SCHEDULES = {
+    "uniform": ("uniform_per_batch", ("low", "high")),
+    "linear": ("linear", ("start", "end")),
+    "cosine": ("cosine", ("start", "end")),
+    "cyclic": ("cyclic", ("mean", "amplitude")),
+}
+"""Schedules of the masking ratio by the words of `--schedules`: their kind, and what their two
+numbers are."""
 
 
 class Comparison(Settings):
@@ -37,6 +47,11 @@ class Comparison(Settings):
     """Sides of the mask unit, in patches, for random, coarse_random and checkerboard (other masks
     have none and come once); by default each mask's own."""
 
+    schedules: tuple[str, ...] = ()
+    """Schedules of the masking ratio over training, beside the constant `ratios`: uniform:0.5:0.9
+    draws one for every step (R2MAE), linear:0.9:0.5 and cosine:0.9:0.5 go from one to the other,
+    cyclic:0.75:0.1 swings round the first. Tables show them as masks of their mean ratio."""
+
     objectives: tuple[str, ...] = Field(default=("mae",), min_length=1)
     """Objectives: mae, umae, lcmae, simmim, usimmim."""
 
@@ -44,7 +59,12 @@ class Comparison(Settings):
     """Runs of each cell, with seeds 0, 1, ...; intervals need at least 2."""
 
     epochs: int = Field(default=48, ge=1)
-    """Epochs of objectives with one mask an image; those with K masks get this divided by K."""
+    """Epochs of objectives with one mask an image; those with K masks get this divided by K. With
+    --equal flops or seconds, epochs of the baseline: MAE with random 0.75, or the nearest to it."""
+
+    equal: Equal = "pairs"
+    """What all runs get the same of: pairs (images times masks), flops (of training, by formula
+    from the architecture), or seconds (of training steps, timed before the first run)."""
 
     data: str = "digits"
     """Where images come from: digits, hierarchy, cifar10, parquet:PATH, folder:PATH, ..."""
@@ -84,35 +104,71 @@ class Cell:
     """Side of the mask unit in patches; None for masks that have none, and for each mask's own."""
     objective: str
     seed: int
+    schedule: str | None = None
+    """How the ratio moves through training (`ratio` is its mean); None where it stays."""
 
     @property
     def name(self) -> str:
         """Name of the run folder."""
+        return f"{self.family}-s{self.seed}"
+
+    @property
+    def family(self) -> str:
+        """Name of the cell: of its run folders, without the seed."""
+        ratio = f"{self.ratio:g}" if self.schedule is None else self.schedule.replace(":", "-")
         unit = "" if self.unit is None else f"-unit{self.unit}"
-        return f"{self.objective}-{self.mask}-{self.ratio:g}{unit}-s{self.seed}"
+        return f"{self.objective}-{self.mask}-{ratio}{unit}"
+
+    @property
+    def label(self) -> str:
+        """The mask as tables name it: with its schedule, where it has one."""
+        return self.mask if self.schedule is None else f"{self.mask} {self.schedule}"
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """What a run has in common with its other seeds."""
-        return self.objective, self.mask, self.ratio, self.unit
+        """What a run has in common with its other seeds, as tables name it."""
+        return self.objective, self.label, self.ratio, self.unit
 
 
 def cells(comparison: Comparison) -> list[Cell]:
     """Every run of the grid, the first seed of all cells first, so that an early look sees every
     cell."""
+    ratios = [*((ratio, None) for ratio in comparison.ratios), *((mean_ratio(it), it) for it in comparison.schedules)]
     found = [
-        Cell(mask, ratio, unit, objective, seed)
+        Cell(mask, ratio, unit, objective, seed, schedule)
         for seed in range(comparison.seeds)
         for objective in comparison.objectives
         for mask in comparison.masks
         for unit in _units(mask, comparison.units)
-        for ratio in comparison.ratios
+        for ratio, schedule in ratios
     ]
     if len({cell.name for cell in found}) < len(found):
-        raise InputError("expected every mask, ratio, unit and objective once, got one twice")
+        raise InputError("expected every mask, ratio, schedule, unit and objective once, got one twice")
     return found
 
 
 def _units(mask: str, units: tuple[int, ...]) -> Iterator[int | None]:
     has_unit = mask == "random" or mask in UNIT_FIELDS
     yield from units if units and has_unit else (None,)
+
+
+def schedule_settings(text: str) -> dict[str, Any]:
+    """`uniform:0.5:0.9` -> the settings of that schedule (`lcmae.masking.schedules`). `InputError`
+    for another form."""
+    word, *numbers = text.split(":")
+    if word not in SCHEDULES:
+        wrong = f"expected a schedule out of {', '.join(SCHEDULES)}, as uniform:0.5:0.9, got {text!r}"
+        raise InputError(wrong + did_you_mean(word, SCHEDULES))
+    kind, fields = SCHEDULES[word]
+    try:
+        first, second = map(float, numbers)
+    except ValueError as error:
+        raise InputError(f"expected {word}:{fields[0].upper()}:{fields[1].upper()}, got {text!r}") from error
+    return {"kind": kind, fields[0]: first, fields[1]: second}
+
+
+def mean_ratio(schedule: str) -> float:
+    """The masking ratio in the middle of a schedule, which is its mean over training."""
+    found = schedule_settings(schedule)
+    kind, first, second = found.values()
+    return first if kind == "cyclic" else round((first + second) / 2, 6)

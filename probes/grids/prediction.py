@@ -31,7 +31,7 @@ from lcmae.probes.grids.verdict import Key, baseline_of
 
 TARGET = "mean_knn"
 PERMUTATIONS = 9999
-TIMES = ("train_seconds", "probe_seconds")
+TIMES = ("train_seconds", "probe_seconds", "calibrated_seconds", "train_gflop")
 SETTINGS = {"ratio": "masking ratio itself", "unit": "mask unit itself"}
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from lcmae.errors import InputError
+from lcmae.probes.grids.budget import COLUMN, epochs_in_multiples_of
 from lcmae.probes.grids.cells import Comparison
-from lcmae.probes.grids.run import Compared, Report, compare, masks_an_image
+from lcmae.probes.grids.run import Compared, Report, compare
 from lcmae.probes.grids.statistics import ALPHA, Grid
 from lcmae.probes.grids.table import TABLE, read_table
 from lcmae.probes.grids.verdict import Key, direction_of, grid_of
@@ -58,8 +59,9 @@ class RungResult:
     means: dict[Key, float]
     """Mean of the measure by cell, on its scale."""
     survivors: tuple[Key, ...]
-    image_mask_pairs: float
-    """Compute that the rung took."""
+    compute: float
+    """What the rung took of the thing that runs get the same of: image-mask pairs, GFLOP or
+    seconds."""
     seconds: float
 
 
@@ -94,11 +96,11 @@ class RaceResult:
         return found
 
     def saved(self, num_cells: int, seeds: int) -> float:
-        """Share of the compute of the whole grid that the race did not take: image-mask pairs
-        against all cells with all seeds and epochs."""
+        """Share of the compute of the whole grid that the race did not take: image-mask pairs (or
+        GFLOP, or seconds) against all cells with all seeds and epochs."""
         last = self.rungs[-1]
-        of_one = last.image_mask_pairs / (len(last.means) * last.seeds)
-        return 1 - sum(rung.image_mask_pairs for rung in self.rungs) / (of_one * num_cells * seeds)
+        of_one = last.compute / (len(last.means) * last.seeds)
+        return 1 - sum(rung.compute for rung in self.rungs) / (of_one * num_cells * seeds)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -139,12 +141,20 @@ def race(
     result = RaceResult(measure, 0)
     only: set[tuple[Any, ...]] | None = None
     for number, rung in enumerate(plan, start=1):
-        unit = masks_an_image(comparison)
+        unit = epochs_in_multiples_of(comparison)
         epochs = max(unit, round(comparison.epochs * rung.share / unit) * unit)
         grid = comparison.model_copy(update={"epochs": epochs, "seeds": rung.seeds})
         folder = out / f"rung-{number}"
         compared: Compared = compare(
-            grid, folder, engine, device=device, begin=begin, report=report, only=only, deadline=deadline
+            grid,
+            folder,
+            engine,
+            device=device,
+            begin=begin,
+            report=report,
+            only=only,
+            deadline=deadline,
+            calibration=out,
         )
         if compared.stopped_by is not None:
             result.stopped_by = compared.stopped_by
@@ -167,11 +177,11 @@ def race(
                 epochs,
                 dict(zip(keys, values.mean.tolist(), strict=True)),
                 tuple(left),
-                float(sum(row["image_mask_pairs"] for row in done)),
+                float(sum(row[COLUMN[comparison.equal]] for row in done)),
                 float(sum((row["train_seconds"] or 0) + (row["probe_seconds"] or 0) for row in done)),
             )
         )
-        write_atomically(out / FILE, to_json(_as_json(result), FILE))
+        write_atomically(out / FILE, to_json(_as_json(result, COLUMN[comparison.equal]), FILE))
         if after is not None:
             after(number, result.rungs[-1])
         # a unit of one patch is the plain mask, which cells without a unit are, too
@@ -182,14 +192,14 @@ def race(
     return result
 
 
-def _as_json(result: RaceResult) -> dict[str, Any]:
+def _as_json(result: RaceResult, equal: str) -> dict[str, Any]:
     return {
         "measure": result.measure,
         "rungs": [
             {
                 "seeds": rung.seeds,
                 "epochs": rung.epochs,
-                "image_mask_pairs": rung.image_mask_pairs,
+                equal: rung.compute,
                 "seconds": rung.seconds,
                 "cells": [
                     {"cell": list(key), "mean": mean, "goes_on": key in rung.survivors}

@@ -9,6 +9,7 @@ import xarray as xr
 
 from lcmae.config import RunConfig
 from lcmae.probes.grids.cells import UNIT_FIELDS, Cell
+from lcmae.probes.grids.flops import flops_an_image
 from lcmae.probes.grids.table import Row
 from lcmae.probes.results.networks import BASELINES, NETWORK
 from lcmae.runs.run import Run
@@ -38,7 +39,8 @@ def describe_run(cell: Cell, run: Run) -> tuple[Row, dict[str, tuple[str, str]]]
         "image_mask_pairs": num_steps * config.batch_size * num_masks,
         "train_seconds": sum(line["seconds_per_step"] * n for line, n in zip(steps, counts, strict=True)),
     }
-    columns: dict[str, tuple[str, str]] = {}
+    row["train_gflop"] = 1e-9 * flops_an_image(config) * num_steps * config.batch_size
+    columns: dict[str, tuple[str, str]] = {"train_gflop": ("FLOP of training, by formula", "GFLOP")}
     measured = [line for line in lines if "mean_knn" in line]
     for name, (long_name, units) in _ACCURACIES.items():
         if measured and name in measured[-1]:
@@ -68,7 +70,7 @@ _ACCURACIES = {
 def settings_row(cell: Cell) -> Row:
     """The columns that a cell decides."""
     return {
-        "run": cell.name, "objective": cell.objective, "mask": cell.mask, "ratio": cell.ratio, "unit": cell.unit,
+        "run": cell.name, "objective": cell.objective, "mask": cell.label, "ratio": cell.ratio, "unit": cell.unit,
         "seed": cell.seed,
     }  # fmt: skip
 

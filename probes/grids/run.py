@@ -25,24 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from lcmae.config import RunConfig
-from lcmae.errors import InputError, did_you_mean
-from lcmae.masking import STRATEGIES, MaskStrategy
-from lcmae.probes.grids.cells import SETTINGS, UNIT_FIELDS, Cell, Comparison, cells
+from lcmae.errors import InputError
+from lcmae.probes.grids.budget import budget_of, threads_of
+from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison, cells
+from lcmae.probes.grids.configs import config_of
 from lcmae.probes.grids.row import add_scalars, describe_run, settings_row, without_nan
 from lcmae.probes.grids.table import TABLE, Row, read_json, write_table
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.registry import PROBES, probe_class
-from lcmae.recipes import RECIPES, recipe
 from lcmae.runs.durable import make_folder, sweep, to_json
 from lcmae.runs.lock import lock
 from lcmae.runs.run import Run, is_run, write_atomically
-from lcmae.settings import parse
 
 CELL = "cell.json"
-_OWN_FIELDS = ("data", "epochs", "warmup_epochs", "seed", "objective.mask", "objective.kind", "ratio_schedule")
-"""Fields of a config that the grid decides, so that `set` must not."""
-FAMILIES = ("digits", "hierarchy", "cifar10")
-"""Recipes by the data that they are meant for."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,8 @@ class CellJob:
     """File that takes the progress of a job whose screen is shared with others."""
     untrained: bool = False
     """Publish the initial weights as step 0, and train nothing."""
+    seconds_a_step: float | None = None
+    """As it was timed before the first run, where runs get equal seconds."""
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -111,19 +108,24 @@ def compare(
     report: Report | None = None,
     only: Collection[tuple[Any, ...]] | None = None,
     deadline: float = math.inf,
+    calibration: Path | None = None,
 ) -> Compared:
     """Do what of the grid is not done yet; `begin(done before, all)` is called once the plan holds.
-    `only` restricts it to cells of these settings (`Cell.settings`). After the `deadline`, a
+    `only` restricts it to cells of these settings (`Cell.settings`); equal seconds are by the
+    times stored in the folder `calibration`, by default `out`. After the `deadline`, a
     `time.monotonic()`, no run is begun here or in a local process; what runs goes on to its end.
     `InputError` before anything is trained where a cell is impossible, or where `out` holds a run
     of the same name with another config."""
     engine.check()
-    jobs = plan(comparison, out, engine, device, only)
+    jobs = plan(comparison, out, engine, device, only, calibration)
     make_folder(out)
     with lock(out):
         sweep(out)
         names = [job.cell.name for job in jobs]
+        budget = budget_of(comparison, calibration or out, engine, device)
         settings = {"settings": comparison.model_dump(mode="json"), "cells": names}
+        if budget is not None:
+            settings["equal"] = budget.sentence()
         write_atomically(out / SETTINGS, to_json(settings, SETTINGS))
 
         answers = {job.cell.name: found for job in jobs if (found := stored_answer(job)) is not None}
@@ -159,19 +161,22 @@ def plan(
     engine: Engine,
     device: str | None = None,
     only: Collection[tuple[Any, ...]] | None = None,
+    calibration: Path | None = None,
 ) -> list[CellJob]:
     """A job for every run of the grid; `InputError` for whatever is known to be wrong before the
-    first step."""
+    first step. Steps that equal seconds need the time of, and that `calibration` lacks, are
+    timed."""
     names = _probe_names(comparison.probes)
+    budget = budget_of(comparison, calibration or out, engine, device)
     jobs, impossible = [], {}
     for cell in cells(comparison):
         if only is not None and cell.settings not in only:
             continue
         try:
-            config = config_of(comparison, cell)
+            config = config_of(comparison, cell, None if budget is None else budget.epochs(cell.settings))
             config.objective.mask.open()  # a guide that cannot guide is found out here; it is read once for all cells
         except InputError as error:
-            impossible.setdefault(cell.settings, f"{cell.name.rpartition('-')[0]}: {error}")
+            impossible.setdefault(cell.settings, f"{cell.family}: {error}")
             continue
         folder = Path(os.path.abspath(out)) / cell.name
         jobs.append(
@@ -182,9 +187,10 @@ def plan(
                 probes={name: _probe_settings(name, config, comparison) for name in names},
                 images=comparison.images,
                 device=device,
-                threads=max(1, (os.cpu_count() or 1) // engine.workers) if _shares_machine(engine) else None,
+                threads=threads_of(engine),
                 log=str(folder.parent / "logs" / f"{cell.name}.log") if _shares_machine(engine) else None,
                 untrained=comparison.untrained,
+                seconds_a_step=None if budget is None else budget.seconds_a_step(cell.settings, config.batch_size),
             )
         )
     if impossible:
@@ -197,94 +203,6 @@ def plan(
 
 def _shares_machine(engine: Engine) -> bool:
     return engine.engine == "local" and not engine.in_process
-
-
-def config_of(comparison: Comparison, cell: Cell) -> RunConfig:
-    """The config of one run: the recipe of its objective, the cell's mask and seed, epochs for
-    equal image-mask pairs."""
-    family = _family(comparison)
-    name = f"{cell.objective}-{family}"
-    if name not in RECIPES:
-        known = [recipe.removesuffix(f"-{family}") for recipe in RECIPES if recipe.endswith(f"-{family}")]
-        if not known:
-            raise InputError(f"expected recipes {', '.join(FAMILIES)}, got {family!r}")
-        wrong = f"expected an objective out of {', '.join(known)}, got {cell.objective!r}"
-        raise InputError(wrong + did_you_mean(cell.objective, known))
-    base = recipe(name)
-    values = base.model_dump(mode="json")
-    for change in comparison.set:
-        _change(values, change)
-
-    num_masks = values["objective"].get("num_masks", 1)
-    if comparison.epochs % num_masks:
-        raise InputError(
-            f"expected epochs in multiples of {num_masks} (masks an image, for equal image-mask pairs), "
-            f"got {comparison.epochs}"
-        )
-    epochs = comparison.epochs // num_masks
-    values["objective"]["mask"] = mask_of(cell, comparison.guide).model_dump(mode="json")
-    values |= {"data": comparison.data, "seed": cell.seed, "epochs": epochs}
-    values["warmup_epochs"] = epochs * base.warmup_epochs / base.epochs
-    # a killed run loses at most a quarter; accuracies are looked at once, at the end
-    values |= {"checkpoint_every": max(1, epochs // 4), "monitor_every": 0}
-    return parse(RunConfig, values)
-
-
-def _family(comparison: Comparison) -> str:
-    if comparison.recipes != "auto":
-        return comparison.recipes
-    kind = comparison.data.partition(":")[0]
-    return kind if kind in FAMILIES else "cifar10"
-
-
-def masks_an_image(comparison: Comparison) -> int:
-    """Least common multiple of the masks an image of the comparison's objectives: epochs come in
-    multiples of it."""
-    first = {cell.objective: cell for cell in cells(comparison.model_copy(update={"epochs": 2**20}))}
-    found = 1
-    for objective, cell in first.items():
-        name = f"{objective}-{_family(comparison)}"
-        if name not in RECIPES:
-            config_of(comparison, cell)  # says which objectives there are
-        found = math.lcm(found, getattr(recipe(name).objective, "num_masks", 1))
-    return found
-
-
-def mask_of(cell: Cell, guide: str | None = None) -> MaskStrategy:
-    """The cell's strategy. `InputError` for an unknown one, or settings that it does not take."""
-    kind = "coarse_random" if cell.mask == "random" and cell.unit not in (None, 1) else cell.mask
-    if kind not in STRATEGIES:
-        raise InputError(
-            f"expected a mask out of {', '.join(STRATEGIES)}, got {kind!r}{did_you_mean(kind, STRATEGIES)}"
-        )
-    settings: dict[str, Any] = {"ratio": cell.ratio}
-    if kind in UNIT_FIELDS and cell.unit is not None:
-        settings[UNIT_FIELDS[kind]] = cell.unit
-    if STRATEGIES[kind].needs_images:
-        if guide is None:
-            raise InputError(f"expected --guide CHECKPOINT with the mask {kind}, which follows its content, got none")
-        settings["checkpoint"] = guide
-    return parse(STRATEGIES[kind], settings)
-
-
-def _change(values: dict[str, Any], change: str) -> None:
-    """Apply FIELD=VALUE; which fields there are is checked with the whole config."""
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise InputError(f"expected --set FIELD=VALUE, got {change!r}")
-    if name in _OWN_FIELDS or name.startswith("objective.mask"):
-        raise InputError(f"expected --set of fields that the grid does not decide, got {name}")
-    *path, last = name.replace("-", "_").split(".")
-    for part in path:
-        inner = values.get(part)
-        if part not in values or not isinstance(inner, dict | None):
-            raise InputError(f"expected --set with the name of a field, got {name!r}")
-        values[part] = inner = {} if inner is None else inner
-        values = inner
-    try:
-        values[last] = json.loads(text)
-    except ValueError:
-        values[last] = text
 
 
 def _probe_names(names: Sequence[str]) -> list[str]:
@@ -361,6 +279,9 @@ def _run_cell(job: CellJob) -> dict[str, Any]:
         raise CellStopped(stopped_by)
 
     row, columns = describe_run(job.cell, run)
+    if job.seconds_a_step is not None:
+        row["calibrated_seconds"] = job.seconds_a_step * row["steps"]
+        columns["calibrated_seconds"] = "training steps, by the time of a step before the first run", "s"
     begin = time.perf_counter()
     if job.probes:
         probed = run_job(Job(job.folder, job.probes, images=job.images, device=device))

@@ -31,14 +31,16 @@ from lcmae.app.figures import grid as figures
 from lcmae.app.figures import grid_verdict as verdict_figures
 from lcmae.app.figures import masks as mask_figures
 from lcmae.errors import InputError
-from lcmae.probes.grids.table import TABLE, describe, frame, measures, read_table, summarise
+from lcmae.probes.grids.cells import SETTINGS
+from lcmae.probes.grids.table import TABLE, describe, frame, measures, read_json, read_table, summarise
 from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
 from lcmae.progress import clock
 from lcmae.safety.files import is_regular, read_regular
 
 SUMMARY = (
     "Which patches a strategy hides, and how that looks in numbers before any model. Below, what `lcmae compare` found: "
-    "runs of equal image-mask pairs, so a point differs from its neighbours by mask, ratio or objective alone."
+    "runs of equal image-mask pairs (or FLOP, or seconds, where it says so), so a point differs from its neighbours by mask, "
+    "ratio or objective alone."
 )
 
 TERMS = ("masking ratio", "kNN accuracy", "ridge accuracy", "invariance", "local consistency", "global consistency")
@@ -185,6 +187,9 @@ def comparisons(picked: picks.Picks) -> None:
     going = grid_progress.progress_of(found[name].parent, table)
     if going is not None:
         st.fragment(follow, run_every=EVERY if going.is_running else None)(found[name], going)
+    equal = (read_json(found[name].parent / SETTINGS) or {}).get("equal")
+    if isinstance(equal, str):
+        st.caption(plain(equal))
     failed = table["run"].values[table["status"].values == "failed"]
     for run, error in zip(failed, table["error"].values[table["status"].values == "failed"], strict=True):
         st.warning(f"{plain(run)} failed: {plain(error)}", icon=":material/error:")
@@ -264,7 +269,7 @@ def conclusions(table: xr.Dataset, measure: str) -> None:
         draw(
             Panel(
                 "What it costs",
-                "The same means against the seconds that a run's training took; equal image-mask pairs are not equal seconds.",
+                "The same means against the seconds that a run's training took; equal pairs or FLOP are not equal seconds.",
                 verdict_figures.cost(priced),
             ),
             f"compare-cost-{measure}",

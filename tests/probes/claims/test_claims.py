@@ -46,6 +46,7 @@ from lcmae.probes.claims.record import (
 from lcmae.probes.claims.rerun import Laboratory, cost, settings_of
 from lcmae.probes.grids import run as comparing
 from lcmae.probes.grids.cells import cells
+from lcmae.probes.grids.configs import config_of
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.registry import probe_class
 from lcmae.runs.run import Run
@@ -120,7 +121,7 @@ def test_needs_are_held_against_what_there_is() -> None:
 
 
 def test_the_scale_is_that_of_digits() -> None:
-    config = comparing.config_of(GRIDS["mae"].comparison, cells(GRIDS["mae"].comparison)[0])
+    config = config_of(GRIDS["mae"].comparison, cells(GRIDS["mae"].comparison)[0])
     source = open_source("digits", split="train", image_size=config.model.image_size, channels=1)
     assert (len(source), config.model.image_size[0]) == (DIGITS.images, DIGITS.image_side)
     units = [unit for unit in range(1, 9) if _holds(unit, config.model.grid)]

@@ -20,8 +20,9 @@ from lcmae.probes.grids import advising
 from lcmae.probes.grids import run as running
 from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise, plan, train_command
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison
+from lcmae.probes.grids.configs import config_of
 from lcmae.probes.grids.racing import Rung, race
-from lcmae.probes.grids.run import compare, config_of
+from lcmae.probes.grids.run import compare
 from lcmae.probes.grids.table import TABLE, write_table
 from lcmae.probes.jobs.executors import Engine
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from lcmae.errors import InputError
 from lcmae.probes.grids import run as comparing
 from lcmae.probes.grids.cells import Cell, Comparison, cells
-from lcmae.probes.grids.run import CELL, CellJob, Compared, compare, config_of, mask_of, plan, run_cell
+from lcmae.probes.grids.configs import config_of, mask_of
+from lcmae.probes.grids.run import CELL, CellJob, Compared, compare, plan, run_cell
 from lcmae.probes.grids.table import (
     TABLE,
     by_cell,

@@ -11,6 +11,7 @@ import pytest
 
 from lcmae.errors import InputError
 from lcmae.probes.grids import run as running
+from lcmae.probes.grids.budget import epochs_in_multiples_of
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.grids.racing import FILE, Rung, race, rungs, survivors_of
 from lcmae.probes.grids.statistics import Grid
@@ -113,5 +114,5 @@ def test_a_race_of_few_cells_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_rungs_grow_and_end_with_the_whole_schedule() -> None:
     assert rungs(5) == (Rung(3, 1 / 8), Rung(4, 1 / 4), Rung(5, 1.0))
     assert rungs(1)[-1] == Rung(3, 1.0)
-    epochs = running.masks_an_image(Comparison(objectives=("mae", "lcmae")))
+    epochs = epochs_in_multiples_of(Comparison(objectives=("mae", "lcmae")))
     assert epochs == 2
