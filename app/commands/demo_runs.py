@@ -35,7 +35,7 @@ def work(
     waiting: list[tuple[str, Path]] = [("training", path) for path in steps]
     running: dict[Future[JobResult | None], tuple[str, Path]] = {}
     results: dict[Path, JobResult] = {}
-    shown, is_told = sum(_step(path, most) for path, most in steps.items()), False
+    shown, is_announced = sum(_step(path, most) for path, most in steps.items()), False
     total = sum(steps.values()) + PROBING * len(steps)
     with (
         stop_signal() as stop,
@@ -49,13 +49,13 @@ def work(
                 job = partial(train_one, path) if what == "training" else partial(probe_one, path, dict(probes), images)
                 running[pool.submit(job)] = what, path
             wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            if stop.received is not None and not is_told:
-                is_told = True
+            if stop.received is not None and not is_announced:
+                is_announced = True
                 for worker in multiprocessing.active_children():
                     os.kill(worker.pid or 0, signal.SIGTERM)  # training publishes; a probe's worker just ends
             for future in [one for one in running if one.done()]:
                 what, path = running.pop(future)
-                if is_told and isinstance(future.exception(), BrokenExecutor):
+                if is_announced and isinstance(future.exception(), BrokenExecutor):
                     continue
                 found = future.result()
                 if what == "training":
