@@ -1,6 +1,8 @@
 # make demo   set up, train on built-in images, probe, open the dashboard   (make demo ARGS=--no-dashboard ends with a table)
 # make test   set up, run the tests
 # make check  what CI runs besides: lint, format, types, imports
+# make docs   the documentation as a site on 127.0.0.1:8000   (make docs ARGS=--build builds it strictly and checks every link)
+# make release   wheel and source distribution built, checked, installed afresh on the Pythons at hand, and tried
 # make gpu    on a machine with a GPU: the tests that need one, and docs/gpu's tables of training steps and probes (a bare machine
 #             that is lent for minutes: benchmarks/gpu and docs/gpu)
 #
@@ -12,7 +14,7 @@ RUN := $(UV) run --no-sync
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 
-.PHONY: setup demo test check gpu clean
+.PHONY: setup demo test check docs release gpu clean
 
 # Bytecode is compiled here, once: where PYTHONDONTWRITEBYTECODE is set, as in many images, `import torch, timm` would else take
 # 23 s in place of 8 in every process.
@@ -30,6 +32,13 @@ check: setup
 	$(RUN) ruff format --check .
 	$(RUN) pyright
 	$(RUN) lint-imports
+
+# --group docs adds to .venv what only the site needs; the next `make test` takes it out again
+docs: setup
+	@$(UV) run --quiet --group docs python docs/site/run.py $(ARGS)
+
+release: $(UV)
+	@PATH="$(dir $(UV)):$$PATH" python3 .ci/release.py $(ARGS)
 
 TRAIN := $(RUN) python -m benchmarks.train --device cuda --out docs/gpu
 gpu: setup
