@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lcmae.runs.run import Run
     from lcmae.training.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # One line a name: the module, and behind a colon what of it; one more above, for type checkers (not
 # of lcmae.app: probes import this file, and nothing below the app may import it).
