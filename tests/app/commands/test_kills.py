@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 COMMANDS = ("probe", "export official", "export timm", "export huggingface", "import", "report", "compare", "claims")
+SIGNALLED = ("probe", "export official", "import", "report")
 WRITES = ("open", "os.", "shutil.", "ctypes.")
 
 
@@ -71,13 +73,17 @@ def forked(action: Callable[[], int]) -> int:
         code = 70
         try:
             code = action()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
         finally:
             os._exit(code)
     return os.waitpid(child, 0)[1]
 
 
-def killed_at(name: str, folder: Path, last: int) -> int:
-    """Do the command, and die by SIGKILL right before its file operation number `last` below the
+def killed_at(
+    name: str, folder: Path, last: int, number: signal.Signals = signal.SIGKILL, heard: Path | None = None
+) -> int:
+    """Do the command, and get a signal right before its file operation number `last` below the
     folder."""
     count, below = itertools.count(1), os.fspath(folder)
 
@@ -86,7 +92,9 @@ def killed_at(name: str, folder: Path, last: int) -> int:
             return
         paths = [os.fsdecode(part) for part in parts if isinstance(part, str | bytes | os.PathLike)]
         if any(path.startswith(below) for path in paths) and not _reads(event, parts) and next(count) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            if heard is not None:
+                heard.touch()  # lies beside the folder, which is what is counted
+            os.kill(os.getpid(), number)
 
     sys.addaudithook(watch)
     return do(name, folder)
@@ -126,7 +134,7 @@ def is_whole(path: Path) -> bool:
 
 def tried(name: str, start: Path, work: Path) -> dict[str, Any]:
     """Kills at every operation of one command, and what was found after each."""
-    row = {"command": name, "kills": 0, "lost": [], "torn": [], "strays": [], "failed": []}
+    row = {"command": name, "signal": "SIGKILL", "kills": 0, "lost": [], "torn": [], "strays": [], "failed": []}
     for last in itertools.count(1):
         folder = work / f"{name.replace(' ', '-')}-{last}"
         shutil.copytree(start, folder)
@@ -148,6 +156,33 @@ def tried(name: str, start: Path, work: Path) -> dict[str, Any]:
     raise AssertionError
 
 
+def told(name: str, start: Path, work: Path) -> dict[str, Any]:
+    """SIGTERM, SIGHUP and Ctrl-C in turn at every operation of one command: it ends with the
+    signal's code, or came to its end before it could hear, and nothing is lost."""
+    row = {"command": name, "signal": "in turn", "kills": 0, "lost": [], "torn": [], "strays": [], "failed": []}
+    numbers = itertools.cycle([signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    for last, number in zip(itertools.count(1), numbers, strict=False):
+        folder = work / f"told-{name.replace(' ', '-')}-{last}"
+        shutil.copytree(start, folder)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name}
+        heard = folder.with_suffix(".heard")
+        status = forked(partial(killed_at, name, folder, last, number, heard))
+        code = os.waitstatus_to_exitcode(status)
+        visible = [path for path in folder.rglob("*") if path.is_file() and "/." not in str(path.relative_to(work))]
+        row["torn"] += [str(path) for path in visible if not is_whole(path)]
+        row["lost"] += [str(path) for path, old in before.items() if not path.exists() or path.read_bytes() != old]
+        if strays(folder):  # the signal came right before one was removed: the next start does it
+            forked(partial(do, name, folder))
+        row["strays"] += strays(folder)
+        shutil.rmtree(folder)
+        if not heard.exists():
+            return row
+        row["kills"] += 1
+        if code not in (128 + number, 0):
+            row["failed"].append(f"{last}: {number.name}: {code}")
+    raise AssertionError
+
+
 def main(work: Path, names: Sequence[str]) -> None:
     import torch
 
@@ -165,22 +200,32 @@ def main(work: Path, names: Sequence[str]) -> None:
         assert do(name, warm) == 0, name  # what a command imports is imported once, before the forks
     for name in names or COMMANDS:
         print(json.dumps(tried(name, start, work)), flush=True)
+    for name in [name for name in names or COMMANDS if name in SIGNALLED]:
+        print(json.dumps(told(name, start, work)), flush=True)
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     command = [sys.executable, "-P", "-W", "ignore", __file__, str(tmp_path_factory.mktemp("kills"))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return {row["command"]: row for row in map(json.loads, done.stdout.splitlines())}
+    return {(row["command"], row["signal"]): row for row in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_kill_at_any_file_operation_loses_nothing(rows: dict[str, dict[str, Any]], name: str) -> None:
-    row = rows[name]
+def test_a_kill_at_any_file_operation_loses_nothing(rows: dict[tuple[str, str], dict[str, Any]], name: str) -> None:
+    row = rows[name, "SIGKILL"]
+    assert row["kills"] >= 3
+    assert row["lost"] == row["torn"] == row["strays"] == row["failed"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIGNALLED)
+def test_a_signal_at_any_file_operation_loses_nothing(rows: dict[tuple[str, str], dict[str, Any]], name: str) -> None:
+    row = rows[name, "in turn"]
     assert row["kills"] >= 3
     assert row["lost"] == row["torn"] == row["strays"] == row["failed"] == []
 
