@@ -156,13 +156,13 @@ def tried(name: str, start: Path, work: Path) -> dict[str, Any]:
     raise AssertionError
 
 
-def told(name: str, start: Path, work: Path) -> dict[str, Any]:
+def signalled(name: str, start: Path, work: Path) -> dict[str, Any]:
     """SIGTERM, SIGHUP and Ctrl-C in turn at every operation of one command: it ends with the
     signal's code, or came to its end before it could hear, and nothing is lost."""
     row = {"command": name, "signal": "in turn", "kills": 0, "lost": [], "torn": [], "strays": [], "failed": []}
     numbers = itertools.cycle([signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
     for last, number in zip(itertools.count(1), numbers, strict=False):
-        folder = work / f"told-{name.replace(' ', '-')}-{last}"
+        folder = work / f"signal-{name.replace(' ', '-')}-{last}"
         shutil.copytree(start, folder)
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name}
         heard = folder.with_suffix(".heard")
@@ -201,7 +201,7 @@ def main(work: Path, names: Sequence[str]) -> None:
     for name in names or COMMANDS:
         print(json.dumps(tried(name, start, work)), flush=True)
     for name in [name for name in names or COMMANDS if name in SIGNALLED]:
-        print(json.dumps(told(name, start, work)), flush=True)
+        print(json.dumps(signalled(name, start, work)), flush=True)
 
 
 @pytest.fixture(scope="module")
