@@ -17,6 +17,9 @@ FROM_THE_TOP = {"CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.m
 
 AS_THEY_ARE = ("LICENSE", "CITATION.cff")
 LINK = re.compile(r"(?P<before>\]\(|src=\"|srcset=\"|href=\")(?P<path>[\w./-]+)")
+TITLED = re.compile(r"^```(\w+) ([^{=\n]+)$")
+"""A fence that says after its language what the code is of."""
+
 BLOCK = re.compile(r"^\s*([-*] |\d+\. |\||```)")
 
 
@@ -74,8 +77,8 @@ def moved(text: str) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Blank lines before lists, tables and fences that follow a sentence, which GitHub does not
-    need."""
+    """What GitHub understands and Python-Markdown does not: lists, tables and fences right behind a
+    sentence get a blank line, and a fence's words beside its language are its title."""
     lines, fenced = [], False
     for line in markdown.splitlines():
         begins = bool(BLOCK.match(line)) and not fenced
@@ -83,5 +86,6 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
             lines.append("")
         if line.lstrip().startswith("```"):
             fenced = not fenced
-        lines.append(line)
+        titled = TITLED.match(line)
+        lines.append(f'```{titled[1]} title="{titled[2].strip().replace(chr(34), chr(39))}"' if titled else line)
     return "\n".join(lines)
