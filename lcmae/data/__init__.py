@@ -5,14 +5,38 @@
     for indices, pixels in source.batches(order, batch_size=128):
         images = augment(pixels, indices, seed=0, epoch=0, settings=Augmentation())
 
-Everything random is a function of (seed, epoch, index). Importing this needs torch and numpy; what
-a source needs beside them (Pillow, pyarrow, scikit-learn, torchvision) is imported when one is
-opened.
+Everything random is a function of (seed, epoch, index). Importing this costs nothing, so that the
+dashboard decodes an image without torch; a name is loaded when it is first used, and what a source
+needs beside torch and numpy (Pillow, pyarrow, scikit-learn, torchvision) when one is opened.
 """
 
-from lcmae.data.augment import Augmentation, augment
-from lcmae.data.opening import SOURCES, open_source
-from lcmae.data.order import random_order
-from lcmae.data.source import ImageSource
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lcmae.data.augmentation import Augmentation, augment
+    from lcmae.data.opening import SOURCES, open_source
+    from lcmae.data.order import random_order
+    from lcmae.data.source import ImageSource
 
 __all__ = ["SOURCES", "Augmentation", "ImageSource", "augment", "open_source", "random_order"]
+
+_MODULES = {
+    "SOURCES": "opening",
+    "Augmentation": "augmentation",
+    "ImageSource": "source",
+    "augment": "augmentation",
+    "open_source": "opening",
+    "random_order": "order",
+}
+# No name may be that of a module of this package: importing it would hide the name.
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lcmae.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lcmae.data.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,14 +5,19 @@ name the same images. Paths are written as they are; in the values after `?` a `
 written %25, %26 or %2B.
 """
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from lcmae.data.values import Range, check_range
 from lcmae.errors import InputError
 
 OPTIONS = ("value_range", "bands", "masks")
+
+DROPPED = "dropped"
+"""Kind of images that somebody dropped on a dashboard, which keeps them in a folder of its own
+while it runs: dropped:FOLDER. The folder's name is that of its content."""
 
 _SUFFIX = re.compile(rf"\?((?:{'|'.join(OPTIONS)})=[^&]*(?:&(?:{'|'.join(OPTIONS)})=[^&]*)*)$")
 
@@ -70,6 +75,14 @@ def named(
         found.masks if masks is None else masks,
     )
     return str(chosen)
+
+
+def lasting(name: str) -> str:
+    """The name that a result keeps: of dropped images, that of their content, since their folder
+    goes."""
+    found = parse_name(name)
+    kind, _, path = found.base.partition(":")
+    return str(replace(found, base=f"{DROPPED}:{os.path.basename(path)}")) if kind == DROPPED else name
 
 
 def parse_range(text: str) -> Range:

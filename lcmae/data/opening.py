@@ -15,8 +15,9 @@ from lcmae.data.builtin import digits, photographs, torchvision_set
 from lcmae.data.checked import CheckedImages
 from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
+from lcmae.data.folder import folder_images
 from lcmae.data.hierarchy_source import hierarchy_images
-from lcmae.data.names import SourceName, parse_name
+from lcmae.data.names import DROPPED, SourceName, parse_name
 from lcmae.data.parquet import parquet_images
 from lcmae.data.paths import KINDS, kind_of, path_images
 from lcmae.data.source import ImageSource
@@ -175,6 +176,13 @@ def _find(
             raise InputError(f"expected a path after {name}")
         expected = None if parsed.bands is not None else channels
         return path_images(kind, Path(path).expanduser(), split, expected, parsed.masks)
+    if colon and kind == DROPPED:
+        if not os.path.isabs(path) or not os.path.isdir(path):
+            raise InputError(
+                f"expected images that are still there, got some that were dropped on a dashboard ({name}): drop them "
+                "again, or give their folder"
+            )
+        return folder_images(Path(path), split).replaced(container=DROPPED)
     if colon and kind in IN_MEMORY:
         raise InputError(f"expected images that can be opened again by name, got images that lay in memory ({name})")
     if kind not in SOURCES or (colon and kind != "hierarchy"):
@@ -227,7 +235,7 @@ def with_kind(name: str) -> str:
     """A bare path's name with its kind, PHOTOS -> folder:PHOTOS; other names as they are."""
     parsed = parse_name(name)
     kind, colon, _ = parsed.base.partition(":")
-    if kind in SOURCES or (colon and kind in (*KINDS, *IN_MEMORY)) or not _is_path(parsed.base):
+    if kind in SOURCES or (colon and kind in (*KINDS, *IN_MEMORY, DROPPED)) or not _is_path(parsed.base):
         return name
     return str(replace(parsed, base=f"{kind_of(Path(parsed.base).expanduser())}:{parsed.base}"))
 

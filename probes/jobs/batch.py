@@ -20,6 +20,7 @@ import xarray as xr
 
 import lcmae
 from lcmae.adapters import from_file
+from lcmae.data.names import lasting
 from lcmae.errors import InputError
 from lcmae.masking import MaskStrategy
 from lcmae.models import MaskedImageModel
@@ -200,7 +201,7 @@ def provenance(job: Job, model: MaskedImageModel, data: str, view: View) -> dict
         # the same weights read in another way are another checkpoint
         "checkpoint_sha256": " ".join([model.source.sha256, *_said(job.overrides)]),
         "step": str(model.source.step),
-        "data": data,
+        "data": lasting(data),
         **about_images(view.source),
         "device": job.device,
     }
@@ -222,7 +223,7 @@ def command_of(job: Job, probe: str, data: str, step: int | None, batch_size: in
         checkpoint = checkpoint / "checkpoints" / f"{step:06d}"
     images = "all" if job.images is None else str(job.images)
     words = ["lcmae", "probe", probe, "--adapter" if job.adapter else "--checkpoint", str(checkpoint)]
-    words += ["--data", data, "--split", job.split]
+    words += ["--data", lasting(data), "--split", job.split]
     words += ["--images", images, "--seed", str(job.seed), "--device", job.device]
     words += [] if job.out is None else ["--out", job.out]
     words += [word for name, value in job.overrides.items() for word in _override(name, value)]

@@ -20,13 +20,14 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 @contextmanager
-def server(runs: Path) -> Iterator[str]:
-    """The dashboard of `runs`, exactly as `lcmae dashboard` starts it; yields its address."""
+def server(runs: Path, data: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dashboard of `runs`, exactly as `lcmae dashboard` starts it, with images of the owner's;
+    yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(runs, port), env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command(runs, port, data=data), env=environment, stdout=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(address, process)

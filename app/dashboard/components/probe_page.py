@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
@@ -30,6 +30,9 @@ PLOTLY = {
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
 
+
+OWN_IMAGES = frozenset({"hierarchy"})
+"""Probes of images that are made for them: no others can be chosen."""
 
 STYLE = """<style>
 [data-testid="stMain"] h1 { font-size: 1.9rem; padding: 0.25rem 0 0.5rem }
@@ -51,7 +54,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         return
     found = picks.find(picked, content.probe, ask_condition(picked, content.probe))
     if not found.results:
-        offer_missing(found)
+        offer_missing(found, compute_images.ask(picked) if found.missing and content.probe not in OWN_IMAGES else None)
         about(content)
         return
     alike = measured.groups(found.results)
@@ -75,6 +78,8 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         several = len(found.missing) + len(found.newer) + len(found.inapplicable)
         with st.expander(f"Not computed, or not at the newest step: {several} of the picked runs"):
             offer_missing(found)
+    if content.probe not in OWN_IMAGES:
+        compute_images.offer_others(picked, content.probe, picks.conditions(picked, content.probe))
     with st.expander("Numbers, provenance and exports", icon=":material/table_view:"):
         numbers(content, picked, found, alike)
     about(content)
@@ -108,12 +113,14 @@ def _next(panels: Iterator[Panel], area: Any) -> Panel | None:
         return next(panels, None)
 
 
-def offer_missing(found: picks.Found) -> None:
-    """What is not computed, or not at the newest step, with the commands; and what cannot be."""
+def offer_missing(found: picks.Found, images: compute_images.Images | None = None) -> None:
+    """What is not computed, or not at the newest step, with the commands; and what cannot be.
+    `images`: which ones what is missing is computed on."""
     for sentence in found.inapplicable:
         st.info(prose(sentence), icon=":material/block:")
-    compute_button.offer_all([command for _, command in found.missing])
-    for sentence, command in found.missing:
+    missing = [(sentence, command if images is None else images.of(command)) for sentence, command in found.missing]
+    compute_button.offer_all([command for _, command in missing])
+    for sentence, command in missing:
         compute_button.offer(sentence, command)
     for sentence, command in found.newer:
         compute_button.offer(sentence, command, is_note=True)
@@ -199,7 +206,10 @@ def ask_condition(picked: picks.Picks, probe: str) -> Condition | None:
 
 def _ask_condition(known: Mapping[str, Mapping[Condition, int]], offered: Sequence[Condition]) -> Condition:
     """The data first, where there are several; then the rest of the condition."""
-    data = choose("data", list(dict.fromkeys(str(one.data) for one in offered)), key="measured_data")
+    names = list(dict.fromkeys(str(one.data) for one in offered))
+    if (new := compute_images.wanted(names)) is not None:
+        st.session_state["measured_data"] = new
+    data = choose("data", names, key="measured_data")
     offered = [one for one in offered if str(one.data) == data]
     by_words = {
         f"{words} ({sum(one in own for own in known.values())} of {len(known)} runs)": one

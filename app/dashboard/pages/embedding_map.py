@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_condition, ask_for_runs, choose, condition_of, heading
 from lcmae.app.dashboard.menu import Page
@@ -41,7 +41,8 @@ def show(page: Page, picked: picks.Picks) -> None:
         for name in found.results
         if name not in mapped
     ]
-    for sentence, missing in [*found.missing, *old]:
+    images = compute_images.ask(picked) if found.missing and not found.results else compute_images.Images("")
+    for sentence, missing in [*((sentence, images.of(missing)) for sentence, missing in found.missing), *old]:
         compute_button.offer(sentence, missing if UMAP in missing else f"{missing} {UMAP}")
     if not mapped:
         return
@@ -63,6 +64,7 @@ def show(page: Page, picked: picks.Picks) -> None:
                 command(picked, name, found.steps[name]),
             )
     st.fragment(bench)(result, name, what, plane, colour_by)
+    compute_images.offer_others(picked, PROBE, picks.conditions(picked, PROBE), f" {UMAP}")
 
 
 def command(picked: picks.Picks, name: str, step: int) -> str:

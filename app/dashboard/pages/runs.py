@@ -1,13 +1,14 @@
 """Every run below the root in one table: searched, filtered, grouped; rows that are ticked are the
 pick of all pages. Tags, notes and what is hidden are remembered beside the runs."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
 from lcmae.app.dashboard.components.plain import cells, plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs
 from lcmae.app.dashboard.glossary import GLOSSARY
@@ -73,7 +74,9 @@ def show(page: Page, picked: picks.Picks) -> None:
     st.fragment(table_of_runs, run_every=EVERY if is_live else None)(picked)
     annotate(picked)
     unprobed = {name: path for name, path in picked.runs.items() if not reading.probes_of(path)}
+    images = compute_images.ask(replace(picked, names=list(unprobed))) if unprobed else None
     commands = [reading.probe_command("all", path) for path in unprobed.values()]
+    commands = commands if images is None else [images.of(command) for command in commands]
     compute_button.offer_all(commands)
     for name, command in list(zip(unprobed, commands, strict=True))[:5]:
         compute_button.offer(f"{name} is not taken apart yet; this runs every probe on its newest checkpoint:", command)

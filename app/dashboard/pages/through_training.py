@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components import compute_button, picks
+from lcmae.app.dashboard.components import compute_button, compute_images, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
@@ -92,9 +92,10 @@ def show(page: Page, picked: picks.Picks) -> None:
         return
     probes = [known.name for known in PAGES if known.is_probe and _has_results(picked, known.name)]
     if not probes:
+        images = compute_images.ask(picked)
         for name, path in picked.paths.items():
             sentence = f"No probe has been stored for {name}. This computes every probe at every step:"
-            compute_button.offer(sentence, reading.every_step_command(path))
+            compute_button.offer(sentence, images.of(reading.every_step_command(path)))
         return
     probe = choose("probe", probes)
     moments = whole_moments(picked, probe, ask_condition(picked, probe))

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from lcmae.data import Augmentation, augment
-from lcmae.data.augment import crop_grid, draw_crops
+from lcmae.data.augmentation import crop_grid, draw_crops
 from lcmae.data.counter import hash64, uniforms
 from lcmae.errors import InputError
 from lcmae.settings import parse

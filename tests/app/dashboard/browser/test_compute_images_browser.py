@@ -1,0 +1,61 @@
+"""A real Chromium drops images on a page and has a probe computed on them, then on the owner's
+folder; nothing of them is left when the server ends."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from lcmae.probes.results import catalogue
+from tests.app.served import CHROMIUM, Watch, browser_page, server, settle
+from tests.app.trained import published, tiny
+from tests.reference.image_files import png
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no /usr/bin/chromium (apt-get install chromium)"),
+]
+LOADING = 240_000  # milliseconds: the job imports torch
+
+
+def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    photos, drafts = tmp_path / "my photos", tmp_path / "drafts"
+    photos.mkdir()
+    drafts.mkdir()
+    for number in range(6):
+        (photos / f"{number}.png").write_bytes(png(number))
+    run = published(tmp_path / "runs" / "a", tiny())
+    with ExitStack() as stack:
+        monkeypatch.setenv("TMPDIR", str(drafts))
+        address = stack.enter_context(server(tmp_path / "runs", (f"folder:{photos}",)))
+        monkeypatch.delenv("TMPDIR")
+        page = stack.enter_context(browser_page())
+        watch = Watch(page)
+        page.goto(f"{address}/reconstruction?runs=a")
+        files = [{"name": f"{number}.png", "mimeType": "image/png", "buffer": png(10 + number)} for number in range(3)]
+        page.get_by_label("Drop images").set_input_files(files)
+        expect(page.get_by_label("Images", exact=False).first).to_be_visible()
+        page.get_by_text("--data dropped:").first.wait_for()
+        page.get_by_text("the 3 dropped").first.wait_for()
+        (kept,) = drafts.glob("lcmae-dropped-*")
+        page.get_by_role("button", name="Compute now").click()
+        page.get_by_text("Numbers, provenance and exports").wait_for(timeout=LOADING)
+        settle(page, 1)
+        folder = run.results_folder(20)
+        (first,) = catalogue.stored(folder, "reconstruction")
+        assert first.condition.data.startswith("dropped:")
+        assert "/" not in first.condition.data
+        assert first.condition.num_images == "3"
+        page.get_by_text("Compute on other images").click()
+        page.get_by_role("combobox", name="Images").click()
+        page.get_by_role("option", name="my photos").click()
+        page.get_by_text(f"--data 'folder:{photos}'").first.wait_for()
+        page.get_by_role("button", name="Compute now").click()
+        page.get_by_role("combobox", name="Data").wait_for(timeout=LOADING)
+        known = {one.condition.data for one in catalogue.stored(folder, "reconstruction")}
+        assert known == {first.condition.data, f"folder:{photos}"}
+        settle(page, 1)
+        assert watch.complaints == []
+        assert watch.hosts <= {"127.0.0.1", None}
+    assert not kept.exists()
