@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from lcmae.data.large import FORMATS, check_cost, draft, smaller
-from lcmae.data.values import Range, Unreadable, Unsuitable, eight_bits
+from lcmae.data.large import FORMATS, LARGE, check_cost, draft, smaller, smaller_array
+from lcmae.data.values import Range, Unreadable, Unsuitable, eight_bits, own_range
 
 __all__ = ["MODES", "Decoder", "Unreadable"]
 
@@ -47,13 +47,34 @@ class Decoder:
     """Bands to take, counted from 1."""
 
     def __call__(self, file: Any) -> np.ndarray:
-        return self.pixels(self._read(file, whole=False))
+        return self.pixels(self.reduced(file))
 
     def stored(self, file: Any) -> np.ndarray | Any:
         """The image as it is stored: a PIL image of 8 bits, or an array [h w c] of any type."""
-        return self._read(file, whole=True)
+        return self.typed(self._read(file, whole=True))
 
-    def _read(self, file: Any, *, whole: bool) -> np.ndarray | Any:
+    def reduced(self, file: Any) -> np.ndarray | Any:
+        """The same, but a large image is made smaller, to no less than twice the asked size."""
+        return self.typed(self._read(file, whole=False))
+
+    def opened(self, file: Any) -> np.ndarray | Any:
+        """The image as it is stored, once in memory: a PIL image of any mode, which is not turned
+        as its EXIF says if it is large, or an array [h w c]."""
+        return self._read(file, whole=True, turned=False)
+
+    def typed(self, image: np.ndarray | Any) -> np.ndarray | Any:
+        """What `opened` gives, as `pixels` takes it: more than 8 bits are an array, and so is an
+        image whose range is stated, or of which bands are chosen."""
+        if isinstance(image, np.ndarray):
+            return image
+        if is_deep(image):
+            return _deep(image)
+        if image.mode in MODES.values() and (self.bands is not None or self.value_range is not None):
+            values = np.asarray(image)
+            return values[..., None] if values.ndim == 2 else values
+        return image
+
+    def _read(self, file: Any, *, whole: bool, turned: bool = True) -> np.ndarray | Any:
         from PIL import Image, UnidentifiedImageError
 
         if isinstance(file, np.ndarray):
@@ -62,11 +83,11 @@ class Decoder:
             raise Unreadable("empty file")
         try:
             if isinstance(file, Image.Image):
-                return self._loaded(file, whole)
+                return self._loaded(file, whole, turned)
             if is_tiff(file) and (self._wants_every_band or needs_tifffile(file)):
                 return self._bands_of_tiff(file)
             with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
-                return self._loaded(image, whole)
+                return self._loaded(image, whole, turned)
         except (Unreadable, MemoryError):
             raise
         except UnidentifiedImageError as error:
@@ -85,7 +106,7 @@ class Decoder:
 
         return tiff_bands(file, pages_are_bands=self._wants_every_band)
 
-    def _loaded(self, image: Any, whole: bool) -> Any:
+    def _loaded(self, image: Any, whole: bool, turned: bool) -> Any:
         from PIL import ImageOps
 
         check_cost(image)
@@ -94,12 +115,8 @@ class Decoder:
         image.load()
         if not whole:
             image = smaller(image, self.height, self.width)
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-            return _deep(image)
-        if image.mode in MODES.values() and (self.bands is not None or self.value_range is not None):
-            values = np.asarray(image)
-            return values[..., None] if values.ndim == 2 else values
+        if turned or image.width * image.height <= LARGE:
+            ImageOps.exif_transpose(image, in_place=True)
         return image
 
     def pixels(self, image: np.ndarray | Any) -> np.ndarray:
@@ -107,7 +124,7 @@ class Decoder:
         from PIL import Image
 
         if isinstance(image, np.ndarray):
-            values = eight_bits(self._taken(image), self.value_range)
+            values = self._eight_bits(image)
             if self.channels > 4 or values.shape[-1] > 4:
                 return self._each_band(values)
             image = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values, MODES[values.shape[-1]])
@@ -115,6 +132,17 @@ class Decoder:
             bands = len(image.getbands())
             raise Unsuitable(f"expected {self.channels} bands, got {bands}; {CHOOSE}")
         return self._planes(self._fitted(_in_mode(image, MODES[self.channels])))
+
+    def _eight_bits(self, values: np.ndarray) -> np.ndarray:
+        """uint8 [h w c] of the bands asked for; of a large image, made smaller on the way."""
+        spanned = self.value_range
+        if values.ndim != 3 or values.size <= LARGE:
+            return eight_bits(self._taken(values), spanned)
+        self._taken(values[:1, :1])
+        if spanned is None and values.dtype not in (np.uint8, np.bool_):
+            ranges = {own_range(values[..., band - 1]) for band in self.bands or ()} or {own_range(values)}
+            spanned = ranges.pop()
+        return smaller_array(values, self.height, self.width, lambda strip: eight_bits(self._taken(strip), spanned))
 
     def _taken(self, values: np.ndarray) -> np.ndarray:
         if values.ndim != 3 or 0 in values.shape:
@@ -149,13 +177,13 @@ class Decoder:
         """A segmentation mask as int64 [h w], cut as its image is, without mixing its numbers."""
         from PIL import Image, ImageOps
 
-        values = _numbers_of(self._opened(file))
+        values = _numbers_of(self._mask_of(file))
         if values.shape == (self.height, self.width):
             return values.astype(np.int64)
         size, nearest = (self.width, self.height), Image.Resampling.NEAREST
         return np.asarray(ImageOps.fit(Image.fromarray(values.astype(np.int32)), size, nearest)).astype(np.int64)
 
-    def _opened(self, file: Any) -> Any:
+    def _mask_of(self, file: Any) -> Any:
         from PIL import Image
 
         if isinstance(file, np.ndarray | Image.Image):
@@ -194,6 +222,11 @@ def needs_tifffile(file: Path | bytes) -> bool:
     bits = directory.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     num_bands = int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
     return num_bands > 4 or (num_bands > 1 and max(bits) > 8)
+
+
+def is_deep(image: Any) -> bool:
+    """Whether a PIL image has more than 8 bits."""
+    return image.mode in ("F", "I") or image.mode.startswith("I;16")
 
 
 def _deep(image: Any) -> np.ndarray:

@@ -6,7 +6,10 @@ four bytes each: 0.6 to 1.6 GB for one accepted file. Now the whole image exists
 stores it; it is converted a strip at a time, and each strip reduced to what the asked size needs.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from lcmae.data.values import Unreadable
 
@@ -51,6 +54,13 @@ def check_cost(image: Any) -> None:
         )
 
 
+def check_array(num_bytes: int, what: str, beside: int = 0) -> None:
+    """Refuse an array that takes too much, `beside` it what its reader takes meanwhile.
+    `Unreadable`."""
+    if num_bytes + beside > MAX_DECODED:
+        raise Unreadable(f"{what} take {(num_bytes + beside) >> 20} MiB to decode, of at most {MAX_DECODED >> 20}")
+
+
 def draft(image: Any, height: int, width: int) -> None:
     """Let JPEG decode a large image at half, a quarter or an eighth of its size, where that is more
     than twice what is asked for."""
@@ -87,6 +97,30 @@ def smaller(image: Any, height: int, width: int) -> Any:
     whole.info = {key: value for key, value in image.info.items() if key != "transparency"}
     whole.getexif().update({0x0112: image.getexif().get(0x0112, 1)})
     return whole
+
+
+def smaller_array(
+    values: np.ndarray, height: int, width: int, convert: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The same of an array [h w c], which `convert` turns into 8 bits, a strip at a time; one of at
+    most `LARGE` pixels is converted, and stays whole."""
+    from PIL import Image
+
+    rows, columns, bands = values.shape
+    factor, left, upper, right, lower = 1, 0, 0, columns, rows
+    if rows * columns > LARGE:
+        factor = max(1, min(rows, columns) // (2 * max(height, width)))
+        longest = 2 * max(height, width) / max(1, min(height, width))
+        left, upper, right, lower = _centre(columns, rows, longest)
+    step = max(1, STRIP // max(1, (right - left) * factor * bands)) * factor
+    strips = []
+    for top in range(upper, lower, step):
+        strip = convert(values[top : min(top + step, lower), left:right])
+        if factor > 1:
+            planes = [Image.fromarray(np.ascontiguousarray(strip[..., band])) for band in range(strip.shape[-1])]
+            strip = np.stack([np.asarray(plane.reduce(factor)) for plane in planes], -1)
+        strips.append(strip)
+    return np.concatenate(strips)
 
 
 def _centre(width: int, height: int, longest: float) -> tuple[int, int, int, int]:

@@ -1,13 +1,15 @@
 """A look at a few images before all are decoded: their size, bands and range, and what is odd about
 them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lcmae.data.collection import Collection
-from lcmae.data.decode import Decoder
+from lcmae.data.decode import MODES, Decoder, is_deep
+from lcmae.data.large import STRIP, smaller
 from lcmae.data.readers.arrays import ArrayRows, class_numbers
 from lcmae.data.values import Description, Range, Unreadable, Unsuitable, little_used, type_range
 from lcmae.errors import InputError
@@ -26,28 +28,62 @@ class ImagesWarning(UserWarning):
 
 @dataclass
 class _Sample:
+    """What is kept of an image: a large one is gone before the next is opened."""
+
     path: str
-    image: Any
-    """As stored: a PIL image, or an array [h w c]."""
+    dtype: np.dtype
+    size: tuple[int, int]
+    bands: int
+    is_plain: bool
+    """A usual image of 8 bits, whose alpha channel is laid over white."""
 
-    @property
-    def values(self) -> np.ndarray:
-        return self.image if isinstance(self.image, np.ndarray) else np.asarray(self.image.convert("L"))
+    values: Range | None
+    """The least and the largest finite value; None where there is none."""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.image.shape[:2] if isinstance(self.image, np.ndarray) else (self.image.height, self.image.width)
+    refusal: str = ""
+    """Why it cannot be used as it is asked for."""
 
-    @property
-    def bands(self) -> int:
-        if isinstance(self.image, np.ndarray):
-            return self.image.shape[-1]
-        return {"1": 1, "L": 1, "LA": 2, "RGBA": 4}.get(self.image.mode, 3)
 
-    @property
-    def is_plain(self) -> bool:
-        """A usual image of 8 bits, whose alpha channel is laid over white."""
-        return not isinstance(self.image, np.ndarray)
+def _sampled(path: str, image: Any, decoder: Decoder) -> _Sample:
+    """Of a PIL image, or an array [h w c], as `Decoder.opened` gives it."""
+    extremes = [_extremes(strip) for strip in _strips(image, decoder)]
+    found = [one for one in extremes if one is not None]
+    values = (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    if isinstance(image, np.ndarray):
+        return _Sample(path, image.dtype, image.shape[:2], image.shape[-1], False, values)
+    is_plain = not is_deep(image) and not (
+        image.mode in MODES.values() and (decoder.bands is not None or decoder.value_range is not None)
+    )
+    dtype = np.dtype(np.uint8)
+    if is_deep(image):
+        is_short = values is not None and values[0] >= 0 and values[1] <= 65535
+        dtype = np.dtype(np.float32 if image.mode == "F" else np.uint16 if is_short else np.int32)
+    bands = {"1": 1, "L": 1, "LA": 2, "RGBA": 4, "F": 1, "I": 1}.get(image.mode.partition(";")[0], 3)
+    # a large one is not turned yet
+    is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    size = (image.width, image.height) if is_turned else (image.height, image.width)
+    return _Sample(path, dtype, size, bands, is_plain, values)
+
+
+def _strips(image: Any, decoder: Decoder) -> Iterator[np.ndarray]:
+    """Values in parts: grey ones of a plain image, else those of every band."""
+    is_array = isinstance(image, np.ndarray)
+    height, width = image.shape[:2] if is_array else (image.height, image.width)
+    step = max(1, STRIP // max(1, width * (image.shape[-1] if is_array else 1)))
+    for top in range(0, height, step):
+        if is_array:
+            yield image[top : top + step]
+            continue
+        strip = image.crop((0, top, width, min(top + step, height)))
+        values = decoder.typed(strip)
+        yield values if isinstance(values, np.ndarray) else np.asarray(strip.convert("L"))
+
+
+def _extremes(values: np.ndarray) -> Range | None:
+    if values.dtype.kind not in "buif":
+        return None
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
 def survey(
@@ -65,15 +101,11 @@ def survey(
     stated = value_range or (None if images.own_range is None else images.own_range[0])
     wanted = channels or (len(bands) if bands is not None else None)
     trial = Decoder(1, 1, wanted or 1, stated, bands)
-    samples = _samples(images, trial)
-    height, width = _size(samples, image_size)
-    if channels is None:
-        channels = _channels(samples, bands)
-    decoder = Decoder(height, width, channels, stated, bands)
+    decoder, samples = _samples(images, trial, image_size, channels)
     if not samples:
         return decoder, Description(images.container, value_range=stated or (0.0, 255.0))
     description = _description(images, samples, stated, value_range is not None)
-    _check_possible(name, samples, decoder, description)
+    _check_possible(name, samples, description)
     return decoder, description
 
 
@@ -84,15 +116,45 @@ def _of_hierarchy(
     return Decoder(height, width, channels or 3), Description(images.container, size=f"{height}x{width}")
 
 
-def _samples(images: Collection, decoder: Decoder) -> list[_Sample]:
+def _samples(
+    images: Collection, trial: Decoder, image_size: int | tuple[int, int] | None, channels: int | None
+) -> tuple[Decoder, list[_Sample]]:
+    """What a few images are, one at a time; size and channels of the decoder are asked for, or
+    those of the first that can be read."""
     most = NUM_SAMPLED * (8 if isinstance(images.read, ArrayRows) else 1)
-    samples = []
+    samples: list[_Sample] = []
+    decoder = None
     for position in np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)).tolist():
         try:
-            samples.append(_Sample(images.paths[position], decoder.stored(images.read(int(images.rows[position])))))
+            image = trial.opened(images.read(int(images.rows[position])))
         except Unreadable:
             continue  # named when everything is decoded
-    return samples
+        sample = _sampled(images.paths[position], image, trial)
+        samples.append(sample)
+        decoder = decoder or _decoder(trial, samples, image_size, channels)
+        try:
+            decoder.pixels(_as_taken(decoder, image))
+        except Unsuitable as error:
+            sample.refusal = str(error)
+        except Unreadable:
+            pass  # named when everything is decoded
+        del image  # before the next one is opened
+    return decoder or _decoder(trial, samples, image_size, channels), samples
+
+
+def _as_taken(decoder: Decoder, image: Any) -> Any:
+    if isinstance(image, np.ndarray):
+        return image
+    return decoder.typed(smaller(image, decoder.height, decoder.width))
+
+
+def _decoder(
+    trial: Decoder, samples: list[_Sample], image_size: int | tuple[int, int] | None, channels: int | None
+) -> Decoder:
+    height, width = _size(samples, image_size)
+    return replace(
+        trial, height=height, width=width, channels=_channels(samples, trial.bands) if channels is None else channels
+    )
 
 
 def _size(samples: list[_Sample], image_size: int | tuple[int, int] | None) -> tuple[int, int]:
@@ -117,13 +179,11 @@ def _channels(samples: list[_Sample], bands: tuple[int, ...] | None) -> int:
 
 def _description(images: Collection, samples: list[_Sample], stated: Range | None, by_user: bool) -> Description:
     first = samples[0]
-    if first.values.dtype.kind not in "buif":
-        raise InputError(f"{first.path}: expected real numbers as pixels, got {first.values.dtype}")
-    values = [sample.values for sample in samples if sample.values.size]
-    finite = [part[np.isfinite(part)] if part.dtype.kind == "f" else part for part in values]
-    finite = [part for part in finite if part.size]
-    sampled = (float(min(part.min() for part in finite)), float(max(part.max() for part in finite))) if finite else None
-    dtype = values[0].dtype if values else np.dtype(np.uint8)
+    if first.dtype.kind not in "buif":
+        raise InputError(f"{first.path}: expected real numbers as pixels, got {first.dtype}")
+    finite = [sample.values for sample in samples if sample.values is not None]
+    sampled = (min(low for low, _ in finite), max(high for _, high in finite)) if finite else None
+    dtype = first.dtype
     own = type_range(dtype)
     spanned = stated or own
     who = "stated" if by_user else "the type" if images.own_range is None else images.own_range[1]
@@ -138,25 +198,16 @@ def _description(images: Collection, samples: list[_Sample], stated: Range | Non
     )  # fmt: skip
 
 
-def _check_possible(name: str, samples: list[_Sample], decoder: Decoder, description: Description) -> None:
+def _check_possible(name: str, samples: list[_Sample], description: Description) -> None:
     """One sentence, before everything is decoded, where no sample can be used as it is asked for,
     or where the range of some is not known: images must not be left out for what they show."""
-    refusals: list[tuple[_Sample, str]] = []
-    for sample in samples:
-        try:
-            decoder.pixels(sample.image)
-        except Unsuitable as error:
-            refusals.append((sample, str(error)))
-        except Unreadable:
-            continue  # named when everything is decoded
-    if not refusals:
-        return
-    unknown = [(sample, reason) for sample, reason in refusals if "--value-range" in reason]
+    refused = [sample for sample in samples if sample.refusal]
+    unknown = [sample for sample in refused if "--value-range" in sample.refusal]
     if unknown and description.stored != "uint8":
-        worst = max(unknown, key=lambda found: float(np.abs(found[0].values.astype(np.float64)).max()))
-        raise InputError(f"{name}: {worst[1]}")
-    if len(refusals) == len(samples):
-        raise InputError(f"{name}: {refusals[0][0].path}: {refusals[0][1]}")
+        worst = max(unknown, key=lambda sample: max(map(abs, sample.values or (0.0, 0.0))))
+        raise InputError(f"{name}: {worst.refusal}")
+    if refused and len(refused) == len(samples):
+        raise InputError(f"{name}: {refused[0].path}: {refused[0].refusal}")
 
 
 def with_found_labels(images: Collection) -> Collection:

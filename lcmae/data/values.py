@@ -104,7 +104,7 @@ def eight_bits(values: np.ndarray, value_range: Range | None) -> np.ndarray:
         return values
     if values.dtype == np.bool_ and value_range is None:
         return values.astype(np.uint8) * np.uint8(255)
-    low, high = value_range or _own_range(values)
+    low, high = value_range or own_range(values)
     # float32 holds integers of 16 bits exactly
     values = values.astype(np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64)
     if not np.isfinite(values).all():
@@ -112,7 +112,9 @@ def eight_bits(values: np.ndarray, value_range: Range | None) -> np.ndarray:
     return ((values - low) * (255 / (high - low))).clip(0, 255).round().astype(np.uint8)
 
 
-def _own_range(values: np.ndarray) -> Range:
+def own_range(values: np.ndarray) -> Range:
+    """The range that the type of these values has by itself. `Unreadable` where it has none, or
+    where they leave it."""
     if values.dtype.kind not in "buif":
         raise Unreadable(f"expected real numbers as pixels, got {values.dtype}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -15,6 +15,7 @@ import torch
 
 from lcmae.data.collection import Collection, in_order
 from lcmae.data.folder import TEST_NAMES, folder_images
+from lcmae.data.large import check_array
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Unreadable
 from lcmae.errors import InputError
@@ -120,6 +121,9 @@ class ArrayRows:
         self.values, self.found = values, found
 
     def __call__(self, row: int) -> np.ndarray:
+        if isinstance(self.values, np.memmap) or not isinstance(self.values, np.ndarray | torch.Tensor):
+            shape = tuple(self.values.shape if self.found.is_one else self.values.shape[1:])
+            _check_size(shape, self.values.dtype)
         values = as_numpy(self.values if self.found.is_one else self.values[row])
         return self.found.image(values)
 
@@ -148,9 +152,16 @@ class NpyFiles:
     def __call__(self, row: int) -> np.ndarray:
         try:
             values = load_npy(self.files[row])
+            _check_size(values.shape, values.dtype)
             return layout(values.shape, one=True).image(np.array(values))
         except InputError as error:
             raise Unreadable(str(error)) from error
+
+
+def _check_size(shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse an image of a file that takes too much memory. `Unreadable`."""
+    num_bytes = int(np.prod(shape, dtype=np.int64)) * int(getattr(dtype, "itemsize", 1))
+    check_array(num_bytes, f"{'x'.join(map(str, shape))} values of {dtype}")
 
 
 def as_numpy(values: Any) -> np.ndarray:

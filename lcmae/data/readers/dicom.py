@@ -16,13 +16,11 @@ import numpy as np
 import torch
 
 from lcmae.data.collection import Collection, in_order
+from lcmae.data.large import check_array
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Range, Unreadable
 from lcmae.errors import InputError
 from lcmae.progress import ProgressBar
-
-MAX_BYTES = 1 << 30
-"""Of the pixels of one frame, decoded."""
 
 MANY = 2000
 """Files, from which on reading their headers shows its progress."""
@@ -108,6 +106,22 @@ def _own_range(header: Any) -> tuple[Range, str] | None:
     return _bit_range(header), "the first file's stored bits"
 
 
+def _is_scaled(header: Any) -> bool:
+    """Whether stored values have to be made physical ones."""
+    slope, intercept = (_number(header.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
+    return (slope or 1.0, intercept or 0.0) != (1.0, 0.0)
+
+
+def _physical(values: np.ndarray, header: Any) -> np.ndarray:
+    """By PS3.3, C.11.1.1.2: slope times the stored value, and the intercept. In float32, which
+    holds 16 bits exactly, and once in memory."""
+    slope, intercept = (_number(header.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
+    scaled = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    scaled *= slope or 1.0
+    scaled += intercept or 0.0
+    return scaled
+
+
 def _bit_range(header: Any) -> Range:
     bits, signed = int(header.get("BitsStored") or 16), int(header.get("PixelRepresentation") or 0)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
@@ -132,17 +146,23 @@ def read_frame(file: Path, frame: int) -> np.ndarray:
     pixels = needed("pydicom.pixels", "dicom", str(file))
     pydicom = needed("pydicom", "dicom", str(file))
     try:
-        header = pydicom.dcmread(file, force=False)
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=False)
         size = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
-        if size * (int(header.BitsAllocated) // 8 or 1) > MAX_BYTES:
-            raise Unreadable(f"{header.Columns}x{header.Rows} pixels: more than {MAX_BYTES >> 20} MiB")
+        stored = size * (int(header.BitsAllocated) // 8 or 1)
+        # the file's bytes lie beside what is decoded, and then physical values in its place
+        check_array(
+            stored, f"{header.Columns}x{header.Rows} pixels", max(stored, 4 * size if _is_scaled(header) else 0)
+        )
         is_one = int(header.get("NumberOfFrames") or 1) == 1
-        values = pixels.pixel_array(header, index=None if is_one else frame)
+        values = pixels.pixel_array(file, index=None if is_one else frame)
         if values.ndim == 3:
             return values
-        values = pixels.apply_modality_lut(values, header)
+        if "ModalityLUTSequence" in header:
+            values = pixels.apply_modality_lut(values, header)
+        elif _is_scaled(header):
+            values = _physical(values, header)
         if header.get("PhotometricInterpretation") == "MONOCHROME1":
-            values = sum(_bit_range(header)) - values
+            values = np.asarray(sum(_bit_range(header))).astype(values.dtype) - values
         return values[..., None]
     except (Unreadable, MemoryError):
         raise

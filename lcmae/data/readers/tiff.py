@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from lcmae.data.collection import Collection, in_order
+from lcmae.data.large import check_array
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Unreadable
 from lcmae.errors import InputError
-
-MAX_BYTES = 1 << 30
-"""Of one image, decoded."""
 
 
 def tiff_bands(file: Path | bytes, *, pages_are_bands: bool) -> np.ndarray:
@@ -49,9 +47,16 @@ class _Stack:
         size = dict(zip(axes, shape, strict=True))
         self.bands = size.get("C", 1) * size.get("S", 1)
         self.count = int(np.prod([length for axis, length in size.items() if axis not in "YXCS"], dtype=np.int64))
-        num_bytes = int(size["Y"]) * int(size["X"]) * self.bands * self.series.dtype.itemsize
-        if num_bytes > MAX_BYTES:
-            raise Unreadable(f"{size['X']}x{size['Y']} pixels of {self.bands} bands: more than {MAX_BYTES >> 20} MiB")
+        self.num_bytes = int(size["Y"]) * int(size["X"]) * self.bands * self.series.dtype.itemsize
+        page = self.series.pages[0]
+        self.is_paged = len(self.series.pages) == int(np.prod(self._leading(), dtype=np.int64))
+        # a strip or tile is decoded beside the page, and read as it is stored; planes lie beside
+        # the image that is put together of them; pages of one block are read together
+        part = int(np.prod(page.chunks, dtype=np.int64)) * self.series.dtype.itemsize
+        beside = 2 * min(part, page.nbytes) + (page.nbytes if len(self.series.pages) > 1 else 0)
+        if not self.is_paged:
+            beside += self.series.nbytes - self.num_bytes
+        check_array(self.num_bytes, f"{size['X']}x{size['Y']} pixels of {self.bands} bands", beside)
 
     def __len__(self) -> int:
         return self.count
@@ -61,16 +66,24 @@ class _Stack:
         axes, shape = self.series.axes, self.series.shape
         # pages hold the last axes; the leading ones count pages, in raster order
         leading = [axis for axis in axes if axis not in "YXS"]
-        lengths = [length for axis, length in zip(axes, shape, strict=True) if axis not in "YXS"]
-        if len(self.series.pages) == int(np.prod(lengths, dtype=np.int64)):
-            pages = np.arange(len(self.series.pages)).reshape(lengths or (1,))
+        if self.is_paged:
+            pages = np.arange(len(self.series.pages)).reshape(self._leading() or (1,))
             if "C" in leading:
                 pages = np.moveaxis(pages, leading.index("C"), -1)
                 pages = pages.reshape(self.count, -1)[number]
             else:
                 pages = pages.reshape(self.count, 1)[number]
-            planes = [self._page(int(page)) for page in pages]
-            return np.concatenate(planes, -1)
+            if len(pages) == 1:
+                return self._page(int(pages[0]))
+            first = self._page(int(pages[0]))
+            whole = np.empty((*first.shape[:2], first.shape[2] * len(pages)), first.dtype)
+            whole[..., : first.shape[2]] = first
+            del first
+            for position, page in enumerate(pages[1:], 1):
+                whole[..., position * whole.shape[2] // len(pages) : (position + 1) * whole.shape[2] // len(pages)] = (
+                    self._page(int(page))
+                )
+            return whole
         # one page holds several: ImageJ's contiguous stacks, samples in planes
         values, order = self.series.asarray(), [axes.index(axis) for axis in axes if axis not in "YXCS"]
         inner = [axes.index(axis) for axis in "YX"]
@@ -79,9 +92,13 @@ class _Stack:
         height, width = (shape[axis] for axis in inner)
         return values.reshape(self.count, height, width, self.bands)[number]
 
+    def _leading(self) -> list[int]:
+        """Lengths of the axes that count pages."""
+        return [length for axis, length in zip(self.series.axes, self.series.shape, strict=True) if axis not in "YXS"]
+
     def _page(self, number: int) -> np.ndarray:
         page = self.series.pages[number]
-        values = page.asarray()
+        values = page.asarray(maxworkers=1)  # each thread would hold a strip of its own
         if values.ndim == 2:
             return values[..., None]
         # [h w samples], or [samples h w] where samples lie in planes
