@@ -14,6 +14,7 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 import zlib
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def tiff(shape: tuple[int, ...], dtype: str = "uint16", **options: Any) -> Write
     def write(path: Path) -> None:
         import tifffile
 
-        values = np.full(shape, 300, dtype) if dtype != "float32" else np.full(shape, 0.5, dtype)
+        values = np.full(shape, {"uint8": 100, "float32": 0.5}.get(dtype, 30_000), dtype)
         usual = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
         tifffile.imwrite(path, values, **{**usual, **options})
 
@@ -180,6 +181,8 @@ def _in_child(work: Callable[[], str]) -> str:
             os.close(readable)
             os.write(writable, work().encode())
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writable)

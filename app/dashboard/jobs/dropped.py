@@ -128,8 +128,8 @@ class Store:
             )
 
     def _num_bytes(self) -> int:
-        kept = {sha256 for one in self._sets.values() for _, sha256 in one.files}
-        self._sizes = {sha256: size for sha256, size in self._sizes.items() if sha256 in kept}
+        stored = {sha256 for one in self._sets.values() for _, sha256 in one.files}
+        self._sizes = {sha256: size for sha256, size in self._sizes.items() if sha256 in stored}
         return sum(self._sizes.values())
 
     def _write(self, folder: Path, before: Path | None, files: Iterable[tuple[str, str]], content: bytes) -> None:

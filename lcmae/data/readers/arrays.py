@@ -153,7 +153,7 @@ class NpyFiles:
         try:
             values = load_npy(self.files[row])
             _check_size(values.shape, values.dtype)
-            return layout(values.shape, one=True).image(np.array(values))
+            return layout(values.shape, one=True).image(np.asarray(values))  # mapped, not copied
         except InputError as error:
             raise Unreadable(str(error)) from error
 

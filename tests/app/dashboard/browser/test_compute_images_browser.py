@@ -40,7 +40,7 @@ def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.
         page.wait_for_function(
             "[...document.querySelectorAll('input')].some(one => one.value.includes('the 3 dropped'))"
         )
-        (kept,) = drafts.glob("lcmae-dropped-*")
+        (folder_of_images,) = drafts.glob("lcmae-dropped-*")
         page.get_by_role("button", name="Compute now").click()
         page.get_by_text("Numbers, provenance and exports").wait_for(timeout=LOADING)
         settle(page, 1)
@@ -60,4 +60,4 @@ def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.
         settle(page, 1)
         assert watch.complaints == []
         assert watch.hosts <= {"127.0.0.1", None}
-    assert not kept.exists()
+    assert not folder_of_images.exists()

@@ -1,5 +1,5 @@
-"""Images that people drop: their pixels alone are kept, within bounds, in a folder that goes with
-the server."""
+"""Images that people drop: their pixels alone are written, within bounds, in a folder that goes
+with the server."""
 
 import subprocess
 import sys
@@ -65,15 +65,15 @@ def test_nothing_but_pixels_is_kept() -> None:
     exif[0x010E] = "at home, 52.1 N"
     file = file_of(picture(0), "PNG", pnginfo=about, exif=exif, icc_profile=b"at home, 52.1 N")
     assert b"at home" in file
-    kept = as_png(file)
-    assert b"at home" not in kept
-    with Image.open(BytesIO(kept)) as image:
+    written = as_png(file)
+    assert b"at home" not in written
+    with Image.open(BytesIO(written)) as image:
         assert image.info == {}
 
 
 def test_a_large_image_is_made_smaller() -> None:
-    kept = as_png(file_of(Image.new("RGB", (3000, 2400), "red"), "PNG"))
-    with Image.open(BytesIO(kept)) as image:
+    written = as_png(file_of(Image.new("RGB", (3000, 2400), "red"), "PNG"))
+    with Image.open(BytesIO(written)) as image:
         assert image.size == (1500, 1200)
         assert image.getpixel((0, 0)) == (255, 0, 0)
 
