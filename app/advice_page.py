@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import advice as figures
-from lcmae.app.report import CSS, to_figure, to_table
+from lcmae.app.report import closing, opening, to_figure, to_table
 from lcmae.probes.grids.advice import of_statistics, pictured, words
 
 if TYPE_CHECKING:
@@ -29,16 +28,10 @@ def document(answer: "Answer") -> str:
 
 
 def _parts(answer: "Answer") -> Iterator[str]:
-    from plotly.offline import get_plotlyjs
-
-    title = f"lcmae advise: {answer.question.data}"
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{CSS}{OWN_CSS}</style><script>{get_plotlyjs()}</script></head><body>"
-    yield f"<h1>Which mask for {escape(answer.question.data)}?</h1>"
+    yield opening(f"lcmae advise: {answer.question.data}", f"Which mask for {answer.question.data}?", OWN_CSS)
     yield (
         f"<p>{answer.num_images} training images, {answer.seconds / 60:.1f} minutes of work, asked to take at most "
-        f"{answer.question.minutes:g}. Written {now}.</p>"
+        f"{answer.question.minutes:g}.</p>"
     )
     yield f'<p class="answer">{escape(answer.advice.headline)}</p>'
     yield f"<p>Train with it:</p><pre>{escape(answer.command)}</pre>"
@@ -61,7 +54,7 @@ def _parts(answer: "Answer") -> Iterator[str]:
     yield "<h2>What the images say themselves</h2>" + _listed(of_statistics(answer.statistics))
     for panel in panels(answer):
         yield to_figure(panel)
-    yield "</body></html>\n"
+    yield closing()
 
 
 def panels(answer: "Answer") -> Iterator[Panel]:

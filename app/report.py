@@ -85,12 +85,8 @@ def name_runs(paths: Sequence[Path]) -> dict[str, Path]:
 
 def document(runs: dict[str, Path]) -> Iterator[str]:
     """The file, piece by piece."""
-    from plotly.offline import get_plotlyjs
-
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     title = f"lcmae: {', '.join(runs)}"
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{CSS}</style>'
-    yield f'</head><body><h1>{escape(title)}</h1><p>Written {now}. <span id="drawing">Figures are being drawn.</span></p>'
+    yield opening(title, title)
     yield to_table(pd.DataFrame([reading.overview(name, path) for name, path in runs.items()]))
     sections = {
         page.name: (page.title, section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs))
@@ -103,8 +99,24 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
         yield f'<section id="{name}">'
         yield from pieces
         yield "</section>"
-    yield f'<script type="application/gzip" id="plotly">{compressed(get_plotlyjs())}</script>'
-    yield f"<script>{DRAW}</script></body></html>\n"
+    yield closing()
+
+
+def opening(title: str, heading: str, css: str = "") -> str:
+    """The head of a file, its heading, and when it was written."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{CSS}{css}</style>'
+        f'</head><body><h1>{escape(heading)}</h1><p>Written {now}. <span id="drawing">Figures are being drawn.</span></p>'
+    )
+
+
+def closing() -> str:
+    """The end of a file: plotly.js, and what draws its figures (`to_figure`)."""
+    from plotly.offline import get_plotlyjs
+
+    script = f'<script type="application/gzip" id="plotly">{compressed(get_plotlyjs())}</script>'
+    return f"{script}<script>{DRAW}</script></body></html>\n"
 
 
 def compressed(text: str) -> str:

@@ -22,7 +22,7 @@ from lcmae.progress import clock
 if TYPE_CHECKING:
     from lcmae.probes.grids.verdict import CellVerdict, Verdict
 
-LISTS = ("masks", "ratios", "units", "schedules", "objectives", "probes", "set")
+LISTS = ("test-ratios", "masks", "ratios", "units", "schedules", "objectives", "probes", "set")
 """Options whose values may be separated by commas."""
 
 MEASURES = {
@@ -79,6 +79,13 @@ class CompareArguments(Comparison, Engine, ImageOptions):
     """Train nothing: over the comparisons below this folder, how well does each stored number
     predict `--target`, and would choosing by it beat "always random 0.75"?"""
 
+    matrix: Path | None = None
+    """Train nothing: loss and features of every run below this folder at each of `--test-ratios`,
+    as a table here and heat maps in FOLDER/matrix/matrix.html."""
+
+    test_ratios: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 0.9), min_length=1)
+    """Masking ratios that `--matrix` tests at; 0 is whole images."""
+
     target: str = "mean_knn"
     """Measure that `--predict` asks for: mean_knn, mean_linear, or another column."""
 
@@ -98,6 +105,8 @@ def run(arguments: Sequence[str]) -> int:
 
         print_predictions(predict(options.predict, options.target))
         return 0
+    if options.matrix is not None:
+        return run_matrix(options.matrix, options)
     comparison = Comparison.model_validate(
         {name: getattr(options, name) for name in Comparison.model_fields}
         | {"data": source_name(options.data, options.value_range, options.bands)}
@@ -177,11 +186,38 @@ def refuse_combinations(options: CompareArguments) -> None:
     """`InputError` for options that exclude each other."""
     asked = [f"--{name}" for name in ("race", "untrained") if getattr(options, name)]
     asked += [f"--equal {options.equal}"] if options.equal != "pairs" else []
-    if options.predict is not None and asked:
-        raise InputError(f"expected --predict FOLDER alone, which trains nothing, got {asked[0]}, too")
+    asked += ["--predict"] if options.matrix is not None and options.predict is not None else []
+    for name in ("matrix", "predict"):
+        if getattr(options, name) is not None and asked:
+            raise InputError(f"expected --{name} FOLDER alone, which trains nothing, got {asked[0]}, too")
     if options.untrained and len(asked) > 1:
         other = next(one for one in asked if one != "--untrained")
         raise InputError(f"expected --untrained alone, which trains nothing, got {other}, too")
+
+
+def run_matrix(folder: Path, options: CompareArguments) -> int:
+    """Every run below a folder at every test ratio; the answer, the tables, and the page."""
+    from lcmae.app.command_line.arguments import check_device
+    from lcmae.app.matrix_page import PAGE, document, print_matrix
+    from lcmae.probes.grids.ratio_matrix import matrix
+    from lcmae.progress import ProgressBar
+    from lcmae.runs.run import find_runs, write_atomically
+
+    check_device(options.device)
+    out = folder / "matrix"
+    with ProgressBar("matrix", max(1, len(find_runs(folder)))) as bar:
+        found = matrix(
+            folder,
+            out,
+            options.test_ratios,
+            images=options.images,
+            device=options.device,
+            report=lambda *_: bar.advance(),
+        )
+    write_atomically(out / PAGE, document(found, str(folder)).encode("utf-8", "backslashreplace"))
+    print_matrix(found)
+    print(out / PAGE)
+    return 0
 
 
 def say_equal(comparison: Comparison, engine: Engine, options: CompareArguments) -> None:

@@ -5,6 +5,7 @@ The one page that imports torch, and only to draw masks: strategies are torch co
 it waits.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
+from lcmae.app import matrix_page
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
@@ -32,6 +34,8 @@ from lcmae.app.figures import grid_verdict as verdict_figures
 from lcmae.app.figures import masks as mask_figures
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import SETTINGS
+from lcmae.probes.grids.ratio_verdict import FILE as MATRIX
+from lcmae.probes.grids.ratio_verdict import read_matrix, sentences
 from lcmae.probes.grids.table import TABLE, describe, frame, measures, read_json, read_table, summarise
 from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
 from lcmae.progress import clock
@@ -227,6 +231,7 @@ def comparisons(picked: picks.Picks) -> None:
             ),
             f"compare-unit-{measure}",
         )
+    ratio_matrix(found[name].parent)
     st.subheader("Any column against any other")
     columns = [*known, "ratio", "hidden_share"]
     y = choose("upwards", columns)
@@ -285,6 +290,31 @@ def conclusions(table: xr.Dataset, measure: str) -> None:
             ),
             f"compare-power-{measure}",
         )
+
+
+def ratio_matrix(folder: Path) -> None:
+    """What `lcmae compare --matrix` stored of the runs of this comparison, or the command."""
+    st.subheader("Trained at one ratio, tested at another")
+    file = folder / "matrix" / MATRIX
+    if not is_regular(file):
+        st.caption("Loss and features of these runs at every test ratio:")
+        to_copy(f"lcmae compare --matrix {shlex.quote(str(folder))}")
+        return
+    try:
+        found = matrix_of(stamp(file))
+    except InputError as error:
+        st.warning(plain(error), icon=":material/link_off:")
+        return
+    for line in [*sentences(found), *matrix_page.notes(found)]:
+        st.markdown(plain(line))
+    for position, panel in enumerate(matrix_page.panels(found)):
+        draw(panel, f"compare-matrix-{position}")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def matrix_of(key: Stamp) -> xr.Dataset:
+    """The matrix as it is now. `InputError` for a file that is none."""
+    return read_matrix(Path(key[0]))
 
 
 def follow(file: Path, before: grid_progress.Going) -> None:

@@ -230,6 +230,9 @@ def test_a_real_race_of_tiny_networks_ends_in_a_page(tmp_path: Path, monkeypatch
     for words in ("What was tested", "random 0.5 in units of 2 patches", "Not known", "Train with it"):
         assert words in page
     assert found.command in terminal(found)
+    assert page.count('class="plotly-graph-div"') >= 4
+    assert 'id="plotly"' in page, "what draws the figures is in the file"
+    assert 'id="drawing"' in page
 
 
 def test_too_few_images_are_one_sentence(tmp_path: Path) -> None:
