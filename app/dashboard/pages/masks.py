@@ -18,12 +18,13 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from lcmae.app import matrix_page
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
+from lcmae.app.dashboard.components.ratio_matrix import notes as matrix_notes
+from lcmae.app.dashboard.components.ratio_matrix import panels as matrix_panels
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.stored import grid_progress
@@ -305,9 +306,9 @@ def ratio_matrix(folder: Path) -> None:
     except InputError as error:
         st.warning(plain(error), icon=":material/link_off:")
         return
-    for line in [*sentences(found), *matrix_page.notes(found)]:
+    for line in [*sentences(found), *matrix_notes(found)]:
         st.markdown(plain(line))
-    for position, panel in enumerate(matrix_page.panels(found)):
+    for position, panel in enumerate(matrix_panels(found)):
         draw(panel, f"compare-matrix-{position}")
 
 
