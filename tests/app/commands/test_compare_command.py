@@ -23,7 +23,9 @@ from lcmae.app.figures import grid as figures
 from lcmae.errors import InputError
 from lcmae.probes.grids import run as comparing
 from lcmae.probes.grids.table import TABLE, read_table, write_table
+from lcmae.probes.results.store import save_result
 from tests.app.pages import commands, components
+from tests.probes.grids.matrices import synthetic
 
 HERE = ("--workers", "1")  # in this process, where tests replace what a cell does
 COLUMNS = {"mean_knn": ("kNN accuracy, mean token", "share of test images"), "loss": ("masked loss", "squared units")}
@@ -303,10 +305,28 @@ def test_a_comparison_is_shown(root: Path) -> None:
         assert title in text
     assert any("ruled out as the best" in block.value or "may be best" in block.value for block in app.markdown)
     assert "mae-grid-0.75-s1 failed: loss is nan at step 3" in text
+    assert any("lcmae compare --matrix" in one for one in commands(app)), "the command, where there is no matrix"
     assert len(app.dataframe[-1].value) == 8
     app.selectbox(key="measure").set_value("loss").run()
     assert not app.exception, app.exception
     assert "masked loss against the masking ratio" in " ".join(block.value for block in app.subheader)
+
+
+def test_what_is_equal_and_the_matrix_of_ratios_are_shown(root: Path) -> None:
+    folder = comparison_folder(root / "compare").parent
+    (folder / "comparison.json").write_text('{"cells": [], "equal": "Equal FLOP: every run gets <b>what</b>."}')
+    (folder / "matrix").mkdir()
+    file = folder / "matrix" / "matrix.nc"
+    save_result(synthetic({0.25: [0.8, 0.6, 0.3], 0.5: [0.7, 0.7, 0.5], 0.75: [0.5, 0.6, 0.6], 0.9: [0.4] * 3}), file)
+    app = open_page()
+    assert any(block.value.startswith("Equal FLOP: every run gets") for block in app.caption)
+    text = " ".join(block.value for block in [*app.subheader, *app.markdown])
+    assert "kNN accuracy: trained with random, 0.25 leads at test ratio 0.25, beyond chance" in text
+    assert "Masked loss, trained at one ratio, tested at another" in text
+    file.write_bytes(b"torn")
+    app = open_page()
+    assert not app.exception
+    assert any("matrix.nc" in block.value for block in app.warning)
 
 
 def test_a_torn_table_is_a_sentence(root: Path) -> None:

@@ -18,7 +18,7 @@ from lcmae.app.matrix_page import document, table
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.grids.ratio_matrix import cells_of, matrix, measure
-from lcmae.probes.grids.ratio_verdict import FILE, MEASURES, assembled, read_matrix, sentences
+from lcmae.probes.grids.ratio_verdict import FILE, MEASURES, read_matrix, sentences
 from lcmae.probes.grids.run import compare
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.results.store import save_result
@@ -26,6 +26,7 @@ from lcmae.randomness import generator
 from lcmae.runs.run import Run
 from lcmae.training.monitor import evaluate, unmasked_features
 from lcmae.training.train import open_training_data
+from tests.probes.grids.matrices import synthetic
 
 TINY = (
     "model.width=8", "model.depth=1", "model.heads=2", "model.decoder_width=8", "model.decoder_depth=1",
@@ -122,26 +123,6 @@ def test_runs_of_other_images_are_refused(folder: Path, tmp_path: Path) -> None:
 
 
 # --- the verdict ---
-
-
-def synthetic(levels: dict[float, list[float]], seeds: int = 5, noise: float = 0.01) -> xr.Dataset:
-    """Cells of these training ratios whose kNN and loss have known levels at test ratios 0.25, 0.5
-    and 0.75."""
-    rng = np.random.default_rng(0)
-    found, keys = {}, {}
-    for ratio, at in levels.items():
-        for seed in range(seeds):
-            values = {name: np.full(3, np.nan) for name in MEASURES}
-            values["mean_knn"] = np.array(at) + noise * rng.normal(size=3)
-            values["local_contrast.loss"] = 1 - values["mean_knn"]
-            name = f"{ratio}-s{seed}"
-            found[name] = xr.Dataset(
-                {key: ("test_ratio", one, dict(zip(("long_name", "units"), MEASURES[key], strict=True)))
-                 for key, one in values.items()},
-                {"test_ratio": ("test_ratio", [0.25, 0.5, 0.75], {"long_name": "masking ratio of the test", "units": "1"})},
-            )  # fmt: skip
-            keys[name] = (("mae", "random", ratio, 1), seed)
-    return assembled(found, keys, 2000)
 
 
 def test_the_sentence_says_who_leads_where() -> None:
