@@ -42,9 +42,9 @@ from lcmae.probes.measures.attention_flow import (
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.variables import error_of, variable, with_sem
-from lcmae.probes.watching.attention_slopes import attention_slopes, parts_of, slopes_problem
+from lcmae.probes.watching.attention_slopes import attention_slopes, parts_of
 from lcmae.probes.watching.batch import Batch
-from lcmae.probes.watching.hooks import attention_problem, watch_attention
+from lcmae.probes.watching.hooks import attention_problem, values_problem, watch_attention
 from lcmae.probes.watching.layers import layers_of, watch_layers
 from lcmae.shapes import Float
 
@@ -112,7 +112,7 @@ class _AttentionFlow(Accumulator):
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.problem = slopes_problem(self.model.blocks)
+        self.problem = values_problem(self.model.blocks)
         self.cosines = GroupedSums(self.num_images)
 
     def watch(self, batch: Batch) -> None:

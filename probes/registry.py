@@ -14,6 +14,7 @@ PROBES: dict[str, str] = {
     "local_contrast": "LocalContrast",
     "decoder_attention": "DecoderAttention",
     "encoder_attention": "EncoderAttention",
+    "knock_out": "KnockOut",
     "attention_flow": "AttentionFlow",
     "receptive_field": "ReceptiveField",
     "pixels_by_layer": "PixelsByLayer",

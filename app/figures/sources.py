@@ -76,6 +76,11 @@ SOURCES: dict[str, Source] = {
         "yue2023understanding", "Yue, Xiaoyu and others",
         "Understanding Masked Autoencoders From a Local Contrastive Perspective", 2023,
     ),
+    "2401.14391": Source(
+        "fu2024rethinking", "Fu, Letian and Lian, Long and Wang, Renhao and Shi, Baifeng and Wang, Xudong and Yala, Adam and "
+        "Darrell, Trevor and Efros, Alexei A. and Goldberg, Ken",
+        "Rethinking Patch Dependence for Masked Autoencoders", 2024,
+    ),
     "2412.03215": Source(
         "przewiezlikowski2024beyond", "Przewi{\\k{e}}{\\'z}likowski, Marcin and others",
         "Beyond [cls]: Exploring the true potential of Masked Image Modeling representations", 2024,

@@ -20,10 +20,10 @@ _DERIVED = "_sem"
 """A variable of this name behind another's has its dims."""
 
 TEXT = frozenset({
-    "centring", "classifier", "corruption", "edge", "end", "feature", "flow", "form", "key", "kind", "level", "map",
-    "mask", "measure", "network", "other_layer", "pair", "part", "pooling", "predicted", "quantity", "reference",
-    "removal", "scope", "side", "similarity", "source", "strategy", "target", "toy_estimator", "toy_quantity", "true",
-    "view",
+    "centring", "classifier", "corruption", "edge", "end", "feature", "flow", "form", "how",
+    "key", "kind", "level", "map", "mask", "measure", "network", "other_layer", "pair", "part", "pooling",
+    "predicted", "quantity", "reference", "removal", "scope", "side", "similarity", "source", "strategy", "target",
+    "toy_estimator", "toy_quantity", "true", "view", "what",
 })  # fmt: skip
 """Coordinates that are words, and variables that are; every other variable and coordinate is
 numbers or truth values."""
@@ -125,6 +125,14 @@ TABLES: dict[str, Table] = {
         "network flow": "agreement!",
         "picture y x channel": "original",
         "picture map row column": "picture_flow",
+    },
+    "knock_out": {
+        "network": "loss",
+        "network what how": "increase!",
+        "left_out network what how": "increase_without",
+        "what how layer": "block_increase",
+        "layer head how": "head_increase",
+        "layer": "skip_increase skip_mean_increase",
     },
     "receptive_field": {
         "target view form y x": "field!",

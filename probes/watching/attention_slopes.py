@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from timm.layers.attention import Attention
-from timm.models.beit import Attention as BeitAttention
 from torch import Tensor, nn
 
 from lcmae.masking import Mask
 from lcmae.models import MaskedImageModel
 from lcmae.probes.watching.gradients import leaf_of, rows_at_once
-from lcmae.probes.watching.hooks import attention_maps, attention_problem, block_outputs
+from lcmae.probes.watching.hooks import attention_maps, attention_values, before_output, block_outputs
 from lcmae.shapes import Float
 
 MAP_BYTES = 2**27
@@ -33,15 +30,6 @@ class Slopes:
     maps: list[Float[Tensor, "b a t t"]]
     slopes: list[Float[Tensor, "b a t t"]]
     pixels: Float[Tensor, "b c h w"]
-
-
-def slopes_problem(blocks: nn.ModuleList) -> str | None:
-    """What is missing for gradients of these blocks' maps, to go after "needs"; None where they can
-    be computed."""
-    problem = attention_problem(blocks)
-    if problem is None and not all(isinstance(_attention_of(block), Attention | BeitAttention) for block in blocks):
-        return "timm's Attention or Beit's as `attn` of every block, got maps by a function (lcmae.adapt)"
-    return problem
 
 
 def parts_of(model: MaskedImageModel) -> int:
@@ -68,12 +56,11 @@ def attention_slopes(
                 x = args[0].detach()
                 with torch.no_grad():
                     maps.append(attention_maps(module, x, *args[1:], **kwargs))
-                    values.append(_values(module, x))
+                    values.append(attention_values(module, x))
 
             stack.callback(module.register_forward_pre_hook(see, with_kwargs=True).remove)
             # what heads answer, before any norm or gate
-            behind = module.norm if isinstance(module, Attention) else module.proj
-            hook = behind.register_forward_pre_hook(lambda _, args: answers.append(args[0]))
+            hook = before_output(module).register_forward_pre_hook(lambda _, args: answers.append(args[0]))
             stack.callback(hook.remove)
         leaf = leaf_of(images)
         model.encode(leaf, Mask.none(len(images), model.num_patches, images.device))
@@ -90,11 +77,3 @@ def attention_slopes(
 
 def _attention_of(block: nn.Module) -> Any:
     return getattr(block, "attn", None)
-
-
-def _values(module: Attention | BeitAttention, x: Tensor) -> Float[Tensor, "b a t e"]:
-    used = module.qkv.weight.shape[0] // 3 * 2
-    bias = module.qkv.bias[used:] if isinstance(module, Attention) and module.qkv.bias is not None else None
-    if isinstance(module, BeitAttention):
-        bias = module.v_bias
-    return rearrange(F.linear(x, module.qkv.weight[used:], bias), "b t (h e) -> b h t e", h=module.num_heads)

@@ -77,6 +77,16 @@ class Attended:
         """Maps in float32, without gradients: rows of queries sum to 1."""
         return attention_maps(self.module, self.x, *self.args, **self.kwargs)
 
+    @torch.no_grad()
+    def logits(self) -> Float[Tensor, "b h t t"]:
+        """What the maps are the softmax of, in float32."""
+        return attention_logits(self.module, self.x, *self.args, **self.kwargs)
+
+    @torch.no_grad()
+    def values(self) -> Float[Tensor, "b h t e"]:
+        """What the maps mix, in float32."""
+        return attention_values(self.module, self.x).float()
+
 
 @contextmanager
 def attention_inputs(blocks: nn.ModuleList) -> Iterator[list[Attended]]:
@@ -148,10 +158,45 @@ def attention_maps(module: nn.Module, x: Float[Tensor, "b t d"], *args: Any, **k
     `forward`."""
     if isinstance(module, AttentionFunction):
         return module(x).float()
+    return attention_logits(module, x, *args, **kwargs).softmax(-1)
+
+
+def attention_logits(
+    module: nn.Module, x: Float[Tensor, "b t d"], *args: Any, **kwargs: Any
+) -> Float[Tensor, "b h t t"]:
+    """What the softmax of this attention is taken of, in float32: scaled products of queries and
+    keys, and biases."""
     if isinstance(module, BeitAttention):
-        return _beit_logits(module, x, *args, **kwargs).float().softmax(-1)
+        return _beit_logits(module, x, *args, **kwargs).float()
     assert isinstance(module, Attention)
-    return _logits(module, x, *args, **kwargs).float().softmax(-1)
+    return _logits(module, x, *args, **kwargs).float()
+
+
+def attention_values(module: nn.Module, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t e"]:
+    """The values that this attention mixes for input `x`."""
+    assert isinstance(module, Attention | BeitAttention)
+    used = module.qkv.weight.shape[0] // 3 * 2
+    bias = module.qkv.bias[used:] if isinstance(module, Attention) and module.qkv.bias is not None else None
+    if isinstance(module, BeitAttention):
+        bias = module.v_bias
+    return rearrange(F.linear(x, module.qkv.weight[used:], bias), "b t (h e) -> b h t e", h=module.num_heads)
+
+
+def before_output(module: nn.Module) -> nn.Module:
+    """The part of this attention that takes what its heads answer, [b t (h e)], before any norm or
+    gate."""
+    assert isinstance(module, Attention | BeitAttention)
+    return module.norm if isinstance(module, Attention) else module.proj
+
+
+def values_problem(blocks: nn.ModuleList) -> str | None:
+    """What is missing for the values that these blocks' attention mixes, to go after "needs"; None
+    where they can be computed."""
+    problem = attention_problem(blocks)
+    known = (Attention, BeitAttention)
+    if problem is None and not all(isinstance(getattr(block, "attn", None), known) for block in blocks):
+        return "timm's Attention or Beit's as `attn` of every block, got maps by a function (lcmae.adapt)"
+    return problem
 
 
 def _logits(module: Attention, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:

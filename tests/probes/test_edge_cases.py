@@ -34,6 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "local_contrast": {"num_masks": 2},
     "second_order": {"ratios": (0.5,), "num_masks": 8, "fit_images": 40, "components": 4},
     "receptive_field": {"ratios": (0.5,), "masks": ("random",), "num_images": 4},
+    "knock_out": {"single_images": 2, "baseline_images": 2},
     "spectrum": {"num_masks": 2},
     "fidelity": {"ratios": (0.5,)},
     "transfer": {
@@ -140,7 +141,7 @@ USUAL = {
 }
 """What is never defined for these models and images."""
 
-PREDICTS = ("second_order", "reconstruction", "local_contrast", "decoder_attention", "fidelity", "bounds")
+PREDICTS = ("second_order", "reconstruction", "local_contrast", "decoder_attention", "knock_out", "fidelity", "bounds")
 NO_DECODER: dict[str, str] = dict.fromkeys(
     PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone"
 )
@@ -227,6 +228,7 @@ SITUATIONS = {
             "invariance": {"alignment", *NO_PREDICTION["invariance"]},
             "frequency": NO_CKA,
             "attention_flow": {"agreement"},  # there is no other image
+            "knock_out": {"increase", "block_increase", "head_increase", "skip_mean_increase"},  # nor a mean over any
             "embedding_consistency": NO_GEOMETRY,
             "hierarchy": {"layer_skill"},  # of kinds: a constant names the only one
         },

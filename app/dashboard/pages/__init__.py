@@ -24,6 +24,7 @@ PAGES: tuple[Page, ...] = (
     Page("embedding_map", "Embedding map", ":material/bubble_chart:", section=LEARNED, is_probe=False),
     Page("encoder_attention", "Encoder attention", ":material/hub:", section=HOW),
     Page("decoder_attention", "Decoder attention", ":material/visibility:", section=HOW),
+    Page("knock_out", "Knock-outs", ":material/content_cut:", section=HOW),
     Page("attention_flow", "Class token and flow", ":material/call_merge:", section=HOW),
     Page("receptive_field", "Receptive field", ":material/filter_center_focus:", section=HOW),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:", section=HOW),
