@@ -208,8 +208,8 @@ def adapted() -> MaskedImageModel:
 
     def encode(images: Tensor, mask: Mask) -> Tensor:
         patches = patchify(images, 2)
-        kept = patches.gather(1, mask.visible[..., None].expand(-1, -1, 12))
-        return module.embed(kept) + module.position[mask.visible]
+        chosen = patches.gather(1, mask.visible[..., None].expand(-1, -1, 12))
+        return module.embed(chosen) + module.position[mask.visible]
 
     def predict(tokens: Tensor, mask: Mask) -> Tensor:
         whole = (module.empty + module.position).expand(len(tokens), -1, -1)
