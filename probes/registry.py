@@ -17,6 +17,7 @@ PROBES: dict[str, str] = {
     "knock_out": "KnockOut",
     "attention_flow": "AttentionFlow",
     "receptive_field": "ReceptiveField",
+    "attribution": "Attribution",
     "pixels_by_layer": "PixelsByLayer",
     "spectrum": "Spectrum",
     "invariance": "Invariance",

@@ -50,6 +50,13 @@ GLOSSARY = {
     "attention rollout": "attention multiplied through all layers, each mixed half and half with the token itself (Abnar and "
     "Zuidema, 2005.00928)",
     "outlier token": "a patch token whose norm lies 5 robust deviations above the median of its image (lcmae's own threshold)",
+    "attribution": "what one visible patch does for a prediction: in which direction, and how much; ablation replaces it alone",
+    "faithfulness": "how well an order of patches names those that matter: area under the insertion curve less that under the "
+    "deletion curve; a random order has 0 (curves of Petsiuk et al., 1806.07421; the difference is lcmae's own)",
+    "completeness error": "how far integrated gradients are from adding up to the whole change, as a share of it: 0 with enough "
+    "steps",
+    "additivity": "what all single ablations add up to, as a share of the change by all visible patches together: 100 % for a "
+    "linear model, less where patches stand in for each other",
     "corruption": "a change of an image (noise, blur, contrast, ...) at a severity from 1 to 5",
     "augmentation graph": "images as nodes; an edge's weight is the chance to get from one to the other by a content that both "
     "have, visible or hidden under one mask (Zhang et al., 2210.08344)",

@@ -20,6 +20,10 @@ SOURCES: dict[str, Source] = {
         "luo2016effective", "Luo, Wenjie and Li, Yujia and Urtasun, Raquel and Zemel, Richard",
         "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", 2016,
     ),
+    "1703.01365": Source(
+        "sundararajan2017axiomatic", "Sundararajan, Mukund and Taly, Ankur and Yan, Qiqi",
+        "Axiomatic Attribution for Deep Networks", 2017,
+    ),
     "1802.03426": Source(
         "mcinnes2018umap", "McInnes, Leland and Healy, John and Melville, James",
         "{UMAP}: Uniform Manifold Approximation and Projection for Dimension Reduction", 2018,
@@ -27,6 +31,10 @@ SOURCES: dict[str, Source] = {
     "1805.01978": Source(
         "wu2018unsupervised", "Wu, Zhirong and Xiong, Yuanjun and Yu, Stella X. and Lin, Dahua",
         "Unsupervised Feature Learning via Non-Parametric Instance-level Discrimination", 2018,
+    ),
+    "1806.07421": Source(
+        "petsiuk2018rise", "Petsiuk, Vitali and Das, Abir and Saenko, Kate",
+        "{RISE}: Randomized Input Sampling for Explanation of Black-box Models", 2018,
     ),
     "1909.03368": Source(
         "hewitt2019designing", "Hewitt, John and Liang, Percy",

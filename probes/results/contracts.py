@@ -24,6 +24,7 @@ TEXT = frozenset({
     "key", "kind", "level", "map", "mask", "measure", "network", "other_layer", "pair", "part", "pooling",
     "predicted", "quantity", "reference", "removal", "scope", "side", "similarity", "source", "strategy", "target",
     "toy_estimator", "toy_quantity", "true", "view", "what",
+    "explanation", "other_explanation",
 })  # fmt: skip
 """Coordinates that are words, and variables that are; every other variable and coordinate is
 numbers or truth values."""
@@ -143,6 +144,16 @@ TABLES: dict[str, Table] = {
         "network layer mass": "depth_image_radius!",
         "network target view": "half_radius",
         "network layer": "depth_half_radius",
+    },
+    "attribution": {
+        "network explanation other_explanation": "agreement!",
+        "network explanation": "faithfulness! deletion insertion reach! spread",
+        "network explanation fraction": "deletion_curve! insertion_curve! deletion_error insertion_error",
+        "network": "completeness_error additivity change",
+        "picture y x channel": "original",
+        "picture row column": "hidden",
+        "picture query": "query_patch",
+        "picture query map row column": "attribution_map",
     },
     "pixels_by_layer": {
         "network layer down across": "r2!",

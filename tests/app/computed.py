@@ -28,6 +28,7 @@ SETTINGS = {
     "local_contrast": {"num_masks": 2},
     "spectrum": {"num_masks": 2},
     "knock_out": {"single_images": 4},
+    "attribution": {"path_steps": 4, "shapley_permutations": 2, "num_images": 4},
     "second_order": {"ratios": (0.5,), "num_masks": 8, "components": 4},
     "receptive_field": {"masks": ("random",), "ratios": (0.5,)},
     "embedding_consistency": {"num_neighbours": 3, "num_masks": 0, "num_directions": 8},

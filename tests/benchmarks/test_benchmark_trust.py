@@ -41,6 +41,7 @@ def test_every_probe_is_measured_or_left_out_by_name() -> None:
         "pixels_by_layer",
         "attention_flow",
         "knock_out",
+        "attribution",
     } & set(PROBES)
     assert set(REFERENCES) == set(SETTINGS)
 

@@ -46,6 +46,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "severities": (3,),
     },
     "position": {"num_sampled": 12, "components": 4},
+    "attribution": {
+        "num_images": 3,
+        "num_queries": 1,
+        "path_steps": 4,
+        "shapley_permutations": 2,
+        "untrained_images": 2,
+    },
     "embedding_consistency": {"num_masks": 2, "num_directions": 8},
     "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": (0.5,), "units": (1,)},
     "mask_graph": {"ratios": (0.5,), "num_bootstrap": 2, "num_masks": 1},
@@ -133,6 +140,7 @@ USUAL = {
     },  # no prediction of a full image
     "spectrum": {"alpha_req", "lidar", "lidar_mask_share"},  # 12 vectors have few eigenvalues; tokens have no LiDAR
     "invariance": {"alignment_by_overlap"},  # bins without a pair
+    "attribution": {"attribution_map"},  # of what is hidden
     "attention_flow": {"neighbour_cosine"},  # of outliers, where there are none
     "embedding_consistency": {"sliced_wasserstein", "loss", "invariance", "local_consistency"},  # what no mask hid
     "hierarchy": {"score", "chance", "skill", "gain"},  # a patch has no latent of the lowest level
@@ -141,7 +149,16 @@ USUAL = {
 }
 """What is never defined for these models and images."""
 
-PREDICTS = ("second_order", "reconstruction", "local_contrast", "decoder_attention", "knock_out", "fidelity", "bounds")
+PREDICTS = (
+    "attribution",
+    "second_order",
+    "reconstruction",
+    "local_contrast",
+    "decoder_attention",
+    "knock_out",
+    "fidelity",
+    "bounds",
+)
 NO_DECODER: dict[str, str] = dict.fromkeys(
     PREDICTS, "needs a checkpoint with its decoder or head, got an encoder alone"
 )
@@ -152,6 +169,10 @@ NO_PREDICTION = {
 EQUAL = "expected images that differ in their pixels, got equal ones in most cases"
 NOTHING_TO_EXPLAIN = {"far_gain", "gain_map", "gain_over_linear", "gain_over_wiener", "r2"}
 UNBIASED_MAPS = {"invariance_map_unbiased", "local_consistency_map_unbiased"}
+NOTHING_MOVES = {
+    *("agreement", "deletion_curve", "insertion_curve", "deletion", "insertion", "faithfulness", "reach", "spread"),
+    *("completeness_error", "additivity"),
+}
 NO_GEOMETRY = {"consistency", "chance", "ceiling"}
 NO_CKA = {"cka", "last_cka_to_input"}
 DEPTH = {"depth_area_ratio", "depth_radius", "depth_image_radius", "depth_half_radius"}
@@ -167,6 +188,7 @@ SITUATIONS = {
         {},
         {
             "local_contrast": {"token_share", "token_share_unbiased", "position_share"},
+            "attribution": NOTHING_MOVES,
             "decoder_attention": SHARES,
             "receptive_field": DEPTH,
             "spectrum": {
@@ -188,6 +210,7 @@ SITUATIONS = {
         {
             "local_contrast": {"position_share"},
             "spectrum": {"intrinsic_dimension", "variance_share"},
+            "attribution": NOTHING_MOVES,
             "frequency": NO_CKA,
             "pixels_by_layer": {"r2", "own", "around", "reach", "gathered"},
             "embedding_consistency": NO_GEOMETRY,
@@ -213,6 +236,7 @@ SITUATIONS = {
         {
             "second_order": "needs at least 2 images, got 1",
             "position": "needs at least 2 images, got 1",
+            "attribution": "needs at least 2 images for a position mean, got 1",
             "pixels_by_layer": "needs at least 4 images, got 1",
             "mask_graph": "needs at least 4 images, got 1",
             "bounds": "needs at least 2 images, got 1",

@@ -27,6 +27,7 @@ PAGES: tuple[Page, ...] = (
     Page("knock_out", "Knock-outs", ":material/content_cut:", section=HOW),
     Page("attention_flow", "Class token and flow", ":material/call_merge:", section=HOW),
     Page("receptive_field", "Receptive field", ":material/filter_center_focus:", section=HOW),
+    Page("attribution", "Attribution", ":material/ads_click:", section=HOW),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:", section=HOW),
     Page("invariance", "Invariance", ":material/compare_arrows:", section=HOW),
     Page("spectrum", "Spectrum", ":material/equalizer:", section=COLLAPSE),

@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "local_contrast": {"num_masks": 2},
     "second_order": {"ratios": [0.5], "num_masks": 8, "fit_images": 40, "components": 4},
     "receptive_field": {"ratios": [0.5], "masks": ["random"], "num_images": 4},
+    "attribution": {"num_images": 4, "path_steps": 4, "shapley_permutations": 1, "untrained_images": 2},
     "spectrum": {"num_masks": 2},
     "fidelity": {"ratios": [0.5]},
     "transfer": {"train_images": 24, "epochs": 2, "seeds": 1, "corruptions": ["contrast"], "severities": [3]},
