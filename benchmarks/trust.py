@@ -50,7 +50,8 @@ SETTINGS: dict[str, dict[str, object]] = {
 to a training split, whose draw their errors do not hold (binomial and per-image errors given the
 classifier), as `second_order`, `position` and `pixels_by_layer` fit regressions to other images;
 `receptive_field` and `attention_flow` store plain means over images; `knock_out` takes dozens
-of forward passes an image; `attribution` explains 16 images."""
+of forward passes an image; `attribution` explains 16 images; `dense` fits
+classifiers of patches."""
 
 _CHANCE = "a mean over images, whose error is right by theory: these draws happen to spread two errors (of 11 %) less"
 _TWICE = "the interaction of images and masks is in both variances (never too small)"
@@ -259,7 +260,8 @@ def document(rows: list[Measured], first: Mapping[str, xr.Dataset]) -> str:
         "Not measured here: `hierarchy` and `transfer` fit classifiers to a training split, and their errors are over test images "
         "given the classifier (binomial, Wilson's interval, or per image), as are those of `second_order`, `position` and "
         "`pixels_by_layer` given their regressions; `receptive_field` and `attention_flow` store plain means over images; "
-        "`knock_out` takes dozens of forward passes an image; `attribution` explains 16 images.",
+        "`knock_out` takes dozens of forward passes an image; `attribution` explains 16 images; `dense` fits classifiers "
+        "of patches.",
     ]
     return "\n".join(lines) + "\n"
 

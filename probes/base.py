@@ -296,6 +296,7 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
     refused by index."""
     labels, other_split = getattr(images, "labels", None), getattr(images, "other_split", None)
     known_latents: KnownLatents | None = getattr(images, "known_latents", None)
+    class_maps = getattr(images, "class_maps", None)
     for first in range(0, len(images), batch_size):
         part = images[first : first + batch_size].to(model.device)
         finite = part.flatten(1).isfinite().all(1)
@@ -305,7 +306,7 @@ def batches(model: MaskedImageModel, images: Images, batch_size: int, seed: int)
             )
         part_labels = None if labels is None else labels[first : first + batch_size]
         part_latents = None if known_latents is None else known_latents[first : first + batch_size]
-        yield Batch(model, part, first, seed, part_labels, other_split, part_latents)
+        yield Batch(model, part, first, seed, part_labels, other_split, part_latents, class_maps)
 
 
 class unchanged:

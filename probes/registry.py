@@ -24,6 +24,7 @@ PROBES: dict[str, str] = {
     "fidelity": "Fidelity",
     "frequency": "Frequency",
     "transfer": "Transfer",
+    "dense": "Dense",
     "position": "Position",
     "embedding_consistency": "EmbeddingConsistency",
     "hierarchy": "Hierarchy",

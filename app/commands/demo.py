@@ -31,9 +31,9 @@ ZOO_MODEL = "mae-cifar10-small"
 ZOO_PROBES = ("reconstruction", "local_contrast", "encoder_attention", "decoder_attention", "receptive_field")
 """What four photographs can say."""
 
-LEFT_OUT = ("hierarchy", "mask_graph")
-"""Probes that the demo does without: one asks about images of known latents, the other takes half a
-minute a run."""
+LEFT_OUT = ("hierarchy", "dense", "mask_graph")
+"""Probes that the demo does without: they ask about images of known latents or with segmentation
+masks, and the last takes half a minute a run."""
 
 
 class DemoArguments(Settings):

@@ -93,6 +93,11 @@ SOURCES: dict[str, Source] = {
         "przewiezlikowski2024beyond", "Przewi{\\k{e}}{\\'z}likowski, Marcin and others",
         "Beyond [cls]: Exploring the true potential of Masked Image Modeling representations", 2024,
     ),
+    "2502.08769": Source(
+        "darcet2025cluster",
+        "Darcet, Timoth{\\'e}e and Baldassarre, Federico and Oquab, Maxime and Mairal, Julien and Bojanowski, Piotr",
+        "Cluster and Predict Latent Patches for Improved Masked Image Modeling", 2025,
+    ),
     "2506.10178": Source(
         "psomas2025attention", "Psomas, Bill and others",
         "Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency", 2025,

@@ -30,6 +30,7 @@ REFERENCES = {
     "untrained": "14px,5px",
     "pixels": "14px,4px,3px,4px",
     "mean colour": "3px,3px",
+    "position": "9px,4px",
     "position mean": "9px,4px",
     "chance": "2px,5px",
     "ceiling": "20px,4px",

@@ -181,6 +181,17 @@ class Hierarchy:
         found["texture"] = keep * found["part"][:, self._up(texture)] + settings.jitter * self._normals(texture, rows)
         return found
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are layouts below the class, whose kinds are classes of pixels."""
+        return self.settings.depth > 3
+
+    def pixel_classes(self, rows: Int[Tensor, " b"]) -> Int[Tensor, "b h w"]:
+        """The kind of the lowest layout that each pixel belongs to: a segmentation mask that is
+        known."""
+        level = self.settings.depth - 3
+        return self.latents(rows)[self.tree.levels[level]][:, self.tree.block(level, self.height, self.width)]
+
     def clean(self, texture: Float[Tensor, "b nodes attributes"]) -> Float[Tensor, "b h w"]:
         """Pixel values without noise, a function of the textures' attributes alone."""
         settings, tree = self.settings, self.tree

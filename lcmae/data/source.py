@@ -125,15 +125,20 @@ class ImageSource:
 
     @property
     def has_masks(self) -> bool:
-        """Whether segmentation masks lie beside the images."""
-        return self.images.read_mask is not None
+        """Whether segmentation masks lie beside the images, or are known because the images are
+        made of parts (`hierarchy`)."""
+        hierarchy = self.images.hierarchy
+        return self.images.read_mask is not None or (hierarchy is not None and hierarchy.has_parts)
 
     def masks(self, indices: slice | Int[Tensor, " b"]) -> Int[Tensor, "b h w"]:
         """Segmentation masks: the class of each pixel, cut as the images are, by the nearest pixel;
         `InputError` where there are none."""
-        if self.images.read_mask is None:
+        if not self.has_masks:
             raise InputError(f"{self.name}: expected segmentation masks (--masks FOLDER or COLUMN), got none")
         positions = torch.arange(len(self))[indices] if isinstance(indices, slice) else indices
+        if self.images.hierarchy is not None:
+            return self.images.hierarchy.pixel_classes(self.images.rows[positions])
+        assert self.images.read_mask is not None
         found = []
         for position in positions.tolist():
             try:

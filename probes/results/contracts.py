@@ -20,7 +20,7 @@ _DERIVED = "_sem"
 """A variable of this name behind another's has its dims."""
 
 TEXT = frozenset({
-    "centring", "classifier", "corruption", "edge", "end", "feature", "flow", "form", "how",
+    "baseline", "centring", "classifier", "corruption", "edge", "end", "feature", "flow", "form", "how",
     "key", "kind", "level", "map", "mask", "measure", "network", "other_layer", "pair", "part", "pooling",
     "predicted", "quantity", "reference", "removal", "scope", "side", "similarity", "source", "strategy", "target",
     "toy_estimator", "toy_quantity", "true", "view", "what",
@@ -209,6 +209,18 @@ TABLES: dict[str, Table] = {
         "query row column": "query_map",
         "classifier network feature corruption severity": "corruption_accuracy",
         "classifier network feature corruption severity bound": "corruption_accuracy_interval",
+    },
+    "dense": {
+        "classifier network": "miou! accuracy! chosen_layer",
+        "left_out classifier network": "miou_without accuracy_without",
+        "classifier network layer": "layer_miou! layer_accuracy!",
+        "classifier network class": "class_iou!",
+        "classifier baseline": "gain",
+        "measure": "constant ceiling!",
+        "network layer": "chosen_neighbours chosen_rate rate_at_edge",
+        "picture y x channel": "original",
+        "picture row column": "picture_class",
+        "picture classifier row column": "picture_named",
     },
     "position": {
         "network layer component": "invariance variance_share",

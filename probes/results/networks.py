@@ -22,6 +22,7 @@ BASELINES = {
     "untrained": "untrained network of the same shape",
     "pixels": "raw pixels, nearest visible patch copied",
     "mean colour": "mean colour of the visible pixels",
+    "position": "what the position alone says",
     "position mean": "mean of the images at each position",
     "trained, leaky": "with the hidden patches' true statistics, which give the answer away",
 }

@@ -16,7 +16,7 @@ from lcmae.masking import Mask, MaskStrategy, stack_masks
 from lcmae.models import MaskedImageModel, MaskedOutput
 from lcmae.probes.watching.passes import Passes, Watcher
 from lcmae.randomness import generator
-from lcmae.shapes import Float
+from lcmae.shapes import Float, Int
 
 Computed = TypeVar("Computed")
 
@@ -60,6 +60,10 @@ class Batch:
 
     known_latents: KnownLatents | None = None
     """The latents that these images were made from, where they were made (`--data hierarchy`)."""
+
+    class_maps: Callable[[slice], Int[Tensor, "b h w"]] | None = None
+    """The class of each pixel of some of all images, where there are segmentation masks
+    (`lcmae.probes.watching.views.View`); read when asked for."""
 
     _passes: Passes = field(default_factory=Passes)
     _cache: dict[Hashable, Any] = field(default_factory=dict)
@@ -119,7 +123,9 @@ class Batch:
         few = slice(0, len(self) if most is None else most)
         labels = None if self.labels is None else self.labels[few]
         known_latents = None if self.known_latents is None else self.known_latents[few]
-        other = Batch(model, self.images[few], self.first, self.seed, labels, self.other_split, known_latents)
+        other = Batch(
+            model, self.images[few], self.first, self.seed, labels, self.other_split, known_latents, self.class_maps
+        )
         return self.once(("of", id(model), len(other)), lambda: other)
 
     def once(self, key: Hashable, compute: Callable[[], Computed]) -> Computed:

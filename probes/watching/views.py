@@ -1,6 +1,7 @@
 """A data source as a probe looks at it: slices come decoded, at the model's size, in its input
 space."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from lcmae.data import ImageSource, open_source
 from lcmae.data.hierarchy import KnownLatents
 from lcmae.models import MaskedImageModel
-from lcmae.shapes import Float
+from lcmae.shapes import Float, Int
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class View:
         hierarchy`)."""
         hierarchy = self.source.images.hierarchy
         return None if hierarchy is None else KnownLatents(hierarchy, self.source.images.rows)
+
+    @property
+    def class_maps(self) -> Callable[[slice], Int[Tensor, "b h w"]] | None:
+        """The class of each pixel of some of the images (255: none), where there are segmentation
+        masks or the images are made of parts."""
+        return self.source.masks if self.source.has_masks else None
 
     def other_split(self, limit: int | None) -> "View":
         """At most `limit` images of the same data's other split: train for test images, and the

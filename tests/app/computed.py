@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 import xarray as xr
+from einops import reduce, repeat
 from torch import Tensor
 
 from lcmae.probes.registry import probe_class
@@ -25,6 +26,7 @@ SETTINGS = {
         "corruptions": ("contrast",),
         "severities": (1, 5),
     },
+    "dense": {"rates": (0.1,), "neighbours": (1, 3), "epochs": 2},
     "local_contrast": {"num_masks": 2},
     "spectrum": {"num_masks": 2},
     "knock_out": {"single_images": 4},
@@ -51,6 +53,11 @@ class Labelled:
     @property
     def labels(self) -> Tensor:
         return torch.arange(len(self)) % 2
+
+    def class_maps(self, index: slice) -> Tensor:
+        """Two classes of pixels, by patch: whether the patch is brighter than most."""
+        means = reduce(self.images[index], "b c (r y) (s x) -> b r s", "mean", y=2, x=2)
+        return repeat((means > 0).long(), "b r s -> b (r 2) (s 2)")
 
     def other_split(self, limit: int | None) -> "Labelled":
         return some_images(20, seed=1)

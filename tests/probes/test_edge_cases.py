@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "corruptions": ("contrast",),
         "severities": (3,),
     },
+    "dense": {"train_images": 20, "rates": (0.1,), "epochs": 2},
     "position": {"num_sampled": 12, "components": 4},
     "attribution": {
         "num_images": 3,
@@ -83,6 +84,10 @@ class Images:
     @property
     def known_latents(self) -> KnownLatents | None:
         return self.view.known_latents
+
+    @property
+    def class_maps(self) -> Callable[[slice], Tensor] | None:
+        return self.view.class_maps
 
     def other_split(self, limit: int | None) -> "Images":
         few = self.num_train if limit is None else min(limit, self.num_train)
@@ -266,6 +271,7 @@ SITUATIONS = {
             "mask_graph": "needs at least 4 images, got 3",
             "second_order": "needs at least 10 images of the other split, got 9",
             "pixels_by_layer": "needs at least 4 images, got 3",
+            "dense": "needs at least 10 training images, got 9",
         },
         {
             "reconstruction": {"error_linear"},  # 9 images of the other split teach nobody

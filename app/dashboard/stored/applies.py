@@ -13,6 +13,10 @@ OF_PREDICTIONS = frozenset(
 """Probes that need a model with a prediction; a test holds this to `Probe.needs_prediction`."""
 
 
+WITHOUT_MASKS = frozenset({"digits", "cifar10", "cifar100", "stl10", "photographs"})
+"""Sources that have no segmentation masks."""
+
+
 def problem(path: Path, probe: str) -> str | None:
     """Why this probe cannot be computed for the run, to go after its name; None where it can, or
     where the config does not say."""
@@ -31,5 +35,10 @@ def problem(path: Path, probe: str) -> str | None:
         return (
             f"was trained on {data}: this probe needs images made from a tree of known latents "
             "(`lcmae train ... --data hierarchy`)."
+        )
+    if probe == "dense" and data in WITHOUT_MASKS:
+        return (
+            f"was trained on {data}, images without segmentation masks: name images that have them "
+            "(`lcmae probe dense --data PHOTOS --masks MASKS`)."
         )
     return None

@@ -27,11 +27,15 @@ QUICK: dict[str, dict[str, Any]] = {
     "fidelity": {"ratios": [0.5]},
     "transfer": {"train_images": 24, "epochs": 2, "seeds": 1, "corruptions": ["contrast"], "severities": [3]},
     "embedding_consistency": {"num_masks": 2, "num_directions": 8},
+    "dense": {"train_images": 20, "rates": [0.1], "epochs": 2},
     "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": [0.5], "units": [1]},
     "mask_graph": {"ratios": [0.5], "num_bootstrap": 2, "num_masks": 1},
     "bounds": {"num_graph_masks": 1, "num_masks": 2},
 }
 """What makes a probe quick; the others run with their defaults."""
+
+OF_LATENTS = ("hierarchy", "dense")
+"""What asks about images of known latents."""
 
 CONDITIONS = (
     ["--images", "20"],
@@ -48,13 +52,13 @@ def words(probe: str, run: Path, condition: list[str]) -> list[str]:
     for name, value in QUICK.get(probe, {}).items():
         options += [f"--{probe}.{name}".replace("_", "-"), *map(str, value if isinstance(value, list) else [value])]
     # a quarter of them is the test split, which holds the 26 images of the largest condition
-    data = ["--data", "hierarchy:images=120"] if probe == "hierarchy" else []
+    data = ["--data", "hierarchy:images=120"] if probe in OF_LATENTS else []
     return ["probe", probe, "--checkpoint", str(run), *condition, *data, "--device", "cpu", *options]
 
 
 def untrained(path: Path, probe: str = "") -> Run:
     """A run with one step; images of known latents need 16 pixels a side."""
-    shape = {"model": {**MODEL, "image_size": [16, 16], "patch_size": 4}} if probe == "hierarchy" else {}
+    shape = {"model": {**MODEL, "image_size": [16, 16], "patch_size": 4}} if probe in OF_LATENTS else {}
     run = tiny_run(path, **shape)
     publish_untrained(run)
     return run
@@ -64,7 +68,7 @@ def untrained(path: Path, probe: str = "") -> Run:
 @pytest.mark.parametrize("probe", PROBES)
 def test_conditions_stand_side_by_side_after_any_order_of_commands(probe: str, tmp_path: Path) -> None:
     conditions = [*CONDITIONS, *([MASKED] if "mask" in probe_class(probe).model_fields else [])]
-    if probe == "hierarchy":  # of few images the other split is too small to train on
+    if probe in OF_LATENTS:  # of few images the other split is too small to train on
         conditions = conditions[:3]
     names = []
     for order in (conditions, list(reversed(conditions))):

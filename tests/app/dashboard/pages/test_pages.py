@@ -47,7 +47,7 @@ def test_without_a_pick_a_page_asks_for_one(root: Path, name: str):
 @pytest.mark.parametrize("name", PROBES)
 def test_what_is_not_computed_comes_with_its_command(root: Path, name: str):
     run = synthetic.run(root / "a", results=False)
-    if name == "hierarchy":
+    if name in ("hierarchy", "dense"):
         config = json.loads((run.path / "config.json").read_text())
         (run.path / "config.json").write_text(json.dumps({**config, "data": "hierarchy"}))
     app = open_page(name, "a")
@@ -75,6 +75,7 @@ def test_stored_results_are_shown(root: Path, name: str, runs: list[str]):
     ("name", "changes", "words"),
     [
         ("hierarchy", {}, "was trained on digits"),
+        ("dense", {}, "images without segmentation masks"),
         ("reconstruction", {"model": {"kind": "vit"}}, "is an encoder alone"),
         ("decoder_attention", {"model": {"kind": "simmim"}}, "without a decoder"),
     ],
