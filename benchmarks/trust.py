@@ -51,7 +51,7 @@ to a training split, whose draw their errors do not hold (binomial and per-image
 classifier), as `second_order`, `position` and `pixels_by_layer` fit regressions to other images;
 `receptive_field` and `attention_flow` store plain means over images; `knock_out` takes dozens
 of forward passes an image; `attribution` explains 16 images; `dense` fits
-classifiers of patches."""
+classifiers of patches, `patch_retrieval` clusters."""
 
 _CHANCE = "a mean over images, whose error is right by theory: these draws happen to spread two errors (of 11 %) less"
 _TWICE = "the interaction of images and masks is in both variances (never too small)"
@@ -261,7 +261,7 @@ def document(rows: list[Measured], first: Mapping[str, xr.Dataset]) -> str:
         "given the classifier (binomial, Wilson's interval, or per image), as are those of `second_order`, `position` and "
         "`pixels_by_layer` given their regressions; `receptive_field` and `attention_flow` store plain means over images; "
         "`knock_out` takes dozens of forward passes an image; `attribution` explains 16 images; `dense` fits classifiers "
-        "of patches.",
+        "of patches, `patch_retrieval` clusters.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -25,6 +25,7 @@ PROBES: dict[str, str] = {
     "frequency": "Frequency",
     "transfer": "Transfer",
     "dense": "Dense",
+    "patch_retrieval": "PatchRetrieval",
     "position": "Position",
     "embedding_consistency": "EmbeddingConsistency",
     "hierarchy": "Hierarchy",

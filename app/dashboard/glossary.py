@@ -12,6 +12,8 @@ GLOSSARY = {
     "offset": "the squared mean of the residual: a shift that all predictions share",
     "kNN accuracy": "share of test images whose 20 nearest training images (cosine, weighted) vote for the right class; frozen "
     "features of unmasked images",
+    "adjusted information": "mutual information of two groupings, less what random groupings of the same sizes have: 0 where one "
+    "tells nothing of the other, 1 where they are the same",
     "mIoU": "mean over classes of the pixels that are of a class and named so, over those that are one or the other: 0 to 1",
     "ridge accuracy": "the same for a ridge regression onto the classes (training's monitor; the probe transfer trains by SGD)",
     "effective rank": "exp of the entropy of the features' covariance spectrum: 1 when one direction holds all variance",

@@ -222,6 +222,17 @@ TABLES: dict[str, Table] = {
         "picture row column": "picture_class",
         "picture classifier row column": "picture_named",
     },
+    "patch_retrieval": {
+        "network removal layer target": "purity! information!",
+        "target": "chance!",
+        "picture y x channel": "original",
+        "picture removal layer row column": "cluster",
+        "picture row column": "pixel_cluster",
+        "query thumb_y thumb_x channel": "query_thumbnail",
+        "query view match thumb_y thumb_x channel": "match_thumbnail",
+        "query": "query_image query_position",
+        "query view match": "match_image match_position",
+    },
     "position": {
         "network layer component": "invariance variance_share",
         "network layer": "positional_components position_r2",

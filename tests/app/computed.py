@@ -27,6 +27,7 @@ SETTINGS = {
         "severities": (1, 5),
     },
     "dense": {"rates": (0.1,), "neighbours": (1, 3), "epochs": 2},
+    "patch_retrieval": {"num_sampled": 6, "clusters": 3},
     "local_contrast": {"num_masks": 2},
     "spectrum": {"num_masks": 2},
     "knock_out": {"single_images": 4},

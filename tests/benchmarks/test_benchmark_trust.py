@@ -38,6 +38,7 @@ def test_every_probe_is_measured_or_left_out_by_name() -> None:
         "receptive_field",
         "second_order",
         "position",
+        "patch_retrieval",
         "dense",
         "pixels_by_layer",
         "attention_flow",

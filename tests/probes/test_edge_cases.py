@@ -243,6 +243,7 @@ SITUATIONS = {
             "position": "needs at least 2 images, got 1",
             "attribution": "needs at least 2 images for a position mean, got 1",
             "pixels_by_layer": "needs at least 4 images, got 1",
+            "patch_retrieval": "needs at least 2 images, got 1",
             "mask_graph": "needs at least 4 images, got 1",
             "bounds": "needs at least 2 images, got 1",
         },
@@ -287,7 +288,7 @@ SITUATIONS = {
             "transfer": "needs training images of two classes or more, got 1",
             "mask_graph": "expected images of two classes or more, got one class (12 images)",
         },
-        {},
+        {"patch_retrieval": {"information"}},
     ),
     "no labels": Situation(
         network,
@@ -297,7 +298,7 @@ SITUATIONS = {
             "(lcmae.probes.watching.views.open_view), got images without labels",
             "mask_graph": "needs images with known classes, got images without labels",
         },
-        {"position": {"knn_accuracy", "knn_chance"}},
+        {"position": {"knn_accuracy", "knn_chance"}, "patch_retrieval": {"purity", "information", "chance"}},
     ),
     "no decoder": Situation(lambda: network(ViT), {}, NO_DECODER, NO_PREDICTION),
     "no decoder, no class token": Situation(

@@ -17,6 +17,7 @@ PAGES: tuple[Page, ...] = (
     Page("second_order", "Beyond covariance", ":material/linear_scale:", section=LEARNED),
     Page("transfer", "Transfer", ":material/school:", section=LEARNED),
     Page("dense", "Segmentation", ":material/category:", section=LEARNED),
+    Page("patch_retrieval", "Matching patches", ":material/image_search:", section=LEARNED),
     Page("position", "Position in tokens", ":material/pin_drop:", section=LEARNED),
     Page("pixels_by_layer", "Pixels by layer", ":material/layers:", section=LEARNED),
     Page("fidelity", "Fidelity", ":material/image_search:", section=LEARNED),
