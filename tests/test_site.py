@@ -64,3 +64,24 @@ def test_the_check_reads_styles(tmp_path: Path) -> None:
     assert module("check").faults(tmp_path) == []
     (tmp_path / "foreign.css").write_text("@import 'https://example.org/a.css';")
     assert module("check").faults(tmp_path) == ["foreign.css: fetches from another host"]
+
+
+def test_links_of_files_beside_docs_are_moved() -> None:
+    moved = module("texts").moved
+    assert moved("[a](docs/a.md#b) ![c](docs/images/c.png)") == "[a](a.md#b) ![c](images/c.png)"
+    assert (
+        moved("[a](docs/how-to/a.md) and [what changed](CHANGELOG.md)")
+        == "[a](how-to/a.md) and [what changed](changes.md)"
+    )
+    assert moved("[licence](LICENSE), [books](notebooks)") == "[licence](LICENSE), books (`notebooks`)"
+    assert moved("[the command](docs/site/picture.py)") == "the command (`docs/site/picture.py`)"
+    assert moved('<img src="docs/images/a.png">') == '<img src="images/a.png">'
+    assert moved("[elsewhere](https://example.org/docs/a)") == "[elsewhere](https://example.org/docs/a)"
+
+
+def test_what_github_understands_is_said_for_the_site() -> None:
+    understood = module("texts").understood
+    assert understood("so:\n- a\n- b") == "so:\n\n- a\n- b"
+    assert understood("- a\n  more\n- b") == "- a\n  more\n- b"
+    assert understood("so:\n```sh\nsay\n- x\n```") == "so:\n\n```sh\nsay\n- x\n```"
+    assert understood('```text line in a after "b"\nx\n```') == "```text title=\"line in a after 'b'\"\nx\n```"

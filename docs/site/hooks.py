@@ -1,26 +1,16 @@
 """What the site has beside the Markdown files of docs/: README, changes, gallery, reference, and
 the pages that its menu does not name yet. mkdocs calls the functions `on_...`."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import gallery
 import reference
+import texts
 from mkdocs.structure.files import File, Files, InclusionLevel
 from plotly.offline import get_plotlyjs
 
 ROOT = Path(__file__).resolve().parents[2]
-
-FROM_THE_TOP = {"CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md", "README.md": "index.md"}
-"""Files beside docs/ that are pages of the site."""
-
-AS_THEY_ARE = ("LICENSE", "CITATION.cff")
-LINK = re.compile(r"(?P<before>\]\(|src=\"|srcset=\"|href=\")(?P<path>[\w./-]+)")
-TITLED = re.compile(r"^```(\w+) ([^{=\n]+)$")
-"""A fence that says after its language what the code is of."""
-
-BLOCK = re.compile(r"^\s*([-*] |\d+\. |\||```)")
 
 
 def on_config(config: Any) -> Any:
@@ -55,37 +45,17 @@ def leaves(menu: Any) -> list[str]:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add what is generated."""
-    texts = {f"gallery/{name}.md": text for name, text in gallery.pages().items()}
-    texts |= {f"reference/{name}.md": text for name, text in reference.pages().items()}
-    texts |= {target: moved((ROOT / name).read_text()) for name, target in FROM_THE_TOP.items()}
-    for uri, text in texts.items():
+    pages = {f"gallery/{name}.md": text for name, text in gallery.pages().items()}
+    pages |= {f"reference/{name}.md": text for name, text in reference.pages().items()}
+    pages |= {target: texts.moved((ROOT / name).read_text()) for name, target in texts.FROM_THE_TOP.items()}
+    for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text, inclusion=InclusionLevel.INCLUDED))
-    for name in AS_THEY_ARE:
+    for name in texts.AS_THEY_ARE:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "assets/plotly.min.js", content=get_plotlyjs()))
     return files
 
 
-def moved(text: str) -> str:
-    """Text of a file beside docs/ with its links as seen from docs/."""
-
-    def link(found: re.Match[str]) -> str:
-        path = found["path"]
-        return found["before"] + FROM_THE_TOP.get(path, path.removeprefix("docs/"))
-
-    return LINK.sub(link, text)
-
-
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """What GitHub understands and Python-Markdown does not: lists, tables and fences right behind a
-    sentence get a blank line, and a fence's words beside its language are its title."""
-    lines, fenced = [], False
-    for line in markdown.splitlines():
-        begins = bool(BLOCK.match(line)) and not fenced
-        if begins and lines and lines[-1].strip() and not BLOCK.match(lines[-1]) and not lines[-1].startswith(" "):
-            lines.append("")
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
-        titled = TITLED.match(line)
-        lines.append(f'```{titled[1]} title="{titled[2].strip().replace(chr(34), chr(39))}"' if titled else line)
-    return "\n".join(lines)
+    """What GitHub understands and Python-Markdown does not."""
+    return texts.understood(markdown)

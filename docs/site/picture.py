@@ -1,36 +1,34 @@
-"""The README's first picture: the photographs that come with lcmae, and over each what the class
-token of the zoo's model attends to in its first, middle and last layer.
+"""The README's first picture: two photographs that come with lcmae, and over each what the class
+token attends to in the first, the middle and the last layer (mean over heads).
 
-`PYTHONPATH=. python docs/site/picture.py FILE.jpg` draws it. The model sees 32 x 32 pixels in 8 x 8
-patches; shown is the same crop of each photograph, larger.
+    lcmae zoo mae-cifar10-small
+    lcmae probe encoder_attention --checkpoint runs/mae-cifar10-small --data photographs --split all
+    PYTHONPATH=. python docs/site/picture.py runs/mae-cifar10-small docs/images/attention.jpg
+
+The model sees 32 x 32 pixels in 8 x 8 patches; shown is the same crop of each photograph, larger.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 import lcmae
-from lcmae.app import zoo_models
-from lcmae.app.commands.zoo import copy
 from lcmae.app.figures.card import laid_over
 
-SIDE, GAP = 220, 6
+SIDE, GAP, ROWS = 220, 6, 2
+PHOTOGRAPHS = Path(lcmae.__file__).parent / "data" / "photographs"
 
 
 def main() -> None:
-    """Probe, lay the maps over the photographs, write the picture."""
-    (out,) = (Path(one) for one in sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        model = lcmae.load(copy(zoo_models.models()["mae-cifar10-small"], Path(folder) / "run"))
-    results = lcmae.probe(model, lcmae.images("photographs"), ["encoder_attention"])
-    maps = results["encoder_attention"]["attention_map"].mean("head")
+    """Read the stored attention, lay it over the photographs, write the picture."""
+    run, out = (Path(one) for one in sys.argv[1:])
+    maps = lcmae.results(run)["encoder_attention"]["attention_map"].mean("head")
     layers = [maps.layer.values[at] for at in (0, (maps.sizes["layer"] - 1) // 2, -1)]
-    photographs = lcmae.images("photographs", image_size=SIDE, channels=3).pixels.permute(0, 2, 3, 1).numpy()
     rows = []
-    for number, photograph in enumerate(photographs[:2]):
+    for number, file in enumerate(sorted(PHOTOGRAPHS.glob("*.jpg"))[:ROWS]):
+        photograph = np.asarray(ImageOps.fit(Image.open(file).convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS))
         laid = [laid_over(photograph, maps.isel(picture=number).sel(layer=one).values) for one in layers]
         rows.append([photograph, *laid])
     Image.fromarray(mosaic(rows)).save(out, quality=88, optimize=True)
