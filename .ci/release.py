@@ -52,6 +52,7 @@ def main() -> int:
     """Build, check, install, try; 1 where anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="3.N", help="versions to try (default: all)")
+    parser.add_argument("--only", choices=("wheel", "sdist"), help="install one of the two (default: both)")
     parser.add_argument("--build-only", action="store_true", help="build and check, install nowhere")
     options = parser.parse_args()
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
@@ -63,6 +64,8 @@ def main() -> int:
             skipped.append(version)
             continue
         for file in built:
+            if options.only is not None and (file.suffix == ".whl") != (options.only == "wheel"):
+                continue
             smoke(uv, python, version, file)
     for version in skipped:
         say(f"SKIPPED: no Python {version} at hand; nothing is known about it ('uv python install {version}')")
@@ -116,7 +119,7 @@ def smoke(uv: str, python: Path, version: str, file: Path) -> None:
         work.mkdir()
         call([uv, "venv", "--quiet", "--python", str(python), str(environment)])
         inside = environment / "bin" / "python"
-        call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(inside), str(file)])
+        call([uv, "pip", "install", "--quiet", "--python", str(inside), str(file)])
         installed = time.monotonic()
         release = file.name.removeprefix("lcmae-").removesuffix(".tar.gz").split("-")[0]
         call([str(inside), "-P", "-c", SMOKE, release], cwd=work)
