@@ -117,7 +117,6 @@ def pictures(masked: CachedForward) -> xr.Dataset:
     of a copy of the nearest visible patch, and `error` and `error_nearest`, means over hidden
     patches."""
     model, images, mask, pred = masked.model, masked.batch.images, masked.mask, masked.trace.prediction
-    units = error_units(model)
     if pred is None:
         shown = model.to_picture(images)[0]
         return xr.Dataset(
@@ -126,7 +125,20 @@ def pictures(masked: CachedForward) -> xr.Dataset:
                 "hidden": variable(_POSITION, mask.is_hidden.reshape(model.grid), "whether the patch was hidden"),
             }
         )
-    pred, target = pred.detach(), model.targets(images)
+    return _filled_in(model, images, mask, pred.detach())
+
+
+@torch.no_grad()
+def frame(batch: Batch, mask: Mask) -> xr.Dataset:
+    """`pictures` of a model with a prediction, by a pass of its own that keeps neither graph nor
+    attention: for many masks in a row."""
+    return _filled_in(batch.model, batch.images, mask, batch.model(batch.images, mask).pred)
+
+
+def _filled_in(
+    model: MaskedImageModel, images: Float[Tensor, "1 c h w"], mask: Mask, pred: Float[Tensor, "1 n p"]
+) -> xr.Dataset:
+    units, target = error_units(model), model.targets(images)
     found = xr.Dataset(labelled(draw(model, images, mask, pred), units)).isel(picture=0)
     nearest = (take(target, nearest_visible(mask, model.grid)) - target).square().mean(-1)
     found["nearest_error"] = variable(

@@ -63,6 +63,13 @@ class Inspection:
 
         return self._answer("pictures", (), lambda: microscope.pictures(self._masked()))
 
+    def frame(self) -> xr.Dataset:
+        """The same by a pass that keeps nothing for other answers: one of many in a row. Of a model
+        with a prediction."""
+        from lcmae.probes.watching import microscope
+
+        return self._answer("frame", (), lambda: microscope.frame(self._batch(), self._mask()))
+
     def attention(self) -> xr.Dataset:
         """Encoder and decoder attention from the patch, all heads of the selected layers."""
         from lcmae.probes.watching import microscope

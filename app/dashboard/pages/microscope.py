@@ -18,6 +18,7 @@ from lcmae.app.dashboard.live.selection import Selection, tied
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.microscope import maps, overlay
 from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask, steps_of
+from lcmae.app.dashboard.microscope.film import ratio_and_film
 from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
 from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
 from lcmae.errors import InputError
@@ -98,6 +99,8 @@ def bench(location: models.Location) -> None:
         st.error(plain(problem), icon=":material/block:")
         return
     board(inspected, editing)
+    if loaded.model.has_prediction:
+        ratio_and_film(location)
     overlay.over_photograph(inspected)
     if not loaded.model.has_prediction:
         st.info(ENCODER_ONLY, icon=":material/info:")
