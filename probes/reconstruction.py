@@ -9,6 +9,9 @@ split (`lcmae.probes.baselines.second_order`; the probe `second_order` asks more
 Pictures of models with normalised targets need a mean and deviation for each hidden patch. With the
 *true* ones the answer leaks into the picture: such pictures are kept apart, and labelled, from
 those that use the nearest visible patch's.
+
+Of each image its own errors are kept, too, with its class and a small picture: what a gallery sorts
+images by, and what errors of two models differ by, image by image.
 """
 
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray as xr
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
@@ -29,6 +33,7 @@ from lcmae.probes.baselines.linear_fit import LinearFit, fit_linear, fixed_weigh
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.baselines.position_mean import PositionMean
 from lcmae.probes.baselines.second_order import predict
+from lcmae.probes.measures import thumbnails
 from lcmae.probes.statistics.running import RunningCovariance, RunningMean
 from lcmae.probes.statistics.variables import variable, with_sem
 from lcmae.probes.watching.batch import Batch
@@ -38,11 +43,17 @@ COMPONENTS, MOST_INPUTS, MOST_TARGETS = 16, 1568, 3136
 """Principal components of a patch that the linear predictor sees, and values of an image that enter
 and are predicted: 8 and 16 of each of 196 patches."""
 
+MOST_THUMBNAILS, THUMBNAIL = 1000, 32
+"""Images that are kept as small pictures, the first ones, and their longest side in pixels: up to
+3 KB each, in results of every step."""
+
 
 class Reconstruction(Probe):
     """Returns errors over hidden patches in target space: `error` (model), `error_nearest` and
     `error_linear` with standard errors, `error_constant` and `error_position`, which are the least
-    of their kind; `error_map` by position; and pictures of the first images."""
+    of their kind; `error_map` by position; of every image `image_error`, `image_error_nearest`,
+    `image_class` (-1: unknown) and `image_thumbnail` (of the first `MOST_THUMBNAILS`); and pictures
+    of the first images."""
 
     name: ClassVar[str] = "reconstruction"
     question: ClassVar[str] = "How well, and where, are hidden patches filled in?"
@@ -86,6 +97,9 @@ class _Reconstruction(Accumulator):
     """Why there is no linear predictor."""
 
     by_position: Tensor | None = None
+    by_image: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Error, the nearest patch's error, class and small picture of every image."""
+
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def update(self, batch: Batch) -> None:
@@ -95,8 +109,11 @@ class _Reconstruction(Accumulator):
         # errors of the model, and of a copy of the nearest visible patch
         squared = (out.pred - target).square().mean(-1)
         copied = take(target, nearest_visible(mask, self.model.grid))
-        self.error.add(squared.gather(1, mask.hidden).mean(1))
-        self.nearest.add((copied - target).square().mean(-1).gather(1, mask.hidden).mean(1))
+        error = squared.gather(1, mask.hidden).mean(1)
+        nearest = (copied - target).square().mean(-1).gather(1, mask.hidden).mean(1)
+        self.error.add(error)
+        self.nearest.add(nearest)
+        self._keep(batch, error, nearest)
         self.position_mean.add(target, mask.is_hidden)
         self._linear(batch, mask)
         # the best constant patch leaves the variance of the hidden targets
@@ -110,6 +127,17 @@ class _Reconstruction(Accumulator):
             few = slice(0, room)
             for name, picture in draw(self.model, batch.images[few], mask[few], out.pred[few]).items():
                 self.pictures.setdefault(name, []).append(picture.cpu())
+
+    def _keep(self, batch: Batch, error: Tensor, nearest: Tensor) -> None:
+        """What is told of each image by itself."""
+        classes = torch.full((len(batch),), -1) if batch.labels is None else batch.labels
+        own = {"error": error.float(), "nearest": nearest.float(), "class": classes.to(torch.int32)}
+        room = MOST_THUMBNAILS - batch.first
+        if room > 0:
+            pictures = rearrange(self.model.to_picture(batch.images[:room]), "b h w c -> b c h w")
+            own["thumbnail"] = thumbnails.of_images(pictures.float() / 255, THUMBNAIL)
+        for name, values in own.items():
+            self.by_image.setdefault(name, []).append(values.cpu())
 
     def _linear(self, batch: Batch, mask: Mask) -> None:
         """The error of the best linear predictor on this batch; the first batch has it fitted."""
@@ -178,6 +206,7 @@ class _Reconstruction(Accumulator):
                 ("row", "column"), error_map.reshape(grid), "mean squared error where the patch was hidden", units
             ),
         }
+        result |= self._images(units)
         result |= labelled({name: torch.cat(parts) for name, parts in self.pictures.items()}, units)
         attributes = {"normalised_targets": int(normalised), "patch_size": model.patch_size}
         if self.fit is not None:
@@ -187,6 +216,18 @@ class _Reconstruction(Accumulator):
                 "linear_stationary": int(self.fit.is_stationary),
             }
         return xr.Dataset(result, attrs=attributes)
+
+    def _images(self, units: str) -> Mapping[str, xr.Variable]:
+        own = {name: torch.cat(parts) for name, parts in self.by_image.items()}
+        axes = ("thumbnail", "thumbnail_y", "thumbnail_x", "channel")
+        return {
+            "image_error": variable("image", own["error"], "mean squared error of an image's hidden patches", units),
+            "image_error_nearest": variable(
+                "image", own["nearest"], "the same, copying the nearest visible patch", units
+            ),
+            "image_class": variable("image", own["class"], "class of the image (-1: unknown)"),
+            "image_thumbnail": variable(axes, own["thumbnail"], "a small picture of the image", "pixel value"),
+        }
 
     def _error_linear(self, units: str) -> Mapping[str, xr.Variable]:
         words = "the same, by the best linear predictor of the visible patches"

@@ -14,7 +14,7 @@ import streamlit as st
 
 from lcmae.app.dashboard import contract, find
 from lcmae.app.dashboard.components import compute_button, picks, probe_page, top_bar
-from lcmae.app.dashboard.menu import GO, IS_SAME_PAGE, Page
+from lcmae.app.dashboard.menu import GO, IS_SAME_PAGE, WITH, Page
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.figures import style
 
@@ -47,7 +47,7 @@ def main() -> None:
     if (wanted := st.session_state.pop(GO, None)) in entries:
         # without this argument Streamlit refuses to leave an address whose words belong to widgets,
         # as the picked runs do
-        st.switch_page(entries[wanted], query_params={})
+        st.switch_page(entries[wanted], query_params=st.session_state.pop(WITH, {}))
     # asked in the frame, not in the page: widgets of the frame keep their values when the page
     # changes
     chosen["picks"] = picks.ask()

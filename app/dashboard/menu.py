@@ -8,6 +8,9 @@ IS_SAME_PAGE = "page-is-same"
 GO = "find-page"
 """In the session: name of the page that the frame is to open next."""
 
+WITH = "find-page-with"
+"""In the session: words of the address that go with it, by their names."""
+
 
 @dataclass(frozen=True)
 class Page:

@@ -39,6 +39,8 @@ TABLES: dict[str, Table] = {
         "": "error_nearest error_constant error_position error_linear",
         "group": "error_nearest_groups error_linear_groups",
         "row column": "error_map",
+        "image": "image_error image_error_nearest image_class",
+        "thumbnail thumbnail_y thumbnail_x channel": "image_thumbnail",
         "picture y x channel": "original reconstruction reconstruction_leaky",
         "picture row column": "hidden picture_error",
     },

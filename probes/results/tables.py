@@ -15,7 +15,7 @@ from lcmae.probes.statistics import intervals
 MAX_LENGTH = 64
 """Arrays larger than this are drawn, not listed."""
 
-DRAWN = frozenset({"row", "column", "y", "x", "picture", "point", "drawn"})
+DRAWN = frozenset({"row", "column", "y", "x", "picture", "image", "thumbnail", "point", "drawn"})
 """Places and pictures: drawn, not listed."""
 
 NOT_PROVENANCE = ("question", "command")

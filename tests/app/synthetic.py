@@ -50,6 +50,16 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
         "error_linear_sem": var((), 0.02, "standard error over images: the same", units),
         "error_map": var(("row", "column"), error_map, "mean squared error where the patch was hidden", units),
     }
+    own = np.random.default_rng(seed).gamma(4, 0.1, 40)
+    small = np.random.default_rng(0).integers(0, 256, (40, 6, 8, channels), np.uint8)
+    values |= {
+        "image_error": var("image", own, "mean squared error of an image's hidden patches", units),
+        "image_error_nearest": var("image", np.full(40, 0.5), "the same, copying the nearest visible patch", units),
+        "image_class": var("image", np.arange(40) % 3, "class of the image (-1: unknown)"),
+        "image_thumbnail": var(
+            ("thumbnail", "thumbnail_y", "thumbnail_x", "channel"), small, "a small picture of the image", "pixel value"
+        ),
+    }
     image, position = ("picture", "y", "x", "channel"), ("picture", "row", "column")
     shape = (pictures, 6, 8, channels)
     if pictures:

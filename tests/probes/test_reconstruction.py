@@ -80,6 +80,10 @@ def test_errors_are_those_of_a_loop(model: Any, images: Tensor, batch_size: int)
     for name, values in errors.items():
         assert float(dataset[name]) == pytest.approx(np.mean(values), rel=1e-5)
         assert float(dataset[f"{name}_sem"]) == pytest.approx(np.std(values, ddof=1) / math.sqrt(5), rel=1e-4)
+        np.testing.assert_allclose(dataset[f"image_{name}"], values, rtol=1e-5)
+    assert dataset["image_class"].values.tolist() == [-1] * 5
+    assert dataset["image_thumbnail"].shape == (5, 8, 12, 3)
+    np.testing.assert_array_equal(dataset["image_thumbnail"], model.to_picture(images))
     every = torch.stack(hidden_targets).double()
     assert float(dataset["error_constant"]) == pytest.approx(float((every - every.mean(0)).square().mean()), rel=1e-6)
     for position, error in enumerate(dataset["error_map"].values.flat):

@@ -11,6 +11,7 @@ PAGES: tuple[Page, ...] = (
     Page("start", "Start", ":material/rocket_launch:", section=VIEW, is_probe=False),
     Page("runs", "Runs", ":material/table_rows:", section=VIEW, is_probe=False),
     Page("microscope", "Microscope", ":material/biotech:", section=VIEW, is_probe=False),
+    Page("gallery", "Gallery", ":material/grid_on:", section=VIEW, is_probe=False),
     Page("pair", "Pair", ":material/compare:", section=VIEW, is_probe=False),
     Page("open_checkpoint", "Open a checkpoint", ":material/folder_open:", section=VIEW, is_probe=False),
     Page("reconstruction", "Reconstruction", ":material/image:", section=LEARNED),

@@ -1,0 +1,64 @@
+"""The gallery's page: what it asks, says and sends, and where a click leads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from lcmae.app.dashboard.menu import GO, WITH
+from lcmae.app.dashboard.pages import gallery
+from lcmae.probes.results.store import save_result
+from tests.app import synthetic
+from tests.app.pages import commands, components, open_page, words
+from tests.app.trained import published
+
+
+def shown(app) -> dict[str, Any]:
+    [proto] = components(app, "lcmae.gallery")
+    return json.loads(proto.json)
+
+
+def test_images_sorted_by_a_number_of_a_class(root: Path):
+    for name in ("a", "bb"):
+        synthetic.run(root / name)
+    app = open_page("gallery", "a", "bb")
+    data = shown(app)
+    assert len(data["items"]) == 40
+    assert data["sheet"].startswith("data:image/png;base64,")
+    assert "40 images, by error, largest first." in words(app)
+    app = open_page(
+        "gallery", "a", "bb", gallery_by="error less that of bb", gallery_class="2", gallery_order="smallest first"
+    )
+    values = [float(word) for _, word, _ in shown(app)["items"]]
+    assert values == sorted(values)
+    assert {position % 3 for position, _, _ in shown(app)["items"]} == {2}
+
+
+def test_an_old_result_is_offered_anew(root: Path):
+    run = published(root / "a")
+    save_result(synthetic.reconstruction().drop_vars("image_thumbnail"), run.result_path(20, "reconstruction"))
+    app = open_page("gallery", "a")
+    assert components(app, "lcmae.gallery") == []
+    assert "from before single images were stored" in words(app)
+    assert commands(app)[0].endswith("--overwrite")
+
+
+def test_a_click_leads_to_the_image_under_its_mask():
+    result = synthetic.reconstruction()
+    settings = json.dumps({"mask": {"kind": "block", "ratio": 0.4, "min_block": 4}})
+    result.attrs |= {"split": "train", "data": "digits", "settings": settings, "seed": 5}
+    gallery.open_microscope(result, "demo/a", 30, 17)
+    assert st.session_state[GO] == "microscope"
+    assert st.session_state[WITH] == {
+        "a": "demo/a", "a_step": "30", "data": "digits", "split": "train", "image": "17", "mask": "block", "ratio": "0.4",
+        "seed": "5",
+    }  # fmt: skip
+
+
+def test_images_that_the_microscope_counts_otherwise_are_not_named():
+    result = synthetic.reconstruction()
+    result.attrs |= {"split": "test", "command": "lcmae probe reconstruction --checkpoint x --images all"}
+    gallery.open_microscope(result, "a", 30, 17)
+    assert "image" not in st.session_state[WITH]
+    assert "counted otherwise" in gallery.opens(result)
