@@ -10,7 +10,7 @@ import streamlit as st
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import as_code, plain, prose
 from lcmae.app.dashboard.jobs.queue import Arguments, Job, server_queue
-from lcmae.app.dashboard.stored import reading
+from lcmae.app.dashboard.stored import costs, reading
 from lcmae.errors import InputError
 from lcmae.progress import clock
 from lcmae.safety.text import printable
@@ -64,7 +64,10 @@ def button(arguments: Arguments, was_active: bool) -> None:
         elif job is not None and job.state == "cancelled":
             st.caption("It was cancelled; nothing was written.")
         icon = ":material/play_arrow:"
-        st.button("Compute now", key=f"compute-{key}", icon=icon, on_click=_submit, args=([arguments],))
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.button("Compute now", key=f"compute-{key}", icon=icon, on_click=_submit, args=([arguments],))
+            if cost := cost_of(arguments):
+                st.caption(cost)
         return
     message, stop = st.columns([4, 1], vertical_alignment="center")
     if job.state == "waiting":
@@ -74,6 +77,15 @@ def button(arguments: Arguments, was_active: bool) -> None:
         message.progress(0.0 if job.progress is None else job.progress.share, text=plain(describe(job)))
     is_stopping, icon = job.state == "stopping", ":material/stop:"
     stop.button("Cancel", key=f"cancel-{key}", disabled=is_stopping, icon=icon, on_click=queue.cancel, args=(job,))
+
+
+def cost_of(arguments: Arguments) -> str:
+    """About how long it will take, in words; nothing where that is not known."""
+    run = run_of(arguments)
+    try:
+        return costs.words(arguments, reading.config_of(run), len(reading.steps_of(run)))
+    except InputError:
+        return ""  # the run's own line says why
 
 
 def describe(job: Job) -> str:

@@ -1,0 +1,59 @@
+"""Estimates of what a probe takes: those of the measured model, and of others in proportion."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lcmae.app.dashboard.stored import costs
+
+TINY = {"model": dict(costs.REFERENCE)}
+
+
+def test_the_measured_times_are_those_of_the_table():
+    text = (Path(__file__).parents[4] / "docs" / "speed.md").read_text()
+    text = text[text.index("What each costs") : text.index("Those of 2026-11-29")]
+    table = dict(re.findall(r"^\| ([a-z_]+)(?: \(.*?\))? \| ([\d.]+) \| [\d.]+ \| [\d.]+ \|", text, re.MULTILINE))
+    assert len(table) == 14
+    for probe, seconds in table.items():
+        assert costs.SECONDS[probe] == float(seconds), probe
+
+
+def test_the_measured_model_takes_what_was_measured():
+    found = costs.estimate(["probe", "local_contrast", "--checkpoint", "x", "--images", "1000"], TINY)
+    assert found == pytest.approx(costs.START + 59.7)
+    words = costs.words(["probe", "local_contrast", "--checkpoint", "x", "--images", "1000"], TINY)
+    assert words == "about 70 s on one core: 1000 images, scaled from a measured ViT-Tiny"
+
+
+def test_images_steps_and_size_multiply():
+    command = ["probe", "bounds", "--checkpoint", "x", "--every-step"]
+    one = costs.estimate(command[:-1], TINY) - costs.START
+    assert costs.estimate(command, TINY, 10) - costs.START == pytest.approx(10 * one)
+    assert "10 checkpoints, 500 images" in costs.words(command, TINY, 10)
+    twice = {"model": {**costs.REFERENCE, "depth": 24, "decoder_depth": 8}}
+    assert costs.size_of(twice) == pytest.approx(2)
+    # four times the tokens: four times the linear layers, sixteen times attention
+    finer = costs.size_of({"model": {**costs.REFERENCE, "patch_size": 2}})
+    assert 4 < finer < 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config"),
+    [
+        (["probe", "someone_elses", "--checkpoint", "x"], TINY),
+        (["train", "mae-digits"], TINY),
+        ([], TINY),
+        (["probe", "bounds"], {}),
+        (["probe", "bounds"], {"model": {"image_size": "large", "patch_size": 4}}),
+        (["probe", "bounds"], {"model": {**costs.REFERENCE, "width": 10**9}}),
+        (["probe", "bounds"], {"model": {**costs.REFERENCE, "patch_size": 0}}),
+    ],
+)
+def test_what_is_not_known_is_not_guessed(arguments: list[str], config: dict):
+    assert costs.words(arguments, config) == ""
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(3, "10 s"), (44, "40 s"), (100, "2 min"), (9000, "2.5 h")])
+def test_durations_have_the_digits_of_an_estimate(seconds: float, shown: str):
+    assert costs.duration(seconds) == shown
