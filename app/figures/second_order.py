@@ -89,6 +89,68 @@ def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:
     return shown.update_yaxes(type="log")
 
 
+OTHERS = {"linear": "the fixed linear predictor", "wiener": "the Wiener filter of each mask"}
+"""The linear predictors that the network is held against, in words."""
+
+VERBS: dict[answers.Verdict, str] = {
+    "above": "beats {}",
+    "below": "loses to {}",
+    "cannot be told apart from": "cannot be told apart from {}",
+    "beside": "stands beside {}",
+}
+"""What a gain's interval allows to be said."""
+
+
+def over_ratios(result: xr.Dataset) -> str:
+    """At which ratios the network beats or loses to each linear predictor; nothing where no
+    interval is stored."""
+    ratios = result["ratio"].values.tolist()
+    sentences = []
+    for other, words in OTHERS.items():
+        found = _by_verdict({f"{ratio:g}": number(result, f"gain_over_{other}", ratio=ratio) for ratio in ratios})
+        clauses = [
+            f"{_verb(verdict, words, again)} {_at(where, len(ratios))}" for again, (verdict, where) in enumerate(found)
+        ]
+        sentences += [f"It {answers.listed(clauses)}."] if clauses else []
+    return " ".join(sentences)
+
+
+def at_own_ratios(results: Mapping[str, xr.Dataset]) -> str:
+    """Which runs beat or lose to each linear predictor, each at its own ratio."""
+    sentences = []
+    for other, words in OTHERS.items():
+        gains = {name: number(result, f"gain_over_{other}", _own_ratio(result)) for name, result in results.items()}
+        clauses = [
+            f"{_verb(verdict, words, again)}: {_named(runs)}"
+            for again, (verdict, runs) in enumerate(_by_verdict(gains))
+        ]
+        sentences += [f"At the own ratio of each: {'; '.join(clauses)}."] if clauses else []
+    return " ".join(sentences)
+
+
+def _by_verdict(gains: Mapping[str, answers.Number]) -> list[tuple[answers.Verdict, list[str]]]:
+    """Names of the gains by what their intervals allow to be said."""
+    found: dict[answers.Verdict, list[str]] = {}
+    for name, gain in gains.items():
+        if gain.is_known and gain.has_interval:
+            found.setdefault(answers.verdict(gain), []).append(name)
+    return list(found.items())
+
+
+def _verb(verdict: answers.Verdict, words: str, again: int) -> str:
+    return VERBS[verdict].format("it" if again else words)
+
+
+def _at(ratios: list[str], all_of_them: int) -> str:
+    if len(ratios) == all_of_them > 1:
+        return "at every ratio"
+    return f"at ratio{answers.ends_in_s(len(ratios))} {answers.listed(ratios)}"
+
+
+def _named(names: list[str]) -> str:
+    return answers.listed(names) if len(names) <= answers.MOST_NAMES else f"each of {len(names)} runs"
+
+
 def _own_ratio(result: xr.Dataset) -> dict[str, float]:
     return {"ratio": float(result.attrs["own_ratio"])}
 
@@ -102,7 +164,8 @@ HEADLINE = Headline(
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     """What is explained beyond the best linear predictor, at the run's own ratio."""
     if len(results) > 1:
-        return answers.of_runs(results, HEADLINE)
+        ranked = answers.of_runs(results, HEADLINE)
+        return Answer(f"{ranked.sentence} {at_own_ratios(results)}".strip(), ranked.tiles)
     [result] = results.values()
     at = _own_ratio(result)
     own, linear, wiener = (
@@ -118,8 +181,8 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     negative = " (below 0: the mean of each position is nearer)" if own.value < 0 else ""
     sentence = (
         f"At ratio {at['ratio']:g} the network explains {own}{negative} of the variance of hidden patches about the mean of each "
-        f"position, {words} ({linear}); the difference is {gain}."
-    )
+        f"position, {words} ({linear}); the difference is {gain}. {over_ratios(result)}"
+    ).strip()
     tiles = [own.tile("explained by the network"), linear.tile("by the best linear predictor")]
     tiles += [wiener.tile("by each mask's Wiener filter"), over_wiener.tile("network less Wiener filter")]
     return Answer(sentence, answers.known(tiles))
