@@ -15,6 +15,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from lcmae.app.figures import limits, style
+from lcmae.app.figures.answers import Answer, Number
 from lcmae.app.figures.microscope import masked, outline
 from lcmae.app.figures.through_training import panels as panels_of
 
@@ -51,6 +52,28 @@ def maps(a: xr.DataArray, b: xr.DataArray, names: tuple[str, str], title: str, *
             if values.shape == a.shape:
                 outline(shown, patch, grid, x0=position * (aspect + style.GAP), width=aspect, height=1)
     return shown
+
+
+def answer(frame: pd.DataFrame, names: tuple[str, str]) -> Answer:
+    """The difference that stands furthest from 0 by its own interval, among the numbers that have a
+    better end. `frame` is the table of `lcmae.probes.results.differences`."""
+    decided = frame.loc[frame["says"].isin(["A better", "B better"])]
+    if decided.empty:
+        return Answer("No stored number that has a better end tells A and B apart.")
+    ratios = decided["B - A"].abs() / (decided["high"] - decided["low"]).clip(lower=np.finfo(float).tiny)
+    first: Any = decided.loc[ratios.idxmax()]
+    letter = str(first["says"])[0]
+    unit = str(first["unit"])
+    own, other, apart = (
+        Number(float(first[name]), float(first[low]), float(first[high]), unit)
+        for name, low, high in (("A", "A low", "A high"), ("B", "B low", "B high"), ("B - A", "low", "high"))
+    )
+    what = f"{first['quantity']}, {first['part']}" if first["part"] else str(first["quantity"])
+    sentence = (
+        f"The clearest difference is in {what}, where {letter} is better: A has {own}, B {other}, a difference of {apart}; "
+        f"{first['better']} is better."
+    )
+    return Answer(sentence, (own.tile(f"A: {names[0]}"), other.tile(f"B: {names[1]}"), apart.tile("B less A")))
 
 
 def row(columns: Sequence[tuple[str, np.ndarray | xr.DataArray]], scales: Mapping[str, str]) -> go.Figure:

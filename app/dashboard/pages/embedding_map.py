@@ -6,6 +6,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_condition, ask_for_runs, choose, condition_of, heading
 from lcmae.app.dashboard.menu import Page
@@ -63,6 +64,7 @@ def show(page: Page, picked: picks.Picks) -> None:
                 "No UMAP is stored, so the PCA is shown. This computes it (the first use on a machine takes a minute):",
                 command(picked, name, found.steps[name]),
             )
+    answer(figures.answer(result, what, plane), "embedding-map")
     st.fragment(bench)(result, name, what, plane, colour_by)
     compute_images.offer_others(picked, PROBE, picks.conditions(picked, PROBE), f" {UMAP}")
 

@@ -14,6 +14,7 @@ import streamlit as st
 import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
@@ -113,6 +114,7 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         return
     probe = choose("numbers of", [ALL, *dict.fromkeys(whole["probe"])])
     frame = whole if probe == ALL else whole.loc[whole["probe"] == probe]
+    answer(figures.answer(frame, (a.label, b.label)), "compare")
     st.markdown(tally(frame))
     chosen = usual(frame)
     if chosen:

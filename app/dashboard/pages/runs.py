@@ -9,12 +9,14 @@ import pandas as pd
 import streamlit as st
 
 from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
+from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.plain import cells, plain
 from lcmae.app.dashboard.components.probe_page import ask_for_runs
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.stored import notes, reading, run_table
 from lcmae.app.dashboard.stored.notes import Note
+from lcmae.app.figures.answers import Answer
 from lcmae.errors import InputError
 
 COLUMNS = {
@@ -97,6 +99,7 @@ def table_of_runs(picked: picks.Picks) -> None:
     if st.session_state.get("runs", picked.names) != picked.names:
         st.rerun()  # a tick renewed this part alone, and the bar is to show it, too
     table = run_table.table_of(picked.runs, known_notes(picked))
+    answer(Answer(run_table.sentence(run_table.visible(table))), "runs")
     table, by = ask_what_is_shown(table)
     if table.empty:
         st.info("No run fits. Clear the search or the filter to see them all.", icon=":material/search_off:")

@@ -114,6 +114,29 @@ def grouped(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def sentence(table: pd.DataFrame) -> str:
+    """What the table says, in a sentence: how many runs of what, and the highest accuracy by
+    neighbours, over seeds where there are several."""
+    states = ", ".join(f"{count} {state.partition(':')[0]}" for state, count in table["state"].value_counts().items())
+    text = f"{len(table)} run{'' if len(table) == 1 else 's'} ({states})"
+    if "knn" not in table or not any(_is_known(value) for value in table["knn"]):
+        return f"{text}; none has logged its kNN accuracy."
+    groups = grouped(table, "seeds")
+    several: Any = groups.loc[groups["knn_half"].notna()]
+    if not several.empty:
+        best = several.loc[several["knn"].idxmax()]
+        half = f"{best['knn']:.1%} ± {best['knn_half'] * 100:.1f} points".replace("%", " %")
+        return f"{text}; over seeds {best['group']} has the highest mean kNN accuracy, {half} of {best['runs']} runs."
+    known = table.loc[[_is_known(value) for value in table["knn"]]]
+    best = known.loc[known["knn"].astype(float).idxmax()]
+    accuracy = f"{best['knn']:.1%}".replace("%", " %")
+    return f"{text}; {best['name']} has the highest kNN accuracy, {accuracy}, of a single run, so without an interval."
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def mean(values: Iterable[Any]) -> tuple[float, float]:
     """Mean, and half of its 95 % interval."""
     known = [float(value) for value in values if value is not None and math.isfinite(value)]

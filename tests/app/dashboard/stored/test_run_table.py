@@ -81,3 +81,15 @@ def test_runs_with_their_notes_are_a_table(tmp_path: Path) -> None:
     assert table["hidden"].tolist() == [False, True]
     assert table["family"].tolist() == ["a", "a"]
     assert len(run_table.grouped(table, "seeds")) == 1
+
+
+def test_the_sentence_is_of_seeds_where_there_are_several() -> None:
+    table = TABLE.assign(state="finished")
+    table["knn"] += 0.05 * (table["objective"] == "umae")
+    said = run_table.sentence(table)
+    half = 100 * t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert said.startswith("12 runs (12 finished); over seeds umae-r0.5 has the highest mean kNN accuracy, 65.0 % ")
+    assert f"± {half:.1f} points of 3 runs" in said
+    one = table.iloc[[2]].reset_index(drop=True)
+    assert "mae-r0.5-s2 has the highest kNN accuracy, 70.0 %, of a single run" in run_table.sentence(one)
+    assert run_table.sentence(one.assign(knn=None)) == "1 run (1 finished); none has logged its kNN accuracy."
