@@ -8,9 +8,10 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.colors import qualitative
 
-from lcmae.app.figures import answers, style
+from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
+from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
 CLASS_COLOURS = (*style.PALETTE, *qualitative.Dark24)
@@ -52,6 +53,11 @@ def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> 
                 hovertemplate="layer %{x}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
+    own = [
+        Series(name, one["layer"].values.tolist(), one["consistency"].values, colour[name])
+        for name, one in chosen.items()
+    ]
+    series.mark_best(shown, own)
     first = next(iter(results.values()))
     shown.update_xaxes(title=style.axis_title(first["layer"]), dtick=1 if first.sizes["layer"] <= 16 else None)
     return shown.update_yaxes(title=style.axis_title(first["consistency"]), title_font={"size": 12})

@@ -57,6 +57,7 @@ def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
             marks = {"dash": dash, "symbol": style.SYMBOLS[position % 6]}
             rows.append(Series(label, values["layer"].values.tolist(), values.values, colour[name], low, high, **marks))
     shown = series.curves(rows, "encoder block", "decodability (0: chance, 1: perfect)")
+    series.mark_best(shown, [row for row in rows if row.name in results])
     return _from_chance(shown.update_xaxes(dtick=1))
 
 

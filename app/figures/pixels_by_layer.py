@@ -70,7 +70,9 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     )
     if variable == "gathered":
         shown.add_hline(y=0, line={"color": style.GREY, "width": 1})
-    return shown.update_xaxes(dtick=1)
+        series.mark_best(shown, [row for row in rows if row.name in results])
+    levels = [0.0] if variable == "gathered" else []
+    return series.fit(shown.update_xaxes(dtick=1), rows, *levels)
 
 
 def maps(result: xr.Dataset) -> go.Figure:

@@ -90,7 +90,8 @@ def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
             rows.append(Series(label, values["layer"].values.tolist(), values.values, shade, low, high, dash=dash))
     first = next(iter(results.values()))
     shown = series.curves(rows, style.axis_title(first["layer"]), "R2 of row and column")
-    return shown.update_xaxes(dtick=1)
+    series.mark_best(shown, [row for row in rows if row.name in results])
+    return series.fit(shown.update_xaxes(dtick=1), rows)
 
 
 def removals(results: Mapping[str, xr.Dataset], variable: str, layer: int) -> go.Figure:

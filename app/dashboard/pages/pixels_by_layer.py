@@ -23,7 +23,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         "Gathered from the touching patches, by layer",
         "What tokens hold of the patches around beyond what their own pixels tell; 95 % intervals of paired differences. Above 0 "
-        "the token knows what only attention can have brought.",
+        "the token knows what only attention can have brought. A ring marks the highest layer of each run.",
         figures.by_layer(results, "gathered"),
     )
     yield Panel(

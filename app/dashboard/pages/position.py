@@ -12,7 +12,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "Position read off patch tokens, by layer",
         "R2 of row and column by ridge regression, on images that it was not fitted on; 95 % intervals over images. Dashed: an "
         "untrained network of the same shape, whose tokens hold the position embedding; patches of pixels say what the images' own "
-        "layout tells.",
+        "layout tells. A ring marks the highest layer of each run.",
         figures.by_layer(results),
     )
     found = sorted({int(layer) for result in results.values() for layer in result["layer"].values}, reverse=True)
