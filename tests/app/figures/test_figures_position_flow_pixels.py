@@ -19,7 +19,9 @@ def found() -> dict[str, xr.Dataset]:
 def test_position_by_layer_and_its_components(found: dict[str, xr.Dataset]) -> None:
     result = found["position"]
     drawn = {trace.name: trace for trace in traces(position.by_layer({"a": result}))}
-    assert list(drawn) == ["a", "a, untrained", "a, pixels"]
+    assert list(drawn) == ["a", "a, untrained", "a, pixels", "a, best"]
+    best = result["position_r2"].sel(network="trained")
+    assert (drawn["a, best"].x[0], drawn["a, best"].y[0]) == (best["layer"].values[best.argmax()], best.max())
     np.testing.assert_allclose(drawn["a"].y, result["position_r2"].sel(network="trained"))
     shown = position.scores({"a": result}, 1)
     lines = [shape.y0 for shape in shown.layout.shapes]
@@ -53,5 +55,6 @@ def test_pixels_by_layer_and_offset(found: dict[str, xr.Dataset]) -> None:
     maps = traces(pixels_by_layer.maps(result))
     assert len(maps) == 3  # two layers, and pixels
     np.testing.assert_allclose(maps[0].z, result["r2"].sel(network="trained", layer=1))
-    (only,) = traces(pixels_by_layer.by_layer({"a": result}, "gathered"))
+    only, ring = traces(pixels_by_layer.by_layer({"a": result}, "gathered"))
+    assert ring.marker.symbol == "circle-open"
     np.testing.assert_allclose(only.y, result["gathered"])
