@@ -137,6 +137,11 @@ class Queue:
         with self._changed:
             return [job for job in self._known.values() if job.is_active]
 
+    def known(self) -> list[Job]:
+        """Every job that is remembered, whatever became of it, in the order of asking."""
+        with self._changed:
+            return list(self._known.values())
+
     def cancel(self, job: Job) -> None:
         """Take it out of the queue, or tell its process to stop, and kill it where it does not.
         Returns at once."""

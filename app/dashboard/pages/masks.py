@@ -18,7 +18,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components import export, picks, races
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import cells, plain, prose
@@ -71,17 +71,20 @@ EVERY = "3s"
 def show(page: Page, picked: picks.Picks) -> None:
     """Gallery and diagnostics, then the comparisons below the root."""
     heading(page.title, SUMMARY, TERMS)
-    strategies(picked)
+    masks = strategies(picked)
     comparisons(picked)
+    races.read_advice(picked.root)
+    st.header("Try it")
+    races.ask(picked, masks)
     export.link()
 
 
 # --- strategies ---
 
 
-def strategies(picked: picks.Picks) -> None:
+def strategies(picked: picks.Picks) -> list[str]:
     """Every strategy over a photograph at a ratio, on a grid, from a seed; what it is, in a
-    sentence; and its diagnostics."""
+    sentence; and its diagnostics. Returns their names."""
     left, middle, right = st.columns(3)
     ratio = left.slider("masking ratio", 0.05, 0.95, 0.75, 0.05, key="mask_ratio", bind="query-params")
     side = middle.select_slider("patches a side", [4, 7, 8, 14, 16], 14, key="mask_side", bind="query-params")
@@ -91,7 +94,7 @@ def strategies(picked: picks.Picks) -> None:
     for kind, why in shown.refused.items():
         st.info(f"{plain(kind)} is left out: {plain(why)}", icon=":material/block:")
     if not shown.strips:
-        return
+        return []
     distances = dict(zip(shown.table["mask"], shown.table["distance (patches)"], strict=True))
     answer(mask_figures.answer(distances, float(ratio), int(side), NUM_MASKS), "masks")
     columns = st.columns(2, gap="medium")
@@ -124,6 +127,7 @@ def strategies(picked: picks.Picks) -> None:
             if table[name].dtype.kind == "f"
         }
         export.table(table, "mask-diagnostics", column_config=numbers)
+    return list(shown.strips)
 
 
 def through_microscope(picked: picks.Picks, kind: str, ratio: float) -> str:
