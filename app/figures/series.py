@@ -89,7 +89,7 @@ def fit(shown: go.Figure, rows: Sequence[Series], *levels: float) -> go.Figure:
     return shown.update_yaxes(range=[float(known.min()) - room, float(known.max()) + room])
 
 
-def wrap_titles(shown: go.Figure, most: int = 44) -> go.Figure:
+def wrap_titles(shown: go.Figure, most: int = 34) -> go.Figure:
     """Titles of axes in lines of at most `most` letters: half a page is all that a figure may
     have."""
     for name, axis in shown.to_dict()["layout"].items():
