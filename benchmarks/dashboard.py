@@ -158,7 +158,7 @@ def first_paint(browser: Browser, address: str, name: str) -> float:
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:
     """Milliseconds from a click to its answer, on pages of stored results."""
     rows = []
-    with ProgressBar("clicks", 10 * num_clicks) as bar, opened(browser) as page:
+    with ProgressBar("clicks", 11 * num_clicks) as bar, opened(browser) as page:
         page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}")
         settle(page, 2)
         page.wait_for_timeout(2000)
@@ -231,6 +231,12 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
                     answer(page, lambda field=field, option=option: field.select_option(option))
                 )
             bar.advance(note=label)
+    frames = []
+    drag = "(slider, to) => { slider.value = to; slider.dispatchEvent(new Event('input', { bubbles: true, composed: true })); }"
+    slider = page.locator(".film .slider")
+    for number in range(num_clicks):
+        frames.append(answer(page, lambda number=number: slider.evaluate(drag, 2 * number + 1)))
+        bar.advance(note="frames of the slider")
     page.locator("label", has_text="Edit mask").click()
     page.locator(".board.editing").wait_for()
     settle(page)
@@ -257,6 +263,7 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
             (f"microscope: {label.lower()} until every view has followed", percentiles(found))
             for label, found in picks.items()
         ),
+        ("microscope: a step of the ratio's slider until its frame is there", percentiles(frames)),
         ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
         ("microscope: an upload, from its choice until every view has followed", percentiles(uploads)),
     ]
