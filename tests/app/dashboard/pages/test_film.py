@@ -73,10 +73,8 @@ def test_frames_of_checkpoints_are_of_their_weights(root: Path):
     assert not np.array_equal(*(one.frame()["picture_error"].values for one in (seen[0], seen[-1])))
 
 
-def test_a_place_whose_mask_cannot_be_drawn_says_why(root: Path):
+def test_a_frame_whose_checkpoint_is_gone_says_why(root: Path):
     published(root / "a")
-    location = located(root)
-    axis = film.Axis("ratio", [0.001, 0.5], 1)
-    frame = film.frame_at(location, axis, 0, 1.0)
+    frame = film.frame_at(located(root), film.Axis("a_step", [20, 99], 1), 1, 1.0)
     assert frame.pictures == []
-    assert "ratio" in frame.words
+    assert "expected a checkpoint" in frame.words
