@@ -94,12 +94,15 @@ def agreement(result: xr.Dataset) -> go.Figure:
             customdata=half,
             text=[["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in values],
             texttemplate="%{text}",
+            textfont={"size": 12},
             coloraxis="coloraxis",
             hoverongaps=False,
             hovertemplate="%{y}, %{x}: %{z:.3f} ± %{customdata:.2g}<extra></extra>",
         )
     )
-    shown.update_layout(coloraxis=style.colour_axis("rank correlation", style.DIVERGING, cmin=-1, cmax=1))
+    # every cell says its number: the bar's room is theirs
+    scale = style.colour_axis("rank correlation", style.DIVERGING, cmin=-1, cmax=1, showscale=False)
+    shown.update_layout(coloraxis=scale)
     shown.update_xaxes(type="category", tickangle=-35)
     return shown.update_yaxes(type="category", autorange="reversed")
 
@@ -115,7 +118,7 @@ def by_method(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
         rows.append(Series(run, methods_of(result), values, colour[run], low, high, symbol))
     title = {"faithfulness": "insertion's area less deletion's"}.get(variable)
     shown = series.dots(rows, names, title or style.axis_title(next(iter(results.values()))[variable]))
-    shown.update_xaxes(ticktext=[name.replace(" ", "<br>") for name in names], tickangle=0)
+    shown.update_xaxes(tickangle=-35)
     categories = {name: {"explanation": name} for name in names}
     segments(shown, baselines_of(results, variable), list(results), categories)
     if variable == "faithfulness":
