@@ -39,7 +39,7 @@ from lcmae.probes.statistics.intervals import of_baseline
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
-from lcmae.probes.statistics.variables import error_of, variable
+from lcmae.probes.statistics.variables import by_leaving_out, error_of, variable
 from lcmae.probes.watching.attributions import Queried
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.pictures import draw
@@ -274,6 +274,11 @@ class _Attribution(Accumulator):
             if UNTRAINED in self.sums:
                 of_other = self.sums[UNTRAINED].degrees_of_freedom
                 result[f"{name}_sem"].attrs[of_baseline(UNTRAINED)] = of_other
+            if dims == ("explanation",):  # two runs over the same images are compared in pairs
+                without = self.sums[TRAINED].leave_out(statistic)[1]
+                own = torch.full((len(without), *value.shape), torch.nan, dtype=without.dtype)
+                own[:, 0] = without
+                result |= by_leaving_out(axes, own, self.sums[TRAINED].filled_sizes, name, long_name, unit)
         for name, parts in self.pictures.items():
             axes, long_name, unit = _PICTURES[name]
             result[name] = variable(axes, torch.cat(parts), long_name, unit)

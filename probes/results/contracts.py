@@ -150,6 +150,9 @@ TABLES: dict[str, Table] = {
     "attribution": {
         "network explanation other_explanation": "agreement!",
         "network explanation": "faithfulness! deletion insertion reach! spread",
+        "left_out network explanation": (
+            "faithfulness_without deletion_without insertion_without reach_without spread_without"
+        ),
         "network explanation fraction": "deletion_curve! insertion_curve! deletion_error insertion_error",
         "network": "completeness_error additivity change",
         "picture y x channel": "original",

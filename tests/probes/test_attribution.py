@@ -1,6 +1,7 @@
 """Attributions beside every coalition and every order, and known answers: a linear model, of which
 all methods say its weights, and a model that looks at one patch."""
 
+import math
 from itertools import combinations, product
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lcmae.app.figures import answers
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel, ModelConfig, spread
 from lcmae.patches import patchify
@@ -209,6 +211,17 @@ def test_agreement_is_scipy_s_mean_over_queries(images: Tensor) -> None:
     error = trained(few)["agreement_sem"].sel(explanation="ablation", other_explanation="integrated gradients")
     assert float(error) == pytest.approx(np.std(wanted, ddof=1) / 2, rel=1e-4)
     assert few["agreement_sem"].attrs["degrees_of_freedom"] == 3
+
+
+def test_runs_over_the_same_images_are_compared_in_pairs(images: Tensor) -> None:
+    runs = [Attribution(**QUICK)(tiny_mae(), images, torch.Generator().manual_seed(0)) for _ in range(2)]
+    where = {"explanation": "ablation"}
+    found = answers.between(*runs, answers.Headline("reach", "reach", "highest", lambda result: where))
+    assert math.isfinite(found.low)
+    without = runs[0]["reach_without"].sel(network="trained", **where).values
+    assert len(without) == 5
+    sem = math.sqrt(4 / 5 * ((without - without.mean()) ** 2).sum())
+    assert float(runs[0]["reach_sem"].sel(network="trained", **where)) == pytest.approx(sem, rel=1e-4)
 
 
 @pytest.mark.parametrize("build", [tiny_mae, tiny_simmim])
