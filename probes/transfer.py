@@ -210,7 +210,7 @@ class _Transfer(Accumulator):
         """Features of the training images, and heads upon them."""
         probe = self.probe
         images, labels = self._training_images(batch)
-        features: dict[str, list[Tensor]] = {}
+        banks: dict[str, Tensor] = {}
         all_images = []
         few = min(probe.pooled_images if self.num_layers else 0, len(images))
         chosen = torch.arange(few) * len(images) // max(few, 1)
@@ -218,7 +218,9 @@ class _Transfer(Accumulator):
             part = images[first : first + CHUNK].to(self.model.device)
             seen = {name: layers(network, part, decoder=False) for name, network in self.networks.items()}
             for name, rows in self._features(seen, self.model.to_pixels(part)).items():
-                features.setdefault(name, []).append(rows)
+                if name not in banks:  # in one tensor from the start: parts are held twice when they are joined
+                    banks[name] = rows.new_empty(len(rows), len(images), rows.shape[-1])
+                banks[name][:, first : first + rows.shape[1]] = rows
             here = chosen[(chosen >= first) & (chosen < first + len(part))] - first
             if len(here):
                 pooled = self.pooled = self.pooled or self._start_pooled(seen[TRAINED], few)
@@ -228,7 +230,6 @@ class _Transfer(Accumulator):
                 all_images.append(part.cpu())
         if self.pooled is not None:  # first, because it lets go of its tokens
             self.pooled.learn(labels[chosen], self.num_classes)
-        banks = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
         num_seeds = {name: probe.seeds if name == TRAINED else 1 for name in banks}
         train = {"rates": probe.rates, "epochs": probe.epochs, "num_seeds": num_seeds, "seed": self.seed}
         linear = fit(banks, labels, self.num_classes, **train)
