@@ -95,10 +95,10 @@ class Dense(Probe):
     neighbours: tuple[int, ...] = (1, 3, 10, 30)
     """Numbers of neighbours that kNN chooses from."""
 
-    rates: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
+    rates: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Learning rates that logistic regression chooses from, per 256 patches of a batch."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=30, ge=1)
     """Epochs of logistic regression."""
 
     ignored: tuple[int, ...] = (255,)

@@ -37,7 +37,7 @@ from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, groups_of, standard_error
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
-from lcmae.probes.statistics.variables import error_of, variable
+from lcmae.probes.statistics.variables import by_groups, error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers, layers_of, watch_layers
 from lcmae.randomness import generator
@@ -62,17 +62,17 @@ Source = tuple[str, int]
 
 class PatchRetrieval(Probe):
     """Returns `purity` and `information` by (network, removal, layer, target) with standard errors,
-    `chance` by target; `cluster` by (picture, removal, layer, row, column) of the trained network
-    and `pixel_cluster`; `match` thumbnails by (query, view, match) with `match_image` and
-    `match_position`."""
+    `last_purity` of the last layer's tokens by (network, target), `chance` by target; `cluster` by
+    (picture, removal, layer, row, column) of the trained network and `pixel_cluster`;
+    `match_thumbnail` by (query, view, match) with `match_image` and `match_position`."""
 
     name: ClassVar[str] = "patch_retrieval"
     question: ClassVar[str] = (
         "Which patches of other images does a token match, and into which clusters do tokens fall?"
     )
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        UNTRAINED: ("purity", "information"),
-        PIXELS: ("purity", "information"),
+        UNTRAINED: ("purity", "last_purity", "information"),
+        PIXELS: ("purity", "last_purity", "information"),
     }
 
     num_sampled: int = Field(default=64, ge=2)
@@ -262,6 +262,7 @@ class _Retrieval(Accumulator):
         result: dict[str, xr.Variable] = {
             "purity": variable(dims, purity * known, share, **missing),
             "purity_sem": error_of(dims, purity_error * known, share, degrees=count - 1),
+            **self._last(networks, known, share),
             "information": variable(dims, information * known, described, **missing),
             "information_sem": error_of(
                 dims, information_error * known, described, degrees=min(count, NUM_GROUPS) - 1, method="jackknife"
@@ -287,6 +288,21 @@ class _Retrieval(Accumulator):
             "definition": "lcmae's own; k-means and neighbours of tokens of length 1, unmasked images",
         }
         return xr.Dataset(result, {name: one for name, one in coordinates.items() if name in used}, attributes)
+
+    def _last(self, networks: list[str], known: Float[Tensor, " target"], words: str) -> dict[str, xr.Variable]:
+        """Purity of the last layer's tokens as they are, and its means over groups of images, of
+        which two models make a paired difference."""
+        last = self.num_layers - 1
+        rows = [self.found[(one, -1 if one == PIXELS else last), REMOVALS[0]].purity for one in networks]
+        mean, error, groups = (torch.stack([part for part in some if part is not None], dim=-2) * known for some in (
+            [one.mean for one in rows], [one.sem for one in rows], [one.group_means for one in rows],
+        ))  # fmt: skip
+        dims, words = ("network", "target"), f"{words}, last layer"
+        return {
+            "last_purity": variable(dims, mean, words),
+            "last_purity_sem": error_of(dims, error, words, degrees=rows[0].degrees_of_freedom),
+            **by_groups(dims, groups, rows[0].count, "last_purity", words),
+        }
 
     def _cluster_maps(self) -> dict[str, xr.Variable]:
         few, grid = self.probe.num_pictures, self.model.grid

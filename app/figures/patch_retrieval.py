@@ -37,10 +37,10 @@ def target_of(result: xr.Dataset) -> str:
 
 
 HEADLINE = Headline(
-    "purity",
+    "last_purity",
     "share of nearest patches at the same position (last layer)",
     "lowest",
-    lambda result: {**last_layer(result), "removal": "nothing", "target": "position"},
+    lambda result: {"target": "position"},
     share=True,
 )
 

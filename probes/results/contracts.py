@@ -229,6 +229,8 @@ TABLES: dict[str, Table] = {
     },
     "patch_retrieval": {
         "network removal layer target": "purity! information!",
+        "network target": "last_purity",
+        "group network target": "last_purity_groups",
         "target": "chance!",
         "picture y x channel": "original",
         "picture removal layer row column": "cluster",

@@ -146,6 +146,8 @@ def test_matches_are_the_nearest_patches_of_other_images(mae: MAE) -> None:
 def test_the_result_says_what_was_measured(result: xr.Dataset, tmp_path: Path) -> None:
     assert contracts.problem(result, "patch_retrieval") == ""
     assert result.attrs["num_sampled"] == 20
+    np.testing.assert_array_equal(result["last_purity"], result["purity"].sel(removal="nothing", layer=2))
+    np.testing.assert_allclose(result["last_purity_groups"].mean("group"), result["last_purity"], atol=1e-6)
     assert list(result["view"].values) == ["layer 2", "layer 1", "layer 2, position mean removed", "raw patches"]
     assert result["cluster"].shape == (4, 2, 2, 4, 6)
     assert int(result["cluster"].max()) <= 2
