@@ -79,9 +79,9 @@ def add_scalars(row: Row, columns: dict[str, tuple[str, str]], probe: str, file:
     """Every single number of a probe's result, as `probe.name` or `probe.name[part]`; errors as
     `.sem`."""
     from lcmae.probes.jobs.batch import scalars
-    from lcmae.probes.results.store import load_result
+    from lcmae.probes.results.catalogue import load
 
-    result = load_result(file)
+    result = load(file, probe)
     for label, (value, sem) in scalars(result).items():
         attrs = _attrs_of(result, label.partition("[")[0])
         part = label.partition("[")[2].rstrip("]")

@@ -63,22 +63,26 @@ def _probe_one(
     view = View(source.at(model.config.image_size, model.config.channels), model)
     about = provenance_of(model, source)
     folder = None if out is None else Path(out) / name.replace("/", "-") / "probes" / f"{int(about['step'] or 0):06d}"
-    entries, missing = [], []
+    entries, missing, failures = [], [], {}
     for one in (settings.under_trained_mask(model) for settings in probes):
         attrs = {**about, "settings": one.model_dump_json(), "num_images": len(view), "seed": seed}
         known = None if folder is None else catalogue.find(folder, one.name, Condition.of(attrs))
         if known is None:
             missing.append(one)
-        else:
+            continue
+        try:
             dataset = known.load()
-            entries.append(Entry(name, dataset.attrs, dataset))
+        except InputError as error:  # what is stored is not as this probe writes it: nobody overwrites it
+            failures[one.name] = str(error)
+            continue
+        entries.append(Entry(name, dataset.attrs, dataset))
     computed = run_probes(missing, model, view, seed, show_progress=True) if missing else None
     for dataset in computed.datasets.values() if computed else ():
         dataset.attrs.update(about)
         if folder is not None:
             catalogue.add(dataset, folder)
         entries.append(Entry(name, dataset.attrs, dataset))
-    return entries, {probe: str(error) for probe, error in computed.failures.items()} if computed else {}
+    return entries, failures | {probe: str(error) for probe, error in (computed.failures if computed else {}).items()}
 
 
 def provenance_of(model: MaskedImageModel, source: ImageSource) -> dict[str, str]:

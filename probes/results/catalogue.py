@@ -14,8 +14,10 @@ from pathlib import Path
 import xarray as xr
 
 from lcmae.errors import InputError
+from lcmae.probes.results import contracts
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.store import load_attrs, load_result, save_new, save_result
+from lcmae.safety.text import printable
 
 DIGITS = 8
 """Hex digits of a condition's hash in a file name; more of them where two would be alike."""
@@ -30,8 +32,30 @@ class Stored:
     condition: Condition
 
     def load(self) -> xr.Dataset:
-        """The result itself; `InputError` where it is gone or torn by now."""
-        return load_result(self.path)
+        """The result itself; errors as those of `load`."""
+        return load(self.path, self.probe)
+
+
+def load(path: Path, probe: str) -> xr.Dataset:
+    """A stored result, held against the contract of its probe (`lcmae.probes.results.contracts`):
+    what every reader of results goes through. `InputError` in a sentence for a file that is gone,
+    torn, of another probe, or not as this probe writes its results."""
+    return checked(load_result(path), path, probe)
+
+
+def checked(result: xr.Dataset, path: Path | str, probe: str) -> xr.Dataset:
+    """The result itself, once it is seen to be one of this probe; errors as those of `load`."""
+    where = printable(path)
+    if result.attrs.get("probe", probe) != probe:
+        raise InputError(f"expected a result of {probe} at {where}, got one of {printable(result.attrs['probe'], 60)}")
+    for name, variable in result.data_vars.items():
+        if not {"units", "long_name"} <= variable.attrs.keys():
+            raise InputError(
+                f"expected units and long_name of every variable of {where}, got {printable(name, 60)} without"
+            )
+    if found := contracts.problem(result, probe):
+        raise InputError(f"expected a result as {probe} writes it at {where}, got {found}")
+    return result
 
 
 def files(folder: Path, probe: str = "*") -> list[Path]:

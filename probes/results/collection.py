@@ -13,6 +13,7 @@ import html
 import importlib
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from lcmae.errors import InputError
 from lcmae.probes.results import catalogue
 from lcmae.probes.results.conditions import Condition, labels
 from lcmae.probes.results.differences import differences
-from lcmae.probes.results.store import load_attrs, load_result
+from lcmae.probes.results.store import load_attrs
 from lcmae.probes.results.tables import cells
 from lcmae.runs.run import Run, find_runs
 
@@ -81,16 +82,22 @@ class Entry:
     @cached_property
     def dataset(self) -> xr.Dataset:
         """The whole result, read when it is first asked for."""
-        return load_result(self.source) if isinstance(self.source, Path) else self.source
+        return catalogue.load(self.source, self.probe) if isinstance(self.source, Path) else self.source
+
+
+class ResultsWarning(UserWarning):
+    """A stored result that is left out, in its one sentence."""
 
 
 class Results:
     """Results of probes by run, step and condition; `failures` says in a sentence what could not
-    run."""
+    run. A stored result that is not as its probe writes it is left out, with a `ResultsWarning`:
+    it costs its own run one sentence, and the others nothing."""
 
     def __init__(self, entries: Iterable[Entry], failures: Mapping[str, str] | None = None) -> None:
         self.entries = tuple(entries)
         self.failures = dict(failures or {})
+        self._left_out: dict[Path, str] = {}
 
     @property
     def probes(self) -> list[str]:
@@ -117,8 +124,23 @@ class Results:
         found = {name: _plain(entry.dataset) for name, entry in self._named(probe).items()}
         return next(iter(found.values())) if len(found) == 1 else found
 
+    def _readable(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Those whose results read; the others are named once, and left out."""
+        for entry in entries:
+            try:
+                entry.dataset  # noqa: B018 - read now, and remembered
+            except InputError as error:
+                if isinstance(entry.source, Path) and entry.source not in self._left_out:
+                    self._left_out[entry.source] = str(error)
+                    warnings.warn(f"{entry.run} is left out: {error}", ResultsWarning, stacklevel=4)
+                continue
+            yield entry
+
     def _of(self, probe: str) -> list[Entry]:
-        found = [entry for entry in self.entries if entry.probe == probe]
+        known = [entry for entry in self.entries if entry.probe == probe]
+        found = list(self._readable(known))
+        if known and not found:
+            raise InputError(self._left_out[Path(str(known[0].source))])
         if not found:
             why = f" ({self.failures[probe]})" if probe in self.failures else ""
             raise InputError(f"expected a probe out of {', '.join(self.probes) or 'none'}, got {probe!r}{why}")
@@ -144,7 +166,7 @@ class Results:
         part, value, sem, the ends of its 95 % interval, unit, data, images, mask. Pictures and maps
         are left to `results[...]`."""
         rows = []
-        for entry in self.entries:
+        for entry in self._readable(self.entries):
             about = (entry.condition.data, entry.condition.num_images, entry.condition.mask_words)
             for cell in cells(entry.dataset):
                 part = ", ".join(filter(None, (cell.part, cell.beside)))
@@ -197,7 +219,8 @@ class Results:
                 raise InputError(f"expected a run out of {', '.join(self.runs)}, got {name!r}")
         frames = []
         for probe in self.probes:
-            of_a, of_b = ([entry for entry in self._of(probe) if entry.run == name] for name in (a, b))
+            known = list(self._readable(entry for entry in self.entries if entry.probe == probe))
+            of_a, of_b = ([entry for entry in known if entry.run == name] for name in (a, b))
             if of_a and of_b:
                 pairs = [(one, two) for one in of_a for two in of_b]
                 first, second = max(pairs, key=lambda pair: (_alike(*pair), *(entry.step or 0 for entry in pair)))
@@ -210,7 +233,7 @@ class Results:
         """Store every result below a folder, FOLDER/RUN/probes/STEP, where `lcmae.results` and the
         dashboard's commands find them; what is stored there already stays."""
         paths = []
-        for entry in self.entries:
+        for entry in self._readable(self.entries):
             run = re.sub(r"[^A-Za-z0-9._-]+", "-", entry.run).strip("-.") or "model"
             target = Path(folder) / run / "probes" / f"{entry.step or 0:06d}"
             paths.append(catalogue.add(entry.dataset, target))

@@ -21,7 +21,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.stored.names import label, labelled, name_of
 from lcmae.errors import CheckpointError, InputError
-from lcmae.probes.results import catalogue, contracts
+from lcmae.probes.results import catalogue
 from lcmae.probes.results.conditions import Condition
 from lcmae.probes.results.store import load_attrs, load_result
 from lcmae.runs.checkpoint import MANIFEST, read_manifest
@@ -181,13 +181,7 @@ def result_of(path: Path, step: int, probe: str, condition: Condition | None = N
     key = stamp(result_path(path, step, probe, condition))
     if key in _unfit:
         raise InputError(_unfit[key])
-    result = _result(key)
-    if result.attrs.get("probe", probe) != probe:
-        raise InputError(
-            f"expected a result of {probe} at {printable(key[0])}, got one of {printable(result.attrs['probe'], 60)}"
-        )
-    if found := contracts.problem(result, probe):
-        raise InputError(f"expected a result as {probe} writes it at {printable(key[0])}, got {found}")
+    result = catalogue.checked(_result(key), key[0], probe)
     with _lock:
         _recent[key] = probe, time.monotonic()
         _recent.move_to_end(key)
@@ -214,13 +208,7 @@ def refuse(key: Stamp, why: str) -> None:
 
 @lru_cache(maxsize=MAX_RESULTS)
 def _result(key: Stamp) -> xr.Dataset:
-    result = labelled(load_result(Path(key[0])))
-    for name, variable in result.data_vars.items():
-        if not {"units", "long_name"} <= variable.attrs.keys():
-            raise InputError(
-                f"expected units and long_name of every variable of {printable(key[0])}, got {printable(name, 60)} without"
-            )
-    return result
+    return labelled(load_result(Path(key[0])))
 
 
 @dataclass(frozen=True)
