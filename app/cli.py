@@ -30,6 +30,7 @@ COMMANDS = {
     "import": "make a run of a foreign checkpoint",
     "export": "write a checkpoint in the layout of another library",
     "embed": "a vector for every image, to Parquet; and how alike two models' vectors are",
+    "stitch": "one model's encoder into another's decoder: what the masked loss rises by",
     "compare": "a grid of masks, ratios and objectives at equal compute; one table with intervals",
     "advise": "which mask for your own images, within a given time; one page",
     "claims": "published claims, rerun small at a stated cost; a table of verdicts",

@@ -47,6 +47,7 @@ _NAMES = {
     "recipes": "lcmae.recipes",
     "results": "lcmae.probes.results.collection:results",
     "runs": "lcmae.runs",
+    "stitch": "lcmae.probes.stitching.stitch:stitch",
     "train": "lcmae.training.train:train",
     "training": "lcmae.training",
 }

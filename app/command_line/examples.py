@@ -33,6 +33,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "lcmae embed runs/demo/mae-digits-s0 --data photos --feature mean --out mae.parquet",
         "lcmae embed --compare mae.parquet umae.parquet",
     ),
+    "stitch": (
+        "lcmae stitch runs/demo/mae-digits-s0 runs/demo/umae-digits-s0",
+        "lcmae stitch runs/demo/*/ --images 500 --out runs/demo/stitch.nc",
+    ),
     "compare": (
         "lcmae compare --masks random,block,grid --ratios 0.5,0.75 --seeds 2",
         "lcmae compare --ratios 0.5,0.75 --schedules uniform:0.5:0.9 --equal flops --out runs/schedules",

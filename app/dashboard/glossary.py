@@ -24,6 +24,8 @@ GLOSSARY = {
     "error": "mean squared error over hidden patches, in the space that the model was trained to predict",
     "nearest-patch baseline": "the same error when the nearest visible patch is copied",
     "knock-out": "a part of the network that is taken out; the loss that this costs says whether the prediction needed it",
+    "stitching": "one network's encoder followed by another's decoder, with a fitted affine map between them; it costs nothing "
+    "where the two codes are the same up to such a map",
     "positional share": "share of the variance of attention rows that lies between query positions, corrected for chance: 1 where "
     "the position of the query decides the whole map, about 0 where it decides nothing (lcmae's own definition)",
     "attention distance": "mean distance from a patch to the patches it attends to, in patches; class token left out",

@@ -56,6 +56,10 @@ SOURCES: dict[str, Source] = {
         "chefer2021generic", "Chefer, Hila and Gur, Shir and Wolf, Lior",
         "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder Transformers", 2021,
     ),
+    "2106.07682": Source(
+        "bansal2021revisiting", "Bansal, Yamini and Nakkiran, Preetum and Barak, Boaz",
+        "Revisiting Model Stitching to Compare Neural Representations", 2021,
+    ),
     "2111.06377": Source(
         "he2021masked",
         "He, Kaiming and Chen, Xinlei and Xie, Saining and Li, Yanghao and Doll{\\'a}r, Piotr and Girshick, Ross",

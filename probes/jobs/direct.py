@@ -48,7 +48,7 @@ def probe(
     failures: dict[str, str] = {}
     for name, one in models.items():
         loaded = loaded_model(one, device)
-        label = str(name) or _name(one, loaded)
+        label = str(name) or model_name(one, loaded)
         found, failed = _probe_one(loaded, label, source, chosen, probe_seed(seed), out)
         entries += found
         failures |= failed
@@ -127,7 +127,9 @@ def loaded_model(model: Any, device: str) -> MaskedImageModel:
     )
 
 
-def _name(given: Any, model: MaskedImageModel) -> str:
+def model_name(given: Any, model: MaskedImageModel) -> str:
+    """What results call a model that was given without a name: the last part of its path, a run's
+    for its step."""
     path = given if isinstance(given, str | Path) else model.source.path if model.source is not None else "model"
     parts = list(Path(str(path)).parts) or ["model"]
     return parts[-3] if "checkpoints" in parts[-3:-1] and len(parts) > 2 else parts[-1]

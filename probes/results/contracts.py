@@ -20,7 +20,7 @@ _DERIVED = "_sem"
 """A variable of this name behind another's has its dims."""
 
 TEXT = frozenset({
-    "baseline", "centring", "classifier", "corruption", "edge", "end", "feature", "flow", "form", "how",
+    "baseline", "centring", "classifier", "corruption", "decoder", "edge", "encoder", "end", "feature", "flow", "form", "how",
     "key", "kind", "level", "map", "mask", "measure", "network", "other_layer", "pair", "part", "pooling",
     "predicted", "quantity", "reference", "removal", "scope", "side", "similarity", "source", "strategy", "target",
     "toy_estimator", "toy_quantity", "true", "view", "what",
@@ -290,6 +290,15 @@ TABLES: dict[str, Table] = {
 of every probe (tests/probes/results/test_contracts.py), and name what is missing here."""
 
 
+OTHERS: dict[str, Table] = {
+    "stitch": {
+        "decoder": "loss untrained_increase! constant_increase!",
+        "encoder decoder": "increase! identity_increase!",
+    },
+}
+"""The same of files that no probe writes: those of `lcmae stitch`."""
+
+
 def dims_of(variable: xr.DataArray | xr.Variable) -> str:
     """Dims as the tables have them: `left_out_of_7`, of a jackknife, is `left_out`."""
     return re.sub(r"left_out_of_\d+", "left_out", " ".join(map(str, variable.dims)))
@@ -304,7 +313,7 @@ def expected(probe: str) -> tuple[dict[str, str], set[str]]:
     """Dims by variable, and the variables without which figures fail."""
     dims: dict[str, str] = {}
     needed: set[str] = set()
-    for axes, names in TABLES.get(probe, {}).items():
+    for axes, names in (TABLES.get(probe) or OTHERS.get(probe, {})).items():
         for name in names.split():
             plain = name.removesuffix("!")
             dims[plain] = axes

@@ -31,6 +31,7 @@ PAGES: tuple[Page, ...] = (
     Page("attention_flow", "Class token and flow", ":material/call_merge:", section=HOW),
     Page("receptive_field", "Receptive field", ":material/filter_center_focus:", section=HOW),
     Page("attribution", "Attribution", ":material/ads_click:", section=HOW),
+    Page("stitch", "Stitching", ":material/join_inner:", section=HOW, is_probe=False),
     Page("local_contrast", "Local contrast", ":material/stacked_bar_chart:", section=HOW),
     Page("invariance", "Invariance", ":material/compare_arrows:", section=HOW),
     Page("spectrum", "Spectrum", ":material/equalizer:", section=COLLAPSE),

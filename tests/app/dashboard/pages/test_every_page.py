@@ -18,6 +18,7 @@ WITHOUT_FIGURE = {
     "runs": "a table of runs",
     "open_checkpoint": "facts of one file in words",
     "microscope": "its pictures are boards; figures come with a switch",
+    "stitch": "needs a file of `lcmae stitch`; tests/app/dashboard/pages/test_stitch_page.py has one",
     "claims": "needs a record of `lcmae claims`; tests/app/dashboard/pages/test_claims_page.py has one",
 }
 """Pages that draw no plotly figure in the state below, and why."""

@@ -1,0 +1,97 @@
+"""Stitching: what `lcmae stitch` found out about pairs of models. Imports no torch."""
+
+import shlex
+from pathlib import Path
+
+import streamlit as st
+import xarray as xr
+
+from lcmae.app.dashboard.components import export, picks
+from lcmae.app.dashboard.components.answer import answer
+from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.plain import plain, prose
+from lcmae.app.dashboard.components.probe_page import choose, draw, heading
+from lcmae.app.dashboard.menu import Page
+from lcmae.app.dashboard.page import Panel
+from lcmae.app.dashboard.stored.names import label, name_of
+from lcmae.app.dashboard.stored.reading import Stamp, stamp
+from lcmae.app.figures import stitch as figures
+from lcmae.errors import InputError
+from lcmae.probes.results import contracts
+from lcmae.probes.results.store import load_result
+from lcmae.safety.files import is_regular
+
+SUMMARY = (
+    "Can one model's decoder read another's code? An affine map carries the tokens of each encoder to each decoder, and the cell "
+    "says what that decoder's masked loss rises by. Stitching is by Lenc and Vedaldi (arXiv 1411.5908) and Bansal et al. (arXiv "
+    "2106.07682); the closed form of the map and the baselines are lcmae's own."
+)
+TERMS = ("stitching", "loss", "standard error")
+FILES = "stitch*.nc"
+"""Files of `lcmae stitch --out` that the page finds."""
+
+
+def show(page: Page, picked: picks.Picks) -> None:
+    """The matrix of one file below the root, its sentence, and the baselines."""
+    heading(page.title, SUMMARY, TERMS)
+    found = files_below(picked.root)
+    if not found:
+        st.info(f"There is no file of `lcmae stitch` below {picked.where} yet. This makes one, in a minute or so:")
+        some = list(picked.runs.values())[:4] or [Path("RUN"), Path("RUN")]
+        to_copy(f"lcmae stitch {shlex.join(map(str, some))} --out {shlex.quote(str(picked.root / 'stitch.nc'))}")
+        return
+    file = found[choose("file", list(found))]
+    try:
+        result = result_of(stamp(file))
+    except InputError as error:
+        st.warning(prose(str(error), 400), icon=":material/link_off:")
+        return
+    answer(figures.answer(result), "stitch")
+    how = choose("tokens", list(figures.HANDED.values()))
+    variable = next(name for name, words in figures.HANDED.items() if words == how)
+    draw(
+        Panel(
+            f"Tokens handed over {how}",
+            "Rows are encoders, columns decoders; a cell is the increase of the decoder's masked loss as a share of its own, in "
+            "percent, with half of its 95 % interval over images. The diagonal is a model's own code, carried over in the same "
+            "way. Empty: widths differ, so that nothing can be handed over as it is.",
+            figures.matrix(result, variable),
+        ),
+        "stitch",
+    )
+    draw(
+        Panel(
+            "Beside an untrained encoder, and no code at all",
+            "By decoder: every encoder's tokens by an affine map of their own; grey: those of an untrained encoder, and the "
+            "decoder's mean token everywhere, which is what a map scores that carries nothing.",
+            figures.beside_baselines(result),
+        ),
+        "stitch-baselines",
+    )
+    about = result.attrs
+    st.caption(
+        f"{plain(about.get('num_images', '?'))} images of {plain(about.get('data', '?'))}; maps fitted on "
+        f"{plain(about.get('fit_images', '?'))} ({plain(about.get('fitted_on', '?'))}); masks {plain(about.get('mask', '?'))}."
+    )
+    frame = (
+        result[["increase", "increase_sem", "identity_increase", "identity_increase_sem"]].to_dataframe().reset_index()
+    )
+    export.table_files(frame, "stitch")
+    export.link()
+
+
+def files_below(root: Path) -> dict[str, Path]:
+    """Every such file at or below the root (two folders deep), by its path."""
+    files = [file for depth in ("", "*/", "*/*/") for file in sorted(root.glob(f"{depth}{FILES}"))]
+    return {f"{name_of(file.parent, root)}/{label(file.name)}": file for file in files if is_regular(file)}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def result_of(key: Stamp) -> xr.Dataset:
+    """The file as it is now, with names that can be shown; `InputError` for one of another kind."""
+    result = load_result(Path(key[0]))
+    problem = contracts.problem(result, "stitch")
+    if problem:
+        raise InputError(f"expected a file of lcmae stitch at {key[0]}, got {problem}")
+    names = {axis: [label(name) for name in result[axis].values] for axis in ("encoder", "decoder")}
+    return result.assign_coords(names)

@@ -1,0 +1,113 @@
+"""Pictures of `lcmae.stitch`: a matrix of encoders and decoders, and each decoder's baselines."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from lcmae.app.figures import answers, series, style
+from lcmae.app.figures.answers import Answer, Number, against, beside, level, number
+from lcmae.app.figures.series import Series
+from lcmae.probes.statistics import intervals
+
+HANDED = {"increase": "by an affine map", "identity_increase": "as they are"}
+"""How tokens are handed over, in words."""
+
+BASELINES = {"untrained_increase": "untrained encoder", "constant_increase": "mean token everywhere"}
+
+
+def pairs(result: xr.Dataset) -> dict[tuple[str, str], Number]:
+    """(encoder, decoder) -> increase by a map, for different models."""
+    names = [str(name) for name in result["decoder"].values]
+    return {
+        (encoder, decoder): number(result, "increase", share=True, encoder=encoder, decoder=decoder)
+        for encoder in names
+        for decoder in names
+        if encoder != decoder
+    }
+
+
+def answer(result: xr.Dataset) -> Answer:
+    """The pair whose codes are most alike, and the one whose are least, beside the baselines."""
+    found = pairs(result)
+    best, worst = (answers.best_of(found, which) for which in ("lowest", "highest"))
+    if best is None or worst is None:
+        return Answer("No pair of models could be stitched.")
+    sentences, tiles = [], []
+    for one, words in ((best, "least"), (worst, "most")):
+        encoder, decoder = found_pair = next(pair for pair in found if pair == one.name)
+        others = _beside(result, *found_pair)
+        sentences.append(
+            f"An affine map from the encoder of {encoder} to the decoder of {decoder} costs {words}, {one.number} of its loss"
+            f"{against(one.number, others, ', which ')}{_caution(one)}."
+        )
+        tiles.append(one.number.tile(f"{encoder} to {decoder}", beside("untrained", others["an untrained encoder's"])))
+        if len(found) == 1:
+            break
+    return Answer(" ".join(sentences), answers.known(tiles))
+
+
+def _beside(result: xr.Dataset, encoder: str, decoder: str) -> Mapping[str, Number]:
+    del encoder
+    return {
+        "nothing": level(0.0, share=True),
+        "an untrained encoder's": number(result, "untrained_increase", share=True, decoder=decoder),
+        "the mean token's": number(result, "constant_increase", share=True, decoder=decoder),
+    }
+
+
+def _caution(one: answers.Best) -> str:
+    count = len(one.alike)
+    return f"; {count} other pair{answers.ends_in_s(count)} cannot be told apart from it" if count else ""
+
+
+def matrix(result: xr.Dataset, variable: str = "increase") -> go.Figure:
+    """Increases in percent: encoders down, decoders across, with their numbers in the cells."""
+    values = result[variable].transpose("encoder", "decoder") * 100
+    names = [str(name) for name in values["decoder"].values]
+    known = values.values[np.isfinite(values.values)]
+    top = max(float(known.max()), 1e-6) if len(known) else 1.0
+    shown = series.table_map(values, x_title="decoder", y_title="encoder", colour_title="increase [%]", top=top)
+    half = intervals.half_width(result, variable) * 100
+    order = result[variable].dims == ("encoder", "decoder")
+    half = half if order else half.T
+    for row, encoder in enumerate(names):
+        for column, decoder in enumerate(names):
+            value = float(values.values[row, column])
+            if np.isfinite(value):
+                shown.add_annotation(
+                    x=decoder,
+                    y=encoder,
+                    text=_cell(value, float(half[row, column])),
+                    showarrow=False,
+                    # Cividis is dark below its middle
+                    font={"size": 12, "color": "#ffffff" if value < 0.55 * top else "#1b1e26"},
+                )
+    return shown.update_layout(height=max(340, min(760, 160 + 84 * len(names))))
+
+
+def _cell(value: float, half: float) -> str:
+    if not np.isfinite(half):
+        return f"{value:.3g}"
+    digits = max(0, min(3, 1 - int(np.floor(np.log10(half))))) if half > 0 else 1
+    return f"{value:.{digits}f}<br>± {half:.{digits}f}"
+
+
+def beside_baselines(result: xr.Dataset) -> go.Figure:
+    """For each decoder, what every encoder costs, beside an untrained encoder and the mean token;
+    95 % intervals."""
+    names = [str(name) for name in result["decoder"].values]
+    colour, rows = style.colours(names), []
+    for position, encoder in enumerate(names):
+        low, high = intervals.ends(result, "increase", encoder=encoder)
+        values = result["increase"].sel(encoder=encoder).values
+        symbol = style.SYMBOLS[position % 6]
+        rows.append(Series(f"encoder of {encoder}", names, values, colour[encoder], low, high, symbol))
+    for variable, words in BASELINES.items():
+        low, high = intervals.ends(result, variable)
+        symbol = "line-ew-open" if variable.startswith("untrained") else "x-thin-open"
+        rows.append(Series(words, names, result[variable].values, style.GREY, low, high, symbol))
+    shown = series.dots(rows, names, "increase of the masked loss")
+    shown.add_hline(0, line={"color": style.GREY, "width": 1})
+    return shown.update_xaxes(title="decoder").update_yaxes(tickformat=".0%")

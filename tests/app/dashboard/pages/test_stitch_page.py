@@ -1,0 +1,80 @@
+"""The page Stitching: without a file, with one, with a file of another kind; its sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lcmae.app.figures import stitch as stitched
+from lcmae.probes.results.store import save_result
+from lcmae.probes.statistics.variables import error_of, variable
+from tests.app import synthetic
+from tests.app.pages import figures, open_page, traces, words
+
+NAMES = ["mae", "umae"]
+
+
+def stitch_result(other: float = 0.3) -> xr.Dataset:
+    """A matrix of two models."""
+    values = {
+        "loss": (("decoder",), [0.1, 0.2]),
+        "increase": (("encoder", "decoder"), [[0.001, other], [0.5, 0.002]]),
+        "identity_increase": (("encoder", "decoder"), [[0.0, 4.0], [np.nan, 0.0]]),
+        "untrained_increase": (("decoder",), [0.9, 0.8]),
+        "constant_increase": (("decoder",), [1.5, 1.6]),
+    }
+    result: dict[str, xr.Variable] = {}
+    for name, (dims, found) in values.items():
+        result[name] = variable(dims, np.array(found), "a number")
+        result[f"{name}_sem"] = error_of(dims, np.full(np.shape(found), 0.02), "a number", degrees=7)
+    attrs = {"num_images": 40, "fit_images": 50, "fitted_on": "digits, train", "data": "digits", "mask": "random 0.5"}
+    return xr.Dataset(result, {"encoder": NAMES, "decoder": NAMES}, attrs)
+
+
+def test_the_sentence_names_the_pairs_beside_their_baselines() -> None:
+    found = stitched.answer(stitch_result())
+    assert (
+        "from the encoder of mae to the decoder of umae costs least, 30.0 ± 4.7 % of its loss, which is above nothing"
+        in (found.sentence)
+    )
+    assert "below an untrained encoder's" in found.sentence
+    assert "the encoder of umae to the decoder of mae costs most, 50.0 ± 4.7 %" in found.sentence
+    assert "1 other pair cannot be told apart" in stitched.answer(stitch_result(other=0.49)).sentence
+
+
+def test_every_cell_is_a_stored_number() -> None:
+    result = stitch_result()
+    shown = stitched.matrix(result)
+    (heat,) = traces(shown)
+    np.testing.assert_allclose(heat.z, result["increase"].values * 100)
+    assert [note.text for note in shown.layout.annotations][1] == "30.0<br>± 4.7"
+    assert shown.layout.yaxis.scaleanchor == "x"  # square cells
+    assert len(stitched.matrix(result, "identity_increase").layout.annotations) == 3  # NaN has none
+    rows = traces(stitched.beside_baselines(result))
+    assert [row.name for row in rows] == [
+        "encoder of mae", "encoder of umae", "untrained encoder", "mean token everywhere",
+    ]  # fmt: skip
+
+
+def test_without_a_file_the_page_says_how_to_get_one(root: Path) -> None:
+    synthetic.run(root / "a")
+    app = open_page("stitch")
+    assert "There is no file of `lcmae stitch`" in words(app)
+    assert f"--out {root}/stitch.nc" in words(app)
+    assert figures(app) == []
+
+
+@pytest.mark.parametrize("kind", ["own", "foreign"])
+def test_a_file_is_shown_or_named(root: Path, kind: str) -> None:
+    result = stitch_result() if kind == "own" else synthetic.RESULTS["reconstruction"](seed=0)
+    root.mkdir(parents=True, exist_ok=True)
+    save_result(result, root / "stitch-demo.nc")
+    app = open_page("stitch")
+    if kind == "own":
+        assert len(figures(app)) == 2
+        assert "costs least" in words(app)
+        assert "maps fitted on 50 (digits, train)" in words(app)
+    else:
+        assert "expected a file of lcmae stitch" in app.warning[0].value
+        assert figures(app) == []
