@@ -1,5 +1,6 @@
 """The page Stitching: without a file, with one, with a file of another kind; its sentence."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,9 @@ def test_a_file_is_shown_or_named(root: Path, kind: str) -> None:
     app = open_page("stitch")
     if kind == "own":
         assert len(figures(app)) == 2
-        assert "costs least" in words(app)
+        shown = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+        (sentence,) = [str(data["sentence"]) for data in shown if "sentence" in data]
+        assert "costs least" in sentence
         assert "maps fitted on 50 (digits, train)" in words(app)
     else:
         assert "expected a file of lcmae stitch" in app.warning[0].value
