@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "stitch": (
         "lcmae stitch runs/demo/mae-digits-s0 runs/demo/umae-digits-s0",
-        "lcmae stitch runs/demo/*/ --images 500 --out runs/demo/stitch.nc",
+        "lcmae stitch runs/demo/*-digits-s0 --images 500 --out runs/demo/stitch.nc",
     ),
     "compare": (
         "lcmae compare --masks random,block,grid --ratios 0.5,0.75 --seeds 2",
