@@ -17,6 +17,7 @@ WITHOUT_FIGURE = {
     "start": "asks first; test_start_page.py has cards",
     "runs": "a table of runs",
     "open_checkpoint": "facts of one file in words",
+    "gallery": "small pictures of images; test_gallery_page.py",
     "microscope": "its pictures are boards; figures come with a switch",
     "stitch": "needs a file of `lcmae stitch`; tests/app/dashboard/pages/test_stitch_page.py has one",
     "claims": "needs a record of `lcmae claims`; tests/app/dashboard/pages/test_claims_page.py has one",
