@@ -125,8 +125,6 @@ def test_position_is_what_untrained_tokens_match_by_until_it_is_taken_out(result
     at = {"network": "untrained", "layer": 1, "target": "position"}
     before, after = (float(result["purity"].sel({**at, "removal": one})) for one in ("nothing", "position mean"))
     assert before > 2 * max(after, float(result["chance"].sel(target="position")))
-    informed = [float(result["information"].sel({**at, "removal": one})) for one in ("nothing", "position mean")]
-    assert informed[0] > informed[1] + 0.05
 
 
 def test_matches_are_the_nearest_patches_of_other_images(mae: MAE) -> None:
