@@ -114,7 +114,7 @@ OTHER_RULES = (
     ),
     Untested(
         "A ratio drawn anew for every step is better",
-        "R2MAE",
+        "Dong et al., R2MAE, 2509.21650",
         "No run of the grid has one. `lcmae compare --ratios 0.75 --schedules uniform:0.5:0.9` compares it.",
     ),
     Untested(

@@ -123,7 +123,7 @@ def baselines(folder: Path, table: xr.Dataset) -> tuple[dict[str, float], dict[s
 # --- docs/results/masks.md ---
 
 
-def masks_page(found: dict[str, Found | None], runs: Path) -> str:
+def masks_page(found: dict[str, Found | None], runs: Path, note: str = "") -> str:
     """The whole file."""
     lines = [
         "# Which mask, ratio and unit? What was trained here",
@@ -141,6 +141,7 @@ def masks_page(found: dict[str, Found | None], runs: Path) -> str:
         "[lcmae compare](../compare.md): log odds, seeds as blocks, guarded variances, Holm. Rules that these runs can judge:",
         "[design-rules](../design-rules.md).",
         "",
+        *([note, ""] if note else []),
         "## What was left out",
         *left_out(found),
         "",
@@ -183,7 +184,7 @@ def section(one: Found, runs: Path) -> list[str]:
         f"    {command(one.data, one.seeds)}",
         "",
         f"{one.done} runs of {int(done['epochs'].max())} epochs ({int(done['steps'].max())} steps), {seeds_of(one)}; "
-        f"{seconds / 60:.0f} minutes of training steps, {seconds / one.done:.0f} s a run, one thread, beside other work.",
+        f"{seconds / 60:.0f} minutes of training steps, {seconds / one.done:.0f} s a run.",
         "",
     ]
     for name, found in verdicts.items():
@@ -285,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs (default runs/masks)")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time (default 1)")
     parser.add_argument("--write", action="store_true", help="write docs/results/masks.md and docs/design-rules.md")
+    parser.add_argument("--note", default="", help="a sentence on the machine, for docs/results/masks.md")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the two files (default docs)")
     options = parser.parse_args(arguments)
     for data in options.train:
@@ -294,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         found = {data: read(data, options.runs) for data in LINES}
         (options.docs / "results").mkdir(parents=True, exist_ok=True)
-        (options.docs / "results" / "masks.md").write_text(masks_page(found, options.runs))
+        (options.docs / "results" / "masks.md").write_text(masks_page(found, options.runs, options.note))
         (options.docs / "design-rules.md").write_text(rules_page(found))
     return 0
 

@@ -311,7 +311,7 @@ def ratio_matrix(folder: Path) -> None:
         st.warning(plain(error), icon=":material/link_off:")
         return
     for line in [*sentences(found), *matrix_notes(found)]:
-        st.markdown(plain(line))
+        st.markdown(plain(line, 4000))
     for position, panel in enumerate(matrix_panels(found)):
         draw(panel, f"compare-matrix-{position}")
 

@@ -1,6 +1,7 @@
 """The commands compare and masks, the figures of a comparison, and the page Mask strategies."""
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,6 +101,19 @@ def test_a_comparison_prints_spread_and_differences(
     assert "Provisional: 2 seeds" in out
     assert out.splitlines()[-1] == str(tmp_path / "out" / TABLE)
     assert "compare 4/4, 0:00 left: mae-grid-0.5-s1 kNN 63.0%" in err
+
+
+def test_what_is_equal_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(lambda cell: {"mean_knn": 0.5 + 0.1 * cell.ratio}, monkeypatch)
+    words = ["--ratios", "0.25,0.75", "--schedules", "uniform:0.5:0.9", "--epochs", "40", "--equal", "flops"]
+    assert main(["compare", *HERE, *words, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "mae, random uniform:0.5:0.9, 0.7" in out
+    assert re.search(
+        r"Equal FLOP: every run gets what mae, random, 0\.75 takes in 40 epochs\. That is \d\d to 40 epochs", out
+    )
 
 
 def test_one_seed_has_no_intervals(
