@@ -142,6 +142,8 @@ class Judged:
     low: float
     high: float
     """95 % for all rules together; NaN where there is no error."""
+    alone: tuple[float, float]
+    """95 % for this number alone."""
     num_seeds: int
 
     @property
@@ -151,10 +153,13 @@ class Judged:
 
     def row(self) -> str:
         """Of a Markdown table."""
-        interval = "no interval" if math.isnan(self.low) else f"{self.low:+.1f} to {self.high:+.1f}"
+        alone, together = (
+            "no interval" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+            for low, high in (self.alone, (self.low, self.high))
+        )
         return (
             f"| {self.rule.name} | {self.rule.source} | {self.data} ({self.num_seeds} seeds), {MEASURES[self.measure]} "
-            f"| {self.difference:+.1f} ({interval}) | **{self.word}** |"
+            f"| {self.difference:+.1f} | {alone} | {together} | **{self.word}** |"
         )
 
 
@@ -179,12 +184,12 @@ def judge(rule: Rule, table: xr.Dataset, data: str, measure: str, num_asked: int
     weights = np.array([weight for weight, *_ in rule.weights])
     means = grid.mean[rows]
     difference = float(weights @ means)
-    reach = half_width(grid, rows, weights, num_asked)
+    alone, together = (half_width(grid, rows, weights, number) for number in (1, num_asked))
     base = float(np.average(means[weights < 0], weights=-weights[weights < 0]))
-    ends = [difference, difference - reach, difference + reach]
+    ends = [difference + reach for reach in (0.0, -together, together, -alone, alone)]
     start = float(scale.back(np.array(base)))
-    points = [100 * (float(scale.back(np.array(base + end))) - start) for end in ends]
-    return Judged(rule, data, measure, *points, int(grid.num_seeds[rows].min()))
+    points, low, high, *both = (100 * (float(scale.back(np.array(base + end))) - start) for end in ends)
+    return Judged(rule, data, measure, points, low, high, (both[0], both[1]), int(grid.num_seeds[rows].min()))
 
 
 def half_width(grid: Grid, rows: Sequence[int], weights: np.ndarray, num_asked: int) -> float:

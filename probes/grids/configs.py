@@ -40,14 +40,14 @@ def config_of(comparison: Comparison, cell: Cell, epochs: int | None = None) -> 
             f"expected epochs in multiples of {num_masks} (masks an image, for equal image-mask pairs), "
             f"got {comparison.epochs}"
         )
-    epochs = comparison.epochs // num_masks if epochs is None else epochs
+    own_epochs = comparison.epochs // num_masks if epochs is None else epochs
     values["objective"]["mask"] = mask_of(cell, comparison.guide).model_dump(mode="json")
-    values |= {"data": comparison.data, "seed": cell.seed, "epochs": epochs}
+    values |= {"data": comparison.data, "seed": cell.seed, "epochs": own_epochs}
     if cell.schedule is not None:
         values["ratio_schedule"] = schedule_settings(cell.schedule)
-    values["warmup_epochs"] = epochs * base.warmup_epochs / base.epochs
+    values["warmup_epochs"] = own_epochs * base.warmup_epochs / base.epochs
     # a killed run loses at most a quarter; accuracies are looked at once, at the end
-    values |= {"checkpoint_every": max(1, epochs // 4), "monitor_every": 0}
+    values |= {"checkpoint_every": max(1, own_epochs // 4), "monitor_every": 0}
     return parse(RunConfig, values)
 
 

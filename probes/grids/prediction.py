@@ -118,8 +118,11 @@ class Predictions:
         best = [one for one in self.predictors if one.beats_rule]
         rule = f'"always random 0.75" (regret {_points(self.rule)})'
         if not best:
+            known = [one for one in self.predictors if math.isfinite(one.regret.mean)]
+            others = len(self.predictors) - len(known)
+            left_out = f" ({others} more stand in one data set's tables alone)" if others else ""
             return (
-                f"Nothing that is stored beats the rule {rule}: of {len(self.predictors)} numbers none chooses better on a data "
+                f"Nothing that is stored beats the rule {rule}: of {len(known)} numbers{left_out} none chooses better on a data "
                 "set that it was not tuned on, beyond chance."
             )
         names = ", ".join(f"{one.measure} (regret {_points(one.regret)})" for one in best[:3])

@@ -235,7 +235,7 @@ def _key(config: RunConfig) -> Key:
     name = "random" if kind == "coarse_random" else kind
     if schedule is not None:
         values = schedule.model_dump()
-        words = {kind: word for word, (kind, _) in SCHEDULES.items()}
+        words = {known: word for word, (known, _) in SCHEDULES.items()}
         numbers = [f"{value:g}" for field, value in values.items() if field != "kind"][:2]
-        name = f"{name} {':'.join([words.get(values['kind'], values['kind']), *numbers])}"
+        name = f"{name} {':'.join([words.get(schedule.kind, schedule.kind), *numbers])}"
     return (config.objective.model_dump()["kind"], name, mask.ratio, unit)

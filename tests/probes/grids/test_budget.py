@@ -49,7 +49,8 @@ def test_the_formula_counts_what_torch_counts(objective: str, ratio: float) -> N
     model = build_model(config)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # written out, attention is matrix products, which the counter knows
+            # written out, attention is matrix products, which the counter knows
+            module.fused_attn = False  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     images = torch.zeros(2, config.model.channels, *config.model.image_size)
     masks = config.objective.draw(model, images, generator("test"), config.objective.masks_per_image)
     with FlopCounterMode(display=False) as counter:

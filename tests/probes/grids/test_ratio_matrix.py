@@ -26,6 +26,7 @@ from lcmae.randomness import generator
 from lcmae.runs.run import Run
 from lcmae.training.monitor import evaluate, unmasked_features
 from lcmae.training.train import open_training_data
+from tests.app.pages import traces
 from tests.probes.grids.matrices import synthetic
 
 TINY = (
@@ -151,14 +152,14 @@ def test_one_that_leads_everywhere_is_one_part() -> None:
 def test_one_seed_is_drawn_without_intervals() -> None:
     found = synthetic({0.25: [0.8, 0.6, 0.3], 0.5: [0.7, 0.7, 0.5]}, seeds=1)
     assert "not beyond chance" in sentences(found)[0]
-    heat = figures.heat_map(found, "mean_knn").data[0]
+    [heat] = traces(figures.heat_map(found, "mean_knn"))
     assert "±" not in heat.text[0][0]
 
 
 def test_the_heat_map_has_numbers_intervals_and_stars() -> None:
     found = synthetic({0.25: [0.8, 0.6, 0.3], 0.5: [0.7, 0.7, 0.5], 0.75: [0.5, 0.6, 0.6], 0.9: [0.4, 0.4, 0.59]})
     assert figures.known(found) == ["loss", "mean_knn"]
-    heat = figures.heat_map(found, "mean_knn").data[0]
+    [heat] = traces(figures.heat_map(found, "mean_knn"))
     assert list(heat.x) == ["0.25", "0.5", "0.75"]
     assert list(heat.y) == found["name"].values.tolist()
     np.testing.assert_allclose(heat.z, found["mean_knn_mean"].values)
