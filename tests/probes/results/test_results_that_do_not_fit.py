@@ -17,29 +17,28 @@ from tests.app import synthetic
 
 
 def test_a_result_of_another_form_costs_its_own_run_one_sentence(tmp_path: Path) -> None:
-    """Text for numbers, a variable without its axis, another probe's file: every reader leaves it
-    out."""
+    """Its table, figures and answer are those of the others; the report says the sentence."""
     for name in "ab":
         run = synthetic.run(tmp_path / name, results=False)
-        save_result(synthetic.reconstruction(), run.result_path(40, "reconstruction"))
-    bad = synthetic.reconstruction().drop_vars("error")
-    file = Run.open(tmp_path / "b").result_path(40, "reconstruction")
+        save_result(synthetic.local_contrast(), run.result_path(40, "local_contrast"))
+    bad = synthetic.local_contrast().drop_vars("loss")
+    file = Run.open(tmp_path / "b").result_path(40, "local_contrast")
     save_result(bad, file)
     found = lcmae.results(tmp_path)
     assert found.runs == ["a", "b"]
-    said = r"b is left out: expected a result as reconstruction writes it at .*, got none of the name error"
+    said = r"b is left out: expected a result as local_contrast writes it at .*, got none of the name loss"
     with pytest.warns(ResultsWarning, match=said) as heard:
         frame = found.to_frame()
     assert len(heard) == 1
     assert set(frame["run"]) == {"a"}
-    assert found.answer("reconstruction")
-    assert found.figures("reconstruction")
-    assert isinstance(found["reconstruction"], xr.Dataset)
+    assert found.answer("local_contrast")
+    assert found.figures("local_contrast")
+    assert isinstance(found["local_contrast"], xr.Dataset)
     with pytest.raises(InputError, match="a probe that a and b both have"):
         found.compare("a", "b")
-    with pytest.warns(ResultsWarning), pytest.raises(InputError, match="got none of the name error"):
-        lcmae.results(tmp_path / "b").answer("reconstruction")
-    with pytest.raises(InputError, match="got none of the name error"):
-        add_scalars({}, {}, "reconstruction", file)
+    with pytest.warns(ResultsWarning), pytest.raises(InputError, match="got none of the name loss"):
+        lcmae.results(tmp_path / "b").answer("local_contrast")
+    with pytest.raises(InputError, match="got none of the name loss"):
+        add_scalars({}, {}, "local_contrast", file)
     write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "report.html")
     assert "expected a result" in (tmp_path / "report.html").read_text()
