@@ -260,6 +260,7 @@ SITUATIONS = {
             "attention_flow": {"agreement"},  # there is no other image
             "knock_out": {"increase", "block_increase", "head_increase", "skip_mean_increase"},  # nor a mean over any
             "embedding_consistency": NO_GEOMETRY,
+            "dense": {"class_iou"},  # one image does not hold every class
             "hierarchy": {"layer_skill"},  # of kinds: a constant names the only one
         },
     ),
@@ -298,7 +299,7 @@ SITUATIONS = {
             "(lcmae.probes.watching.views.open_view), got images without labels",
             "mask_graph": "needs images with known classes, got images without labels",
         },
-        {"position": {"knn_accuracy", "knn_chance"}, "patch_retrieval": {"purity", "information", "chance"}},
+        {"position": {"knn_accuracy", "knn_chance"}, "patch_retrieval": {"purity", "last_purity", "information", "chance"}},
     ),
     "no decoder": Situation(lambda: network(ViT), {}, NO_DECODER, NO_PREDICTION),
     "no decoder, no class token": Situation(
