@@ -216,10 +216,10 @@ TABLES: dict[str, Table] = {
         "classifier network feature corruption severity bound": "corruption_accuracy_interval",
     },
     "dense": {
-        "classifier network": "miou! accuracy! chosen_layer",
+        "classifier network": "miou accuracy chosen_layer",
         "left_out classifier network": "miou_without accuracy_without",
-        "classifier network layer": "layer_miou! layer_accuracy!",
-        "classifier network class": "class_iou!",
+        "classifier network layer": "layer_miou layer_accuracy",
+        "classifier network class": "class_iou",
         "classifier baseline": "gain",
         "measure": "constant ceiling!",
         "network layer": "chosen_neighbours chosen_rate rate_at_edge",
@@ -228,7 +228,7 @@ TABLES: dict[str, Table] = {
         "picture classifier row column": "picture_named",
     },
     "patch_retrieval": {
-        "network removal layer target": "purity! information!",
+        "network removal layer target": "purity information",
         "network target": "last_purity",
         "group network target": "last_purity_groups",
         "target": "chance!",
