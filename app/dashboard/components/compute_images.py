@@ -92,7 +92,9 @@ def offer_others(picked: picks.Picks, probe: str, known: Mapping[str, Mapping[Co
         missing: list[tuple[str, str]] = []
         for name, path in picked.paths.items():
             steps = reading.steps_of(path)
-            if not steps or (picked.step is not None and picked.step not in steps) or applies.problem(path, probe):
+            if not steps or (picked.step is not None and picked.step not in steps):
+                continue
+            if applies.problem(path, probe, images.data):
                 continue
             if any(images.are_those(condition) for condition in known.get(name, {})):
                 st.caption(

@@ -17,16 +17,16 @@ WITHOUT_MASKS = frozenset({"digits", "cifar10", "cifar100", "stl10", "photograph
 """Sources that have no segmentation masks."""
 
 
-def problem(path: Path, probe: str) -> str | None:
+def problem(path: Path, probe: str, data: str | None = None) -> str | None:
     """Why this probe cannot be computed for the run, to go after its name; None where it can, or
-    where the config does not say."""
+    where the config does not say. `data`: images other than those that it was trained on."""
     try:
         config = reading.config_of(path)
     except InputError:
         return None  # the run's own line says so
     model: Any = config.get("model")
     kind = model.get("kind") if isinstance(model, dict) else None
-    data = config.get("data")
+    data = data or config.get("data")
     if kind == "vit" and probe in OF_PREDICTIONS:
         return "is an encoder alone, which predicts no patch: this probe has nothing to measure."
     if kind == "simmim" and probe == "decoder_attention":
@@ -36,7 +36,7 @@ def problem(path: Path, probe: str) -> str | None:
             f"was trained on {data}: this probe needs images made from a tree of known latents "
             "(`lcmae train ... --data hierarchy`)."
         )
-    if probe == "dense" and data in WITHOUT_MASKS:
+    if probe == "dense" and isinstance(data, str) and data in WITHOUT_MASKS:
         return (
             f"was trained on {data}, images without segmentation masks: name images that have them "
             "(`lcmae probe dense --data PHOTOS --masks MASKS`)."

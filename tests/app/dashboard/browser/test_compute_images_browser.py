@@ -50,6 +50,8 @@ def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.
         assert "/" not in first.condition.data
         assert first.condition.num_images == "3"
         page.get_by_text("Compute on other images").click()
+        page.get_by_role("combobox", name="Images").wait_for()
+        settle(page, 1)
         page.get_by_role("combobox", name="Images").click()
         page.get_by_role("option", name="my photos").click()
         page.get_by_text(f"--data 'folder:{photos}'").first.wait_for()
