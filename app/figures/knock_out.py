@@ -49,13 +49,14 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     hidden, visible, prefix = (_worth(result, what) for what in ("all hidden", "visible", "class token"))
     if hidden.is_known:
         beginning = f"Taking attention between hidden patches out of the {stage} costs {hidden} of the masked loss"
-        parts.append(beginning + _beside(result, "all hidden", hidden) + ".")
+        parts.append(f"{beginning}{_beside(result, 'all hidden', hidden)}{_by_mean(result, 'all hidden')}.")
     if visible.is_known:
-        parts.append(f"That to visible patches costs {visible}" + _beside(result, "visible", visible) + ".")
+        beside_it = f"{_beside(result, 'visible', visible)}{_by_mean(result, 'visible')}"
+        parts.append(f"That to visible patches costs {visible}{beside_it}.")
     tiles = [
-        hidden.tile("hidden to hidden", beside("random", _worth(result, "all hidden", "random"))),
-        visible.tile("hidden to visible", beside("random", _worth(result, "visible", "random"))),
-        prefix.tile("to class token", beside("random", _worth(result, "class token", "random"))),
+        hidden.tile("hidden to hidden", beside("mean", _worth(result, "all hidden", "mean"))),
+        visible.tile("hidden to visible", beside("mean", _worth(result, "visible", "mean"))),
+        prefix.tile("to class token", beside("mean", _worth(result, "class token", "mean"))),
     ]
     blocks = {int(layer): number(result, "skip_increase", share=True, layer=layer) for layer in result["layer"].values}
     most = answers.best_of(blocks, "highest") if len(blocks) > 1 else None
@@ -67,6 +68,12 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
 
 def _worth(result: xr.Dataset, what: str, how: str = "removed", network: str = "trained") -> Number:
     return number(result, "increase", {"what": what, "how": how, "network": network}, share=True)
+
+
+def _by_mean(result: xr.Dataset, what: str) -> str:
+    """What it says of the single image alone, which is what a mean takes away."""
+    mean = _worth(result, what, "mean")
+    return f"; replaced by its mean over images it costs {mean}" if mean.is_known else ""
 
 
 def _beside(result: xr.Dataset, what: str, own: Number) -> str:

@@ -53,4 +53,5 @@ def test_the_sentence_says_what_attention_costs_beside_its_controls(result: xr.D
     assert found.sentence.startswith("Taking attention between hidden patches out of the decoder costs ")
     assert "as many random entries" in found.sentence
     assert "an untrained network's" in found.sentence
+    assert found.sentence.count("; replaced by its mean over images it costs ") == 2
     assert [tile.label for tile in found.tiles][:3] == ["hidden to hidden", "hidden to visible", "to class token"]
