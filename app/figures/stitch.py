@@ -90,8 +90,8 @@ def matrix(result: xr.Dataset, variable: str = "increase") -> go.Figure:
 def _cell(value: float, half: float) -> str:
     if not np.isfinite(half):
         return f"{value:.3g}"
-    digits = max(0, min(3, 1 - int(np.floor(np.log10(half))))) if half > 0 else 1
-    return f"{value:.{digits}f}<br>± {half:.{digits}f}"
+    digits = 0 if half >= 10 else 1
+    return f"{round(value, digits) + 0.0:.{digits}f}<br>± {half:.{digits}f}"
 
 
 def beside_baselines(result: xr.Dataset) -> go.Figure:
