@@ -3,6 +3,7 @@ all methods say its weights, and a model that looks at one patch."""
 
 import math
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.conftest import tiny_mae, tiny_simmim
 from tests.reference.probes import attribution as reference
 
 SAME_IF_LINEAR = ["ablation", "integrated gradients", "gradient x input", "Shapley values"]
-QUICK = {"path_steps": 4, "shapley_permutations": 1, "num_parts": 24}
+QUICK: dict[str, Any] = {"path_steps": 4, "shapley_permutations": 1, "num_parts": 24}
 
 
 class Linear(MaskedImageModel):
@@ -205,7 +206,8 @@ def test_how_wide_and_how_far_by_hand() -> None:
 def test_agreement_is_scipy_s_mean_over_queries(images: Tensor) -> None:
     few = Attribution(num_queries=1, num_images=4, **QUICK)(tiny_mae(), images[:4], torch.Generator().manual_seed(0))
     maps = few["attribution_map"].values[:, 0].reshape(4, len(few["map"]), 24)
-    wanted = [spearmanr(own[~np.isnan(own)], other[~np.isnan(other)]).statistic for own, other in maps[:, [0, 2]]]
+    ranked: list[Any] = [spearmanr(own[~np.isnan(own)], other[~np.isnan(other)]) for own, other in maps[:, [0, 2]]]
+    wanted = [one.statistic for one in ranked]
     chosen = trained(few)["agreement"].sel(explanation="ablation", other_explanation="integrated gradients")
     assert float(chosen) == pytest.approx(np.mean(wanted), abs=1e-5)
     error = trained(few)["agreement_sem"].sel(explanation="ablation", other_explanation="integrated gradients")
@@ -214,14 +216,14 @@ def test_agreement_is_scipy_s_mean_over_queries(images: Tensor) -> None:
 
 
 def test_runs_over_the_same_images_are_compared_in_pairs(images: Tensor) -> None:
-    runs = [Attribution(**QUICK)(tiny_mae(), images, torch.Generator().manual_seed(0)) for _ in range(2)]
+    one, other = (Attribution(**QUICK)(tiny_mae(), images, torch.Generator().manual_seed(0)) for _ in range(2))
     where = {"explanation": "ablation"}
-    found = answers.between(*runs, answers.Headline("reach", "reach", "highest", lambda result: where))
+    found = answers.between(one, other, answers.Headline("reach", "reach", "highest", lambda result: where))
     assert math.isfinite(found.low)
-    without = runs[0]["reach_without"].sel(network="trained", **where).values
+    without = one["reach_without"].sel({"network": "trained", **where}).values
     assert len(without) == 5
     sem = math.sqrt(4 / 5 * ((without - without.mean()) ** 2).sum())
-    assert float(runs[0]["reach_sem"].sel(network="trained", **where)) == pytest.approx(sem, rel=1e-4)
+    assert float(one["reach_sem"].sel({"network": "trained", **where})) == pytest.approx(sem, rel=1e-4)
 
 
 @pytest.mark.parametrize("build", [tiny_mae, tiny_simmim])

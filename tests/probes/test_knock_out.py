@@ -1,6 +1,8 @@
 """Entries of attention taken out: beside a decoder written out, and known answers: a decoder
 without attention loses nothing, and attention that is made by hand."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ def found() -> tuple[MAE, Tensor, xr.Dataset]:
     torch.manual_seed(1)
     model = tiny_mae(decoder_depth=2)
     for block in model.decoder_blocks:
-        nn.init.normal_(block.attn.qkv.weight, std=0.6)  # pyright: ignore[reportAttributeAccessIssue]
+        nn.init.normal_(block.attn.qkv.weight, std=0.6)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     images = torch.randn(5, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     return model, images, measured(model, images)
 
@@ -79,8 +81,8 @@ def test_losses_are_those_of_a_decoder_written_out(found: tuple[MAE, Tensor, xr.
 def test_a_decoder_without_attention_loses_nothing(images: Tensor) -> None:
     model = tiny_mae(decoder_depth=2)
     for block in model.decoder_blocks:
-        nn.init.zeros_(block.attn.proj.weight)  # pyright: ignore[reportAttributeAccessIssue]
-        nn.init.zeros_(block.attn.proj.bias)  # pyright: ignore[reportAttributeAccessIssue]
+        nn.init.zeros_(block.attn.proj.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        nn.init.zeros_(block.attn.proj.bias)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     result = measured(model, images)
     for name in ("increase", "block_increase", "head_increase"):
         assert (result[name] == 0).all(), name
@@ -95,7 +97,7 @@ def test_attention_made_by_hand() -> None:
     nn.init.zeros_(attention.qkv.weight[: 2 * attention.qkv.in_features])  # pyright: ignore
     x = torch.randn(1, 5, 12)
     is_hidden = torch.tensor([[False, True, False, True]])
-    attended, own = Attended(attention, x, (), {}), torch.randn(1, 3, 5, 4)
+    attended, own = Attended(cast(nn.Module, attention), x, (), {}), torch.randn(1, 3, 5, 4)
     values = attended.values()
     left = {"other hidden": [0, 1, 2, 3], "all hidden": [0, 1, 3], "visible": [0, 2, 4], "itself": [0, 1, 3, 4]}
     for what, keys in left.items():

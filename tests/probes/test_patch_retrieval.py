@@ -49,7 +49,7 @@ def test_equal_tokens_are_one_cluster() -> None:
 
 def test_information_is_adjusted_for_chance() -> None:
     rng = torch.Generator().manual_seed(0)
-    found = []
+    found, clusters = [], torch.zeros(0)
     for _ in range(40):
         clusters, groups = (torch.randint(n, (1, 200), generator=rng) for n in (8, 50))
         counts = contingency(clusters, groups, 8, 50)[0]

@@ -76,13 +76,12 @@ class _Stack:
             if len(pages) == 1:
                 return self._page(int(pages[0]))
             first = self._page(int(pages[0]))
-            whole = np.empty((*first.shape[:2], first.shape[2] * len(pages)), first.dtype)
-            whole[..., : first.shape[2]] = first
+            rows, columns, bands = first.shape
+            whole = np.empty((rows, columns, bands * len(pages)), first.dtype)
+            whole[..., :bands] = first
             del first
             for position, page in enumerate(pages[1:], 1):
-                whole[..., position * whole.shape[2] // len(pages) : (position + 1) * whole.shape[2] // len(pages)] = (
-                    self._page(int(page))
-                )
+                whole[..., position * bands : (position + 1) * bands] = self._page(int(page))
             return whole
         # one page holds several: ImageJ's contiguous stacks, samples in planes
         values, order = self.series.asarray(), [axes.index(axis) for axis in axes if axis not in "YXCS"]

@@ -21,7 +21,7 @@ def test_position_by_layer_and_its_components(found: dict[str, xr.Dataset]) -> N
     drawn = {trace.name: trace for trace in traces(position.by_layer({"a": result}))}
     assert list(drawn) == ["a", "a, untrained", "a, pixels", "a, best"]
     best = result["position_r2"].sel(network="trained")
-    assert (drawn["a, best"].x[0], drawn["a, best"].y[0]) == (best["layer"].values[best.argmax()], best.max())
+    assert (drawn["a, best"].x[0], drawn["a, best"].y[0]) == (best["layer"].values[best.values.argmax()], best.max())
     np.testing.assert_allclose(drawn["a"].y, result["position_r2"].sel(network="trained"))
     shown = position.scores({"a": result}, 1)
     lines = [shape.y0 for shape in shown.layout.shapes]

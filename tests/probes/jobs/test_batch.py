@@ -218,7 +218,7 @@ class Threads(Engine):
         return False
 
     @contextmanager
-    def executor(self, folder: Path) -> Any:
+    def executor(self, folder: Path, *, threads: int | None = None) -> Any:
         with ThreadPoolExecutor(1) as pool:
             yield pool
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from lcmae.probes.results import catalogue
 from tests.app.served import CHROMIUM, Watch, browser_page, server, settle
@@ -33,7 +33,9 @@ def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.
         page = stack.enter_context(browser_page())
         watch = Watch(page)
         page.goto(f"{address}/reconstruction?runs=a")
-        files = [{"name": f"{number}.png", "mimeType": "image/png", "buffer": png(10 + number)} for number in range(3)]
+        files = [
+            FilePayload(name=f"{number}.png", mimeType="image/png", buffer=png(10 + number)) for number in range(3)
+        ]
         page.get_by_label("Drop images").set_input_files(files)
         expect(page.get_by_label("Images", exact=False).first).to_be_visible()
         page.get_by_text("--data dropped:").first.wait_for()

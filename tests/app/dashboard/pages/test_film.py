@@ -70,7 +70,8 @@ def test_frames_of_checkpoints_are_of_their_weights(root: Path):
     seen = [film.seen(location, axis, at) for at in axis.played]
     assert [one.loaded.location.step for one in seen] == [10, 20, 30]
     assert len({one.loaded.sha256 for one in seen}) == 3
-    assert not np.array_equal(*(one.frame()["picture_error"].values for one in (seen[0], seen[-1])))
+    first, last = (one.frame()["picture_error"].values for one in (seen[0], seen[-1]))
+    assert not np.array_equal(first, last)
 
 
 def test_a_frame_whose_checkpoint_is_gone_says_why(root: Path):

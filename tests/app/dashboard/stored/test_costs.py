@@ -28,13 +28,16 @@ def test_the_measured_model_takes_what_was_measured():
 
 def test_images_steps_and_size_multiply():
     command = ["probe", "bounds", "--checkpoint", "x", "--every-step"]
-    one = costs.estimate(command[:-1], TINY) - costs.START
-    assert costs.estimate(command, TINY, 10) - costs.START == pytest.approx(10 * one)
+    one, ten = costs.estimate(command[:-1], TINY), costs.estimate(command, TINY, 10)
+    assert one is not None
+    assert ten is not None
+    assert ten - costs.START == pytest.approx(10 * (one - costs.START))
     assert "10 checkpoints, 500 images" in costs.words(command, TINY, 10)
     twice = {"model": {**costs.REFERENCE, "depth": 24, "decoder_depth": 8}}
     assert costs.size_of(twice) == pytest.approx(2)
     # four times the tokens: four times the linear layers, sixteen times attention
     finer = costs.size_of({"model": {**costs.REFERENCE, "patch_size": 2}})
+    assert finer is not None
     assert 4 < finer < 16
 
 
