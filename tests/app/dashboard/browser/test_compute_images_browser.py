@@ -1,5 +1,5 @@
-"""A real Chromium drops images on a page and has a probe computed on them, then on the owner's
-folder; nothing of them is left when the server ends."""
+"""A real Chromium drops images on a page and has a probe computed on them; nothing of them is left
+when the server ends. (Choosing the owner's folder is in test_compute_images.py.)"""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,17 +51,6 @@ def test_images_are_dropped_and_computed_on(tmp_path: Path, monkeypatch: pytest.
         assert first.condition.data.startswith("dropped:")
         assert "/" not in first.condition.data
         assert first.condition.num_images == "3"
-        page.get_by_text("Compute on other images").click()
-        page.get_by_role("combobox", name="Images").wait_for()
-        settle(page, 1)
-        page.get_by_role("combobox", name="Images").click()
-        page.get_by_role("option", name="my photos").click()
-        page.get_by_text(f"--data 'folder:{photos}'").first.wait_for()
-        page.get_by_role("button", name="Compute now").click()
-        page.get_by_role("combobox", name="Data").wait_for(timeout=LOADING)
-        known = {one.condition.data for one in catalogue.stored(folder, "reconstruction")}
-        assert known == {first.condition.data, f"folder:{photos}"}
-        settle(page, 1)
         assert watch.complaints == []
         assert watch.hosts <= {"127.0.0.1", None}
     assert not folder_of_images.exists()
