@@ -79,13 +79,14 @@ class Reconstruction(Probe):
         return self.model_copy(update={"linear_images": 0})
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Reconstruction":
-        return _Reconstruction(self, model, seed)
+        return _Reconstruction(self, model, num_images, seed)
 
 
 @dataclass
 class _Reconstruction(Accumulator):
     probe: Reconstruction
     model: MaskedImageModel
+    num_images: int
     seed: int
     error: RunningMean = field(default_factory=RunningMean)
     nearest: RunningMean = field(default_factory=RunningMean)
@@ -97,8 +98,10 @@ class _Reconstruction(Accumulator):
     """Why there is no linear predictor."""
 
     by_position: Tensor | None = None
-    by_image: dict[str, list[Tensor]] = field(default_factory=dict)
+    by_image: dict[str, Tensor] = field(default_factory=dict)
     """Error, the nearest patch's error, class and small picture of every image."""
+
+    num_seen: int = 0
 
     pictures: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -137,7 +140,11 @@ class _Reconstruction(Accumulator):
             pictures = rearrange(self.model.to_picture(batch.images[:room]), "b h w c -> b c h w")
             own["thumbnail"] = thumbnails.of_images(pictures.float() / 255, THUMBNAIL)
         for name, values in own.items():
-            self.by_image.setdefault(name, []).append(values.cpu())
+            if name not in self.by_image:
+                most = min(self.num_images, MOST_THUMBNAILS) if name == "thumbnail" else self.num_images
+                self.by_image[name] = torch.empty((most, *values.shape[1:]), dtype=values.dtype)
+            self.by_image[name][batch.first : batch.first + len(values)] = values.cpu()
+        self.num_seen = batch.first + len(batch)
 
     def _linear(self, batch: Batch, mask: Mask) -> None:
         """The error of the best linear predictor on this batch; the first batch has it fitted."""
@@ -218,7 +225,7 @@ class _Reconstruction(Accumulator):
         return xr.Dataset(result, attrs=attributes)
 
     def _images(self, units: str) -> Mapping[str, xr.Variable]:
-        own = {name: torch.cat(parts) for name, parts in self.by_image.items()}
+        own = {name: values[: self.num_seen] for name, values in self.by_image.items()}
         axes = ("thumbnail", "thumbnail_y", "thumbnail_x", "channel")
         return {
             "image_error": variable("image", own["error"], "mean squared error of an image's hidden patches", units),

@@ -15,8 +15,24 @@ from lcmae.probes.statistics import intervals
 MAX_LENGTH = 64
 """Arrays larger than this are drawn, not listed."""
 
-DRAWN = frozenset({"row", "column", "y", "x", "picture", "image", "thumbnail", "point", "drawn"})
-"""Places and pictures: drawn, not listed."""
+DRAWN = frozenset(
+    {
+        "row",
+        "column",
+        "y",
+        "x",
+        "picture",
+        "image",
+        "thumbnail",
+        "point",
+        "drawn",
+        "fraction",
+        "component",
+        "rank",
+        "other_explanation",
+    }
+)
+"""Places, pictures, curves and matrices: drawn, not listed."""
 
 NOT_PROVENANCE = ("question", "command")
 """Attributes of results that are shown elsewhere."""

@@ -133,6 +133,7 @@ def test_the_best_block_is_one_for_all_seeds() -> None:
     assert interval([30.0]) == "30"
 
 
+@pytest.mark.slow
 def test_it_trains_what_is_missing_probes_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs, out = tmp_path / "runs", tmp_path / "results" / "cifar10.md"
     options = ["--runs", str(runs), "--device", "cpu", "--out", str(out), "--seeds", "1", "--epochs", "2"]

@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks import formats as benchmark
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 NUMBER = re.compile(r"\d\.\de[+-]\d\d")
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_command_writes(tmp_path: Path) -> None:
     """Each row was written, loaded and compared on the way; the command stops above 1e-5."""
     text = benchmark.table(tmp_path)

@@ -104,6 +104,7 @@ def test_memory_is_flat_in_images_and_in_masks() -> None:
     assert peak(4, images) == pytest.approx(peak(2, images), rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_whole_and_keeps_what_it_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def test_every_probe_is_measured_or_left_out_by_name() -> None:
     assert set(REFERENCES) == set(SETTINGS)
 
 
+@pytest.mark.slow
 def test_every_stored_error_says_from_what_it_is() -> None:
     (found,) = draws(1)
     for probe, result in found.items():

@@ -34,6 +34,11 @@ class Frame:
 
     words: str
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the pictures."""
+        return sum(len(source) for _, source in self.pictures)
+
 
 def film(
     frame: Frame,

@@ -149,9 +149,14 @@ def error_top(inspected: Inspection) -> float:
 def frame_at(location: models.Location, axis: Axis, at: int, top: float) -> component.Frame:
     """What the browser is sent of one position."""
     try:
-        shown = seen(location, axis, at).frame()
+        inspected = seen(location, axis, at)
+        return inspected.view("film", (axis.name, at, top), lambda: _drawn(inspected, axis, at, top))
     except InputError as error:
         return component.Frame(at, [], str(error))
+
+
+def _drawn(inspected: Inspection, axis: Axis, at: int, top: float) -> component.Frame:
+    shown = inspected.frame()
     pictures = [(title, style.png(pixels)) for title, pixels in figures.pictures(shown, top).items()]
     return component.Frame(at, pictures, f"{axis.name} {axis.labels[at]}: {figures.words(shown)}")
 

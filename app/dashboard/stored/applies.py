@@ -8,7 +8,16 @@ from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
 
 OF_PREDICTIONS = frozenset(
-    {"bounds", "decoder_attention", "fidelity", "local_contrast", "reconstruction", "second_order"}
+    {
+        "attribution",
+        "bounds",
+        "decoder_attention",
+        "fidelity",
+        "knock_out",
+        "local_contrast",
+        "reconstruction",
+        "second_order",
+    }
 )
 """Probes that need a model with a prediction; a test holds this to `Probe.needs_prediction`."""
 

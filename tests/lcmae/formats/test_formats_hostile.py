@@ -116,6 +116,7 @@ print((peak() - before) >> 20)
 """
 
 
+@pytest.mark.slow
 def test_bombs_take_no_memory(tmp_path: Path):
     """Peak resident memory of one process that reads them all; the bombs ask for 400 MiB to 150 GiB
     each."""

@@ -191,6 +191,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProces
     return done
 
 
+@pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_list_nothing_torn(done: subprocess.CompletedProcess[str]) -> None:
     *kills, swept = [json.loads(line) for line in done.stdout.splitlines()[: NUM_KILLS + 1]]
     assert len(kills) == NUM_KILLS

@@ -326,6 +326,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rerun, "GRIDS", small)
 
 
+@pytest.mark.slow
 def test_a_rerun_from_nothing_and_again(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

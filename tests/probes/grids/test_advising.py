@@ -208,6 +208,7 @@ def test_hierarchical_images_get_the_unit_that_the_race_prefers_or_none(
     assert again.advice == found.advice
 
 
+@pytest.mark.slow
 def test_a_real_race_of_tiny_networks_ends_in_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Design(("random",), (0.5, 0.75), (1, 2), (Rung(2, 1.0),), 1)
     monkeypatch.setattr(advising, "DESIGNS", (tiny,))

@@ -258,6 +258,7 @@ comparing.compare(Comparison(**settings), out, Engine())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_grid_resumes_to_the_same_table(tmp_path: Path) -> None:
     grid = tiny(masks=("random", "grid"), epochs=4, probes=("local_contrast",))
     compare(grid, tmp_path / "whole", HERE)

@@ -32,6 +32,7 @@ def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's own advice: workers, loggers, deprecations
 def test_lightning(tmp_path: Path) -> None:
     library = pytest.importorskip("pytorch_lightning")

@@ -80,6 +80,7 @@ def test_every_page_that_computes_offers_the_owners_images(
     assert owners in shlex.split(commands(app)[0])
 
 
+@pytest.mark.slow
 def test_a_page_with_results_offers_other_images_and_then_shows_them(
     root: Path, queue: Queue, store: Store, owners: str
 ) -> None:

@@ -303,9 +303,9 @@ def test_pictures_are_drawn_once(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert drawn == []
     app.number_input("selection-image").set_value(4).run()
     checked(app)
-    # image, reconstruction, error; three maps of each attention and of contrast terms, and three
-    # fields or two
-    assert len(drawn) in (3 + 3 * 3 + 3, 3 + 3 * 3 + 2)
+    # image, reconstruction, error, and what the slider shows; three maps of each attention and of
+    # contrast terms, and three fields or two
+    assert len(drawn) in (3 + 3 + 3 * 3 + 3, 3 + 3 + 3 * 3 + 2)
 
 
 def test_images_or_seeds_are_prefetched_in_the_direction_of_the_last_step(root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -79,15 +79,23 @@ def leaves(markdown: str) -> set[str]:
 # --- results that do not fit their probe ---
 
 
-@pytest.fixture
-def unfit(root: Path) -> Path:
+@pytest.fixture(scope="module")
+def unfit_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs, of which one holds results as no probe writes them."""
+    root = tmp_path_factory.mktemp("unfit") / "runs"
+    root.mkdir()
     for name in "ab":
         run = Run.create(root / name, {"data": "digits"})
         for probe, make in synthetic.RESULTS.items():
             result = make(seed=0)
             save_result(odd(result) if name == "b" else result, run.result_path(20, probe))
     return root
+
+
+@pytest.fixture
+def unfit(unfit_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LCMAE_RUNS", str(unfit_runs))
+    return unfit_runs
 
 
 def odd(result: xr.Dataset) -> xr.Dataset:
