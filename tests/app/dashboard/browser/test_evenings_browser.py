@@ -1,11 +1,9 @@
 """A real Chromium spends evenings as people do. Somebody brings a checkpoint of timm and some
 photographs to an empty dashboard, and never sees a terminal again; somebody else has thirty runs,
-finds the best layer and takes a figure away; a third asks which mask is best. Nothing complains,
-and nobody else is asked."""
+finds the best layer and takes a figure away. Nothing complains, and nobody else is asked."""
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,50 +126,3 @@ def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty
             feature=feature, classifier="linear", network="trained"
         )
         assert float(by_layer.sel(layer=int(found[1]))) == float(by_layer.max())
-
-
-def test_masks_are_seen_a_race_is_followed_and_advice_is_read(page: Page, tmp_path: Path) -> None:
-    root = tmp_path / "runs"
-    with server(root) as address:
-        page.goto(f"{address}/masks")
-        page.get_by_text("See a model fill it in").first.wait_for(timeout=COMPUTING)
-        page.get_by_role("heading", name="Start a race").wait_for(timeout=COMPUTING)
-        settle(page)
-        assert page.get_by_alt_text("the same photograph under").count() >= 6, "strategies lie over a photograph"
-        masks = page.locator(".st-key-race_masks input")
-        masks.focus()
-        masks.press("Backspace")  # the last mask goes: two are left
-        page.get_by_text("2 cells; at most 18 short runs").wait_for()
-        page.keyboard.press("Escape")
-        settle(page)
-        epochs = page.locator(".st-key-race_epochs input")
-        epochs.fill("8")
-        epochs.press("Enter")
-        settle(page)
-        images = page.locator(".st-key-race_images input")
-        images.fill("200")
-        images.press("Enter")
-        page.get_by_text("2 cells; at most 18 short runs (6 of 1, of 2 and of 8 epochs)").wait_for()
-        settle(page)
-        page.get_by_role("button", name="Start the race").click()
-        page.get_by_text("race in race: ").first.wait_for()
-        # advice of before: to ask for it here takes minutes (test_races.py asks a stand-in)
-        given = {
-            "headline": "Keep random 0.75.",
-            "reasons": ["Two masks cannot be told apart."],
-            "unknown": ["Longer schedules."],
-        }
-        (root / "advice").mkdir(parents=True)
-        (root / "advice" / "advice.json").write_text(json.dumps({"advice": given, "command": "lcmae train mae-digits"}))
-        cell = "mae-random-0.75-s0"
-        deadline = time.monotonic() + COMPUTING / 1000
-        while not (root / "race" / "rung-1" / cell / "cell.json").is_file():
-            assert time.monotonic() < deadline, "the first run of the race"
-            page.wait_for_timeout(500)
-        page.reload()
-        page.get_by_text(re.compile(r"race in race: .*\d+ of \d+")).first.wait_for(timeout=COMPUTING)
-        page.get_by_role("heading", name="Advice", exact=True).wait_for()
-        expect(page.locator(".sentence", has_text="Keep random 0.75.")).to_be_visible()
-        page.get_by_text("Longer schedules.").wait_for()
-        page.get_by_role("button", name="Cancel").click()
-        page.get_by_text("race in race: cancelled").wait_for(timeout=COMPUTING)
