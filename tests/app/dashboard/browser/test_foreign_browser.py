@@ -71,6 +71,8 @@ def test_a_report_asks_nobody_and_runs_no_code_of_a_name(runs: Path, tmp_path: P
     with browser_page() as page:
         watch = Watch(page)
         page.goto(out.as_uri())
+        # figures are drawn once they come into view, below the summary
+        page.locator(".plotly-graph-div").first.scroll_into_view_if_needed()
         page.wait_for_selector(".js-plotly-plot .main-svg")
         assert page.locator(FOREIGN).count() == 0
         assert watch.hosts <= {None, ""}

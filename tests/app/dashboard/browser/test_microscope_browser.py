@@ -418,7 +418,7 @@ def test_hovering_changes_the_query_at_once_and_asks_nobody(address: str):
         model.click(position={"x": size["width"] / 2, "y": 0.25 * size["height"]})
         page.wait_for_url("**encoder_head=1**")
         assert address_of(page)["encoder_layer"] == "1"
-        page.locator(".controls select").first.select_option("colours")
+        page.locator(".controls select:has(option[value=colours])").first.select_option("colours")
         page.wait_for_url("**overlay=colours**")
         page.get_by_text("Tokens as colours, layer 1").wait_for()
         assert complaints == []
