@@ -52,7 +52,7 @@ def work(
             if stop.received is not None and not is_announced:
                 is_announced = True
                 for worker in multiprocessing.active_children():
-                    os.kill(worker.pid or 0, signal.SIGTERM)  # training publishes; a probe's worker just ends
+                    worker.terminate()  # SIGTERM: training publishes; a probe's worker just ends
             for future in [one for one in running if one.done()]:
                 what, path = running.pop(future)
                 if is_announced and isinstance(future.exception(), BrokenExecutor):
