@@ -28,6 +28,7 @@ from PIL import Image
 
 import lcmae
 from lcmae.errors import InputError
+from tests.reference.dicom import write_dicom
 
 BOUND = 200
 """MiB above base that no accepted file may reach."""
@@ -85,20 +86,7 @@ def tiff(shape: tuple[int, ...], dtype: str = "uint16", **options: Any) -> Write
 
 def dicom(side: int, **header: Any) -> Write:
     def write(path: Path) -> None:
-        from pydicom.dataset import FileDataset, FileMetaDataset
-        from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        data.Rows, data.Columns, data.SamplesPerPixel = side, side, 1
-        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-        data.PhotometricInterpretation = "MONOCHROME2"
-        for name, value in header.items():
-            setattr(data, name, value)
-        data.PixelData = np.full((side, side), 900, "<u2").tobytes()
-        data.save_as(path, enforce_file_format=True)
+        write_dicom(path, np.full((side, side), 900), **header)
 
     return write
 

@@ -16,6 +16,12 @@ from typing import Any
 SAFE_PATH = "PYTHONSAFEPATH"
 
 
+def cores() -> int:
+    """Cores that this process may use: of a batch system or a container often fewer than the
+    machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def python(*words: str) -> list[str]:
     """The command line of this Python with more words, without the working folder among its
     modules."""

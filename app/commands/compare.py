@@ -2,7 +2,6 @@
 intervals."""
 
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from lcmae.app.command_line.tables import print_table
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.jobs.executors import Engine
+from lcmae.processes import cores
 from lcmae.progress import clock
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ NOTES = {
 def processes() -> int:
     """How many runs at a time: small models on a CPU gain more from processes of one thread than
     from one of many; a GPU is for one process."""
-    return 1 if Path("/dev/nvidiactl").exists() else min(os.cpu_count() or 1, 8)
+    return 1 if Path("/dev/nvidiactl").exists() else min(cores(), 8)
 
 
 class CompareArguments(Comparison, Engine, ImageOptions):

@@ -3,7 +3,6 @@ the numbers do not depend on how many cores a machine has."""
 
 import contextlib
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -13,6 +12,7 @@ from typing import Any
 
 from lcmae.probes.jobs.batch import Job, JobResult, run_job
 from lcmae.probes.jobs.executors import Engine
+from lcmae.processes import cores
 from lcmae.progress import ProgressBar
 from lcmae.runs.durable import make_folder
 from lcmae.runs.run import Run
@@ -95,11 +95,6 @@ def _worker(path: Path) -> Iterator[None]:
     make_folder(path.parent / LOGS)
     with open(path.parent / LOGS / f"{path.name}.log", "a") as log, contextlib.redirect_stderr(log):
         yield
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def at_a_time(runs: Sequence[Path]) -> int:

@@ -54,17 +54,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
 
 def by_layer(results: Mapping[str, xr.Dataset], classifier: str, score: str) -> go.Figure:
     """mIoU or accuracy by layer: runs in their colours, baselines grey, and the ceiling."""
-    colour, rows, variable = style.colours(results), [], f"layer_{score}"
-    for position, (name, result) in enumerate(results.items()):
-        for network in networks_of(result, variable):
-            chosen = {"classifier": classifier, "network": network}
-            low, high = intervals.ends(result, variable, **chosen)
-            values = result[variable].sel(chosen)
-            label = name if network == TRAINED else f"{name}, {network}"
-            shade = colour[name] if network == TRAINED else style.GREY
-            dash, symbol = style.REFERENCES.get(network, "solid"), style.SYMBOLS[position % 6]
-            layers = values["layer"].values.tolist()
-            rows.append(Series(label, layers, values.values, shade, low, high, symbol, dash))
+    rows = series.of_networks(results, f"layer_{score}", "layer", classifier=classifier)
     first = next(iter(results.values()))
     shown = series.curves(rows, style.axis_title(first["layer"]), f"{SCORES[score]}, {CLASSIFIERS[classifier]}")
     for result in results.values():

@@ -10,9 +10,7 @@ import xarray as xr
 from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, level, number
 from lcmae.app.figures.patch_classes import overlaid
-from lcmae.app.figures.series import Series
-from lcmae.probes.results.networks import TRAINED, networks_of
-from lcmae.probes.statistics import intervals
+from lcmae.probes.results.networks import TRAINED
 
 REMOVALS = {"nothing": "tokens as they are", "position mean": "position mean removed"}
 """In words, in their order."""
@@ -80,17 +78,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str, target: str, removal: str) -> go.Figure:
     """Purity or information by layer: runs in their colours, baselines grey, chance dotted."""
-    colour, rows = style.colours(results), []
-    for position, (name, result) in enumerate(results.items()):
-        for network in networks_of(result, variable):
-            chosen = {"network": network, "target": target, "removal": removal}
-            low, high = intervals.ends(result, variable, **chosen)
-            values = result[variable].sel(chosen)
-            label = name if network == TRAINED else f"{name}, {network}"
-            shade = colour[name] if network == TRAINED else style.GREY
-            dash, symbol = style.REFERENCES.get(network, "solid"), style.SYMBOLS[position % 6]
-            layers = values["layer"].values.tolist()
-            rows.append(Series(label, layers, values.values, shade, low, high, symbol, dash))
+    rows = series.of_networks(results, variable, "layer", target=target, removal=removal)
     first = next(iter(results.values()))
     words = {"purity": f"share with the same {target}", "information": f"information about the {target}"}
     shown = series.curves(rows, style.axis_title(first["layer"]), words[variable])

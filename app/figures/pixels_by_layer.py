@@ -9,9 +9,7 @@ import xarray as xr
 
 from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, level, number
-from lcmae.app.figures.series import Series
-from lcmae.probes.results.networks import TRAINED, networks_of
-from lcmae.probes.statistics import intervals
+from lcmae.probes.results.networks import TRAINED
 
 
 def _last(result: xr.Dataset) -> dict[str, int]:
@@ -47,17 +45,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     """One number by layer: runs in their colours, untrained network and pixels grey."""
-    colour, rows = style.colours(results), []
-    for position, (name, result) in enumerate(results.items()):
-        for network in networks_of(result, variable) or [TRAINED]:
-            chosen = {"network": network} if "network" in result[variable].dims else {}
-            values = result[variable].sel(chosen)
-            low, high = intervals.ends(result, variable, **chosen)
-            label = name if network == TRAINED else f"{name}, {network}"
-            shade = colour[name] if network == TRAINED else style.GREY
-            dash = style.REFERENCES.get(network, "solid")
-            layers = values["layer"].values.tolist()
-            rows.append(Series(label, layers, values.values, shade, low, high, style.SYMBOLS[position % 6], dash))
+    rows = series.of_networks(results, variable, "layer")
     first = next(iter(results.values()))
     title = {
         "own": "share of the own patch",

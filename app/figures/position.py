@@ -9,7 +9,6 @@ import xarray as xr
 from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, level, number
 from lcmae.app.figures.series import Series
-from lcmae.probes.results.networks import TRAINED, networks_of
 from lcmae.probes.statistics import intervals
 
 
@@ -50,19 +49,8 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
 def scores(results: Mapping[str, xr.Dataset], layer: int) -> go.Figure:
     """Semantic invariance of each principal component at one layer, with the floor of a component
     that says nothing and the paper's threshold."""
-    colour, rows = style.colours(results), []
-    for name, result in results.items():
-        if layer not in result["layer"].values:
-            continue
-        for network in networks_of(result, "invariance"):
-            chosen = {"network": network, "layer": layer}
-            low, high = intervals.ends(result, "invariance", **chosen)
-            label = name if network == TRAINED else f"{name}, {network}"
-            shade = colour[name] if network == TRAINED else style.GREY
-            values = result["invariance"].sel(chosen)
-            dash = style.REFERENCES.get(network, "solid")
-            components = values["component"].values.tolist()
-            rows.append(Series(label, components, values.values, shade, low, high, dash=dash))
+    deep = {name: result for name, result in results.items() if layer in result["layer"].values}
+    rows = series.of_networks(deep, "invariance", "component", layer=layer)
     first = next(iter(results.values()))
     shown = series.curves(rows, style.axis_title(first["component"]), "semantic invariance")
     for at, words in (
@@ -80,14 +68,7 @@ def scores(results: Mapping[str, xr.Dataset], layer: int) -> go.Figure:
 
 def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """R2 of row and column by layer: solid the run, dashed an untrained network and pixels."""
-    colour, rows = style.colours(results), []
-    for name, result in results.items():
-        for network in networks_of(result, "position_r2"):
-            low, high = intervals.ends(result, "position_r2", network=network)
-            label = name if network == TRAINED else f"{name}, {network}"
-            shade = colour[name] if network == TRAINED else style.GREY
-            values, dash = result["position_r2"].sel(network=network), style.REFERENCES.get(network, "solid")
-            rows.append(Series(label, values["layer"].values.tolist(), values.values, shade, low, high, dash=dash))
+    rows = series.of_networks(results, "position_r2", "layer")
     first = next(iter(results.values()))
     shown = series.curves(rows, style.axis_title(first["layer"]), "R2 of row and column")
     series.mark_best(shown, [row for row in rows if row.name in results])

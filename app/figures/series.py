@@ -1,7 +1,7 @@
 """Dots over categories and curves over numbers, with 95 % intervals: what the figures of several
 probes are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import style
+from lcmae.probes.results.networks import NETWORK, TRAINED, networks_of
+from lcmae.probes.statistics import intervals
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,22 @@ class Series:
             return {"visible": False}
         ends = {"array": self.high - self.y, "arrayminus": self.y - self.low}
         return {**ends, "symmetric": False, "thickness": 1.5, "width": 4}
+
+
+def of_networks(results: Mapping[str, xr.Dataset], variable: str, along: str, **at: object) -> list[Series]:
+    """A row a run and network, over the dimension `along` and where labels are as in `at`: runs in
+    their colours, baselines grey and in their dashes. Baselines without numbers have no row."""
+    colour, rows = style.colours(results), []
+    for position, (name, result) in enumerate(results.items()):
+        for network in networks_of(result, variable) or [TRAINED]:
+            chosen = {**at, NETWORK: network} if NETWORK in result[variable].dims else at
+            low, high = intervals.ends(result, variable, **chosen)
+            values = result[variable].sel(chosen)
+            label = name if network == TRAINED else f"{name}, {network}"
+            shade = colour[name] if network == TRAINED else style.GREY
+            dash, symbol = style.REFERENCES.get(network, "solid"), style.SYMBOLS[position % 6]
+            rows.append(Series(label, values[along].values.tolist(), values.values, shade, low, high, symbol, dash))
+    return rows
 
 
 def dots(rows: Sequence[Series], categories: Sequence[str], title: str) -> go.Figure:

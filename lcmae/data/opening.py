@@ -24,6 +24,7 @@ from lcmae.data.source import ImageSource
 from lcmae.data.survey import ImagesWarning, survey, with_found_labels
 from lcmae.data.values import Description, Range
 from lcmae.errors import InputError
+from lcmae.processes import cores
 
 SOURCES = {
     "digits": "1,797 handwritten digits built into scikit-learn, at 32x32 pixels, in grey, 10 classes",
@@ -302,7 +303,7 @@ def _decode_all(label: str, images: Collection, decoder: Decoder, pixels: np.nda
     seconds = (time.thread_time() - warm) / _CHUNK
     done = min(2 * _CHUNK, len(rows))
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(_num_cores() if seconds > _WORTH_A_THREAD else 1))
+        pool = stack.enter_context(ThreadPoolExecutor(cores() if seconds > _WORTH_A_THREAD else 1))
         stack.callback(pool.shutdown, cancel_futures=True)  # after an error or Ctrl-C the rest is not decoded
         bar = None
         for task in as_completed([pool.submit(decode, start) for start in range(done, len(rows), _CHUNK)]):
@@ -314,8 +315,3 @@ def _decode_all(label: str, images: Collection, decoder: Decoder, pixels: np.nda
             if bar:
                 bar.advance(step)
     return found
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,6 @@ cells so that what else the machine does meets all of them.
 A stored time is taken as it is, so a comparison that goes on has the schedules that it began with.
 """
 
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from lcmae.probes.grids.flops import flops_an_image
 from lcmae.probes.grids.table import describe, read_json
 from lcmae.probes.grids.verdict import Key, baseline_of
 from lcmae.probes.jobs.executors import Engine
+from lcmae.processes import cores
 from lcmae.progress import ProgressBar
 from lcmae.runs.durable import make_folder, to_json
 from lcmae.runs.run import write_atomically
@@ -154,7 +154,7 @@ def calibrated(configs: dict[Cell, RunConfig], out: Path, engine: Engine, device
 def threads_of(engine: Engine) -> int | None:
     """CPU threads of a job that shares the machine with others; None leaves torch's choice."""
     shares = engine.engine == "local" and not engine.in_process
-    return max(1, (os.cpu_count() or 1) // engine.workers) if shares else None
+    return max(1, cores() // engine.workers) if shares else None
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

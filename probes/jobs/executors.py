@@ -62,7 +62,7 @@ class Engine(Settings):
         if self.engine == "local":
             # spawned, not forked: a fork of a process that has used threads may hang
             spawn = multiprocessing.get_context("spawn")
-            share = threads or max(1, (os.cpu_count() or 1) // self.workers)
+            share = threads or max(1, processes.cores() // self.workers)
             with (
                 processes.safe_path(),
                 ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_begin, initargs=(share,)) as pool,

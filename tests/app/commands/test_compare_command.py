@@ -68,7 +68,7 @@ def test_by_default_there_is_a_process_for_each_core_and_one_where_there_is_a_gp
 ) -> None:
     exists = Path.exists
     for devices, cores, expected in ((False, 2, 2), (False, 64, 8), (True, 64, 1)):
-        monkeypatch.setattr(command.os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(command, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(Path, "exists", lambda self, here=devices: here if "nvidia" in str(self) else exists(self))
         assert command.processes() == expected == command.CompareArguments().workers
 

@@ -22,6 +22,7 @@ from PIL import Image
 import lcmae
 from lcmae.data.survey import ImagesWarning
 from lcmae.errors import InputError
+from tests.reference.dicom import write_dicom
 from tests.reference.eight_bits import to_eight_bits
 
 COUNT, HEIGHT, WIDTH = 6, 5, 7
@@ -105,21 +106,8 @@ def zarr_group(folder: Path) -> Path:
 def dicom(folder: Path, values: np.ndarray, **header: Any) -> Path:
     """A series of CT slices, written by hand out of pydicom's parts."""
     pytest.importorskip("pydicom")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
     for row, image in enumerate(values):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        data.Rows, data.Columns, data.SamplesPerPixel = HEIGHT, WIDTH, 1
-        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-        data.PhotometricInterpretation = "MONOCHROME2"
-        for name, value in header.items():
-            setattr(data, name, value)
-        data.PixelData = image[..., 0].astype("<u2").tobytes()
-        data.save_as(folder / f"{row}.dcm", enforce_file_format=True)
+        write_dicom(folder / f"{row}.dcm", image[..., 0], **header)
     return folder
 
 
