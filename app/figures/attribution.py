@@ -92,7 +92,7 @@ def agreement(result: xr.Dataset) -> go.Figure:
             x=names,
             y=names,
             customdata=half,
-            text=[["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in values],
+            text=[["" if np.isnan(one) else f"{one:.2f}" for one in row] for row in values.round(2) + 0.0],
             texttemplate="%{text}",
             textfont={"size": 12},
             coloraxis="coloraxis",

@@ -68,14 +68,14 @@ def gains(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 Series(f"{name} over {other}", ratios, result[variable].values, colour[name], low, high, dash=dash)
             )
     first = next(iter(results.values()))
-    shown = series.curves(rows, style.axis_title(first["ratio"]), "gain in explained share (1)")
+    shown = series.curves(rows, style.axis_title(first["ratio"]), "gain in explained share")
     shown.add_hline(y=0, line={"color": style.GREY, "width": 1})
     return shown
 
 
 def gain_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Where in the image each run gains over the linear predictor, on one scale."""
-    return style.maps({name: result["gain_map"] for name, result in results.items()})
+    return style.maps({name: result["gain_map"] for name, result in results.items()}, title="share gained")
 
 
 def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:

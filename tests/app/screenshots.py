@@ -37,7 +37,8 @@ def main() -> None:
                     page.goto(f"{address}/{path_of(name)}?{query}")
                     # a figure, or a sentence that says why there is none
                     page.wait_for_selector(
-                        ".js-plotly-plot .main-svg, [data-testid=stAlert], [data-testid=stDataFrame]",
+                        ".js-plotly-plot .main-svg, [data-testid=stAlert], [data-testid=stDataFrame], "
+                        "[data-testid=stBidiComponentIsolated]",
                         timeout=180_000,  # a page with a model waits for torch
                     )
                     settle(page)

@@ -19,8 +19,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             figures.matches(drawn, view),
             is_wide=True,
         )
-    removal = choose("position", list(figures.REMOVALS))
-    words = figures.REMOVALS[removal]
+    words = choose("position", list(figures.REMOVALS.values()))
+    removal = next(name for name, known in figures.REMOVALS.items() if known == words)
     if "cluster" in drawn:
         yield Panel(
             f"Clusters of tokens: {name}, {words}",
