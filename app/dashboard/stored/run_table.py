@@ -116,21 +116,24 @@ def grouped(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def sentence(table: pd.DataFrame) -> str:
     """What the table says, in a sentence: how many runs of what, and the highest accuracy by
-    neighbours, over seeds where there are several."""
+    neighbours, over seeds where there are several, among the runs of one data source."""
     states = ", ".join(f"{count} {state.partition(':')[0]}" for state, count in table["state"].value_counts().items())
     text = f"{len(table)} run{'' if len(table) == 1 else 's'} ({states})"
     if "knn" not in table or not any(_is_known(value) for value in table["knn"]):
         return f"{text}; none has logged its kNN accuracy."
-    groups = grouped(table, "seeds")
+    known, text = table.loc[[_is_known(value) for value in table["knn"]]], f"{text}; "
+    if "data" in known and known["data"].nunique() > 1:  # accuracies on other images are no rivals
+        data = known["data"].value_counts().idxmax()
+        known, text = known.loc[known["data"] == data], f"{text}on {data}, "
+    groups = grouped(known, "seeds")
     several: Any = groups.loc[groups["knn_half"].notna()]
     if not several.empty:
         best = several.loc[several["knn"].idxmax()]
         half = f"{best['knn']:.1%} ± {best['knn_half'] * 100:.1f} points".replace("%", " %")
-        return f"{text}; over seeds {best['group']} has the highest mean kNN accuracy, {half} of {best['runs']} runs."
-    known = table.loc[[_is_known(value) for value in table["knn"]]]
+        return f"{text}over seeds {best['group']} has the highest mean kNN accuracy, {half} of {best['runs']} runs."
     best = known.loc[known["knn"].astype(float).idxmax()]
     accuracy = f"{best['knn']:.1%}".replace("%", " %")
-    return f"{text}; {best['name']} has the highest kNN accuracy, {accuracy}, of a single run, so without an interval."
+    return f"{text}{best['name']} has the highest kNN accuracy, {accuracy}, of a single run, so without an interval."
 
 
 def _is_known(value: Any) -> bool:

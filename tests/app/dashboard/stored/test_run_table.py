@@ -92,4 +92,8 @@ def test_the_sentence_is_of_seeds_where_there_are_several() -> None:
     assert f"± {half:.1f} points of 3 runs" in said
     one = table.iloc[[2]].reset_index(drop=True)
     assert "mae-r0.5-s2 has the highest kNN accuracy, 70.0 %, of a single run" in run_table.sentence(one)
+    other = one.assign(name="elsewhere", data="cifar10", knn=0.99)
+    mixed = run_table.sentence(pd.concat([one.assign(data="digits"), table.iloc[[1]].assign(data="digits"), other]))
+    assert "; on digits, " in mixed
+    assert "elsewhere" not in mixed, "accuracies on other images are no rivals"
     assert run_table.sentence(one.assign(knn=None)) == "1 run (1 finished); none has logged its kNN accuracy."
