@@ -407,6 +407,7 @@ class _Transfer(Accumulator):
             "feature": list(self.features),
             "layer": ("layer", list(range(1, self.num_layers + 1)), {"long_name": "encoder block", "units": "1"}),
             "pooling": [] if self.pooled is None else list(self.pooled.poolings),
+            "query_layer": [] if self.pooled is None else [layer + 1 for layer in self.pooled.held_layers],
             "corruption": list(self.probe.corruptions),
             "bound": ("bound", [0.025, 0.975], {"long_name": "quantile", "units": "1"}),
             "severity": ("severity", list(self.probe.severities), {"long_name": "severity", "units": "1"}),

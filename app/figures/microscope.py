@@ -53,6 +53,32 @@ def attention(rows: xr.DataArray, patch: int, head: int | None) -> Maps:
     return Maps(panels, "attention", (height, width), patch)
 
 
+MOST_QUERIES = 6
+"""Queries of an attentive probe that are drawn one by one."""
+
+
+def query_maps(found: xr.Dataset, patch: int) -> Maps:
+    """Where an attentive probe looks: the mean of its queries, then those whose attention is most
+    concentrated in this image (the lowest entropy)."""
+    maps = found["attention"]
+    entropy = -(maps * np.log(maps.where(maps > 0, 1))).sum(("row", "column"))
+    order = np.argsort(entropy.values, kind="stable")[:MOST_QUERIES]
+    panels = {f"mean of {maps.sizes['query']} queries": maps.mean("query", keep_attrs=True)}
+    panels |= {f"query {int(maps['query'][at])}": maps.isel(query=int(at)) for at in order}
+    height, width = maps.shape[1:]
+    return Maps(panels, "attention", (height, width), patch)
+
+
+def query_words(found: xr.Dataset) -> str:
+    """How much of the queries' attention the patches have that they look at most, beside an even
+    share."""
+    mean = found["attention"].mean("query").values.reshape(-1)
+    most = max(1, round(len(mean) / 10))
+    share = float(np.sort(mean)[-most:].sum())
+    patches = "the patch" if most == 1 else f"the {most} of {len(mean)} patches"
+    return f"Their mean gives {share:.0%} to {patches} that they look at most (evenly shared: {most / len(mean):.0%})."
+
+
 def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> Maps | None:
     """Gradient maps, each as a share of its largest value, with the disc around the patch that
     holds half of the gradient; None where every gradient is 0."""

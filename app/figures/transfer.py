@@ -168,12 +168,12 @@ def query_maps(result: xr.Dataset, count: int = 6) -> go.Figure:
     return style.maps({f"query {at + 1}": maps.isel(query=int(at)) for at in order}, title="share of attention")
 
 
-def pooled_words(result: xr.Dataset) -> str:
-    """What efficient probing names right at the last layer, beside linear maps and an MLP of its
-    size; nothing where it was not measured."""
+def pooled_words(result: xr.Dataset, layer: int | None = None) -> str:
+    """What efficient probing names right at a layer (the last one), beside linear maps and an MLP
+    of its size; nothing where it was not measured."""
     if "pooled_accuracy" not in result:
         return ""
-    at = {"layer": result["layer"].values[-1]}
+    at = {"layer": result["layer"].values[-1] if layer is None else layer}
     own, *others = (
         number(result, "pooled_accuracy", at, share=True, pooling=pooling)
         for pooling in ("efficient", "cls", "mean", "mlp")
@@ -184,7 +184,8 @@ def pooled_words(result: xr.Dataset) -> str:
         "an MLP of as many parameters on the mean token",
     )
     relation = against(own, dict(zip(words, others, strict=True)), ", which ")
-    return f"Efficient probing of the last layer, on {result.attrs['num_pooled_images']} training images, gives {own}{relation}."
+    of = "the last layer" if layer is None else f"layer {layer}"
+    return f"Efficient probing of {of}, on {result.attrs['num_pooled_images']} training images, gives {own}{relation}."
 
 
 def at_edge(results: Mapping[str, xr.Dataset]) -> str:

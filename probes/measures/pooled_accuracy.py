@@ -135,6 +135,7 @@ class PooledAccuracy:
         fits = [self.control.get(name, (torch.nan, torch.nan)) for name in self.poolings]
         maps = self.maps.mean
         assert maps is not None
+        held = self.held_layers
         return {
             **with_interval("pooled_accuracy", dims, accuracy, num_images, "accuracy of pooled tokens"),
             **self._shuffled(num_images),
@@ -152,7 +153,23 @@ class PooledAccuracy:
                 maps.reshape(len(maps), *self.grid),
                 "attention of a query of efficient probing, last layer, mean over images",
             ),
+            "query_weight": variable(
+                ("query_layer", "query", "width"),
+                torch.stack([self._queries((TRAINED, layer)) for layer in held]),
+                "query of efficient probing: its attention is the softmax, over patches, of its product with their tokens",
+            ),
         }
+
+    @property
+    def held_layers(self) -> list[int]:
+        """Of the trained network, counted from 0: those that were learned."""
+        return sorted(layer for name, (network, layer) in self.chosen if (name, network) == ("efficient", TRAINED))
+
+    def _queries(self, source: Source) -> Float[Tensor, "q d"]:
+        """With the divisors of the layer's tokens and of the paper within: for tokens as they
+        are."""
+        query = self.chosen["efficient", source].classifier.weights["query"][0]
+        return query * (query.shape[-1] ** -0.5 / self.scale[source])
 
     def _shuffled(self, num_images: int) -> Mapping[str, xr.Variable]:
         found = torch.full((len(self.poolings),), torch.nan, dtype=torch.float64)

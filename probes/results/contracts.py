@@ -212,6 +212,7 @@ TABLES: dict[str, Table] = {
         "pooling": "shuffled_accuracy pooled_fit shuffled_fit pooled_parameters",
         "pooling bound": "shuffled_accuracy_interval",
         "query row column": "query_map",
+        "query_layer query width": "query_weight",
         "classifier network feature corruption severity": "corruption_accuracy",
         "classifier network feature corruption severity bound": "corruption_accuracy_interval",
     },

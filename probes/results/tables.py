@@ -30,9 +30,10 @@ DRAWN = frozenset(
         "component",
         "rank",
         "other_explanation",
+        "query_layer",
     }
 )
-"""Places, pictures, curves and matrices: drawn, not listed."""
+"""Places, pictures, curves, matrices and weights: drawn, not listed."""
 
 NOT_PROVENANCE = ("question", "command")
 """Attributes of results that are shown elsewhere."""

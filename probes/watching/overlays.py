@@ -9,11 +9,13 @@ last of them, -1), then patches in raster order from 0. What the encoder has no 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
+from lcmae.errors import InputError
 from lcmae.probes.statistics.variables import variable
 from lcmae.probes.watching.hooks import Attended
 from lcmae.probes.watching.microscope import CachedForward
@@ -85,6 +87,19 @@ def likeness(seen: CachedForward, layer: int) -> xr.Dataset:
     cosines = tokens @ tokens.T
     values = variable(("query", *_POSITION), cosines.unflatten(-1, model.grid), "cosine of two tokens")
     return xr.Dataset({"likeness": values}, {"query": list(range(model.num_patches))})
+
+
+@torch.no_grad()
+def query_maps(seen: CachedForward, layer: int, queries: np.ndarray) -> xr.Dataset:
+    """`attention` [query row column]: how queries [q d] of an attentive probe share themselves out
+    over the patch tokens after encoder block `layer`, from 1, before the final norm: the softmax of
+    their products (`query_weight` of the probe `transfer`). `InputError` for another width."""
+    tokens = _patch_tokens(seen, layer)
+    if queries.shape[-1] != tokens.shape[-1]:
+        raise InputError(f"expected queries of width {tokens.shape[-1]}, as tokens have, got {queries.shape[-1]}")
+    shared = (torch.from_numpy(np.ascontiguousarray(queries)).to(tokens) @ tokens.T).softmax(-1)
+    values = variable(("query", *_POSITION), shared.unflatten(-1, seen.model.grid), "attention of a query")
+    return xr.Dataset({"attention": values}, {"query": list(range(1, len(queries) + 1))})
 
 
 @torch.no_grad()

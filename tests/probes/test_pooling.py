@@ -120,3 +120,26 @@ def test_half_precision_holds_tokens_of_any_size() -> None:
     found = pooled.variables(["trained"], 100)["pooled_accuracy"]
     assert pooled.poolings == ("mean", "mlp", "abmilp", "efficient")  # no class token
     assert float(found.values[3, 0, 0]) > 0.9
+
+
+def test_stored_queries_point_at_the_needle_in_every_image() -> None:
+    """As stored, a query's attention is the softmax of its product with tokens as they are: the
+    divisors of the layer and of the paper are within."""
+    pooled = PooledAccuracy(2, False, (2, 4), (0.003, 0.01), 40, 0)
+    size = 1e3  # tokens of a layer may have any size
+    tokens, labels = needle(400, 8, seed=1)
+    pooled.add(("trained", 1), tokens * size)
+    pooled.learn(labels, 2)
+    seen, seen_labels = needle(200, 8, seed=2)
+    pooled.count(("trained", 1), seen * size, seen_labels)
+    stored = pooled.variables(["trained"], 200)
+    assert pooled.held_layers == [1]
+    queries = torch.from_numpy(stored["query_weight"].values)
+    assert queries.shape == (1, 16, 16)
+    shared = (queries[0] @ (seen * size).mT).softmax(-1)  # [b q n]
+    needle_at = seen[:, :, 0].argmax(1)
+    found = shared.mean(1).argmax(1)
+    # the mark stands 8 deviations above the noise, so where the needle is, is known in every image
+    assert float((found == needle_at).double().mean()) > 0.98
+    wanted = np.mean([reference.queries(image, queries[0].numpy()) for image in (seen * size).numpy()], axis=0)
+    np.testing.assert_allclose(stored["query_map"].values.reshape(16, 8), wanted, atol=1e-4)

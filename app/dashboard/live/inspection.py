@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from lcmae.app.dashboard.live import models, uploads
@@ -154,6 +155,16 @@ class Inspection:
             return overlays.as_colours(self._whole() if view == "full" else self._masked(), layer)
 
         return self._answer("colours", (view, layer), compute)
+
+    def query_maps(self, layer: int, queries: np.ndarray, which: Hashable) -> xr.Dataset:
+        """Where queries [q d] of an attentive probe look in the whole image, after an encoder block
+        from 1; `which` names them. `InputError` for queries of another width."""
+        from lcmae.probes.watching import overlays
+
+        def compute() -> xr.Dataset:
+            return overlays.query_maps(self._whole(), layer, queries)
+
+        return self._answer("query_maps", (layer, which), compute)
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""

@@ -10,6 +10,7 @@ from functools import partial
 from lcmae.app.dashboard.components.patch_board import Tile
 from lcmae.app.dashboard.live import inspection
 from lcmae.app.dashboard.live.inspection import Inspection
+from lcmae.app.dashboard.microscope import queries
 from lcmae.app.figures import microscope as figures
 from lcmae.app.figures import patch_maps, style
 from lcmae.app.figures.patch_maps import Maps
@@ -55,7 +56,7 @@ class Nothing:
 
 def steps(inspected: Inspection) -> list[Callable[[], object]]:
     """Everything that can be shown, one call a view."""
-    views: list[Callable[[Inspection], object]] = [pictures, encoder_attention, receptive_field]
+    views: list[Callable[[Inspection], object]] = [pictures, encoder_attention, receptive_field, query_maps]
     if inspected.loaded.model.has_prediction:
         views += [decoder_attention, contrast]
     return [partial(view, inspected) for view in views]
@@ -67,6 +68,7 @@ def every(inspected: Inspection) -> dict[str, Mapped]:
     if inspected.loaded.model.has_prediction:
         found |= {"decoder": decoder_attention(inspected), "contrast": contrast(inspected)}
     found |= {"encoder": encoder_attention(inspected), "field": receptive_field(inspected)}
+    found |= {"queries": query_maps(inspected)}
     return {name: mapped for name, mapped in found.items() if mapped is not None}
 
 
@@ -176,6 +178,27 @@ def _receptive_field(inspected: Inspection) -> tuple[str, str, Maps] | None:
         "under this mask where it is visible) and of its prediction, along random signs; each map to its own maximum. Half of "
         "the gradient lies within the dotted disc.",
         maps,
+    )
+
+
+def query_maps(inspected: Inspection) -> Mapped | None:
+    """None where no result of `transfer` has trained queries of this checkpoint."""
+    stored = queries.stored(inspected)
+    if stored is None:
+        return None
+    settings = (inspected.patch, inspected.encoder_layer, stored.which)
+    return _view(inspected, "queries", settings, partial(_query_maps, stored))
+
+
+def _query_maps(stored: queries.Queries, inspected: Inspection) -> tuple[str, str, Maps]:
+    layer = stored.layer(inspected.encoder_layer)
+    found = inspected.query_maps(layer, stored.of(layer), stored.which)
+    none = "" if layer == inspected.encoder_layer else f" Of layer {inspected.encoder_layer} none were trained."
+    return (
+        f"Queries of the attentive probe, layer {layer}",
+        f"Where trained queries look in the full image to name its class: their mean, and those that are most concentrated here. "
+        f"{figures.query_words(found)} {stored.words(layer)}{none} They belong to the image, not to the patch.",
+        figures.query_maps(found, inspected.patch),
     )
 
 

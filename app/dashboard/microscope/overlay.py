@@ -12,7 +12,8 @@ from lcmae.app.dashboard.components.overlay import Packed, Shown, overlay, pack
 from lcmae.app.dashboard.live import selection
 from lcmae.app.dashboard.live.inspection import NUM_MASKS, Inspection
 from lcmae.app.dashboard.live.selection import Overlay
-from lcmae.app.dashboard.microscope import maps
+from lcmae.app.dashboard.microscope import maps, queries
+from lcmae.app.figures import microscope as figures
 from lcmae.app.figures import patch_maps
 
 KINDS: dict[Overlay, str] = {
@@ -20,6 +21,7 @@ KINDS: dict[Overlay, str] = {
     "rollout": "attention rollout",
     "decoder": "decoder attention",
     "likeness": "token similarity",
+    "queries": "attentive probe",
     "colours": "tokens as colours (PCA)",
     "field": "receptive field",
     "error": "error",
@@ -41,6 +43,8 @@ def kinds(inspected: Inspection) -> dict[Overlay, str]:
             del found[kind]
     elif "encoder_problem" in problems:
         del found["encoder"], found["rollout"]
+    if queries.stored(inspected) is None:
+        del found["queries"]
     if not loaded.decoder[0] or "decoder_problem" in problems:
         del found["decoder"]
     if not loaded.model.has_prediction:
@@ -103,7 +107,8 @@ def over_photograph(inspected: Inspection) -> None:
 
 
 def _view(inspected: Inspection, chosen: Choice) -> Shown:
-    settings = (chosen, inspected.patch)
+    stored = queries.stored(inspected) if chosen.kind == "queries" else None
+    settings = (chosen, inspected.patch, stored and stored.which)
     return inspected.view(
         "overlay", settings, lambda: shown(inspected, chosen.kind, chosen.view, chosen.layer, chosen.head)
     )
@@ -178,6 +183,19 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
             photograph,
             "share of the maximum",
             pack(field.values / top),
+        )
+    if kind == "queries":
+        stored = queries.stored(inspected)
+        assert stored is not None  # else it was not offered
+        layer = stored.layer(inspected.encoder_layer)
+        found = inspected.query_maps(layer, stored.of(layer), stored.which)
+        return Shown(
+            f"Attentive probe over the photograph, layer {layer}",
+            f"Where the queries of efficient probing look to name the class, a mean over {found.sizes['query']} of them. "
+            f"{figures.query_words(found)}",
+            photograph,
+            "attention",
+            pack(found["attention"].mean("query").values),
         )
     if kind == "error":
         pictures = inspected.pictures()

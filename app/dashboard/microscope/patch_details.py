@@ -116,7 +116,7 @@ def export_section(inspected: Inspection) -> None:
         # side by side, as their maps stand above: three of them fill half a page
         filling, encoding = st.columns(2, gap="large")
         for name, mapped in maps.every(inspected).items():
-            with encoding if name in ("encoder", "field") else filling:
+            with encoding if name in ("encoder", "field", "queries") else filling:
                 draw(Panel(mapped.title, mapped.caption, mapped.maps.figure()), f"microscope-{name}")
     chosen = inspected.chosen
     if chosen.upload or chosen.hidden or location.adapter or not inspected.loaded.model.has_prediction:

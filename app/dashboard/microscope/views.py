@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.patch_board import Choice, patch_board, patch_maps
 from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.live import inspection, models, selection
 from lcmae.app.dashboard.live.inspection import Inspection
-from lcmae.app.dashboard.microscope import maps
+from lcmae.app.dashboard.microscope import maps, queries
 from lcmae.app.dashboard.microscope.controls import ALL, layer_choices, painter
+from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures.patch_maps import gradient
 
 MOVED = "microscope-moved"
@@ -115,3 +117,12 @@ def encoding_it(location: models.Location) -> None:
     else:
         st.subheader("Effective receptive field")
         st.info("Every gradient is zero here.")
+    looking = maps.query_maps(inspected)
+    if looking is not None:
+        draw_maps(looking, "queries")
+    elif location.run is not None and location.step is not None:
+        to_copy(
+            reading.probe_command(queries.PROBE, location.run, location.step),
+            key="microscope-queries",
+            caption="Where the queries of an attentive probe look stands here once this has trained them (on data with classes):",
+        )

@@ -79,7 +79,8 @@ def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         f"Where queries look: {name}, last layer",
         "Attention of efficient probing's queries over patches, mean over test images; the six whose maps are least even. A map "
-        "that is even looks at all positions alike on average, which does not say that it does in each image.",
+        "that is even looks at all positions alike on average, which does not say that it does in each image: the microscope "
+        "shows single images, at every layer.",
         figures.query_maps(result),
         is_wide=True,
     )

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from lcmae.errors import InputError
 from lcmae.masking import Random
 from lcmae.probes.watching import microscope, overlays
 from lcmae.probes.watching.microscope import CachedForward
 from tests.conftest import tiny_mae, tiny_simmim
+from tests.reference.probes import pooling as reference
 
 
 @pytest.fixture(scope="module", params=["mae", "simmim"])
@@ -72,6 +74,19 @@ def test_likeness_is_symmetric_and_1_to_itself(passes: tuple[CachedForward, Cach
         assert there.sum() == seen.encoder[0].x.shape[1] - seen.model.num_prefix
         assert np.allclose(np.diag(matrix)[there], 1, atol=1e-5)
         assert np.allclose(matrix, matrix.T, equal_nan=True, atol=1e-6)
+
+
+def test_queries_share_themselves_out_over_patches_that_have_tokens(passes: tuple[CachedForward, CachedForward]):
+    whole, _ = passes
+    queries = np.random.default_rng(0).normal(size=(3, whole.model.config.width)).astype(np.float32)
+    for layer in (1, 2):
+        found = overlays.query_maps(whole, layer, queries)["attention"]
+        assert found["query"].values.tolist() == [1, 2, 3]
+        tokens = whole.trace.tokens[layer - 1].detach()[0, whole.model.num_prefix :].numpy()
+        wanted = reference.queries(tokens, queries).reshape(found.shape)
+        np.testing.assert_allclose(found.values, wanted, atol=1e-5)
+    with pytest.raises(InputError, match=r"expected queries of width 16.*, got 12"):
+        overlays.query_maps(whole, 1, queries[:, :12])
 
 
 def test_colours_fill_their_range_and_do_not_hang_on_the_sign(passes: tuple[CachedForward, CachedForward]):

@@ -22,6 +22,11 @@ def efficient(tokens: np.ndarray, queries: np.ndarray, value: np.ndarray) -> np.
     return found
 
 
+def queries(tokens: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """Attention [q n] of queries as results hold them, with all divisors within."""
+    return np.stack([softmax(np.array([query @ token for token in tokens])) for query in stored])
+
+
 def abmilp(tokens: np.ndarray, weight: np.ndarray, bias: float) -> np.ndarray:
     """AbMILP of depth 1 (Przewiezlikowski et al., 2412.03215): tokens weighed by the softmax of one
     linear score each."""

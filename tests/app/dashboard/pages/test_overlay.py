@@ -35,12 +35,13 @@ def test_every_kind_has_its_words():
     assert set(KINDS) == set(get_args(Overlay))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "queries"])
 def test_every_kind_of_map_is_drawn(root: Path, kind: str):
     published(root / "a")
     data = sent(open_page("microscope", overlay=kind))
     assert data["kind"] == kind
-    assert [name for name, _ in data["kinds"]] == list(KINDS)
+    # `queries` needs a stored result (test_microscope_queries.py)
+    assert [name for name, _ in data["kinds"]] == [name for name in KINDS if name != "queries"]
     values = unpacked(data["values"])
     patches = data["rows"] * data["columns"]
     shape = values.shape
