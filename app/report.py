@@ -3,6 +3,7 @@ lcmae."""
 
 import base64
 import gzip
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,10 +17,11 @@ import xarray as xr
 from lcmae.app.dashboard import contract
 from lcmae.app.dashboard.components.curves import SUMMARY, all_curves
 from lcmae.app.dashboard.page import Panel, ProbePage, take_first
-from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.pages import PAGES, stitch
 from lcmae.app.dashboard.stored import measured, reading, trends
 from lcmae.app.dashboard.stored.names import label, name_of
 from lcmae.app.figures import legend, style
+from lcmae.app.figures import stitch as stitch_figures
 from lcmae.app.figures import training as training_figures
 from lcmae.app.figures.answers import Tile
 from lcmae.errors import InputError
@@ -93,6 +95,9 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
         for page in PAGES
         if page.is_probe
     }
+    if len(runs) > 1:
+        title = next(page.title for page in PAGES if page.name == "stitch")
+        sections["stitch"] = title, stitching(title, runs)
     yield from summary(sections)
     yield from training(runs)
     for name, (_, pieces) in sections.items():
@@ -204,6 +209,38 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
             yield to_figure(panel)
         yield "<h3>Numbers</h3>" + to_table(tables.scalars(group))
     yield "<h3>Where this comes from</h3>" + to_table(tables.provenance(results))
+
+
+def stitching(title: str, runs: dict[str, Path]) -> list[str]:
+    """What `lcmae stitch` wrote beside the runs about two of them or more, file by file; else the
+    command."""
+    pieces, names = [f"<h2>{escape(title)}</h2><p>{_prose(stitch.SUMMARY)}</p>"], {path.name for path in runs.values()}
+    files = {file: None for path in runs.values() for file in stitch.files_below(path.parent, deep=False).values()}
+    for file in files:
+        try:
+            result = stitch.read(file)
+        except InputError as error:
+            pieces.append(f'<p class="missing">{escape(str(error))}</p>')
+            continue
+        if len(names.intersection(result["decoder"].values.tolist())) > 1:
+            pieces += stitched(file, result)
+    if len(pieces) == 1:
+        command = f"lcmae stitch {shlex.join(map(str, runs.values()))} --out stitch.nc"
+        pieces.append(f'<p class="missing">not computed. <code>{escape(command)}</code> beside the runs</p>')
+    return pieces
+
+
+def stitched(file: Path, result: xr.Dataset) -> Iterator[str]:
+    """One file of `lcmae stitch`: its sentence, its matrices, its numbers."""
+    found = stitch_figures.answer(result)
+    yield f"<h3>{escape(label(file.name))}</h3><p>{escape(stitch.condition(result))}</p>"
+    yield f"{ANSWER}{escape(found.sentence)}</p>"
+    yield to_tiles(found.tiles)
+    for variable in stitch_figures.HANDED:
+        yield to_figure(stitch.matrix(result, variable))
+    yield to_figure(stitch.baselines(result))
+    yield "<h3>Numbers</h3>" + to_table(tables.scalars({file.stem: result}))
+    yield "<h3>Where this comes from</h3>" + to_table(tables.provenance({file.stem: result}))
 
 
 def to_tiles(tiles: Sequence[Tile]) -> str:

@@ -12,7 +12,9 @@ import pytest
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.report import to_table, write_report
 from lcmae.errors import InputError
+from lcmae.probes.results.store import save_result
 from tests.app import synthetic
+from tests.app.dashboard.pages.test_stitch_page import stitch_result
 
 PROBES = [page.name for page in PAGES if page.is_probe]
 TITLES = [page.title for page in PAGES if page.is_probe]
@@ -52,6 +54,31 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path):
     assert "bare: not computed" in text
     assert f"lcmae probe reconstruction --checkpoint {bare.path}" in text
     assert "bad: expected a" in text
+
+
+def test_files_of_stitch_beside_the_runs_are_a_section(tmp_path: Path):
+    runs = [synthetic.run(tmp_path / name).path for name in ("mae", "umae")]
+    out = tmp_path / "report.html"
+    write_report(runs, out)
+    text = out.read_text()
+    assert "Stitching</a>: not computed." in text
+    assert f"<code>lcmae stitch {runs[0]} {runs[1]} --out stitch.nc</code>" in text
+    result = stitch_result()
+    save_result(result, tmp_path / "stitch.nc")
+    others = [f"other {name}" for name in result["encoder"].values]
+    save_result(result.assign_coords(encoder=others, decoder=others), tmp_path / "stitch-others.nc")
+    (tmp_path / "stitch-torn.nc").write_bytes(b"torn")
+    write_report(runs, out)
+    text = out.read_text()
+    section = text[text.index("<h2>Stitching</h2>") :]
+    assert section.count('class="plotly-graph-div"') == 3  # by a map, as they are, baselines
+    assert "costs least, 30.0 ± 4.7 % of its loss" in section
+    assert "costs least, 30.0 ± 4.7 % of its loss" in text[: text.index("<h2>Training</h2>")], "in the summary, too"
+    assert "40 images of digits; maps fitted on 50 (digits, train); masks random 0.5." in section
+    assert "stitch-torn.nc" in section
+    assert "stitch-others.nc" not in section, "not about these runs"
+    write_report(runs[:1], out)
+    assert "Stitching" not in out.read_text(), "one run has nothing to be stitched to"
 
 
 def test_names_cannot_smuggle_a_script(tmp_path: Path):

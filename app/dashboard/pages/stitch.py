@@ -49,30 +49,9 @@ def show(page: Page, picked: picks.Picks) -> None:
     answer(figures.answer(result), "stitch")
     how = choose("tokens", list(figures.HANDED.values()))
     variable = next(name for name, words in figures.HANDED.items() if words == how)
-    draw(
-        Panel(
-            f"Tokens handed over {how}",
-            "Rows are encoders, columns decoders; a cell is the increase of the decoder's masked loss as a share of its own, in "
-            "percent, with half of its 95 % interval over images. The diagonal is a model's own code, carried over in the same "
-            "way. Empty: widths differ, so that nothing can be handed over as it is.",
-            figures.matrix(result, variable),
-        ),
-        "stitch",
-    )
-    draw(
-        Panel(
-            "Beside an untrained encoder, and no code at all",
-            "By decoder: every encoder's tokens by an affine map of their own; grey: those of an untrained encoder, and the "
-            "decoder's mean token everywhere, which is what a map scores that carries nothing.",
-            figures.beside_baselines(result),
-        ),
-        "stitch-baselines",
-    )
-    about = result.attrs
-    st.caption(
-        f"{plain(about.get('num_images', '?'))} images of {plain(about.get('data', '?'))}; maps fitted on "
-        f"{plain(about.get('fit_images', '?'))} ({plain(about.get('fitted_on', '?'))}); masks {plain(about.get('mask', '?'))}."
-    )
+    draw(matrix(result, variable), "stitch")
+    draw(baselines(result), "stitch-baselines")
+    st.caption(plain(condition(result)))
     frame = (
         result[["increase", "increase_sem", "identity_increase", "identity_increase_sem"]].to_dataframe().reset_index()
     )
@@ -80,18 +59,51 @@ def show(page: Page, picked: picks.Picks) -> None:
     export.link()
 
 
-def files_below(root: Path) -> dict[str, Path]:
-    """Every such file at or below the root (two folders deep), by its path."""
-    files = [file for depth in ("", "*/", "*/*/") for file in sorted(root.glob(f"{depth}{FILES}"))]
+def matrix(result: xr.Dataset, variable: str) -> Panel:
+    """Encoders and decoders, with tokens handed over in one way."""
+    return Panel(
+        f"Tokens handed over {figures.HANDED[variable]}",
+        "Rows are encoders, columns decoders; a cell is the increase of the decoder's masked loss as a share of its own, in "
+        "percent, with half of its 95 % interval over images. The diagonal is a model's own code, carried over in the same "
+        "way. Empty: widths differ, so that nothing can be handed over as it is.",
+        figures.matrix(result, variable),
+    )
+
+
+def baselines(result: xr.Dataset) -> Panel:
+    """Each decoder's baselines."""
+    return Panel(
+        "Beside an untrained encoder, and no code at all",
+        "By decoder: every encoder's tokens by an affine map of their own; grey: those of an untrained encoder, and the "
+        "decoder's mean token everywhere, which is what a map scores that carries nothing.",
+        figures.beside_baselines(result),
+    )
+
+
+def condition(result: xr.Dataset) -> str:
+    """What it was measured on."""
+    about = {name: result.attrs.get(name, "?") for name in ("num_images", "data", "fit_images", "fitted_on", "mask")}
+    return "{num_images} images of {data}; maps fitted on {fit_images} ({fitted_on}); masks {mask}.".format_map(about)
+
+
+def files_below(root: Path, *, deep: bool = True) -> dict[str, Path]:
+    """Every such file at or below the root (two folders deep), or in it alone, by its path."""
+    depths = ("", "*/", "*/*/") if deep else ("",)
+    files = [file for depth in depths for file in sorted(root.glob(f"{depth}{FILES}"))]
     return {f"{name_of(file.parent, root)}/{label(file.name)}": file for file in files if is_regular(file)}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def result_of(key: Stamp) -> xr.Dataset:
-    """The file as it is now, with names that can be shown; `InputError` for one of another kind."""
-    result = load_result(Path(key[0]))
+    """`read` of the file as it is now."""
+    return read(Path(key[0]))
+
+
+def read(file: Path) -> xr.Dataset:
+    """A file, with names that can be shown; `InputError` for one of another kind."""
+    result = load_result(file)
     problem = contracts.problem(result, "stitch")
     if problem:
-        raise InputError(f"expected a file of lcmae stitch at {key[0]}, got {problem}")
+        raise InputError(f"expected a file of lcmae stitch at {file}, got {problem}")
     names = {axis: [label(name) for name in result[axis].values] for axis in ("encoder", "decoder")}
     return result.assign_coords(names)
