@@ -77,7 +77,10 @@ class Clock:
     work: Work = (BEFORE, "")
     peak: dict[Work, int] = field(default_factory=lambda: defaultdict(int))
     seconds: dict[Work, float] = field(default_factory=lambda: defaultdict(float))
+    cpu_seconds: dict[Work, float] = field(default_factory=lambda: defaultdict(float))
+    """Of all threads: on a shared machine the number that says something."""
     since: float = field(default_factory=time.perf_counter)
+    cpu_since: float = field(default_factory=time.process_time)
     ended: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -92,9 +95,10 @@ class Clock:
 
     def _turn(self, work: Work) -> None:
         self.read()
-        now = time.perf_counter()
+        now, cpu_now = time.perf_counter(), time.process_time()
         self.seconds[self.work] += now - self.since
-        self.work, self.since = work, now
+        self.cpu_seconds[self.work] += cpu_now - self.cpu_since
+        self.work, self.since, self.cpu_since = work, now, cpu_now
 
     def read(self) -> None:
         """One reading."""
@@ -181,22 +185,28 @@ def _started(probe: Probe, model: MaskedImageModel, num_images: int) -> Accumula
 
 def markdown(about: list[str], clock: Clock, failures: dict[str, str]) -> str:
     """A line for every probe, the largest first."""
-    gib, rows = 2**30, defaultdict(lambda: ["", "", "", ""])
+    gib, rows = 2**30, dict[str, list[str]]()
     names = {name for name, _ in clock.peak} - {BEFORE, BETWEEN[0]}
     order = sorted(
         names, key=lambda name: -max(clock.peak[name, kind] for kind in ("start", "watch", "update", "conclude"))
     )
     for name in order:
         peaks = [clock.peak[name, kind] / gib for kind in ("update", "conclude")]
-        times = [clock.seconds[name, "watch"] + clock.seconds[name, "update"], clock.seconds[name, "conclude"]]
+        times = [
+            of_kind[name, "watch"] + of_kind[name, "update"] if kind == "update" else of_kind[name, kind]
+            for of_kind in (clock.seconds, clock.cpu_seconds)
+            for kind in ("update", "conclude")
+        ]
         rows[name] = [*(f"{one:.2f}" for one in peaks), *(f"{one:.1f}" for one in times)]
     work = max(clock.peak, key=lambda one: clock.peak[one])
     lines = [
         "# All probes in one pass", "", *about, "",
         f"Peak **{clock.peak[work] / gib:.2f} GiB** ({' '.join(work).strip()}), of which {clock.peak[BEFORE, ''] / gib:.2f} GiB "
         f"stood {BEFORE} and {of_files() / gib:.2f} GiB are pages of libraries' files; **{sum(clock.seconds.values()):.0f} s** "
-        "from the first image on.", "",
-        "| probe | GiB at most, batches | GiB at most, conclusion | s, batches | s, conclusion |", "|---|---|---|---|---|",
+        f"from the first image on, {sum(clock.cpu_seconds.values()):.0f} s of CPU time.", "",
+        "| probe | GiB at most, batches | GiB at most, conclusion | s, batches | s, conclusion | CPU s, batches "
+        "| CPU s, conclusion |",
+        "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     lines += [f"| {name} | {problem} | | | |" for name, problem in failures.items()]
