@@ -73,7 +73,8 @@ class CompareArguments(Comparison, Engine, ImageOptions):
 
     race: bool = False
     """Begin with short schedules of all cells, and go on with those that may still be the best for
-    kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing)."""
+    kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing).
+    Where cells cannot be told apart none is dropped, and it costs a fifth more than the grid."""
 
     predict: Path | None = None
     """Train nothing: over the comparisons below this folder, how well does each stored number
@@ -151,23 +152,30 @@ def run_race(
     from lcmae.probes.grids.racing import FILE, RungResult, race, rungs
     from lcmae.probes.grids.table import TABLE, describe, read_table
 
+    plan = rungs(comparison.seeds)
+
     def after(number: int, rung: RungResult) -> None:
         names = "; ".join(map(describe, rung.survivors))
+        is_last = number == len(plan)
+        verb = "may be the best" if is_last else "go on"
+        why = "" if is_last else f" (if its order correlates by {rung.assumed:.2f} with the last rung's)"
         print(
             f"rung {number}: {rung.seeds} seeds of {rung.epochs} epochs, {len(rung.survivors)} of {len(rung.means)} cells "
-            f"go on: {names}",
+            f"{verb}{why}: {names}",
             file=sys.stderr,
             flush=True,
         )
 
-    result = race(comparison, options.out, engine, device=options.device, begin=begin, report=report, after=after)
+    result = race(
+        comparison, options.out, engine, plan=plan, device=options.device, begin=begin, report=report, after=after
+    )
     if result.stopped_by is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + result.stopped_by
     table = options.out / f"rung-{len(result.rungs)}" / TABLE
     summary(read_table(table), options.baseline)
     say_equal(comparison, engine, options)
-    seeds = rungs(comparison.seeds)[-1].seeds
+    seeds = plan[-1].seeds
     num_cells = len({cell.settings for cell in cells(comparison)})
     print(
         f"\nThe race took {1 - result.saved(num_cells, seeds):.0%} of the whole grid's {WORDS[comparison.equal]} "

@@ -1,10 +1,11 @@
 """Which cells of a grid are worth more compute? Rungs of whole short schedules: all cells first,
-few seeds and epochs; those that cannot be the best any more are dropped, the others go on.
+few seeds and epochs; those that are hardly the best any more are dropped, the others go on.
 
-A cell is dropped at a rung where another one beats it (`Grid.may_be_best`) at the error rate alpha
-/ rungs, so the cell that is truly best on every rung's schedule is lost with a chance of at most
-alpha. That says nothing of a cell that is poor after a short schedule and best after a long one:
-each rung's order is held against the last one's (`agreement`), and should be read.
+A short schedule drops the cells that are least likely to be the best of the whole one, allowing for
+seeds and for an order that changes with the schedule (`lcmae.probes.grids.dropping`): the best is
+lost with a chance of about 2 % where short and long schedules correlate by 0.7 or more. After the
+last rung the cells that may be the best are those that no other one beats (`Grid.may_be_best`).
+Each rung's order is held against the last one's (`agreement`), and should be read.
 
     OUT/rung-1/ ... OUT/rung-3/   a comparison each (`lcmae.probes.grids.run`), resumable
     OUT/race.json                 what each rung found
@@ -20,6 +21,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from lcmae.errors import InputError
+from lcmae.probes.grids import dropping
 from lcmae.probes.grids.budget import COLUMN, epochs_in_multiples_of
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.grids.run import Compared, Report, compare
@@ -63,6 +65,8 @@ class RungResult:
     """What the rung took of the thing that runs get the same of: image-mask pairs, GFLOP or
     seconds."""
     seconds: float
+    assumed: float = 1.0
+    """Correlation of its true means with the last rung's that it dropped cells by."""
 
 
 @dataclass
@@ -111,9 +115,36 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
-def survivors_of(grid: Grid, direction: int, num_rungs: int, alpha: float = ALPHA) -> list[int]:
-    """Cells that go on after one of `num_rungs` rungs."""
-    return grid.may_be_best(direction, alpha / num_rungs)
+Measured = dict[Key, tuple[float, float]]
+"""Mean of each cell, larger is better, and its squared standard error."""
+
+
+def survivors_of(
+    now: Measured, before: Measured | None, num_early: int, lost: float = dropping.LOST
+) -> tuple[list[Key], float]:
+    """Cells that go on after one of `num_early` short rungs, and the correlation with the last rung
+    that this rests on; `before` is the rung before, None after the first.
+
+    All go on where an error is not known.
+    """
+    keys = list(now)
+    mean, variance = np.array([now[key] for key in keys]).T
+    assumed = dropping.FIRST
+    if len(keys) < dropping.FEWEST or not np.isfinite(variance).all():
+        return keys, assumed
+    if before is not None:
+        known = np.array([before.get(key, (math.nan, math.nan)) for key in keys]).T
+        found = float(dropping.agreement(known[0], known[1], mean, variance))
+        assumed = min(max(found, dropping.LEAST), dropping.MOST)
+    chance = dropping.chances(mean, variance, assumed)
+    kept = dropping.going_on(chance, np.isfinite(mean), lost / num_early)
+    return [key for key, goes_on in zip(keys, kept, strict=True) if goes_on], assumed
+
+
+def measured(keys: Sequence[Key], grid: Grid, direction: int) -> Measured:
+    """What a rung says of each cell."""
+    errors = grid.variance / grid.num_seeds
+    return dict(zip(keys, zip((direction * grid.mean).tolist(), errors.tolist(), strict=True), strict=True))
 
 
 def race(
@@ -140,6 +171,7 @@ def race(
     plan = rungs(comparison.seeds) if plan is None else plan
     result = RaceResult(measure, 0)
     only: set[tuple[Any, ...]] | None = None
+    before: Measured | None = None
     for number, rung in enumerate(plan, start=1):
         unit = epochs_in_multiples_of(comparison)
         epochs = max(unit, round(comparison.epochs * rung.share / unit) * unit)
@@ -169,7 +201,13 @@ def race(
         result.direction = direction_of(measure, str(table[measure].attrs.get("units", "1")))
         if result.direction == 0:
             raise InputError(f"expected a measure with a better end for a race, got {measure}")
-        left = [keys[cell] for cell in survivors_of(values, result.direction, len(plan))]
+        if number < len(plan):
+            now = measured(keys, values, result.direction)
+            left, assumed = survivors_of(now, before, len(plan) - 1)
+            before = now
+        else:
+            best = values.may_be_best(result.direction, ALPHA - dropping.LOST)
+            left, assumed = [keys[cell] for cell in best], 1.0
         done = [row for row in compared.rows if row["status"] == "done"]
         result.rungs.append(
             RungResult(
@@ -179,6 +217,7 @@ def race(
                 tuple(left),
                 float(sum(row[COLUMN[comparison.equal]] for row in done)),
                 float(sum((row["train_seconds"] or 0) + (row["probe_seconds"] or 0) for row in done)),
+                assumed,
             )
         )
         write_atomically(out / FILE, to_json(_as_json(result, COLUMN[comparison.equal]), FILE))
@@ -187,8 +226,6 @@ def race(
         # a unit of one patch is the plain mask, which cells without a unit are, too
         going = dict.fromkeys([*left, *(key for key in keep if key in keys)])
         only = {(*key[:3], unit) for key in going for unit in ({key[3], None} if key[3] in (None, 1) else {key[3]})}
-        if len(left) == 1:
-            break
     return result
 
 
@@ -201,6 +238,7 @@ def _as_json(result: RaceResult, equal: str) -> dict[str, Any]:
                 "epochs": rung.epochs,
                 equal: rung.compute,
                 "seconds": rung.seconds,
+                "assumed_correlation": rung.assumed,
                 "cells": [
                     {"cell": list(key), "mean": mean, "goes_on": key in rung.survivors}
                     for key, mean in rung.means.items()
