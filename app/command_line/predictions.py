@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lcmae.app.command_line.tables import print_table
 
 if TYPE_CHECKING:
-    from lcmae.probes.grids.prediction import Estimate, Predictions
+    from lcmae.probes.grids.prediction import Predictions
 
 MOST_ROWS = 25
 """Numbers that are printed."""
@@ -23,8 +23,8 @@ def print_predictions(found: "Predictions") -> None:
     if found.chosen:
         names = ", ".join(dict.fromkeys(found.chosen))
         print(
-            f"Choosing the number, too, on the other data sets ({names}) has a regret of {_points(found.of_chosen)} points; "
-            f"always random 0.75 one of {_points(found.rule)}."
+            f"Choosing the number, too, on the other data sets ({names}) has a regret of {found.of_chosen.points()} points; "
+            f"always random 0.75 one of {found.rule.points()}."
         )
     header = ["number", *(f"rank corr. {name}" for name in found.tables), "regret", "less the rule's", "p, Holm"]
     rows = []
@@ -34,20 +34,13 @@ def print_predictions(found: "Predictions") -> None:
             for rho, p in zip(one.correlation, one.p_value, strict=True)
         ]
         p_value = "-" if math.isnan(one.p_over_rule) else f"{one.p_over_rule:.2g}"
-        rows.append([one.measure, *cells, _points(one.regret), _points(one.over_rule), p_value])
+        rows.append([one.measure, *cells, one.regret.points(), one.over_rule.points(), p_value])
     left = len(found.predictors) - len(rows)
     print_table(
         f"What predicts {found.target}",
         header,
         rows,
         note="Rank correlation over cells (means over seeds), p by permutation, for one number alone. Regret: points of "
-        "accuracy lost against the best cell, 95 % intervals over seeds; the direction of each number is that of the other "
-        f"data sets.{f' {left} more numbers are not shown.' if left > 0 else ''}",
+        "accuracy lost against the best cell, 95 % intervals over seeds (seeds that all agree leave none, and no verdict); "
+        f"the direction of each number is that of the other data sets.{f' {left} more numbers are not shown.' if left > 0 else ''}",
     )
-
-
-def _points(value: "Estimate") -> str:
-    if math.isnan(value.mean):
-        return "-"
-    middle = f"{100 * value.mean:.1f}"
-    return middle if math.isnan(value.low) else f"{middle} ({100 * value.low:.1f} to {100 * value.high:.1f})"

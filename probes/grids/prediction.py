@@ -4,7 +4,8 @@ cells agrees with that of their accuracy, and what choosing by it would cost.
 * rank correlation (Spearman) over the cells of one table, with a permutation p;
 * selection regret: accuracy of the best cell less that of the chosen one. Best and chosen cell are
   those of the *other* seeds, so the regret of a seed is free of the winner's curse and may be
-  negative; intervals are over seeds (Student's t);
+  negative; intervals are over seeds (Student's t). Seeds that all agree say nothing of others:
+  there is no interval then, and no verdict;
 * the rival is a rule that needs no number: always the published mask, random 0.75.
 
 Whether more of a number is better is learned on the tables of all other data sets and judged on the
@@ -32,6 +33,8 @@ from lcmae.probes.grids.verdict import Key, baseline_of
 TARGET = "mean_knn"
 PERMUTATIONS = 9999
 TIMES = ("train_seconds", "probe_seconds", "calibrated_seconds", "train_gflop")
+ROUNDING = 1e-9
+"""Shares that differ by less are equal."""
 SETTINGS = {"ratio": "masking ratio itself", "unit": "mask unit itself"}
 
 
@@ -61,6 +64,18 @@ class Estimate:
     mean: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    agreeing: int = 0
+    """Seeds whose values are all equal, which leaves no interval; 0 where they differ."""
+
+    def points(self) -> str:
+        """A share in points: "6.0 (-4.5 to 16.4)", "0.0 (no interval: all 4 seeds agree)", or
+        "-"."""
+        if math.isnan(self.mean):
+            return "-"
+        middle = f"{100 * self.mean:.1f}"
+        if self.agreeing:
+            return f"{middle} (no interval: all {self.agreeing} seeds agree)"
+        return middle if math.isnan(self.low) else f"{middle} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
 @dataclass(frozen=True)
@@ -131,9 +146,8 @@ class Predictions:
 
 
 def _points(value: Estimate) -> str:
-    if math.isnan(value.low):
-        return f"{100 * value.mean:.1f} points"
-    return f"{100 * value.mean:.1f} points, {100 * value.low:.1f} to {100 * value.high:.1f}"
+    middle, _, rest = value.points().partition(" (")
+    return f"{middle} points" + (f", {rest.removesuffix(')')}" if rest else "")
 
 
 def tables_below(folder: Path) -> list[Path]:
@@ -319,21 +333,26 @@ def _strongest(rho: dict[str, list[float]], samples: Sequence[Sample], left_out:
 
 def _mean(parts: Sequence[np.ndarray]) -> tuple[Estimate, float]:
     """The mean over tables of the means over seeds, its 95 % interval over seeds (Welch and
-    Satterthwaite), and the p value of 0."""
+    Satterthwaite), and the p value of 0.
+
+    A table whose seeds agree has the largest variance of the others. Where the seeds of every table
+    agree there is no interval, and no p but for values that are all 0.
+    """
     parts = [part for part in parts if len(part)]
     if not parts:
         return Estimate(), math.nan
     mean = float(np.mean([part.mean() for part in parts]))
-    each = [(float(part.var(ddof=1)) / len(part), len(part) - 1) for part in parts if len(part) > 1]
-    variance = sum(value for value, _ in each) / len(parts) ** 2
-    if len(each) < len(parts):
+    if any(len(part) < 2 for part in parts):
         return Estimate(mean), math.nan
-    if variance == 0:
-        return Estimate(mean, mean, mean), 1.0 if mean == 0 else 0.0
-    freedom = (variance * len(parts) ** 2) ** 2 / sum(value**2 / d for value, d in each if value > 0)
-    reach = float(stdtrit(freedom, 1 - ALPHA / 2)) * math.sqrt(variance)
-    p = 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))
-    return Estimate(mean, mean - reach, mean + reach), p
+    variances = [0.0 if np.ptp(part) < ROUNDING else float(part.var(ddof=1)) for part in parts]
+    if not any(variances):
+        is_zero = all(abs(part).max() < ROUNDING for part in parts)
+        return Estimate(mean, agreeing=sum(map(len, parts))), 1.0 if is_zero else math.nan
+    each = [(own or max(variances)) / len(part) for own, part in zip(variances, parts, strict=True)]
+    freedom = sum(each) ** 2 / sum(own**2 / (len(part) - 1) for own, part in zip(each, parts, strict=True))
+    error = math.sqrt(sum(each)) / len(parts)
+    reach = float(stdtrit(freedom, 1 - ALPHA / 2)) * error
+    return Estimate(mean, mean - reach, mean + reach), 2 * float(stdtr(freedom, -abs(mean) / error))
 
 
 def _holm(raw: dict[str, float]) -> dict[str, float]:

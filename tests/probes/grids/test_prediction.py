@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from lcmae.app.cli import main
+from lcmae.app.command_line.predictions import print_predictions
 from lcmae.errors import InputError
 from lcmae.probes.grids.prediction import Sample, judged, permutation_p, predict, regrets, sample_of
 from lcmae.probes.grids.table import read_table, write_table
@@ -94,6 +95,37 @@ def test_the_direction_comes_from_other_data_sets() -> None:
     assert found.rule.mean == pytest.approx(0)
     assert found.predictors[0].regret.mean == pytest.approx(0.3)
     assert found.of_chosen.mean == pytest.approx(0.3)
+
+
+def test_seeds_that_agree_leave_no_interval_and_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number whose regret is 0 for every seed, and the rule's 0.3: certain of these seeds, and of
+    no others."""
+    target = np.linspace(0.4, 0.7, 6)[:, None] + np.zeros((6, 2))
+    keys = tuple(("mae", "random", 0.1 * i, 1) for i in range(6))
+    found = judged([Sample(data, data, keys, target, {"n": target.copy()}, 0) for data in ("a", "b")], {})
+    assert found.predictors[0].regret.mean == pytest.approx(0)
+    assert found.predictors[0].over_rule.mean == pytest.approx(-0.3)
+    assert math.isnan(found.predictors[0].over_rule.low)
+    assert math.isnan(found.predictors[0].p_over_rule)
+    assert not found.predictors[0].beats_rule
+    assert found.rule.points() == "30.0 (no interval: all 4 seeds agree)"
+    assert "(regret 30.0 points, no interval: all 4 seeds agree)" in found.sentence()
+    print_predictions(found)
+    assert "no interval: all 4" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_table_whose_seeds_agree_is_as_uncertain_as_the_others() -> None:
+    rng = np.random.default_rng(0)
+    keys = tuple(("mae", "random", 0.1 * i, 1) for i in range(6))
+    level = np.linspace(0.4, 0.7, 6)[:, None]
+    noisy, silent = level + 0.02 * rng.normal(size=(6, 4)), level + np.zeros((6, 4))
+
+    def width(*targets: np.ndarray) -> float:
+        samples = [Sample(str(i), str(i), keys, target, {"n": target}, 0) for i, target in enumerate(targets)]
+        return judged(samples, {}).rule.high - judged(samples, {}).rule.low
+
+    assert width(noisy, silent) == pytest.approx(width(noisy, noisy))
+    assert width(noisy, silent) > 0
 
 
 def test_regret_is_of_the_cells_that_other_seeds_choose() -> None:
