@@ -74,7 +74,7 @@ class CompareArguments(Comparison, Engine, ImageOptions):
     race: bool = False
     """Begin with short schedules of all cells, and go on with those that may still be the best for
     kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing).
-    Where cells cannot be told apart none is dropped, and it costs a fifth more than the grid."""
+    Where cells cannot be told apart none is dropped, and it costs a quarter more than the grid."""
 
     predict: Path | None = None
     """Train nothing: over the comparisons below this folder, how well does each stored number
