@@ -15,6 +15,8 @@ import pandas as pd
 import xarray as xr
 
 from lcmae.app.dashboard import contract
+from lcmae.app.dashboard.components import comparison as comparison_panels
+from lcmae.app.dashboard.components import ratio_matrix
 from lcmae.app.dashboard.components.curves import SUMMARY, all_curves
 from lcmae.app.dashboard.page import Panel, ProbePage, take_first
 from lcmae.app.dashboard.pages import PAGES, stitch
@@ -25,8 +27,13 @@ from lcmae.app.figures import stitch as stitch_figures
 from lcmae.app.figures import training as training_figures
 from lcmae.app.figures.answers import Tile
 from lcmae.errors import InputError
+from lcmae.probes.grids.ratio_verdict import FILE as MATRIX
+from lcmae.probes.grids.ratio_verdict import read_matrix, sentences
+from lcmae.probes.grids.table import TABLE, measures, read_table
+from lcmae.probes.grids.verdict import verdict
 from lcmae.probes.results import tables
 from lcmae.runs.run import Run, write_atomically
+from lcmae.safety.files import is_regular
 
 CSS = """
 body { font: 16px/1.5 "Source Sans 3", Helvetica, Arial, sans-serif; color: #31333f; background: #fff;
@@ -62,19 +69,31 @@ const unpack = async (text) => {
 
 ANSWER = '<p class="answer">'
 
+COMPARED = ("mean_knn", "mean_linear")
+"""Measures of a comparison that a report concludes on, where it has them."""
+
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
-    """Write every figure, caption, table and provenance of these runs' newest results; whole or not
-    at all.
+    """Write every figure, caption, table and provenance of these runs' newest results, and what the
+    comparisons conclude that they are part of; whole or not at all. A comparison's folder stands
+    for its conclusions alone.
 
     Raises `InputError` where there is no run, or where `out` cannot be written. What a run lacks is
     said in the report.
     """
     if not runs:
         raise InputError("expected at least one run to report on, got none")
-    named = name_runs([Run.open(path).path for path in runs])
+    alone = [path for path in runs if is_comparison(path)]
+    named = name_runs([Run.open(path).path for path in runs if path not in alone])
+    around = [path.resolve().parent for path in named.values() if is_comparison(path.resolve().parent)]
     style.know({name: reading.objective_of(path) for name, path in named.items()})
-    write_atomically(out, "".join(document(named)).encode("utf-8", "backslashreplace"))
+    pieces = document(named, list(dict.fromkeys([*(path.resolve() for path in alone), *around])))
+    write_atomically(out, "".join(pieces).encode("utf-8", "backslashreplace"))
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether `lcmae compare` wrote here, a table or a matrix of training and test ratios."""
+    return is_regular(folder / TABLE) or is_regular(folder / "matrix" / MATRIX)
 
 
 def name_runs(paths: Sequence[Path]) -> dict[str, Path]:
@@ -85,10 +104,19 @@ def name_runs(paths: Sequence[Path]) -> dict[str, Path]:
     }  # fmt: skip
 
 
-def document(runs: dict[str, Path]) -> Iterator[str]:
-    """The file, piece by piece."""
-    title = f"lcmae: {', '.join(runs)}"
+def document(runs: dict[str, Path], compared: Sequence[Path] = ()) -> Iterator[str]:
+    """The file, piece by piece: comparisons, then runs."""
+    title = f"lcmae: {', '.join(runs or [path.name for path in compared])}"
     yield opening(title, title)
+    for folder in compared:
+        yield from comparison(folder)
+    if runs:
+        yield from probed(runs)
+    yield closing()
+
+
+def probed(runs: dict[str, Path]) -> Iterator[str]:
+    """Runs in a table, their training, and a section for each probe."""
     yield to_table(pd.DataFrame([reading.overview(name, path) for name, path in runs.items()]))
     sections = {
         page.name: (page.title, section(page.title, import_module(f"lcmae.app.dashboard.pages.{page.name}").PAGE, runs))
@@ -104,7 +132,47 @@ def document(runs: dict[str, Path]) -> Iterator[str]:
         yield f'<section id="{name}">'
         yield from pieces
         yield "</section>"
-    yield closing()
+
+
+def comparison(folder: Path) -> Iterator[str]:
+    """What `lcmae compare` concludes of the runs in a folder, and what `--matrix` does."""
+    yield f"<h2>Comparison: {escape(folder.name)}</h2>"
+    try:
+        if is_regular(folder / TABLE):
+            yield from conclusions(read_table(folder / TABLE))
+    except InputError as error:
+        yield f'<p class="missing">{escape(str(error))}</p>'
+    yield "<h3>Trained at one ratio, tested at another</h3>"
+    file = folder / "matrix" / MATRIX
+    if not is_regular(file):
+        command = f"lcmae compare --matrix {shlex.quote(str(folder))}"
+        yield f'<p class="missing">Not computed. <code>{escape(command)}</code></p>'
+        return
+    try:
+        matrix = read_matrix(file)
+    except InputError as error:
+        yield f'<p class="missing">{escape(str(error))}</p>'
+        return
+    for line in sentences(matrix):
+        yield f"{ANSWER}{escape(line)}</p>"
+    for line in ratio_matrix.notes(matrix):
+        yield f"<p>{escape(line)}</p>"
+    for panel in ratio_matrix.panels(matrix):
+        yield to_figure(panel)
+
+
+def conclusions(table: xr.Dataset) -> Iterator[str]:
+    """The verdict on each accuracy, in words and pictures."""
+    known = [name for name in COMPARED if name in measures(table)]
+    if not known:
+        yield '<p class="missing">No run has an accuracy.</p>'
+    for name in known:
+        found = verdict(table, name)
+        yield f"{ANSWER}{escape(found.long_name)}: {escape(found.sentence())}</p>"
+        for note in found.notes():
+            yield f"<p>{escape(note)}</p>"
+        for _, panel in comparison_panels.panels(found, table):
+            yield to_figure(panel)
 
 
 def opening(title: str, heading: str, css: str = "") -> str:

@@ -17,7 +17,7 @@ class ReportArguments(Settings):
     network."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders."""
+    """Run folders; or the folder of a comparison (`lcmae compare`), for its conclusions alone."""
 
     out: Path = Path("report.html")
     """The file to write."""

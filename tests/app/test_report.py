@@ -15,6 +15,8 @@ from lcmae.errors import InputError
 from lcmae.probes.results.store import save_result
 from tests.app import synthetic
 from tests.app.dashboard.pages.test_stitch_page import stitch_result
+from tests.probes.grids.matrices import synthetic as synthetic_matrix
+from tests.probes.grids.test_grid_verdict import table
 
 PROBES = [page.name for page in PAGES if page.is_probe]
 TITLES = [page.title for page in PAGES if page.is_probe]
@@ -102,6 +104,38 @@ def test_no_run_and_no_folder_are_refused_and_leave_nothing(tmp_path: Path):
     with pytest.raises(InputError, match="cannot write"):
         write_report([synthetic.run(tmp_path / "a").path], tmp_path / "file" / "report.html")
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_comparison_concludes_and_shows_its_matrix(tmp_path: Path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    table(folder)
+    write_report([folder], tmp_path / "alone.html")
+    text = (tmp_path / "alone.html").read_text()
+    assert "<h2>Comparison: masks</h2>" in text
+    assert "may be best; random 0.75, block 0.75 and window 0.9 are not" in text
+    assert f"lcmae compare --matrix {folder}" in text
+    assert "<h2>Training</h2>" not in text
+    num_figures = text.count('class="plotly-graph-div"')
+    (folder / "matrix").mkdir()
+    save_result(synthetic_matrix({0.25: [0.9, 0.5, 0.3], 0.75: [0.3, 0.5, 0.9]}), folder / "matrix" / "matrix.nc")
+    write_report([folder], tmp_path / "alone.html")
+    text = (tmp_path / "alone.html").read_text()
+    assert "kNN accuracy: trained with random, 0.25 leads at test ratio" in text
+    assert text.count('class="plotly-graph-div"') == num_figures + 2
+    assert "lcmae compare --matrix" not in text
+
+
+def test_runs_of_a_comparison_bring_it_along_once(tmp_path: Path):
+    runs = [synthetic.run(tmp_path / "masks" / name, results=False).path for name in ("a", "b")]
+    table(tmp_path / "masks")
+    (tmp_path / "masks" / "matrix").mkdir()
+    (tmp_path / "masks" / "matrix" / "matrix.nc").write_bytes(b"torn")
+    write_report(runs, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<h2>Comparison: masks</h2>") == 1
+    assert text.index("<h2>Comparison") < text.index("<h2>Summary</h2>")
+    assert re.search(r'class="missing">[^<]*matrix.nc', text), "what cannot be read is said"
 
 
 def test_tables_blank_what_is_not_a_number():

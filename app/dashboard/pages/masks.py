@@ -21,6 +21,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import export, picks, races
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.comparison import panels as comparison_panels
 from lcmae.app.dashboard.components.plain import cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
 from lcmae.app.dashboard.components.ratio_matrix import notes as matrix_notes
@@ -31,14 +32,13 @@ from lcmae.app.dashboard.stored import grid_progress
 from lcmae.app.dashboard.stored.names import name_of
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import grid as figures
-from lcmae.app.figures import grid_verdict as verdict_figures
 from lcmae.app.figures import masks as mask_figures
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import SETTINGS
 from lcmae.probes.grids.ratio_verdict import FILE as MATRIX
 from lcmae.probes.grids.ratio_verdict import read_matrix, sentences
-from lcmae.probes.grids.table import TABLE, describe, frame, measures, read_json, read_table, summarise
-from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
+from lcmae.probes.grids.table import TABLE, frame, measures, read_json, read_table, summarise
+from lcmae.probes.grids.verdict import verdict
 from lcmae.progress import clock
 from lcmae.safety.files import is_regular, read_regular
 
@@ -263,38 +263,8 @@ def conclusions(table: xr.Dataset, measure: str) -> None:
     st.markdown(plain(found.sentence()))
     for note in found.notes():
         st.caption(plain(note))
-    cells = labelled(found)
-    together = "Bands hold for all cells together (95 %, without what a seed does to all cells alike)"
-    best = "; open points are ruled out as the best" if found.direction else ""
-    draw(
-        Panel(
-            f"{found.long_name} with bands for all cells together",
-            f"Means over seeds, by {found.scale}. {together}{best}.",
-            verdict_figures.bands(cells),
-        ),
-        f"compare-bands-{measure}",
-    )
-    priced = with_seconds(cells, table)
-    if priced is not None and measure != "train_seconds":
-        draw(
-            Panel(
-                "What it costs",
-                "The same means against the seconds that a run's training took; equal pairs or FLOP are not equal seconds.",
-                verdict_figures.cost(priced),
-            ),
-            f"compare-cost-{measure}",
-        )
-    if len(found.cells) > 1:
-        baseline = describe(found.baseline)
-        draw(
-            Panel(
-                "What more seeds would decide",
-                f"Further seeds of each cell and of {baseline} that would decide their difference with 80 % power, taken "
-                "alone, after shrinking the difference that was seen. About: for one difference it is right within 40 %.",
-                verdict_figures.power(cells),
-            ),
-            f"compare-power-{measure}",
-        )
+    for name, panel in comparison_panels(found, table):
+        draw(panel, f"compare-{name}-{measure}")
 
 
 def ratio_matrix(folder: Path) -> None:
