@@ -23,9 +23,9 @@ from scipy.stats import rankdata
 from lcmae.errors import InputError
 from lcmae.probes.grids import dropping
 from lcmae.probes.grids.budget import COLUMN, epochs_in_multiples_of
-from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.grids.cells import Comparison, cells
 from lcmae.probes.grids.run import Compared, Report, compare
-from lcmae.probes.grids.statistics import ALPHA, Grid
+from lcmae.probes.grids.statistics import ALPHA, MIN_CELLS, Grid
 from lcmae.probes.grids.table import TABLE, read_table
 from lcmae.probes.grids.verdict import Key, direction_of, grid_of
 from lcmae.probes.jobs.executors import Engine
@@ -168,6 +168,9 @@ def race(
     `InputError` where fewer than four cells start (the seed's effect cannot be taken out), or where
     the measure is missing.
     """
+    num_cells = len({cell.settings for cell in cells(comparison)})
+    if num_cells < MIN_CELLS:
+        raise InputError(f"expected a race of at least {MIN_CELLS} cells, got {num_cells}; compare them without --race")
     plan = rungs(comparison.seeds) if plan is None else plan
     result = RaceResult(measure, 0)
     only: set[tuple[Any, ...]] | None = None
@@ -196,8 +199,6 @@ def race(
             return result
         table = read_table(folder / TABLE)
         keys, values, _ = grid_of(table, measure)
-        if number == 1 and len(keys) < 4:
-            raise InputError(f"expected a race of at least 4 cells, got {len(keys)}; compare them without --race")
         result.direction = direction_of(measure, str(table[measure].attrs.get("units", "1")))
         if result.direction == 0:
             raise InputError(f"expected a measure with a better end for a race, got {measure}")

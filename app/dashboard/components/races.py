@@ -62,7 +62,7 @@ def ask(picked: picks.Picks, masks: Sequence[str]) -> None:
 def ask_race(picked: picks.Picks, masks: Sequence[str]) -> None:
     """The grid, and the button."""
     chosen = st.multiselect("Masks", masks, [one for one in FIRST if one in masks], key="race_masks")
-    ratios = st.multiselect("Ratios", RATIOS, [0.75], key="race_ratios")
+    ratios = st.multiselect("Ratios", RATIOS, [0.5, 0.75], key="race_ratios")
     with st.container(horizontal=True):
         data = st.selectbox("Images", sources(picked), key="race_data")
         epochs = st.number_input("Epochs of the last rung", race_plans.LEAST_EPOCHS, 1000, 24, key="race_epochs")

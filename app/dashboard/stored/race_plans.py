@@ -10,6 +10,7 @@ from typing import Any
 from lcmae.app.dashboard.stored.names import name_of
 from lcmae.app.dashboard.stored.taking_apart import free
 from lcmae.errors import InputError
+from lcmae.probes.grids.statistics import MIN_CELLS
 from lcmae.probes.grids.table import read_json
 from lcmae.safety.files import is_regular
 from lcmae.safety.text import printable
@@ -42,10 +43,10 @@ class Plan:
 def race(
     root: Path, masks: Sequence[str], ratios: Sequence[float], data: str, epochs: int, images: int | None = None
 ) -> Plan:
-    """A race of cells on a data set. `InputError` for fewer than two cells, which cannot race."""
+    """A race of cells on a data set. `InputError` for fewer cells than can race."""
     cells = len(set(masks)) * len(set(ratios))
-    if cells < 2:
-        raise InputError(f"expected at least two cells (masks times ratios) to race, got {cells}")
+    if cells < MIN_CELLS:
+        raise InputError(f"expected at least {MIN_CELLS} cells (masks times ratios) to race, got {cells}")
     if epochs < LEAST_EPOCHS:
         raise InputError(f"expected at least {LEAST_EPOCHS} epochs, got {epochs}")
     folder = free(root, "race")

@@ -124,10 +124,11 @@ def test_survivors_go_on_with_more_seeds_and_epochs(tmp_path: Path, monkeypatch:
 
 
 def test_a_race_of_few_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch)
+    ran = answering(monkeypatch)
     small = GRID.model_copy(update={"masks": ("random",)})
     with pytest.raises(InputError, match="a race of at least 4 cells, got 3"):
         race(small, tmp_path / "out", Engine())
+    assert not ran
 
 
 def test_rungs_grow_and_end_with_the_whole_schedule() -> None:

@@ -54,7 +54,7 @@ def press(app: AppTest, label: str) -> AppTest:
 
 def test_a_race_is_started_followed_and_ends(root: Path, queue: Queue):
     app = opened()
-    assert "3 cells; at most 27 short runs (9 of 3, of 6 and of 24 epochs)" in words(app)
+    assert "6 cells; at most 54 short runs (18 of 3, of 6 and of 24 epochs)" in words(app)
     shown = shlex.split(commands(app)[0])
     assert shown[:6] == ["lcmae", "compare", "--race", "--masks", "random,block,grid", "--ratios"]
     press(app, "Start the race")
@@ -74,7 +74,7 @@ def test_too_few_cells_cannot_race(root: Path, queue: Queue):
     app = opened()
     app.multiselect(key="race_masks").set_value(["random"])
     checked(app.run())
-    assert "expected at least two cells (masks times ratios) to race, got 1" in words(app)
+    assert "expected at least 4 cells (masks times ratios) to race, got 2" in words(app)
     assert [button.label for button in app.button] == ["Ask for advice"]
 
 

@@ -18,13 +18,14 @@ def test_a_race_is_a_command_of_compare(tmp_path: Path):
         f"--out {tmp_path / 'race'}"
     )
     plan.folder.mkdir()
-    assert race_plans.race(tmp_path, ["random", "block"], [0.75], "digits", 24).folder == tmp_path / "race-2"
+    assert race_plans.race(tmp_path, ["random", "block"], [0.75, 0.5], "digits", 24).folder == tmp_path / "race-2"
     effort = race_plans.effort(["random", "block"], [0.75, 0.5], 24)
     assert effort.startswith("4 cells; at most 36 short runs (12 of 3, of 6 and of 24 epochs)")
 
 
 @pytest.mark.parametrize(
-    ("masks", "ratios", "epochs"), [(["random"], [0.75], 24), ([], [0.5, 0.75], 24), (["random", "grid"], [0.5], 7)]
+    ("masks", "ratios", "epochs"),
+    [(["random", "block", "grid"], [0.75], 24), ([], [0.5, 0.75], 24), (["random", "grid"], [0.5, 0.75], 7)],
 )
 def test_what_cannot_race_is_refused(tmp_path: Path, masks: list[str], ratios: list[float], epochs: int):
     with pytest.raises(InputError, match="expected at least"):
