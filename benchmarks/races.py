@@ -80,7 +80,8 @@ def race(world: World, races: int, rng: np.random.Generator) -> Outcomes:
             now = measure(values, is_in)
             correlation = np.full(races, dropping.FIRST)
             if before is not None:
-                correlation = np.clip(dropping.agreement(*before, *now), dropping.LEAST, dropping.MOST)
+                found = dropping.agreement(*before, *now)
+                correlation = np.minimum(np.maximum(found, dropping.LEAST), dropping.MOST)
             chance = dropping.chances(*now, correlation)
             before, is_in = now, dropping.going_on(chance, is_in, dropping.LOST / (len(plan) - 1))
     every = np.arange(races)
