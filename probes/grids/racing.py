@@ -137,8 +137,8 @@ def survivors_of(
         found = float(dropping.agreement(known[0], known[1], mean, variance))
         assumed = min(max(found, dropping.LEAST), dropping.MOST)
     chance = dropping.chances(mean, variance, assumed)
-    kept = dropping.going_on(chance, np.isfinite(mean), lost / num_early)
-    return [key for key, goes_on in zip(keys, kept, strict=True) if goes_on], assumed
+    going = dropping.going_on(chance, np.isfinite(mean), lost / num_early)
+    return [key for key, goes_on in zip(keys, going, strict=True) if goes_on], assumed
 
 
 def measured(keys: Sequence[Key], grid: Grid, direction: int) -> Measured:

@@ -38,8 +38,8 @@ def test_cells_that_are_not_in_the_race_change_nothing() -> None:
     found = chances(wide, np.full((1, 6), 0.2), np.array([0.8]))
     assert found[0, [0, 2, 3, 5]] == pytest.approx(chances(mean, variance, 0.8))
     assert (found[0, [1, 4]] == 0).all()
-    kept = going_on(found, np.isfinite(wide), 0.9)
-    assert not kept[0, [1, 4]].any()
+    going = going_on(found, np.isfinite(wide), 0.9)
+    assert not going[0, [1, 4]].any()
 
 
 def test_a_weaker_correlation_drops_fewer() -> None:

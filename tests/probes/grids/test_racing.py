@@ -49,9 +49,9 @@ def test_the_best_is_seldom_lost_and_a_third_of_the_compute_is_saved() -> None:
 def test_smaller_is_better_for_losses() -> None:
     runs = np.random.default_rng(2).normal(size=(6, 4)) * 0.05 + np.arange(6.0)[:, None]
     keys = [(cell,) for cell in range(6)]
-    kept, _ = survivors_of(measured(keys, Grid(runs), -1), None, 2)
-    assert (0,) in kept
-    assert (5,) not in kept
+    going, _ = survivors_of(measured(keys, Grid(runs), -1), None, 2)
+    assert (0,) in going
+    assert (5,) not in going
 
 
 def test_all_go_on_where_too_little_is_known() -> None:
