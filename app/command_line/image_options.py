@@ -20,8 +20,8 @@ def source_name(
     data: str | None, value_range: str | None = None, bands: str | None = None, masks: str | None = None
 ) -> str | None:
     """The name of the source that these options mean. `InputError` for options without data."""
+    from lcmae.data.kinds import with_kind
     from lcmae.data.names import named, parse_bands, parse_range
-    from lcmae.data.opening import with_kind
 
     given = {"--value-range": value_range, "--bands": bands, "--masks": masks}
     if data is None:

@@ -9,6 +9,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
@@ -44,7 +45,10 @@ class DashboardArguments(ImageOptions):
 
     data: tuple[str, ...] = ()
     """Your own images (a folder, a file, a source's name), to pick on every page that takes images.
-    --value-range and --bands are said of all of them."""
+    --value-range, --bands and --masks are said of all of them."""
+
+    masks: str | None = None
+    """Segmentation masks of --data: a folder whose files have the images' names, or a column."""
 
     adapter: tuple[str, ...] = ()
     """Your own models beside the runs: FILE.py:FUNCTION, which returns lcmae.adapt(...). Their code
@@ -54,7 +58,10 @@ class DashboardArguments(ImageOptions):
 def run(arguments: Sequence[str]) -> int:
     """Serve until Ctrl-C."""
     options = parse_arguments(DashboardArguments, arguments, command="dashboard")
-    data = tuple(str(source_name(absolute(name), options.value_range, options.bands)) for name in options.data)
+    said = (options.value_range, options.bands, None if options.masks is None else absolute_path(options.masks))
+    if not options.data and any(one is not None for one in said):
+        source_name(None, *said)  # refuses what is said of no images
+    data = tuple(str(source_name(absolute(name), *said)) for name in options.data)
     from lcmae.app.dashboard.stored.names import name_of
 
     names = []
@@ -68,10 +75,28 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def absolute(name: str) -> str:
-    """A bare path from the root on: a result that the dashboard stores can be opened from any
-    folder. Names of sources as they are."""
-    path = Path(name).expanduser()
-    return os.path.abspath(path) if path.exists() else name
+    """A path from the root on, with the kind before it and what is said behind it: a result that
+    the dashboard stores can be opened from any folder. Names of sources as they are. `InputError`
+    where nothing lies at the path of a kind."""
+    from lcmae.data.kinds import KINDS, SOURCES
+    from lcmae.data.names import parse_name
+
+    parsed = parse_name(name)
+    kind, colon, path = parsed.base.partition(":")
+    if kind in SOURCES or not name.strip():
+        return name
+    before, path = (f"{kind}:", path) if colon and kind in KINDS else ("", parsed.base)
+    masks = None if parsed.masks is None else absolute_path(parsed.masks)
+    return str(replace(parsed, base=before + absolute_path(path, must_exist=bool(before)), masks=masks))
+
+
+def absolute_path(path: str, *, must_exist: bool = False) -> str:
+    """A path from the root on, where something lies there; else as it is, or `InputError`."""
+    found = Path(path).expanduser()
+    is_shards = "{" in found.name  # shards-{000..012}.tar
+    if must_exist and not found.exists() and not is_shards:
+        raise InputError(f"expected data at {path}, found neither a file nor a folder")
+    return os.path.abspath(found) if found.exists() or (must_exist and is_shards) else path
 
 
 def show(

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lcmae.data.augmentation import Augmentation, augment
-    from lcmae.data.opening import SOURCES, open_source
+    from lcmae.data.kinds import SOURCES
+    from lcmae.data.opening import open_source
     from lcmae.data.order import random_order
     from lcmae.data.source import ImageSource
 
 __all__ = ["SOURCES", "Augmentation", "ImageSource", "augment", "open_source", "random_order"]
 
 _MODULES = {
-    "SOURCES": "opening",
+    "SOURCES": "kinds",
     "Augmentation": "augmentation",
     "ImageSource": "source",
     "augment": "augmentation",

@@ -14,13 +14,8 @@ from typing import Any
 import torch
 
 from lcmae.data.collection import Collection, in_order
+from lcmae.data.kinds import SUFFIXES
 from lcmae.errors import InputError
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".ico"),
-)
-"""Files that are taken for images; others are passed over."""
 
 TEST_NAMES = ("test", "validation", "val", "valid")
 """Names of the folder or file that is the test split; the first that exists is it."""

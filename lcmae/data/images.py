@@ -5,7 +5,7 @@
     images.description     # what was read, and what was assumed
 
 Arrays and tensors, lists of PIL images or paths, torch data sets and loaders, Hugging Face data
-sets, source names, and paths (lcmae/data/paths.py lists what is recognised).
+sets, source names, and paths (lcmae/data/kinds.py lists what is recognised).
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import torch
 
 from lcmae.data.collection import Collection
 from lcmae.data.names import check_bands, named
-from lcmae.data.opening import RESIDENT_LIMIT, open_source, opened
+from lcmae.data.opening import RESIDENT_LIMIT, check_asked, open_source, opened
 from lcmae.data.readers.arrays import IMAGE_KEYS, LABEL_KEYS, MASK_KEYS, array_images
 from lcmae.data.readers.items import huggingface_images, item_images, loader_images, stream_images
 from lcmae.data.readers.saved import part_of
@@ -56,6 +56,7 @@ def images(
                 "expected other images than a source that is open already, with value_range, bands or split"
             )
         return anything.first(limit).at(image_size, channels)
+    check_asked(image_size, channels, limit)
     chosen = None if bands is None else check_bands(tuple(bands))
     spanned = check_range(value_range)
     if isinstance(anything, str | Path):

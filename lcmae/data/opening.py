@@ -17,29 +17,16 @@ from lcmae.data.collection import Collection
 from lcmae.data.decode import Decoder, Unreadable
 from lcmae.data.folder import folder_images
 from lcmae.data.hierarchy_source import hierarchy_images
+from lcmae.data.kinds import EMPTY, IN_MEMORY, KINDS, SOURCES, is_path, kind_of, unknown
+from lcmae.data.large import MAX_DECODED
 from lcmae.data.names import DROPPED, SourceName, parse_name
 from lcmae.data.parquet import parquet_images
-from lcmae.data.paths import KINDS, kind_of, path_images
+from lcmae.data.paths import path_images
 from lcmae.data.source import ImageSource
 from lcmae.data.survey import ImagesWarning, survey, with_found_labels
 from lcmae.data.values import Description, Range
 from lcmae.errors import InputError
 from lcmae.processes import cores
-
-SOURCES = {
-    "digits": "1,797 handwritten digits built into scikit-learn, at 32x32 pixels, in grey, 10 classes",
-    "cifar10": "60,000 photographs at 32x32 pixels, 10 classes",
-    "cifar100": "60,000 photographs at 32x32 pixels, 100 classes",
-    "stl10": "13,000 labelled photographs at 96x96 pixels, 10 classes",
-    "photographs": "four photographs that come with lcmae (CC0 and public domain), without labels",
-    "hierarchy": "images made from a tree of known latents (lcmae/data/hierarchy.py), as hierarchy:depth=4,classes=10,...",
-    **{f"{kind}:PATH": text for kind, text in KINDS.items()},
-    "PATH": "a bare path: which of these it is, is found out",
-}
-"""What `open_source` opens: name -> one line."""
-
-IN_MEMORY = ("array", "list", "dataset", "loader", "stream")
-"""What `lcmae.images` calls images that have no name of their own."""
 
 RESIDENT_LIMIT = 4 << 30
 """Bytes of pixels that are kept in memory; a source of more streams."""
@@ -74,9 +61,9 @@ def open_source(
     missing. Corrupt images are listed in `.skipped`; a source that streams is checked for them too,
     once. Raises `InputError` for what cannot be opened, and where no image is readable.
     """
-    _check(image_size, channels, limit)
+    check_asked(image_size, channels, limit)
     if not name.strip():
-        raise InputError("expected the name of a source of images, or a path, got an empty text")
+        raise InputError(EMPTY)
     if split not in ("train", "test", "all", "own"):
         raise InputError(f"expected split train or test, got {split!r} (all takes both)")
     home = Path(root or os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
@@ -105,7 +92,7 @@ def opened(
 ) -> ImageSource:
     """A source of these images; see `open_source`. `shuffled`: whether a limit takes the first of a
     fixed shuffle, or the first."""
-    _check(image_size, channels, limit)
+    check_asked(image_size, channels, limit)
     home = home or Path(os.environ.get("LCMAE_DATA") or "~/.cache/lcmae").expanduser()
     if limit is not None and shuffled:
         images = images.balanced()
@@ -148,16 +135,33 @@ def _decoded(
     )
 
 
-def _check(image_size: int | tuple[int, int] | None, channels: int | None, limit: int | None) -> None:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (1, 1)
+def check_asked(
+    image_size: int | tuple[int, int] | None, channels: int | None, limit: int | None, most: int = MAX_DECODED
+) -> None:
+    """`InputError` for a size, a number of channels or a limit that no images can have; an image
+    may take `most` bytes."""
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    is_sides = len(sides) == 2 and all(map(_is_whole, sides))
+    if image_size is not None and not (is_sides and isinstance(image_size, int | tuple | list)):
+        raise InputError(f"expected an image size in whole pixels, one side or (height, width), got {image_size!r}")
+    height, width = (1, 1) if image_size is None else sides
     if height < 1 or width < 1:
         raise InputError(f"expected an image size of at least 1x1 pixels, got {height}x{width}")
-    if channels is not None and channels < 1:
+    if channels is not None and not (_is_whole(channels) and channels >= 1):
         raise InputError(
-            f"expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, or the number of bands, got {channels}"
+            f"expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels, or the number of bands, got {channels!r}"
         )
-    if limit is not None and limit < 1:
-        raise InputError(f"expected a limit of at least 1 image, got {limit}")
+    if height * width * (channels or 1) > most:
+        raise InputError(
+            f"expected an image size that takes at most {most >> 20} MiB, got {height}x{width} pixels of {channels or 1} "
+            f"channel{'s' * ((channels or 1) > 1)}"
+        )
+    if limit is not None and not (_is_whole(limit) and limit >= 1):
+        raise InputError(f"expected a limit of at least 1 image, got {limit!r}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _find(
@@ -187,10 +191,8 @@ def _find(
     if colon and kind in IN_MEMORY:
         raise InputError(f"expected images that can be opened again by name, got images that lay in memory ({name})")
     if kind not in SOURCES or (colon and kind != "hierarchy"):
-        if not _is_path(name):
-            raise InputError(
-                f"expected data to be {', '.join(SOURCES)}; got {name!r}, and no file or folder has this name"
-            )
+        if not is_path(name):
+            raise InputError(unknown(name))
         kind, expected = kind_of(Path(name).expanduser()), None if parsed.bands is not None else channels
         images = path_images(kind, Path(name).expanduser(), split, expected, parsed.masks)
         return images.replaced(name=f"{kind}:{name}")
@@ -230,27 +232,6 @@ def _named_set(
     if split == "all":
         raise InputError(f"{name}: expected split train or test, got 'all'")
     return torchvision_set(name, split, home, download=download).replaced(part=split, container=name)
-
-
-def with_kind(name: str) -> str:
-    """A bare path's name with its kind, PHOTOS -> folder:PHOTOS; other names as they are."""
-    parsed = parse_name(name)
-    kind, colon, _ = parsed.base.partition(":")
-    if kind in SOURCES or (colon and kind in (*KINDS, *IN_MEMORY, DROPPED)) or not _is_path(parsed.base):
-        return name
-    return str(replace(parsed, base=f"{kind_of(Path(parsed.base).expanduser())}:{parsed.base}"))
-
-
-def _is_path(name: str) -> bool:
-    path = Path(name).expanduser()
-    try:
-        return (
-            path.exists()
-            or os.sep in name
-            or path.suffix.lower() in (".tar", ".npy", ".npz", ".parquet", ".tif", ".tiff")
-        )
-    except OSError:  # a name longer than any file's
-        return False
 
 
 def _checked(

@@ -1,107 +1,15 @@
-"""What lies at a bare path: PHOTOS becomes folder:PHOTOS, scans.npy becomes numpy:scans.npy, ...
-
-A file is known by its suffix (DICOM also by its first bytes), a folder by what most of its files
-are.
-"""
+"""The images of what lies at a path, and the masks beside them."""
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from lcmae.data.collection import Collection
-from lcmae.data.folder import SUFFIXES, folder_images
+from lcmae.data.folder import folder_images
+from lcmae.data.kinds import SUFFIXES
 from lcmae.data.parquet import parquet_images
-from lcmae.data.readers.dicom import dicom_images, is_dicom
+from lcmae.data.readers.dicom import dicom_images
 from lcmae.errors import InputError
-
-MOST_FILES = 10_000
-"""Files of a folder that are counted."""
-
-KINDS = {
-    "folder": "image files, one subfolder a class, or flat and without labels",
-    "parquet": "a Parquet file, or a folder of them, in Hugging Face's layout: image {bytes, path}, label",
-    "numpy": "an .npy file [b h w c], an .npz file (images, labels), or a folder of .npy files, one an image",
-    "tiff": "a TIFF that holds a stack of images",
-    "zarr": "a zarr array, or a group with the arrays images and labels",
-    "webdataset": "a .tar shard, a folder of them, or shards-{000..012}.tar: KEY.jpg beside KEY.cls",
-    "dicom": "a DICOM file, or a folder of them",
-    "arrow": "a folder that a Hugging Face data set was saved to (save_to_disk)",
-}
-"""Kinds of path -> one line. `KIND:PATH` says which it is where a bare path does not."""
-
-_OF_FILE = {
-    ".parquet": "parquet", ".npy": "numpy", ".npz": "numpy", ".tif": "tiff", ".tiff": "tiff", ".tar": "webdataset",
-    ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom", ".zarr": "zarr",
-}  # fmt: skip
-
-_ELSE = {
-    ".h5": "open it with h5py and hand the array to lcmae.images, or store it as .npy",
-    ".hdf5": "open it with h5py and hand the array to lcmae.images, or store it as .npy",
-    ".nii": "read its slices with nibabel and hand the array [b h w] to lcmae.images, or store it as .npy",
-    ".gz": "unpack it first (of a .nii.gz store the slices as .npy, of a .tar.gz the .tar)",
-    ".tgz": "unpack it to a .tar first, whose members can be read one by one",
-    ".zip": "unpack it to a folder first",
-    ".mat": "read it with scipy.io.loadmat and store the array as .npy",
-    ".pt": "load it yourself, since reading it can run code, and hand the tensor to lcmae.images",
-    ".pth": "load it yourself, since reading it can run code, and hand the tensor to lcmae.images",
-    ".pkl": "load it yourself, since reading it can run code, and hand the images to lcmae.images",
-    ".csv": "pack images and labels into a Parquet file, or into one folder a class",
-    ".mp4": "store its frames as image files in a folder",
-}
-"""What to do with files of other kinds."""
-
-
-def kind_of(path: Path) -> str:
-    """The kind of what lies there. `InputError` with what to do where it is none of them."""
-    if path.is_dir():
-        return _kind_of_folder(path)
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        if suffix == ".tar" and "{" in path.name:
-            return "webdataset"
-        raise InputError(f"expected data at {path}, found neither a file nor a folder")
-    if suffix in _OF_FILE:
-        return _OF_FILE[suffix]
-    if suffix in SUFFIXES:
-        raise InputError(f"expected a folder of images, or several of them, got the one image {path}; give its folder")
-    if is_dicom(path):
-        return "dicom"
-    what = _ELSE.get(suffix, f"known are {', '.join([*_OF_FILE, 'folders of images'])}")
-    raise InputError(f"expected images at {path}, got a file of another kind ({suffix or 'no suffix'}): {what}")
-
-
-def _kind_of_folder(path: Path) -> str:
-    if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
-        return "zarr"
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        return "arrow"
-    found: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for folder, subfolders, names in os.walk(path, followlinks=False):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
-            if suffix in SUFFIXES:
-                found["folder"] += 1
-            elif suffix in (".parquet", ".npy", ".tar", ".dcm", ".dicom", ".ima"):
-                found[_OF_FILE[suffix]] += 1
-            elif not suffix.strip(".0123456789") and is_dicom(Path(folder, name)):
-                found["dicom"] += 1
-            else:
-                others[suffix or "no suffix"] += 1
-        if found.total() + others.total() >= MOST_FILES:
-            break
-    if found:
-        return found.most_common(1)[0][0]
-    first = others.most_common(1)
-    what = f"files of {first[0][0]}" if first else "nothing"
-    todo = _ELSE.get(first[0][0]) if first else None
-    raise InputError(
-        f"expected images in {path} (image files, .parquet, .npy, .tar, .dcm, zarr), found {what}{f': {todo}' if todo else ''}"
-    )
 
 
 def path_images(kind: str, path: Path, split: str, channels: int | None, masks: str | None) -> Collection:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lcmae.data.collection import Collection, in_order
+from lcmae.data.kinds import is_dicom
 from lcmae.data.large import check_array
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Range, Unreadable
@@ -66,15 +67,6 @@ def dicom_images(path: Path, split: str) -> Collection:
         own_range=own,
     )  # fmt: skip
     return images.split(split)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do: 128 bytes of anything, then DICM."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lcmae.data.collection import Collection, in_order
-from lcmae.data.folder import SUFFIXES, TEST_NAMES
+from lcmae.data.folder import TEST_NAMES
+from lcmae.data.kinds import SUFFIXES
 from lcmae.data.readers.arrays import class_numbers
 from lcmae.data.values import Unreadable
 from lcmae.errors import InputError

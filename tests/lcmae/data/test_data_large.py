@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lcmae.data.decode import Decoder, Unreadable
-from lcmae.data.folder import SUFFIXES
+from lcmae.data.kinds import SUFFIXES
 from lcmae.data.large import FORMATS
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lcmae.data import SOURCES, ImageSource, open_source
+from lcmae.data.kinds import KINDS
 from lcmae.data.parquet import parquet_images
-from lcmae.data.paths import KINDS
 from lcmae.errors import InputError
 from tests.reference.image_files import one_line, picture, png, refused, write_parquet
 
