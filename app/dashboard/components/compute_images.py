@@ -15,7 +15,7 @@ import streamlit as st
 
 from lcmae.app.dashboard.components import compute_button, picks
 from lcmae.app.dashboard.components.image_drop import image_drop
-from lcmae.app.dashboard.components.plain import plain
+from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.jobs.dropped import MOST_FILE, MOST_IMAGES, DroppedSet, server_store
 from lcmae.app.dashboard.stored import applies, reading
 from lcmae.data.names import lasting
@@ -94,7 +94,8 @@ def offer_others(picked: picks.Picks, probe: str, known: Mapping[str, Mapping[Co
             steps = reading.steps_of(path)
             if not steps or (picked.step is not None and picked.step not in steps):
                 continue
-            if applies.problem(path, probe, images.data):
+            if why := applies.problem(path, probe, images.data):
+                st.caption(prose(f"{name} {why}"))
                 continue
             if any(images.are_those(condition) for condition in known.get(name, {})):
                 st.caption(

@@ -176,16 +176,17 @@ def conditions(picks: Picks, probe: str) -> dict[str, dict[Condition, int]]:
     return found
 
 
-def find(picks: Picks, probe: str, condition: Condition | None = None) -> Found:
+def find(picks: Picks, probe: str, condition: Condition | None = None, data: str | None = None) -> Found:
     """The stored results that a page shows: under a condition (by default the one that most of the
     runs have), and of runs that do not have it, their newest; never raises for what is missing or
-    torn."""
+    torn. `data`: images, other than those of the training, that what is missing would be computed
+    on."""
     known = conditions(picks, probe)
     found = Found({}, {}, [], [], measured.offered(known.values()))
     wanted = condition if condition in found.conditions else next(iter(found.conditions), None)
     with _Reading(len(picks.names)) as bar:
         for name, path in picks.paths.items():
-            _find_one(found, picks, name, path, probe, known[name], wanted)
+            _find_one(found, picks, name, path, probe, known[name], wanted, data)
             bar.advance()
     return found
 
@@ -219,13 +220,14 @@ def _find_one(
     probe: str,
     known: dict[Condition, int],
     wanted: Condition | None,
+    data: str | None,
 ) -> None:
     """What is shown of one run, or why nothing is."""
     published, with_result = reading.steps_of(path), reading.result_steps(path, probe)
     if picks.step is not None:
         with_result = [step for step in with_result if step == picks.step]
     if not with_result:
-        why = applies.problem(path, probe)
+        why = applies.problem(path, probe, data)
         if why is not None:
             found.inapplicable.append(f"{name} {why}")
             return

@@ -18,7 +18,7 @@ from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
-from lcmae.app.dashboard.stored import measured, reading, trends
+from lcmae.app.dashboard.stored import applies, measured, reading, trends
 from lcmae.app.figures import legend, series, style
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, labels
@@ -54,7 +54,10 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         return
     found = picks.find(picked, content.probe, ask_condition(picked, content.probe))
     if not found.results:
-        offer_missing(found, compute_images.ask(picked) if found.missing and content.probe not in OWN_IMAGES else None)
+        images = ask_images(content.probe, picked, found)
+        if images is not None and images.data is not None:
+            found = picks.find(picked, content.probe, data=images.data)
+        offer_missing(found, images)
         about(content)
         return
     alike = measured.groups(found.results)
@@ -83,6 +86,12 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     with st.expander("Numbers, provenance and exports", icon=":material/table_view:"):
         numbers(content, picked, found, alike)
     about(content)
+
+
+def ask_images(probe: str, picked: picks.Picks, found: picks.Found) -> compute_images.Images | None:
+    """Which images what is missing is computed on; no question where others would not help."""
+    others = any(applies.other_images_would_do(path, probe) for path in picked.paths.values())
+    return compute_images.ask(picked) if probe not in OWN_IMAGES and (found.missing or others) else None
 
 
 def briefly(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:

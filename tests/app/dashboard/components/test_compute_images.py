@@ -80,6 +80,32 @@ def test_every_page_that_computes_offers_the_owners_images(
     assert owners in shlex.split(commands(app)[0])
 
 
+def test_a_run_of_images_without_masks_is_segmented_on_others(
+    root: Path, queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, masked = "folder:/home/me/bare", "folder:/home/me/my photos?masks=/home/me/masks"
+    monkeypatch.setattr(sys, "argv", ["run.py", "--data", bare, "--data", masked])
+    synthetic.run(root / "a", results=False)  # of digits
+    app = open_page("dense", "a")
+    assert "was trained on digits, images without segmentation masks" in app.info[0].value
+    assert not commands(app)
+    app = choose(app, "bare")
+    assert "cannot be probed on folder:/home/me/bare, images without segmentation masks" in app.info[0].value
+    assert not commands(app)
+    app = choose(app, "my photos")
+    usual = ["probe", "dense", "--checkpoint", f"{root}/a"]
+    assert shlex.split(commands(app)[0])[1:] == [*usual, "--data", masked, "--split", "test"]
+    assert [button.label for button in app.button if button.label == "Compute now"]
+
+
+def test_images_that_no_choice_replaces_are_not_asked_for(root: Path, owners: str) -> None:
+    synthetic.run(root / "a", results=False)
+    for page, words_of in (("hierarchy", "made from a tree of known latents"), ("dense", "segmentation masks")):
+        app = open_page(page, "a")
+        assert words_of in app.info[0].value
+        assert [box.label for box in app.selectbox if box.label == "Images"] == ["Images"] * (page == "dense")
+
+
 @pytest.mark.slow
 def test_a_page_with_results_offers_other_images_and_then_shows_them(
     root: Path, queue: Queue, store: Store, owners: str
