@@ -109,6 +109,8 @@ class Decoder:
     def _loaded(self, image: Any, whole: bool, turned: bool) -> Any:
         from PIL import ImageOps
 
+        if 0 in image.size:
+            raise Unreadable(f"expected an image of at least 1x1 pixels, got {image.height}x{image.width}")
         check_cost(image)
         if not whole:
             draft(image, self.height, self.width)
@@ -173,11 +175,19 @@ class Decoder:
         pixels = np.asarray(image)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
-    def mask(self, file: Any) -> np.ndarray:
-        """A segmentation mask as int64 [h w], cut as its image is, without mixing its numbers."""
+    def mask(self, file: Any, image: Any) -> np.ndarray:
+        """A segmentation mask as int64 [h w], cut as its image is, without mixing its numbers. It
+        may be smaller or larger than the image, by one factor: `Unreadable` where the cut would be
+        of another part."""
         from PIL import Image, ImageOps
 
         values = _numbers_of(self._mask_of(file))
+        shape = shape_of(image)
+        if shape is not None and not _is_scaled(values.shape, shape):
+            height, width = values.shape
+            raise Unreadable(
+                f"expected the image's shape of {shape[0]}x{shape[1]} pixels, or its multiple, got {height}x{width}"
+            )
         if values.shape == (self.height, self.width):
             return values.astype(np.int64)
         size, nearest = (self.width, self.height), Image.Resampling.NEAREST
@@ -190,6 +200,32 @@ class Decoder:
             return file
         # numbers of a palette are classes: they must not become colours
         return Decoder(self.height, self.width, 1).stored(file)
+
+
+def shape_of(file: Any) -> tuple[int, int] | None:
+    """Height and width of an image as it is shown, by its header alone; None where Pillow does not
+    read it."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(file, np.ndarray):
+        return file.shape[0], file.shape[1]
+    try:
+        image = (
+            file if isinstance(file, Image.Image) else Image.open(BytesIO(file) if isinstance(file, bytes) else file)
+        )
+    except UnidentifiedImageError:
+        return None
+    is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    shape = (image.width, image.height) if is_turned else (image.height, image.width)
+    if image is not file:
+        image.close()
+    return shape
+
+
+def _is_scaled(mask: tuple[int, ...], image: tuple[int, int]) -> bool:
+    """Whether one factor leads from one shape to the other, up to a pixel that rounding takes."""
+    (height, width), (full_height, full_width) = mask, image
+    return abs(width - height * full_width / full_height) <= 1 or abs(height - width * full_height / full_width) <= 1
 
 
 CHOOSE = "choose among them, counted from 1, with --bands 4,3,2 (bands=(4, 3, 2))"

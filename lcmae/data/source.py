@@ -141,8 +141,9 @@ class ImageSource:
         assert self.images.read_mask is not None
         found = []
         for position in positions.tolist():
+            row = int(self.images.rows[position])
             try:
-                found.append(self.decoder.mask(self.images.read_mask(int(self.images.rows[position]))))
+                found.append(self.decoder.mask(self.images.read_mask(row), self.images.read(row)))
             except Unreadable as error:
                 raise InputError(f"{self.paths[position]}: its mask cannot be used: {error}") from error
         return torch.from_numpy(np.stack(found)) if found else torch.empty(0, *self._size, dtype=torch.int64)

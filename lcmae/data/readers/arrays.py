@@ -62,7 +62,12 @@ def layout(
     if 0 in shape:
         raise InputError(f"expected images, got an empty array of shape {shape}")
     dims = len(shape) + one
-    if dims == 2 or (dims == 3 and one):
+    if dims == 2 and not one:
+        note = (
+            f"{_words(shape)} is taken as one grey image; flattened images are told apart as images.reshape(-1, h, w)"
+        )
+        return Layout("hw", note)
+    if dims == 3 and one:
         return Layout("hw")
     if dims == 3:
         return _layout_of_three(shape, channels, channels_first)
@@ -165,13 +170,22 @@ def _check_size(shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def as_numpy(values: Any) -> np.ndarray:
-    """A NumPy array of anything like one: tensors on any device, h5py, zarr, dask."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        if values.dtype in (torch.bfloat16, torch.float16):
-            values = values.float()  # NumPy has no bfloat16
-        return values.numpy()
-    return np.asarray(values)
+    """A NumPy array of anything like one: tensors on any device, h5py, zarr, dask. `InputError` for
+    tensors without plain values: sparse, quantized, on the meta device."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    if values.is_meta or values.is_quantized or values.layout != torch.strided:
+        kind = (
+            "one on the meta device" if values.is_meta else "a quantized one" if values.is_quantized else "a sparse one"
+        )
+        todo = "values.dequantize()" if values.is_quantized else "values.to_dense()"
+        raise InputError(
+            f"expected a dense tensor with values, got {kind}{'' if values.is_meta else f'; hand over {todo}'}"
+        )
+    values = values.detach().cpu()
+    if values.is_floating_point() and values.dtype not in (torch.float32, torch.float64):
+        values = values.float()  # NumPy has no bfloat16, and none of 8 bits
+    return values.resolve_conj().resolve_neg().numpy()
 
 
 def array_images(

@@ -120,7 +120,10 @@ def as_image(value: Any, channels: int | None) -> Any:
         except InputError as error:
             raise Unreadable(str(error)) from error
         return found.image(values)
-    raise Unreadable(f"expected an image (PIL, array, tensor, bytes or path), got {type(value).__name__}")
+    kind = type(value).__name__
+    if isinstance(value, tuple):
+        kind = f"a tuple that does not begin with one: ({', '.join(type(part).__name__ for part in value[:4])})"
+    raise Unreadable(f"expected an image (PIL, array, tensor, bytes or path), got {kind}")
 
 
 def _encoded(cell: Mapping[str, Any]) -> Any:

@@ -210,6 +210,25 @@ WRONG: dict[str, tuple[Callable[[Path], tuple[Any, dict[str, Any]]], str]] = {
     "band 0": (lambda _: (TWELVE, {"bands": (0,)}), "bands counted from 1"),
     "a range turned round": (lambda _: (TWELVE, {"value_range": (9, 1)}), "LOW below HIGH, got 9 and 1"),
     "video": (lambda _: (np.zeros((2, 3, 4, 5, 3)), {}), r"choose the slices or frames first"),
+    "an empty list": (lambda _: ([], {}), "expected at least one image, got none"),
+    "nothing": (lambda _: ("nothing", {}), "got 'nothing', and no file or folder has this name"),
+    "an empty text": (lambda _: ("", {}), "got an empty text"),
+    "images without height": (lambda _: (np.zeros((3, 0, 4, 3)), {}), "got an empty array of shape"),
+    "PIL images without pixels": (lambda _: ([Image.new("RGB", (0, 3))], {}), "at least 1x1 pixels, got 3x0"),
+    "objects": (lambda _: (np.zeros((3, 4, 4, 3), object), {}), "expected an image, got ndarray of object"),
+    "negative integers": (lambda _: (COLOUR.astype(np.int16) - 100, {}), "int16 pixels from 0 .*got -.*value_range="),
+    "NaN": (lambda _: (np.full((3, 4, 4), np.nan), {}), "none of 3 images .*not finite"),
+    "a vector": (lambda _: (np.zeros(5), {}), r"\[b h w\].*, got an array of shape \(5,\)"),
+    "a list of vectors": (lambda _: ([np.zeros(784)] * 3, {}), r"none of 3 images .* got an array of shape \(784,\)"),
+    "pairs the other way round": (lambda _: ([(3, COLOUR[0])], {}), r"does not begin with one: \(int, ndarray\)"),
+    "text as images": (lambda _: (np.array([["a", "b"]]), {}), "expected real numbers as pixels, got <U1"),
+    "a sparse tensor": (lambda _: (TENSORS.float().to_sparse(), {}), r"got a sparse one; hand over values.to_dense\(\)"),
+    "a tensor without values": (lambda _: (TENSORS.to("meta"), {}), "with values, got one on the meta device"),
+    "a folder without images": (lambda folder: (saved("a.txt", Path.write_text, "x")(folder).parent, {}), "files of .txt"),
+    "a zip": (lambda folder: (saved("a.zip", Path.write_bytes, b"PK")(folder), {}), "unpack it to a folder first"),
+    "a stream's limit of -1": (lambda _: (iter(PIL_LIST), {"limit": -1}), "limit of at least 1 image, got -1"),
+    "a size of no pixels": (lambda _: (COLOUR, {"image_size": (0, 4)}), "at least 1x1 pixels, got 0x4"),
+    "a size that no memory holds": (lambda _: (COLOUR, {"image_size": 10**6}), "at most 128 MiB, got 1000000x1000000"),
     "an empty array": (lambda _: (np.zeros((0, 4, 4)), {}), "got an empty array"),
     "a number": (lambda _: (3, {}), "expected images: an array or tensor.*got int"),
     "an endless generator": (lambda _: (iter(PIL_LIST), {}), "limit=NUMBER with a stream"),
@@ -269,6 +288,24 @@ def test_labels_come_along() -> None:
     assert named.labels.tolist() == [1, 0, 1, 0, 1, 0]
     assert lcmae.images(hugging_face(Path())).label_names == tuple("abcdef")
     assert lcmae.images(PIL_LIST).labels is None
+
+
+@pytest.mark.parametrize(("rows", "is_taken"), [(HEIGHT, True), (2 * HEIGHT, True), (HEIGHT + 3, False)])
+def test_a_mask_of_another_part_is_refused(rows: int, is_taken: bool) -> None:
+    masks = np.arange(COUNT * rows * WIDTH).reshape(COUNT, rows, WIDTH) % 3
+    masks = masks.repeat(2, axis=2) if rows == 2 * HEIGHT else masks
+    pairs = [{"image": image, "mask": mask.astype(np.uint8)} for image, mask in zip(PIL_LIST, masks, strict=True)]
+    source = lcmae.images(pairs)
+    if is_taken:
+        step = rows // HEIGHT
+        assert source.masks(slice(None)).shape == (COUNT, HEIGHT, WIDTH)
+        assert set(source.masks(slice(1)).unique().tolist()) <= {0, 1, 2}
+        assert masks.shape == (COUNT, step * HEIGHT, step * WIDTH)
+    else:
+        with pytest.raises(
+            InputError, match=r"its mask cannot be used: expected the image's shape of 5x7 pixels, .* got 8x7"
+        ):
+            source.masks(slice(None))
 
 
 def test_masks_of_a_folder_a_column_and_an_array_are_cut_as_the_images_are(tmp_path: Path) -> None:
