@@ -200,8 +200,9 @@ class _Transfer(Accumulator):
             self._corrupt(batch, labels, rows)
 
     def _labels(self, batch: Batch) -> Int[Tensor, " b"]:
-        need = "labelled images of a named data set, whose other split it trains on (lcmae.probes.watching.views.open_view)"
+        need = "labelled images (one folder a class, a column label, KEY.cls)"
         self.probe.require(batch.labels is not None, f"{need}, got images without labels")
+        need = "images that are opened by name or path, whose other split it trains on"
         self.probe.require(batch.other_split is not None, f"{need}, got images without another split")
         assert batch.labels is not None
         return batch.labels.cpu()

@@ -31,7 +31,12 @@ class Schedule:
     def __post_init__(self) -> None:
         size, shares = self.config.batch_size, self.config.accumulate * distributed.world_size()
         if size > self.num_images:
-            raise InputError(f"expected batch_size of at most {self.num_images} (the number of images), got {size}")
+            todo = f"; say batch_size={self.num_images} (--batch-size {self.num_images}) or less" * (
+                self.num_images > 0
+            )
+            raise InputError(
+                f"expected batch_size of at most {self.num_images} (the number of images), got {size}{todo}"
+            )
         if size % shares:
             raise InputError(
                 f"expected batch_size to be a multiple of {shares} (micro-batches x processes), got {size}"

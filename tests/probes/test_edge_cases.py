@@ -295,8 +295,7 @@ SITUATIONS = {
         network,
         {"relabel": lambda labels: None},
         {
-            "transfer": "needs labelled images of a named data set, whose other split it trains on "
-            "(lcmae.probes.watching.views.open_view), got images without labels",
+            "transfer": "needs labelled images (one folder a class, a column label, KEY.cls), got images without labels",
             "mask_graph": "needs images with known classes, got images without labels",
         },
         {"position": {"knn_accuracy", "knn_chance"}, "patch_retrieval": {"purity", "last_purity", "information", "chance"}},

@@ -305,7 +305,7 @@ def test_what_is_missing_is_a_sentence(mae: MAE, images: Tensor, rng: torch.Gene
     train = left_or_right(40, rng)
     one_class = torch.zeros(40, dtype=torch.long)
     for data, problem in {
-        "without labels": (images, "labelled images of a named data set, .* got images without labels"),
+        "without labels": (images, r"labelled images \(one folder a class, .* got images without labels$"),
         "without a split": (Plain(images, labels), "got images without another split"),
         "no other split": (Labelled(images, labels, InputError("nothing there")), "training images .*: nothing there"),
         "unlabelled": (
