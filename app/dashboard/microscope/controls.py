@@ -39,7 +39,7 @@ def ask_image(loaded: models.Loaded, chosen: Selection) -> None:
     """Which image: one of a source, or an upload."""
     data = chosen.data or loaded.data
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox("Images", models.sources(loaded), **tied("data", data), width=150)
+        st.selectbox("Images", models.sources(loaded), **tied("data", data), width=300)
         st.selectbox("Split", ["test", "train"], **tied("split", chosen.split), width=100)
         try:
             last = models.num_images(loaded, data, chosen.split) - 1
