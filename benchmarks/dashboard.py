@@ -11,9 +11,11 @@ import io
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +72,9 @@ ANSWERED = """rest => {
   return isDone && seen !== window.before && now - window.changed > rest ? window.changed - window.asked : false;
 }"""
 
-DRAWN = "document.querySelector('.js-plotly-plot .main-svg') ? performance.now() : false"
+DRAWN = (
+    "[...document.querySelectorAll('.js-plotly-plot')].some(one => one._fullData?.length) ? performance.now() : false"
+)
 """Milliseconds since the browser set out for the page, at the first frame that has a figure."""
 
 OPPOSITE = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp"}
@@ -84,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/demo"), help="folder of runs with results")
     parser.add_argument("--starts", type=int, default=3, help="cold starts of the server; 0 leaves them out")
+    parser.add_argument("--many", type=int, default=30, help="copies of a run picked together; 0 leaves them out")
     parser.add_argument("--clicks", type=int, default=20, help="clicks of each kind; 0 leaves them out")
     parser.add_argument("--sessions", type=int, nargs="*", default=[1, 5, 20], help="numbers of sessions, ascending")
     parser.add_argument(
@@ -106,6 +111,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         if options.starts:
             rows += starts(browser, options.runs, names[0], options.starts)
+            report(rows, options.out)
+        if options.many:
+            rows += many(browser, options.runs / names[0], options.many, max(1, options.starts))
             report(rows, options.out)
         if options.clicks:
             with server(options.runs) as (address, _):
@@ -147,12 +155,34 @@ def starts(browser: Browser, runs: Path, name: str, num_starts: int) -> list[tup
     ]
 
 
-def first_paint(browser: Browser, address: str, name: str) -> float:
+def many(browser: Browser, run: Path, count: int, num_starts: int) -> list[tuple[str, str]]:
+    """Seconds from opening a page of so many runs, copies of one, to its first figure; the server
+    has drawn the page of one run before."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"run-{number:02d}" for number in range(count)]
+        for name in names:
+            for part in ("probes", "checkpoints"):
+                shutil.copytree(run / part, Path(folder) / name / part)
+            for part in ("config.json", "metrics.jsonl"):
+                shutil.copyfile(run / part, Path(folder) / name / part)
+        for probe in ("local_contrast", "spectrum"):
+            if not reading.result_steps(run, probe):
+                continue
+            with server(Path(folder)) as (address, _):
+                first_paint(browser, address, names[0], page=probe)
+                times = [first_paint(browser, address, *names, page=probe) for _ in range(num_starts)]
+            rows.append((f"page of {probe} with {count} runs, until its first figure is drawn", seconds(times)))
+    return rows
+
+
+def first_paint(browser: Browser, address: str, *names: str, page: str = "reconstruction") -> float:
     """Seconds from opening a page of stored results, in a fresh profile, to its first figure."""
-    with opened(browser) as page:
-        page.goto(f"{address}/reconstruction?{urlencode({'runs': name})}", wait_until="commit")
+    query = urlencode({"runs": names}, doseq=True)
+    with opened(browser) as tab:
+        tab.goto(f"{address}/{page}?{query}", wait_until="commit")
         # looked for at every frame: a selector is waited for in steps of half a second
-        return float(page.wait_for_function(DRAWN, polling="raf").json_value()) / 1000
+        return float(tab.wait_for_function(DRAWN, polling="raf").json_value()) / 1000
 
 
 def clicks(browser: Browser, address: str, name: str, num_clicks: int) -> list[tuple[str, str]]:

@@ -86,7 +86,8 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
         is_drawn = variable.size > MAX_LENGTH * variable.sizes.get(NETWORK, 1) or not DRAWN.isdisjoint(variable.dims)
         if str(key).endswith(("_sem", "_interval", "_groups", "_without")) or not is_number or is_drawn:
             continue
-        errors = result.get(f"{key}_sem", xr.full_like(variable, np.nan, dtype=float))
+        name = f"{key}_sem"
+        errors = result[name] if name in result else np.full(variable.shape, np.nan)
         low, high = intervals.ends(result, str(key))
         columns = (np.asarray(column, dtype=float).reshape(-1).tolist() for column in (variable, errors, low, high))
         long_name, unit = str(variable.attrs["long_name"]), str(variable.attrs["units"])

@@ -102,7 +102,7 @@ def half(result: xr.Dataset, variable: str) -> xr.DataArray:
         return xr.full_like(values, np.nan, dtype=float)
     error = result[name]
     own = reach(error).values * error.values
-    masks = result.get(f"{variable}_masks_sem")
+    masks = _stored(result, f"{variable}_masks_sem")
     if masks is None:
         return error.copy(data=own)
     if masks.dims != error.dims:
@@ -120,7 +120,7 @@ def half_width(result: xr.Dataset, variable: str) -> np.ndarray:
 def ends(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the 95 % interval at the chosen labels: the stored interval, or `half` on either
     side."""
-    stored = result.get(f"{variable}_interval")
+    stored = _stored(result, f"{variable}_interval")
     if stored is not None:
         part = stored.sel(chosen)
         return part.isel(bound=0).values, part.isel(bound=1).values
@@ -132,7 +132,7 @@ def ends(result: xr.Dataset, variable: str, **chosen: object) -> tuple[np.ndarra
 
 def method(result: xr.Dataset, variable: str) -> str:
     """How the interval of a variable comes about, in words; nothing where it has none."""
-    stored, error = result.get(f"{variable}_interval"), result.get(f"{variable}_sem")
+    stored, error = (_stored(result, f"{variable}_{end}") for end in ("interval", "sem"))
     if stored is not None:
         return "stored (Wilson)" if "Wilson" in str(stored.attrs.get("long_name")) else "stored"
     if error is None:
@@ -141,7 +141,12 @@ def method(result: xr.Dataset, variable: str) -> str:
         return "1.96 standard errors (stored before degrees of freedom were)"
     over = error.attrs.get("error_sources", "images")
     degrees = f"{error.attrs[DEGREES]:g}"
-    masks = result.get(f"{variable}_masks_sem")
+    masks = _stored(result, f"{variable}_masks_sem")
     if masks is not None:
         degrees += f" and {masks.attrs[DEGREES]:g}"
     return f"Student's t over {over}, {degrees} degrees of freedom"
+
+
+def _stored(result: xr.Dataset, name: str) -> xr.DataArray | None:
+    # `result.get` looks for similar names, a millisecond for each that is not there
+    return result[name] if name in result else None  # noqa: SIM401
