@@ -174,24 +174,24 @@ def receptive_field(probe: ReceptiveField, model: MaskedImageModel, images: Tens
     images = images[: probe.num_images]
     rows, columns = model.grid
     centre = (rows // 2) * columns + columns // 2
-    signs = {name: sign.to(images) for name, sign in random_signs(model, seed).items()}
+    signs = {name: sign.to(images) for name, sign in random_signs(model, seed, range(len(images))).items()}
     views = {
         f"{name} {ratio:g}": masks_of(model, images, strategy, 1, seed) for name, ratio, strategy in strategies(probe)
     }
 
-    def token(layer: int) -> Callable[[Tensor, Mask], Tensor]:
-        def scalar(leaf: Tensor, mask: Mask) -> Tensor:
+    def token(layer: int) -> Callable[[Tensor, Mask, int], Tensor]:
+        def scalar(leaf: Tensor, mask: Mask, index: int) -> Tensor:
             with block_outputs(model.blocks) as outputs:
                 model.encode(leaf, mask)
-            return outputs[layer][0, int(token_index(model, mask, centre))] @ signs["token"]
+            return outputs[layer][0, int(token_index(model, mask, centre))] @ signs["token"][index]
 
         return scalar
 
-    def prediction(leaf: Tensor, mask: Mask) -> Tensor:
+    def prediction(leaf: Tensor, mask: Mask, index: int) -> Tensor:
         prefix, tokens, _ = model.encode(leaf, mask)
-        return model.predict(prefix, tokens, mask)[0, centre] @ signs["prediction"]
+        return model.predict(prefix, tokens, mask)[0, centre] @ signs["prediction"][index]
 
-    def field(scalar: Callable[[Tensor, Mask], Tensor], view: str | None, hidden: bool) -> Tensor:
+    def field(scalar: Callable[[Tensor, Mask, int], Tensor], view: str | None, hidden: bool) -> Tensor:
         total = images.new_zeros(images.shape[-2:], dtype=torch.float64)
         for index in range(len(images)):
             mask = whole(model)
@@ -200,7 +200,7 @@ def receptive_field(probe: ReceptiveField, model: MaskedImageModel, images: Tens
                 mask = with_patch(views[view][index : index + 1], centre, hidden=hidden, rngs=rngs)
             leaf = images[index : index + 1].detach().clone().requires_grad_()
             with torch.enable_grad():
-                total += torch.autograd.grad(scalar(leaf, mask), leaf)[0][0].double().abs().sum(0)
+                total += torch.autograd.grad(scalar(leaf, mask, index), leaf)[0][0].double().abs().sum(0)
         return total / len(images)
 
     layers = spaced_layers(len(model.blocks), probe.num_layers)

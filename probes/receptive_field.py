@@ -36,6 +36,7 @@ from lcmae.probes.watching.gradients import (
     leaf_of,
     prediction_gradient,
     predictions,
+    product,
     random_signs,
     rows_at_once,
     token_gradients,
@@ -85,9 +86,9 @@ class ReceptiveField(Probe):
     among them (one: the last)."""
 
     cotangent: Literal["random", "positive"] = "random"
-    """Which scalar of the output is differentiated: its product with random signs, one draw for all
-    images, or the sum of its positive values (RepLKNet's; it is zero where a whole prediction is
-    negative)."""
+    """Which scalar of the output is differentiated: its product with random signs, drawn for each
+    image, so that errors over images hold this draw, too; or the sum of its positive values
+    (RepLKNet's; it is zero where a whole prediction is negative)."""
 
     num_images: int = Field(default=20, ge=1)
     """How many of the first images are looked at. RepLKNet takes 50; 20 take a ViT-Base at 224
@@ -152,7 +153,6 @@ class _ReceptiveField(Accumulator):
         centre = torch.tensor([(rows // 2 + 0.5) * model.patch_size, (columns // 2 + 0.5) * model.patch_size])
         self.square = pixel_distances(model.config.image_size, centre.double(), "square")
         self.disc = pixel_distances(model.config.image_size, centre.double(), "disc")
-        self.signs = random_signs(model, self.seed)
         self.fields: dict[tuple[str, str | int], GradientField] = {}
         self.layers = spaced_layers(len(model.blocks), self.probe.num_layers)
 
@@ -162,7 +162,9 @@ class _ReceptiveField(Accumulator):
             return
         # depth: some blocks, on full images; one forward pass serves them all
         whole = Mask.none(len(images), self.model.num_patches, images.device)
-        for layer, gradient in zip(self.layers, self._token_gradients(images, whole, self.layers), strict=True):
+        signs = random_signs(self.model, self.seed, batch.indices[: len(images)])
+        of_layers = self._token_gradients(images, whole, self.layers, signs["token"])
+        for layer, gradient in zip(self.layers, of_layers, strict=True):
             self._add("token", layer, gradient)
 
         # masking: the last block's token and the prediction; masks that hide equally many patches
@@ -171,11 +173,14 @@ class _ReceptiveField(Accumulator):
         for num_hidden in dict.fromkeys(mask.hidden.shape[1] for mask in drawn.values()):
             masks = {view: mask for view, mask in drawn.items() if mask.hidden.shape[1] == num_hidden}
             several = images.repeat(len(masks), 1, 1, 1)
-            [of_token] = self._token_gradients(several, self._with_centre(masks, batch, hidden=False), self.layers[-1:])
+            of_several = {target: some.repeat(len(masks), 1) for target, some in signs.items()}
+            visible = self._with_centre(masks, batch, hidden=False)
+            [of_token] = self._token_gradients(several, visible, self.layers[-1:], of_several["token"])
             for view, gradient in zip(masks, of_token.chunk(len(masks)), strict=True):
                 self._add("token", view, gradient)
             if self.model.has_prediction:
-                of_prediction = self._prediction_gradient(several, self._with_centre(masks, batch, hidden=True))
+                hidden = self._with_centre(masks, batch, hidden=True)
+                of_prediction = self._prediction_gradient(several, hidden, of_several["prediction"])
                 for view, gradient in zip(masks, of_prediction.chunk(len(masks)), strict=True):
                     self._add("prediction", view, gradient)
 
@@ -193,33 +198,34 @@ class _ReceptiveField(Accumulator):
             self.fields[target, view] = GradientField(self.disc, (*self.probe.masses, 0.5))
         self.fields[target, view].add(gradient)
 
-    def _scalar(self, target: str, output: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    def _scalar(self, output: Float[Tensor, "b d"], signs: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         if self.probe.cotangent == "positive":
             return output.relu().sum(1)
-        return output @ self.signs[target].to(output)
+        return product(output, signs)
 
     def _in_parts(
-        self, images: Tensor, mask: Mask, compute: Callable[[Tensor, Mask], list[Tensor]]
+        self, images: Tensor, mask: Mask, signs: Tensor, compute: Callable[[Tensor, Mask, Tensor], list[Tensor]]
     ) -> list[Float[Tensor, "b c h w"]]:
         """What `compute` gives for all rows, as many of them at a time as one graph may hold."""
         size = rows_at_once(self.model)
-        parts = [
-            compute(images[first : first + size], mask[first : first + size]) for first in range(0, len(images), size)
-        ]
+        rows = [slice(first, first + size) for first in range(0, len(images), size)]
+        parts = [compute(images[some], mask[some], signs[some]) for some in rows]
         return [torch.cat(gradients) for gradients in zip(*parts, strict=True)]
 
-    def _token_gradients(self, images: Tensor, mask: Mask, layers: Sequence[int]) -> list[Float[Tensor, "b c h w"]]:
-        def compute(images: Tensor, mask: Mask) -> list[Tensor]:
+    def _token_gradients(
+        self, images: Tensor, mask: Mask, layers: Sequence[int], signs: Float[Tensor, "b d"]
+    ) -> list[Float[Tensor, "b c h w"]]:
+        def compute(images: Tensor, mask: Mask, signs: Tensor) -> list[Tensor]:
             index = token_index(self.model, mask, self.centre)
 
             def scalar(output: Any) -> Tensor:
-                return self._scalar("token", output[torch.arange(len(output), device=output.device), index])
+                return self._scalar(output[torch.arange(len(output), device=output.device), index], signs)
 
             if self.probe.backend == "captum":
                 return [self._captum_neuron(images, mask, layer, scalar) for layer in layers]
             return token_gradients(self.model, images, mask, layers, scalar)
 
-        return self._in_parts(images, mask, compute)
+        return self._in_parts(images, mask, signs, compute)
 
     def _captum_neuron(self, images: Tensor, mask: Mask, layer: int, scalar: Callable[[Any], Tensor]) -> Tensor:
         from captum.attr import NeuronGradient
@@ -227,11 +233,11 @@ class _ReceptiveField(Accumulator):
         explain = NeuronGradient(lambda x: self.model.encode(x, mask)[1], self.model.blocks[layer])
         return explain.attribute(leaf_of(images), neuron_selector=scalar).detach()
 
-    def _prediction_gradient(self, images: Tensor, mask: Mask) -> Float[Tensor, "b c h w"]:
-        def scalar(pred: Tensor) -> Tensor:
-            return self._scalar("prediction", pred[:, self.centre])
+    def _prediction_gradient(self, images: Tensor, mask: Mask, signs: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
+        def compute(images: Tensor, mask: Mask, signs: Tensor) -> list[Tensor]:
+            def scalar(pred: Tensor) -> Tensor:
+                return self._scalar(pred[:, self.centre], signs)
 
-        def compute(images: Tensor, mask: Mask) -> list[Tensor]:
             if self.probe.backend == "captum":
                 from captum.attr import Saliency
 
@@ -239,7 +245,7 @@ class _ReceptiveField(Accumulator):
                 return [predict.attribute(leaf_of(images), abs=False).detach()]
             return [prediction_gradient(self.model, images, mask, scalar)]
 
-        [gradient] = self._in_parts(images, mask, compute)
+        [gradient] = self._in_parts(images, mask, signs, compute)
         return gradient
 
     def result(self) -> xr.Dataset:

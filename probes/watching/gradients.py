@@ -17,12 +17,20 @@ from lcmae.randomness import generator
 from lcmae.shapes import Float, Int
 
 
-def random_signs(model: MaskedImageModel, seed: int) -> dict[str, Float[Tensor, " d"]]:
-    """The random cotangent of each target: a sign for every value of a token, and of a
-    prediction."""
-    rng = generator("cotangent", seed)
+def random_signs(model: MaskedImageModel, seed: int, indices: Sequence[int]) -> dict[str, Float[Tensor, "b d"]]:
+    """The random cotangents of each target: for every image, by its index, a sign for every value
+    of a token, and of a prediction."""
     sizes = {"token": model.config.width, "prediction": model.config.patch_values}
-    return {name: torch.randint(2, (size,), generator=rng).float() * 2 - 1 for name, size in sizes.items()}
+    rngs = [generator("cotangent", seed, index) for index in indices]
+    return {
+        name: torch.stack([torch.randint(2, (size,), generator=rng) for rng in rngs]).float() * 2 - 1
+        for name, size in sizes.items()
+    }
+
+
+def product(output: Float[Tensor, "b d"], signs: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+    """The scalar of each row: its output times its signs."""
+    return (output * signs.to(output)).sum(1)
 
 
 def token_index(model: MaskedImageModel, mask: Mask, patch: int) -> Int[Tensor, " b"]:

@@ -32,7 +32,7 @@ from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.statistics.variables import variable
 from lcmae.probes.watching.batch import Batch
-from lcmae.probes.watching.gradients import Traced, graph_bytes, random_signs, token_index
+from lcmae.probes.watching.gradients import Traced, graph_bytes, product, random_signs, token_index
 from lcmae.probes.watching.hooks import Attended, attention_inputs, attention_problem
 from lcmae.probes.watching.pictures import draw, labelled, picture_maps
 from lcmae.probes.watching.reach import pixel_distances, reach_of_mass
@@ -213,15 +213,15 @@ def receptive_field(whole: CachedForward, masked: CachedForward, patch: int, lay
     probe's random signs; and `half_radius` [target] of the disc around the patch that holds half of
     it. NaN for the token of a patch that is hidden from the encoder."""
     model = masked.model
-    signs = random_signs(model, masked.batch.seed)
+    signs = random_signs(model, masked.batch.seed, masked.batch.indices)
     fields = {target: torch.full(model.config.image_size, math.nan, dtype=torch.float64) for target in TARGETS}
     for target, one in zip(TARGETS[:2], (whole, masked), strict=True):
         if one.has_token(patch):
             index = int(token_index(model, one.mask, patch))
-            gradient = one.trace.of_token(layer - 1, lambda out, index=index: out[:, index] @ signs["token"].to(out))
+            gradient = one.trace.of_token(layer - 1, lambda out, index=index: product(out[:, index], signs["token"]))
             fields[target] = absolute(gradient)
     if masked.trace.prediction is not None:
-        gradient = masked.trace.of_prediction(lambda pred: pred[:, patch] @ signs["prediction"].to(pred))
+        gradient = masked.trace.of_prediction(lambda pred: product(pred[:, patch], signs["prediction"]))
         fields[TARGETS[2]] = absolute(gradient)
     else:
         del fields[TARGETS[2]]

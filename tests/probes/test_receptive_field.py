@@ -28,6 +28,7 @@ from lcmae.probes.receptive_field import (
     with_patch,
 )
 from lcmae.probes.results.networks import trained
+from lcmae.probes.watching.gradients import random_signs
 from lcmae.probes.watching.hooks import block_outputs
 from lcmae.settings import parse
 from tests.conftest import SMALL, tiny_mae, tiny_simmim
@@ -125,17 +126,17 @@ def test_gradients_are_finite_differences(name: str, images: Tensor) -> None:
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=False, rngs=[torch.Generator()])
     token = list(range(24)).index(CENTRE) if name == "simmim" else mask.visible[0].tolist().index(CENTRE)
     accumulator = PROBE.start(model, 1, 3)
-    signs = accumulator.signs["token"].double()
+    signs = random_signs(model, 3, [0])["token"].double()
 
     def scalar(x: Tensor) -> Tensor:
         with torch.no_grad(), block_outputs(model.blocks) as outputs:
             model.encode(x, Mask(*(part.expand(len(x), -1) for part in vars(mask).values())))
-        return outputs[1][:, model.num_prefix + token] @ signs
+        return outputs[1][:, model.num_prefix + token] @ signs[0]
 
     # every pixel a little up and a little down
     step = 1e-5 * torch.eye(one.numel(), dtype=torch.float64).reshape(-1, *one.shape[1:])
     expected = (scalar(one + step) - scalar(one - step)).reshape(one.shape) / 2e-5
-    (gradient,) = accumulator._token_gradients(one, mask, [1])
+    (gradient,) = accumulator._token_gradients(one, mask, [1], signs)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
     # hidden pixels have no part in it, exactly
     assert (patchify(gradient, 2)[mask.is_hidden] == 0).all()
@@ -147,17 +148,17 @@ def test_gradient_of_a_prediction_is_a_finite_difference(images: Tensor) -> None
     one = images[:1].double()
     mask = with_patch(Mask.from_hidden(torch.arange(24)[None] % 2 == 0), CENTRE, hidden=True, rngs=[torch.Generator()])
     accumulator = PROBE.start(model, 1, 3)
-    signs = accumulator.signs["prediction"].double()
+    signs = random_signs(model, 3, [0])["prediction"].double()
 
     def scalar(x: Tensor) -> Tensor:
         many = Mask(*(part.expand(len(x), -1) for part in vars(mask).values()))
         with torch.no_grad():
             prefix, tokens, _ = model.encode(x, many)
-            return model.predict(prefix, tokens, many)[:, CENTRE] @ signs
+            return model.predict(prefix, tokens, many)[:, CENTRE] @ signs[0]
 
     step = 1e-5 * torch.eye(one.numel(), dtype=torch.float64).reshape(-1, *one.shape[1:])
     expected = (scalar(one + step) - scalar(one - step)).reshape(one.shape) / 2e-5
-    torch.testing.assert_close(accumulator._prediction_gradient(one, mask), expected, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(accumulator._prediction_gradient(one, mask, signs), expected, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", MODELS)
