@@ -45,6 +45,16 @@ SETTINGS: dict[str, dict[str, object]] = {
     "frequency": {"set_size": 8},
     "bounds": {"num_sampled": 40, "num_bins": 4},
     "mask_graph": {"units": [1], "ratios": [0.5], "bandwidths": [0.5], "num_eigenvalues": 5},
+    "receptive_field": {
+        "baseline_images": 0,
+        "num_images": IMAGES,
+        "masks": ["random"],
+        "ratios": [0.5],
+        "num_layers": 2,
+    },
+    "attention_flow": {"baseline_images": 0, "num_pictures": 0, "flow_images": IMAGES},
+    "position": {"untrained": False, "num_sampled": IMAGES},
+    "pixels_by_layer": {"untrained": False, "num_sampled": IMAGES, "components": 8},
 }
 """The probes whose errors are measured, small. Left out: `hierarchy` and `transfer` fit classifiers
 to a training split, whose draw their errors do not hold (binomial and per-image errors given the

@@ -93,6 +93,7 @@ def test_a_mask_is_one_file_and_one_line_a_probe_with_page_three_and_two():
     assert sum(LINE.fullmatch(head) is not None for head in heads) == 1 + 2
 
 
+@pytest.mark.slow
 def test_what_the_page_shows_works(extended: Path):
     environment = processes.environment({"PYTHONPATH": str(extended), "LCMAE_RUNS": str(extended / "runs")})
     command = processes.python("-W", "ignore", "-c", CHECK, str(extended))

@@ -314,7 +314,10 @@ def _ranked(
         names = listed(alike) if len(alike) <= MOST_NAMES else f"{len(alike)} of the {len(others)} others"
         return f"{begin}; {names} cannot be told apart from it."
     nearest = others[0]
-    return f"{begin}; next is {nearest}, {_short(known[nearest])} (a difference of {_short(found[nearest])})."
+    distance, words = found[nearest], "higher"
+    if headline.best == "highest":
+        distance, words = replace(distance, value=-distance.value, low=-distance.high, high=-distance.low), "lower"
+    return f"{begin}; next is {nearest}, {_short(known[nearest])} ({words} by {_short(distance)})."
 
 
 def between(a: xr.Dataset, b: xr.Dataset, headline: Headline) -> Number:

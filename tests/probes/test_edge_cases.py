@@ -7,7 +7,6 @@ test_base.py.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -313,7 +312,6 @@ NOT_MEASURED = {
 }
 
 
-@cache
 def results(name: str) -> Results:
     """All probes at once; a warning is an error."""
     situation = SITUATIONS[name]
@@ -329,6 +327,7 @@ def undefined(result: xr.Dataset) -> set[str]:
     return {name for name in names if result[name].dtype.kind == "f" and bool(result[name].isnull().any())}
 
 
+# one test for each situation: in two, two processes would each run all probes
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_a_probe_gives_numbers_or_one_sentence(name: str) -> None:
     found, situation = results(name), SITUATIONS[name]
@@ -339,21 +338,16 @@ def test_a_probe_gives_numbers_or_one_sentence(name: str) -> None:
     # the others still run
     assert {*found.failures, *found.datasets} == set(PROBES)
 
-
-@pytest.mark.parametrize("name", SITUATIONS)
-def test_what_is_not_defined_is_nan_and_nothing_is_infinite(name: str) -> None:
-    found, situation = results(name), SITUATIONS[name]
+    # what is not defined is NaN, and nothing is infinite
     for probe, result in found.datasets.items():
         usual = USUAL.get(probe, set()) - (NOT_MEASURED.get(probe, set()) if name.startswith("no decoder") else set())
         assert undefined(result) == usual | situation.undefined.get(probe, set()), probe
         for variable in result.data_vars.values():
             assert variable.dtype.kind != "f" or not np.isinf(variable).any(), (probe, variable.name)
 
-
-@pytest.mark.parametrize("name", SITUATIONS)
-def test_every_result_has_the_form_that_its_readers_expect(name: str) -> None:
-    found = results(name).datasets
-    assert {probe: contracts.problem(result, probe) for probe, result in found.items()} == dict.fromkeys(found, "")
+    # every result has the form that its readers expect
+    problems = {probe: contracts.problem(result, probe) for probe, result in found.datasets.items()}
+    assert problems == dict.fromkeys(found.datasets, "")
 
 
 def test_a_mask_that_does_not_fit_is_its_probe_s_own_affair() -> None:

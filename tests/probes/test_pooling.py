@@ -70,6 +70,7 @@ def test_parameters_are_those_of_the_papers_log() -> None:
     assert abs(pooling.num_parameters("mlp", 768, 1000) - 1_383_400) <= (768 + 1 + 1000) / 2
 
 
+@pytest.mark.slow
 def test_a_needle_is_found_by_those_who_attend() -> None:
     """Once the needle is one of many, the mean knows little of it; a query finds it anywhere."""
     near, far = (needle(600, count, seed=1) for count in (2, 96))

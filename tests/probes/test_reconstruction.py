@@ -218,6 +218,7 @@ class TestLinear:
         # three directions carry 91 % of the variance, and six visible patches tell them
         assert float(dataset["error_linear"]) < 0.4 * float(dataset["error_position"])
 
+    @pytest.mark.slow
     def test_blocks_have_weights_of_their_own(self) -> None:
         dataset = result(tiny_mae(), Split(mixed(9, seed=0)), mask=Block(ratio=0.5, min_block=2))
         assert 0.09 < float(dataset["error_linear"]) < 0.4 * float(dataset["error_position"])

@@ -108,6 +108,7 @@ def test_who_knows_the_answer_explains_everything() -> None:
     assert bool((found["gain_map"] > 0).all())
 
 
+@pytest.mark.slow
 def test_masks_of_any_strategy_and_normalised_targets(mae: MaskedImageModel) -> None:
     model = tiny_mae(normalize_targets=True)
     probe = SecondOrder.model_validate(

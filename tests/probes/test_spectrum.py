@@ -220,6 +220,7 @@ def test_batches_change_nothing_but_rounding(mae: MAE, rng: torch.Generator) -> 
         )
 
 
+@pytest.mark.slow
 def test_memory_is_flat_and_work_linear(mae: MAE, rng: torch.Generator) -> None:
     probe = SMALL.model_copy(update={"num_sampled": 8})
     held, rows = {}, {}

@@ -242,6 +242,7 @@ def test_a_visible_class_is_found_and_the_untrained_network_is_another(mae: MAE,
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_give_chance(mae: MAE, rng: torch.Generator) -> None:
     noise = torch.randn(80, 3, 8, 12, generator=rng)
     labels = torch.randint(2, (80,), generator=rng)
@@ -283,6 +284,7 @@ def test_batches_change_nothing(mae: MAE, rng: torch.Generator) -> None:
     xr.testing.assert_allclose(few, many, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_work_is_linear_and_only_training_features_are_kept(mae: MAE, rng: torch.Generator) -> None:
     held, rows = {}, {}
     for count in (16, 64):

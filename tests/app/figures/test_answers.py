@@ -113,7 +113,10 @@ def test_paired_groups_decide_between_runs():
     headline = Headline("x", "x", "lowest")
     a, b = result(0.0), result(0.1)
     assert verdict(answers.difference(number(a, "x"), number(b, "x"))) == "cannot be told apart from"
-    assert "next is b" in of_runs({"a": a, "b": b}, headline).sentence
+    assert re.search(r"; next is b, .* \(higher by 0\.(09|10)", of_runs({"a": a, "b": b}, headline).sentence)
+    highest = of_runs({"a": a, "b": b}, Headline("x", "x", "highest")).sentence
+    assert highest.startswith("b has the highest")
+    assert re.search(r"; next is a, .* \(lower by 0\.(09|10)", highest)
     without = {name: one.drop_vars("x_groups") for name, one in (("a", a), ("b", b))}
     assert "cannot be told apart" in of_runs(without, headline).sentence
 

@@ -32,6 +32,7 @@ KILLERS = (
 )
 
 
+@pytest.mark.slow
 def test_no_file_ends_or_stops_its_reader(tmp_path: Path):
     paths = []
     for index, name in enumerate(KILLERS):

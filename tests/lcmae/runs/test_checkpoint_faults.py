@@ -29,6 +29,7 @@ def test_a_flipped_bit_is_refused_and_the_step_before_is_taken(run: Run, name: s
     assert name in messages[0]
 
 
+@pytest.mark.slow
 def test_no_bit_of_a_manifest_can_flip(run: Run) -> None:
     path = publish(run, 1)
     manifest = path / "manifest.json"

@@ -26,6 +26,8 @@ from lcmae.objectives import LCMAE, MAE, UMAE, Loss, Objective, SimMIM, USimMIM
 from lcmae.training import distributed
 from tests.reference.exact import ExactMAE, ExactSimMIM
 
+pytestmark = pytest.mark.slow  # two processes with torch of their own
+
 WORLD = 2
 NUM_IMAGES = 6
 

@@ -168,6 +168,7 @@ def test_a_recorded_step_is_the_plain_one(changes: dict[str, Any]) -> None:
     assert [float(values["loss"]) for values in recorded.values[:3]] == first  # plain steps, which count
 
 
+@pytest.mark.slow
 def test_fast_and_readable_losses_agree_over_200_steps() -> None:
     config = tiny_config(epochs=70)
     plain, recorded = Trained(config, Step, 200), Trained(config, GraphedStep, 200, record=by_hand)

@@ -355,6 +355,7 @@ def test_a_rerun_from_nothing_and_again(
     assert read_record(out / FILE).outcomes == record.outcomes
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_its_claims_undecided(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

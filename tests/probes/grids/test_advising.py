@@ -164,6 +164,7 @@ def test_little_time_gets_the_published_mask_and_says_so(tmp_path: Path, capsys:
     assert "choose another --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_images_without_classes_get_statistics_and_no_race(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "photos.npy", np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8))
     words = ["advise", "--data", str(tmp_path / "photos.npy"), "--minutes", "3", "--out", str(tmp_path / "out")]
@@ -190,6 +191,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, levels: dict[tuple[float, int], f
     monkeypatch.setattr(advising, "_baselines", lambda *_: advising.Baselines((0.3,), 0.4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "words"), [(2, "2 may be"), (1, "1 may be"), (0, "The mask unit is undecided")])
 def test_hierarchical_images_get_the_unit_that_the_race_prefers_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: int, words: str

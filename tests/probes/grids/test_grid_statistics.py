@@ -106,6 +106,7 @@ def test_nothing_is_decided_where_nothing_differs() -> None:
     assert np.mean(wrong) <= ALPHA + 0.03
 
 
+@pytest.mark.slow
 def test_the_best_cell_is_among_those_that_may_be() -> None:
     rng, means = np.random.default_rng(6), np.linspace(0, 1.5, 12)
     lost, sizes = 0, []

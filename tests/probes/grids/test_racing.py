@@ -38,6 +38,7 @@ def simulated(rng: np.random.Generator, cells: int = 16) -> tuple[bool, float, f
     return cells - 1 not in left, 1 - spent / (cells * plan[-1].seeds), float(means[-1] - means[chosen])
 
 
+@pytest.mark.slow
 def test_the_best_is_seldom_lost_and_a_third_of_the_compute_is_saved() -> None:
     rng = np.random.default_rng(0)
     found = [simulated(rng) for _ in range(100)]
@@ -62,6 +63,7 @@ def test_all_go_on_where_too_little_is_known() -> None:
     assert survivors_of(unknown, None, 2) == (keys, FIRST)
 
 
+@pytest.mark.slow
 def test_the_best_cell_is_among_those_that_may_be_best_in_95_of_100_grids() -> None:
     """400 grids of 16 cells and 3 seeds whose noise differs 3-fold; equal means in half of them."""
     rng = np.random.default_rng(1)

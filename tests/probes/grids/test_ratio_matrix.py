@@ -86,6 +86,7 @@ def test_a_test_ratio_that_cannot_be_is_one_line(folder: Path, ratio: float) -> 
 # --- many runs ---
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(folder: Path, tmp_path: Path) -> None:
     seen: list[str] = []
     found = matrix(folder, tmp_path, RATIOS, images=30, report=lambda run, *_: seen.append(run))

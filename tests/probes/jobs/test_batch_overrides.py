@@ -14,6 +14,7 @@ from lcmae.errors import InputError
 from tests.reference import foreign
 
 
+@pytest.mark.slow
 def test_two_head_counts_are_two_results(tmp_path: Path, rng: torch.Generator) -> None:
     torch.save({"model": foreign.official(rng)}, tmp_path / "a.pth")
     out = tmp_path / "out"

@@ -79,6 +79,7 @@ class Wrapped(nn.Module):
         return {"loss": loss_of(self.net, pixel_values)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the library's own deprecations
 def test_hugging_face(tmp_path: Path) -> None:
     library = pytest.importorskip("transformers")

@@ -88,6 +88,7 @@ def test_more_images_than_can_be_listed_are_refused() -> None:
         Discrete(rows, np.full(10_001, 1 / 10_001), rows[:, 0] % 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "num_hidden"), [(1, 1), (1, 2), (2, 8)])
 def test_the_toy_s_mean_is_over_all_masks(unit: int, num_hidden: int) -> None:
     """One mask of each kind, weighed, is the mean over every mask."""
@@ -213,6 +214,7 @@ def test_beyond_the_cap_nothing_is_dense() -> None:
         Sample(np.arange(4001) % 2, np.arange(4001))
 
 
+@pytest.mark.slow
 def test_estimators_converge_to_the_exact_toy() -> None:
     errors = estimator_errors((60, 240, 960))
     of_kernel, of_model = errors

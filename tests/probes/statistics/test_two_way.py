@@ -48,6 +48,7 @@ def test_few_masks_give_no_error(masks: int, has_error: bool) -> None:
     assert bool(found.corrected.isfinite())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_masks", [0.0, 0.3])
 def test_intervals_cover_where_those_over_images_do_not(of_masks: float) -> None:
     """160 images of variance 1 in 8 groups, 4 shared masks, interaction 0.49."""

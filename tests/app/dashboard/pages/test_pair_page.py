@@ -148,6 +148,7 @@ def test_stored_numbers_of_two_runs(root: Path):
     assert len(figures(app)) == 2
 
 
+@pytest.mark.slow
 def test_many_runs_stand_in_the_plot_of_runs(root: Path):
     for name in ("a", "bb", "ccc", "dddd"):
         synthetic.run(root / name)
