@@ -21,7 +21,7 @@ class ProgressBar:
     def __init__(self, label: str, total: int, *, done: int = 0, seconds_between_lines: float = 5.0) -> None:
         self.label, self.total = label, total
         self._done = self._first = done
-        self._is_watched = os.environ.get("LCMAE_PROGRESS") == "json"
+        self._is_watched = _is_watched()
         self._pause = 0.5 if self._is_watched else seconds_between_lines
         self._begin = self._last_line = time.monotonic()
         self._shown, self._note = done, ""
@@ -65,12 +65,24 @@ class ProgressBar:
         elapsed = self._last_line - self._begin
         left = elapsed / max(self._done - self._first, 1) * (self.total - self._done)
         share = 100 * self._done / max(self.total, 1)
-        if self._is_watched:
-            known = {"label": self.label, "done": self._done, "total": self.total, "seconds_left": left}
-            print(json.dumps({**known, "note": self._note}), file=sys.stderr, flush=True)
+        if tell(self.label, self._done, self.total, left, self._note):
             return
         text = f"{self.label}: {self._done}/{self.total} ({share:.0f} %), {clock(elapsed)} elapsed, {clock(left)} left"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def tell(label: str, done: int, total: int, seconds_left: float, note: str = "") -> bool:
+    """One line for the program that watches, of work that has its own words for a terminal; False
+    where none watches."""
+    if not _is_watched():
+        return False
+    known = {"label": label, "done": done, "total": total, "seconds_left": seconds_left, "note": note}
+    print(json.dumps(known), file=sys.stderr, flush=True)
+    return True
+
+
+def _is_watched() -> bool:
+    return os.environ.get("LCMAE_PROGRESS") == "json"
 
 
 class Silent:

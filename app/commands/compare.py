@@ -17,7 +17,7 @@ from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.jobs.executors import Engine
 from lcmae.processes import cores
-from lcmae.progress import clock
+from lcmae.progress import clock, tell
 
 if TYPE_CHECKING:
     from lcmae.probes.grids.verdict import CellVerdict, Verdict
@@ -152,9 +152,13 @@ def run_race(
     from lcmae.probes.grids.racing import FILE, RungResult, race, rungs
     from lcmae.probes.grids.table import TABLE, describe, read_table
 
-    plan = rungs(comparison.seeds)
+    plan, ended = rungs(comparison.seeds), []
+
+    def report_run(row: dict[str, Any], done: int, total: int, seconds_left: float) -> None:
+        report(row, done, total, seconds_left, f"rung {len(ended) + 1} of {len(plan)}, runs")
 
     def after(number: int, rung: RungResult) -> None:
+        ended.append(number)
         names = "; ".join(map(describe, rung.survivors))
         is_last = number == len(plan)
         verb = "may be the best" if is_last else "go on"
@@ -167,7 +171,7 @@ def run_race(
         )
 
     result = race(
-        comparison, options.out, engine, plan=plan, device=options.device, begin=begin, report=report, after=after
+        comparison, options.out, engine, plan=plan, device=options.device, begin=begin, report=report_run, after=after
     )
     if result.stopped_by is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -237,8 +241,10 @@ def say_equal(comparison: Comparison, engine: Engine, options: CompareArguments)
         print(f"\n{budget.sentence()}")
 
 
-def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> None:
+def report(row: dict[str, Any], done: int, total: int, seconds_left: float, label: str = "runs") -> None:
     """A line for each run."""
+    if tell(label, done, total, seconds_left, str(row["run"])):
+        return
     what = f"kNN {row['mean_knn']:.1%}" if row.get("mean_knn") is not None else row["status"]
     what = f"failed: {row['error']}" if row["status"] == "failed" else what
     print(f"compare {done}/{total}, {clock(seconds_left)} left: {row['run']} {what}", file=sys.stderr, flush=True)

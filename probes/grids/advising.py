@@ -37,6 +37,7 @@ from lcmae.probes.grids.table import TABLE, read_json, read_table
 from lcmae.probes.grids.verdict import PUBLISHED, Key, verdict
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.results.store import load_result, save_result
+from lcmae.progress import tell
 from lcmae.recipes import recipe
 from lcmae.runs.durable import make_folder, to_json
 from lcmae.runs.run import write_atomically
@@ -205,7 +206,8 @@ def _no_race(question: Question, source: ImageSource) -> str | None:
     if len(test) < LEAST_TESTED:
         return f"There are {len(test)} test images; a race needs at least {LEAST_TESTED}."
     if question.minutes * 60 < LEAST_SECONDS:
-        return f"{question.minutes:g} minutes are too few for a race: give it at least {LEAST_SECONDS / 60:g}."
+        given = "1 minute is" if question.minutes == 1 else f"{question.minutes:g} minutes are"
+        return f"{given} too few for a race: give it at least {LEAST_SECONDS / 60:g}."
     return None
 
 
@@ -331,6 +333,8 @@ def _test(
         value = row.get(measure)
         what = row.get("error") or ("" if value is None else f"{value:.1%}")
         left = max(0.0, deadline - time.monotonic())
+        if tell("runs of this rung", done, total, min(seconds_left, left), str(row["run"])):
+            return
         say(f"run {done}/{total}, about {min(seconds_left, left):.0f} s of this rung left: {row['run']} {what}")
 
     say(f"a race of {design.num_cells} masks, {known['epochs'] * steps_an_epoch} steps a run")

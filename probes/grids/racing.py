@@ -161,9 +161,10 @@ def race(
     keep: Collection[Key] = (),
     deadline: float = math.inf,
 ) -> RaceResult:
-    """Run the rungs that are not done; `after(number, result)` is called behind each. Cells of
-    `keep` go on whatever a rung says of them: a baseline that the last rung is to be compared with.
-    After the `deadline`, a `time.monotonic()`, no run is begun.
+    """Run the rungs that are not done; `after(number, result)` is called behind each. Probes are
+    for the last rung, unless the `measure` is theirs. Cells of `keep` go on whatever a rung says of
+    them: a baseline that the last rung is to be compared with. After the `deadline`, a
+    `time.monotonic()`, no run is begun.
 
     `InputError` where fewer than four cells start (the seed's effect cannot be taken out), or where
     the measure is missing.
@@ -178,7 +179,9 @@ def race(
     for number, rung in enumerate(plan, start=1):
         unit = epochs_in_multiples_of(comparison)
         epochs = max(unit, round(comparison.epochs * rung.share / unit) * unit)
-        grid = comparison.model_copy(update={"epochs": epochs, "seeds": rung.seeds})
+        # probes take most of the time of a short run
+        probes = comparison.probes if number == len(plan) or "." in measure else ("none",)
+        grid = comparison.model_copy(update={"epochs": epochs, "seeds": rung.seeds, "probes": probes})
         folder = out / f"rung-{number}"
         compared: Compared = compare(
             grid,

@@ -25,6 +25,9 @@ EVERY = "1s"
 MOST = 1 << 26
 """Bytes of a page."""
 
+READ = {"compare": "its answer stands above, under Comparison", "advise": "it stands above, under Advice"}
+"""Where what a command found is read, on the same page."""
+
 RATIOS = (0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
 FIRST = ("random", "block", "grid")
 """Masks that race unasked."""
@@ -55,8 +58,8 @@ def ask(picked: picks.Picks, masks: Sequence[str]) -> None:
         ask_advice(picked)
     jobs = jobs_below(picked.root)
     if jobs:
-        is_active = any(job.is_active for job in jobs)
-        st.fragment(follow, run_every=EVERY if is_active else None)(picked.root, is_active)
+        num_active = sum(job.is_active for job in jobs)
+        st.fragment(follow, run_every=EVERY if num_active else None)(picked.root, num_active)
 
 
 def ask_race(picked: picks.Picks, masks: Sequence[str]) -> None:
@@ -65,14 +68,15 @@ def ask_race(picked: picks.Picks, masks: Sequence[str]) -> None:
     ratios = st.multiselect("Ratios", RATIOS, [0.5, 0.75], key="race_ratios")
     with st.container(horizontal=True):
         data = st.selectbox("Images", sources(picked), key="race_data")
-        epochs = st.number_input("Epochs of the last rung", race_plans.LEAST_EPOCHS, 1000, 24, key="race_epochs")
+        epochs = st.number_input("Epochs of a whole run", 1, 1000, 24, key="race_epochs")
         images = st.number_input("At most so many images", 100, None, None, key="race_images", placeholder="all")
     try:
         plan = race_plans.race(picked.root, chosen, ratios, data, epochs, images)
     except InputError as error:
         st.caption(f":material/block: {plain(error)}.")
         return
-    start("Start the race", plan, race_plans.effort(chosen, ratios, epochs))
+    label = "Start the race" if "--race" in plan.words else "Start the comparison"
+    start(label, plan, race_plans.effort(chosen, ratios, epochs))
 
 
 def ask_advice(picked: picks.Picks) -> None:
@@ -116,18 +120,18 @@ def jobs_below(root: Path) -> list[Job]:
     return [job for job in reversed(found) if job.folder is not None and job.folder.parent == root.absolute()]
 
 
-def follow(root: Path, was_active: bool) -> None:
-    """How far each is; the whole page is drawn anew when all have ended."""
+def follow(root: Path, num_before: int) -> None:
+    """How far each is; the whole page is drawn anew when one has ended, or another has begun."""
     jobs = jobs_below(root)
-    if was_active != any(job.is_active for job in jobs):
+    if num_before != sum(job.is_active for job in jobs):
         st.rerun()
     for job in jobs[:4]:
-        what = {"compare": "race", "advise": "advice"}[job.arguments[0]]
-        name = plain(f"{what} in {job.folder.name if job.folder else ''}")
+        name = plain(f"{what_of(job)} in {job.folder.name if job.folder else ''}")
         if not job.is_active:
             icon = {"done": ":material/check:", "cancelled": ":material/block:"}.get(job.state, ":material/error:")
             took = "" if job.seconds is None else f", {clock(job.seconds)}"
-            st.caption(f"{icon} {name}: {job.state}{took}{f': {plain(job.error)}' if job.error else ''}")
+            where = f"; {READ[job.arguments[0]]}" if job.state == "done" else ""
+            st.caption(f"{icon} {name}: {job.state}{took}{f': {plain(job.error)}' if job.error else ''}{where}")
             continue
         bar, stop = st.columns([4, 1], vertical_alignment="center")
         share = 0.0 if job.progress is None else job.progress.share
@@ -138,8 +142,15 @@ def follow(root: Path, was_active: bool) -> None:
         )  # fmt: skip
 
 
+def what_of(job: Job) -> str:
+    """Its name in a sentence."""
+    return "advice" if job.arguments[0] == "advise" else "race" if "--race" in job.arguments else "comparison"
+
+
 def describe(job: Job) -> str:
     """How far it is, in words."""
+    if job.state == "running" and job.progress is None:
+        return "starting: torch is loaded, and the first runs train"
     return "waiting" if job.state == "waiting" else compute_button.describe(job)
 
 

@@ -28,7 +28,7 @@ from lcmae.app.dashboard.components.ratio_matrix import notes as matrix_notes
 from lcmae.app.dashboard.components.ratio_matrix import panels as matrix_panels
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.stored import grid_progress
+from lcmae.app.dashboard.stored import grid_progress, race_plans
 from lcmae.app.dashboard.stored.names import name_of
 from lcmae.app.dashboard.stored.reading import Stamp, stamp
 from lcmae.app.figures import grid as figures
@@ -199,6 +199,8 @@ def comparisons(picked: picks.Picks) -> None:
     equal = (read_json(found[name].parent / SETTINGS) or {}).get("equal")
     if isinstance(equal, str):
         st.caption(plain(equal))
+    for line in race_plans.rungs(found[name].parent.parent):
+        st.caption(plain(line))
     failed = table["run"].values[table["status"].values == "failed"]
     for run, error in zip(failed, table["error"].values[table["status"].values == "failed"], strict=True):
         st.warning(f"{plain(run)} failed: {plain(error)}", icon=":material/error:")
@@ -312,9 +314,11 @@ def follow(file: Path, before: grid_progress.Going) -> None:
 
 
 def tables_below(root: Path) -> dict[str, Path]:
-    """Every comparison at or below the root (three folders deep), by the path of its folder."""
+    """Every comparison at or below the root (three folders deep), by the path of its folder: that
+    which was written last first, so of a race its last rung."""
     files = [file for depth in ("", "*/", "*/*/", "*/*/*/") for file in sorted(root.glob(f"{depth}{TABLE}"))]
-    return {name_of(file.parent, root): file for file in files if is_regular(file)}
+    newest = sorted(filter(is_regular, files), key=lambda file: stamp(file)[1], reverse=True)
+    return {name_of(file.parent, root): file for file in newest}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

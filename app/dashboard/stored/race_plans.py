@@ -15,12 +15,19 @@ from lcmae.probes.grids.table import read_json
 from lcmae.safety.files import is_regular
 from lcmae.safety.text import printable
 
-ADVICE, PAGE = "advice.json", "advice.html"
+ADVICE, PAGE, RACE = "advice.json", "advice.html", "race.json"
 LEAST_EPOCHS = 8
 """Of a race: its first rung takes an eighth of them."""
 
-RUNG_SEEDS = 3
-"""Seeds of every rung of a race that asks for no more."""
+RUNGS, SEEDS = 3, 3
+"""Of a race, and of every rung of one that asks for no more seeds, and of a comparison of fewer
+cells."""
+
+FEW_IMAGES, SMALL_BATCH = 512, 32
+"""So many images or fewer are trained on in batches of this size."""
+
+PROBED = 360
+"""Test images that the probes of a comparison see unasked (`lcmae.probes.grids.cells`)."""
 
 MOST_LINES = 12
 """Reasons that are shown."""
@@ -43,34 +50,66 @@ class Plan:
 def race(
     root: Path, masks: Sequence[str], ratios: Sequence[float], data: str, epochs: int, images: int | None = None
 ) -> Plan:
-    """A race of cells on a data set. `InputError` for fewer cells than can race."""
+    """A race of cells on a data set, or a comparison of two or three cells with all seeds and
+    epochs. `InputError` for fewer than two cells, and for epochs too few for a race."""
     cells = len(set(masks)) * len(set(ratios))
-    if cells < MIN_CELLS:
-        raise InputError(f"expected at least {MIN_CELLS} cells (masks times ratios) to race, got {cells}")
-    if epochs < LEAST_EPOCHS:
-        raise InputError(f"expected at least {LEAST_EPOCHS} epochs, got {epochs}")
-    folder = free(root, "race")
+    if cells < 2:
+        raise InputError(f"expected at least two cells (masks times ratios) to compare, got {cells}")
+    is_race = cells >= MIN_CELLS
+    if is_race and epochs < LEAST_EPOCHS:
+        raise InputError(
+            f"expected at least {LEAST_EPOCHS} epochs for a race (of {MIN_CELLS} cells or more), got {epochs}"
+        )
+    folder = free(root, "race" if is_race else "comparison")
     words = [
         "compare",
-        "--race",
+        *(["--race"] if is_race else ["--seeds", str(SEEDS)]),
         "--masks",
         ",".join(masks),
         "--ratios",
         ",".join(f"{one:g}" for one in sorted(ratios)),
     ]
     words += ["--data", data, "--epochs", str(epochs)]
-    words += ["--set", f"limit={images}"] if images is not None else []
+    if images is not None:
+        words += ["--set", f"limit={images}"]
+        words += [f"batch_size={SMALL_BATCH}"] if images <= FEW_IMAGES else []
+        words += ["--images", str(images)] if images < PROBED else []
     return Plan(folder, (*words, "--out", str(folder)))
 
 
 def effort(masks: Sequence[str], ratios: Sequence[float], epochs: int) -> str:
-    """What a race trains at most, in words."""
+    """What a race or a comparison trains at most, in words."""
     cells = len(set(masks)) * len(set(ratios))
-    runs = cells * RUNG_SEEDS
+    runs = cells * SEEDS
+    if cells < MIN_CELLS:
+        return (
+            f"{cells} cells: {runs} runs of {epochs} {'epoch' if epochs == 1 else 'epochs'}, {SEEDS} seeds each; from "
+            f"{MIN_CELLS} cells on it is a race that drops cells early"
+        )
     return (
         f"{cells} cells; at most {3 * runs} short runs ({runs} of {max(1, epochs // 8)}, of {max(1, epochs // 4)} and of {epochs} "
         "epochs), fewer as cells drop out"
     )
+
+
+def rungs(folder: Path) -> list[str]:
+    """What each rung of a race decided, in words; nothing where no race lies there."""
+    found = (read_json(folder / RACE) or {}).get("rungs")
+    lines = []
+    for number, rung in enumerate(found if isinstance(found, list) else [], start=1):
+        cells = rung.get("cells") if isinstance(rung, dict) else None
+        if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+            break
+        going = sum(cell.get("goes_on") is True for cell in cells)
+        seeds, epochs = (_count(rung.get(name), name[:-1]) for name in ("seeds", "epochs"))
+        verb = "go on" if number < RUNGS else "may be the best"
+        lines.append(f"rung {number}: {seeds} of {epochs}; {going} of {len(cells)} cells {verb}")
+    return lines[:MOST_LINES]
+
+
+def _count(value: Any, of: str) -> str:
+    number = value if isinstance(value, int) and not isinstance(value, bool) else "?"
+    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def advice(root: Path, data: str, minutes: float, images: int | None = None) -> Plan:

@@ -12,7 +12,7 @@ import pytest
 from lcmae.errors import InputError
 from lcmae.probes.grids import run as running
 from lcmae.probes.grids.budget import epochs_in_multiples_of
-from lcmae.probes.grids.cells import Comparison
+from lcmae.probes.grids.cells import SETTINGS, Comparison
 from lcmae.probes.grids.dropping import FIRST, LEAST, MOST
 from lcmae.probes.grids.racing import FILE, Rung, measured, race, rungs, survivors_of
 from lcmae.probes.grids.statistics import Grid
@@ -79,7 +79,7 @@ def test_the_best_cell_is_among_those_that_may_be_best_in_95_of_100_grids() -> N
 COLUMNS = {"mean_knn": ("kNN accuracy, mean token", "share of test images")}
 LEVELS = {("random", 0.25): 0.5, ("random", 0.5): 0.9, ("random", 0.75): 0.88, ("grid", 0.25): 0.3, ("grid", 0.5): 0.2,
           ("grid", 0.75): 0.1}  # fmt: skip
-GRID = Comparison(masks=("random", "grid"), ratios=(0.25, 0.5, 0.75), epochs=8, seeds=3, probes=("none",))
+GRID = Comparison(masks=("random", "grid"), ratios=(0.25, 0.5, 0.75), epochs=8, seeds=3, probes=("local_contrast",))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -119,18 +119,22 @@ def test_survivors_go_on_with_more_seeds_and_epochs(tmp_path: Path, monkeypatch:
         assert regret >= 0
     stored = json.loads((tmp_path / "out" / FILE).read_text())
     assert [rung["epochs"] for rung in stored["rungs"]] == [1, 2, 8]
+    probes = [
+        json.loads((tmp_path / "out" / f"rung-{rung}" / SETTINGS).read_text())["settings"]["probes"] for rung in (1, 3)
+    ]
+    assert probes == [["none"], ["local_contrast"]], "probes are for the last rung"
     # the same race again runs nothing
     before = len(ran)
     assert race(GRID, tmp_path / "out", Engine()).survivors == found.survivors
     assert len(ran) == before
 
 
-def test_a_race_of_few_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_race_of_few_cells_is_refused_before_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = answering(monkeypatch)
     small = GRID.model_copy(update={"masks": ("random",)})
     with pytest.raises(InputError, match="a race of at least 4 cells, got 3"):
         race(small, tmp_path / "out", Engine())
-    assert not ran
+    assert ran == []
 
 
 def test_rungs_grow_and_end_with_the_whole_schedule() -> None:

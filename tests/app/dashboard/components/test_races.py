@@ -67,15 +67,30 @@ def test_a_race_is_started_followed_and_ends(root: Path, queue: Queue):
     (root / "go").touch()
     queue.wait(job)
     assert "race in race: done" in words(checked(app.run()))
+    assert "its answer stands above, under Comparison" in words(app)
     assert any("race-2" in command for command in commands(app)), "the next one goes into a folder of its own"
 
 
 def test_too_few_cells_cannot_race(root: Path, queue: Queue):
     app = opened()
     app.multiselect(key="race_masks").set_value(["random"])
+    app.multiselect(key="race_ratios").set_value([0.5])
     checked(app.run())
-    assert "expected at least 4 cells (masks times ratios) to race, got 2" in words(app)
+    assert "expected at least two cells (masks times ratios) to compare, got 1" in words(app)
     assert [button.label for button in app.button] == ["Ask for advice"]
+
+
+def test_fewer_cells_than_a_race_has_are_compared_whole(root: Path, queue: Queue):
+    app = opened()
+    app.multiselect(key="race_masks").set_value(["random", "block"])
+    app.multiselect(key="race_ratios").set_value([0.5])
+    app.number_input(key="race_epochs").set_value(1)
+    checked(app.run())
+    assert "2 cells: 6 runs of 1 epoch, 3 seeds each; from 4 cells on it is a race" in words(app)
+    press(app, "Start the comparison")
+    (job,) = queue.active()
+    assert job.arguments[:3] == ("compare", "--seeds", "3")
+    assert "comparison in comparison: " in str([one.proto.text for one in checked(app.run()).get("progress")])
 
 
 def test_advice_is_asked_for_and_read(root: Path, queue: Queue):

@@ -8,13 +8,14 @@ import pytest
 from lcmae.app.commands.advise import AdviseArguments
 from lcmae.app.dashboard.stored import race_plans
 from lcmae.errors import InputError
+from lcmae.probes.grids.cells import Comparison
 
 
 def test_a_race_is_a_command_of_compare(tmp_path: Path):
-    plan = race_plans.race(tmp_path, ["random", "block"], [0.75, 0.5], "digits", 24, 300)
+    plan = race_plans.race(tmp_path, ["random", "block"], [0.75, 0.5], "digits", 24, 1000)
     assert plan.folder == tmp_path / "race"
     assert plan.line == (
-        "lcmae compare --race --masks random,block --ratios 0.5,0.75 --data digits --epochs 24 --set limit=300 "
+        "lcmae compare --race --masks random,block --ratios 0.5,0.75 --data digits --epochs 24 --set limit=1000 "
         f"--out {tmp_path / 'race'}"
     )
     plan.folder.mkdir()
@@ -23,9 +24,31 @@ def test_a_race_is_a_command_of_compare(tmp_path: Path):
     assert effort.startswith("4 cells; at most 36 short runs (12 of 3, of 6 and of 24 epochs)")
 
 
+def test_few_images_are_trained_on_in_small_batches(tmp_path: Path):
+    plan = race_plans.race(tmp_path, ["random", "block"], [0.75, 0.5], "digits", 8, 100)
+    assert "--set limit=100 batch_size=32 --images 100 --out" in plan.line
+    assert Comparison.model_fields["images"].default == race_plans.PROBED
+
+
+def test_fewer_cells_than_a_race_has_are_a_comparison(tmp_path: Path):
+    plan = race_plans.race(tmp_path, ["random", "block"], [0.75], "digits", 1)
+    assert plan.line == (
+        "lcmae compare --seeds 3 --masks random,block --ratios 0.75 --data digits --epochs 1 --out "
+        f"{tmp_path / 'comparison'}"
+    )
+
+
+def test_rungs_of_a_race_in_words(tmp_path: Path):
+    assert race_plans.rungs(tmp_path) == []
+    cells = [{"cell": ["mae", "random", 0.75, 1], "mean": 0.1, "goes_on": number < 3} for number in range(4)]
+    stored = {"rungs": [{"seeds": 3, "epochs": 1, "cells": cells}, {"seeds": True, "epochs": "x", "cells": [3]}]}
+    (tmp_path / "race.json").write_text(json.dumps(stored))
+    assert race_plans.rungs(tmp_path) == ["rung 1: 3 seeds of 1 epoch; 3 of 4 cells go on"]
+
+
 @pytest.mark.parametrize(
     ("masks", "ratios", "epochs"),
-    [(["random", "block", "grid"], [0.75], 24), ([], [0.5, 0.75], 24), (["random", "grid"], [0.5, 0.75], 7)],
+    [(["random"], [0.75], 24), ([], [0.5, 0.75], 24), (["random", "grid"], [0.5, 0.6], 7)],
 )
 def test_what_cannot_race_is_refused(tmp_path: Path, masks: list[str], ratios: list[float], epochs: int):
     with pytest.raises(InputError, match="expected at least"):
