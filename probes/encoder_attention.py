@@ -53,7 +53,8 @@ MEASURES = {
 class EncoderAttention(Probe):
     """Returns `distance`, `entropy`, `mutual_information`, `head_divergence` and `prefix_mass` by
     (view, layer, head), and as `mean_...` over layers and heads, each with a standard error, views
-    being whole and masked images; what uniform attention scores in the first two; and for the first
+    being whole and masked images; what uniform attention scores in the first two; of
+    every image `image_distance`, that mean distance on the whole image; and for the first
     images `attention_map`: what the class token (without one, the mean patch) attends to."""
 
     name: ClassVar[str] = "encoder_attention"
@@ -77,7 +78,7 @@ class EncoderAttention(Probe):
         problem = attention_problem(model.blocks)
         self.require(problem is None, str(problem))
         self.require(not self.mask.needs_images, f"a mask strategy that does not look at images, got {self.mask.kind}")
-        return _EncoderAttention(self, model)
+        return _EncoderAttention(self, model, num_images)
 
 
 @dataclass
@@ -121,10 +122,13 @@ def pictured(maps: Float[Tensor, "p h q k"], num_prefix: int) -> Float[Tensor, "
 class _EncoderAttention(Accumulator):
     probe: EncoderAttention
     model: MaskedImageModel
+    num_images: int
+    num_seen: int = 0
 
     def __post_init__(self) -> None:
         self.table = patch_distances(self.model.grid).to(self.model.device)
         self.values, self.overall, self.uniform = RunningMean(), RunningMean(), RunningMean()
+        self.by_image = torch.zeros(self.num_images)
         self.pictures: list[Tensor] = []
         self.maps: list[Float[Tensor, "p l h n"]] = []
 
@@ -145,7 +149,10 @@ class _EncoderAttention(Accumulator):
             self.pictures.append(self.model.to_picture(batch.images[: len(maps[0])]).cpu())
             self.maps.append(torch.stack(maps, dim=1).cpu())
         self.values.add(values)
-        self.overall.add(values.mean((2, 3)))
+        overall = values.mean((2, 3))
+        self.overall.add(overall)
+        self.num_seen = batch.first + len(batch)
+        self.by_image[batch.first : self.num_seen] = overall[:, 0, 0].float().cpu()  # whole images, distance
         self.uniform.add(torch.stack([self._of_uniform(attended.distance) for attended in all_attended], dim=1))
 
     def _of_uniform(self, distance: Float[Tensor, "b t t"]) -> Float[Tensor, "b 2"]:
@@ -184,6 +191,8 @@ class _EncoderAttention(Accumulator):
         for index, (name, units) in enumerate((("distance", "patches"), ("entropy", "nats"))):
             long_name = f"{name} of uniform attention"
             result[f"{name}_uniform"] = variable("view", self.uniform.mean[:, index], long_name, units)
+        words = "mean attention distance on the whole image, mean over layers and heads"
+        result["image_distance"] = variable("image", self.by_image[: self.num_seen], words, "patches")
         if self.maps:
             maps = torch.cat(self.maps).unflatten(-1, self.model.grid)
             query = "class token" if self.model.num_prefix else "mean patch"

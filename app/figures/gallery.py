@@ -14,6 +14,7 @@ from lcmae.probes.statistics.intervals import student
 
 NEEDED = frozenset({"image_error", "image_error_nearest", "image_class", "image_thumbnail"})
 OWN, OVER_COPY, BY_CLASS, IN_ORDER = "error", "error over a copy's", "class", "order of the data"
+DISTANCE = "attention distance"
 """What images can be sorted by; differences of runs come beside these."""
 
 FEW = 5
@@ -64,10 +65,21 @@ def less(other: str) -> str:
 
 
 def sort_keys(results: Mapping[str, xr.Dataset], name: str) -> list[str]:
-    """What the images of a run can be sorted by."""
+    """What the images of a run can be sorted by; by attention distance where it was put beside
+    (`with_distance`)."""
     has_classes = len(np.unique(class_of(results[name]))) > 1
     others = map(less, comparable(results, name))
-    return [OWN, OVER_COPY, *others, *([BY_CLASS] if has_classes else []), IN_ORDER]
+    distance = [DISTANCE] if "image_distance" in results[name] else []
+    return [OWN, OVER_COPY, *others, *distance, *([BY_CLASS] if has_classes else []), IN_ORDER]
+
+
+def with_distance(result: xr.Dataset, attention: xr.Dataset) -> xr.Dataset:
+    """The images of `reconstruction` with the attention distance of each that `encoder_attention`
+    stored of the same images; as it was where that is older, or of another number of images."""
+    distance = attention.get("image_distance")
+    if distance is None or distance.dims != ("image",) or distance.size != result.sizes["image"]:
+        return result
+    return result.assign(image_distance=distance.variable)
 
 
 def numbers(results: Mapping[str, xr.Dataset], name: str, key: str) -> np.ndarray:
@@ -76,6 +88,8 @@ def numbers(results: Mapping[str, xr.Dataset], name: str, key: str) -> np.ndarra
     own = result["image_error"].values.astype(float)
     if key == OVER_COPY:
         return own / np.maximum(result["image_error_nearest"].values.astype(float), np.finfo(float).tiny)
+    if key == DISTANCE:
+        return result["image_distance"].values.astype(float)
     if key == BY_CLASS:
         return class_of(result).astype(float)
     if key == IN_ORDER:
@@ -136,6 +150,8 @@ def answer(results: Mapping[str, xr.Dataset], name: str, key: str) -> Answer:
     unit = str(result["image_error"].attrs["units"])
     errors, classes = result["image_error"].values.astype(float), class_of(result)
     whole = mean_of(errors, unit)
+    if key == DISTANCE:
+        return _of_distance(result)
     tiles = [whole.tile("mean error"), *_extremes(errors, unit)]
     others = [other for other in results if key == less(other)]
     if others:
@@ -158,11 +174,24 @@ def answer(results: Mapping[str, xr.Dataset], name: str, key: str) -> Answer:
     )
 
 
-def _extremes(errors: np.ndarray, unit: str) -> list[Tile]:
+def _extremes(values: np.ndarray, unit: str, what: str = "error") -> list[Tile]:
     return [
-        level(float(errors[at]), unit).tile(f"{word}, image {int(at)}")
-        for word, at in (("least error", errors.argmin()), ("largest error", errors.argmax()))
+        level(float(values[at]), unit).tile(f"{word} {what}, image {int(at)}")
+        for word, at in (("least", values.argmin()), ("largest", values.argmax()))
     ]
+
+
+def _of_distance(result: xr.Dataset) -> Answer:
+    """How far attention reaches, image by image."""
+    distances = result["image_distance"].values.astype(float)
+    unit = str(result["image_distance"].attrs["units"])
+    mean = mean_of(distances, unit)
+    low, high = np.quantile(distances, [0.25, 0.75])
+    return Answer(
+        f"Over {len(distances)} whole images heads look {mean} far; for half of the images it is between {low:.3g} and "
+        f"{high:.3g}.",
+        (mean.tile("mean attention distance"), *_extremes(distances, unit, "distance")),
+    )
 
 
 def _between(apart: np.ndarray, name: str, other: str, unit: str, whole: Number) -> Answer:

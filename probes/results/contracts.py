@@ -110,6 +110,7 @@ TABLES: dict[str, Table] = {
         "view": "distance_uniform! entropy_uniform!",
         "picture y x channel": "original",
         "picture layer head row column": "attention_map",
+        "image": "image_distance",
     },
     "attention_flow": {
         "network layer head": "class_self class_patches class_entropy patch_self patch_class",

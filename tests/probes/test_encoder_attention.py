@@ -132,6 +132,7 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
     result = trained(run_probes([PROBE], model, images, seed=3).datasets["encoder_attention"])
     batch = next(batches(model, images, 5, 3))
     masks = {"full": Mask.none(5, 24), "masked": batch.masks(PROBE.mask, 1)}
+    by_image: list[list[float]] = [[] for _ in range(5)]
     for view, mask in masks.items():
         distances = mask.visible if build is tiny_mae else Mask.none(5, 24).visible
         for layer, maps in enumerate(reference.maps_of(model, model.blocks, images, mask)):
@@ -141,6 +142,7 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
                     rows, keys = maps[b, head, 1:].tolist(), distances[b].tolist()
                     inner = [[p / sum(row[1:]) for p in row[1:]] for row in rows]
                     spread = [reference.mean_distance(r[1:], q, keys, (4, 6)) for r, q in zip(rows, keys, strict=True)]
+                    by_image[b] += [float(np.mean(spread))] if view == "full" else []
                     values.append(
                         {
                             "distance": np.mean(spread),
@@ -157,6 +159,7 @@ def test_probe_is_its_slow_definition(build: Any, images: Tensor) -> None:
                     everywhere = result[name].sel(view=view).mean().item()
                     assert result[f"mean_{name}"].sel(view=view).item() == pytest.approx(everywhere, rel=1e-5)
                     assert seen[f"{name}_sem"].item() == pytest.approx(np.std(each, ddof=1) / math.sqrt(5), rel=2e-3)
+    np.testing.assert_allclose(result["image_distance"], [np.mean(each) for each in by_image], rtol=1e-4)
 
 
 def test_maps_for_photographs_are_the_class_tokens_rows(images: Tensor) -> None:

@@ -21,15 +21,17 @@ from lcmae.app.dashboard.components.probe_page import (
     condition_of,
 )  # fmt: skip
 from lcmae.app.dashboard.menu import GO, WITH, Page
-from lcmae.app.dashboard.stored import measured
+from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import gallery as figures
-from lcmae.probes.results.conditions import split_settings
+from lcmae.errors import InputError
+from lcmae.probes.results.conditions import Condition, split_settings
 
-PROBE = "reconstruction"
+PROBE, ATTENTION = "reconstruction", "encoder_attention"
 SUMMARY = (
     "Every image that the `reconstruction` probe saw, by its own error on hidden patches under its one mask; beside it, what a "
-    "copy of the nearest visible patch errs by, and what another picked run does on the same image under the same mask. One "
-    "mask an image is a noisy number: the order says where to look, not which image is harder."
+    "copy of the nearest visible patch errs by, what another picked run does on the same image under the same mask, and how far "
+    "attention reaches on the whole image, where `encoder_attention` saw the same images. One mask an image is a noisy number: "
+    "the order says where to look, not which image is harder."
 )
 PER_PAGE = 300
 FIRST, LAST = "largest first", "smallest first"
@@ -58,8 +60,22 @@ def show(page: Page, picked: picks.Picks) -> None:
     for sentence in found.inapplicable:
         st.info(prose(sentence), icon=":material/block:")
     if by_run:
-        of_run(picked, found, by_run)
+        of_run(picked, found, {name: beside(picked, found, name) for name in by_run})
     st.caption(SUMMARY)
+
+
+def beside(picked: picks.Picks, found: picks.Found, name: str) -> xr.Dataset:
+    """The images of a run with their attention distance, where it is stored of the same weights and
+    the same images."""
+    result, path, step = found.results[name], picked.runs[name], found.steps[name]
+    wanted = Condition.of(result.attrs)
+    for condition in reversed(measured.conditions_of(path, ATTENTION, [step])):
+        if all(getattr(condition, part) == getattr(wanted, part) for part in ("checkpoint", "data", "split", "images")):
+            try:
+                return figures.with_distance(result, reading.result_of(path, step, ATTENTION, condition))
+            except InputError:
+                continue  # its own page says why it cannot be read
+    return result
 
 
 def of_run(picked: picks.Picks, found: picks.Found, by_run: Mapping[str, xr.Dataset]) -> None:

@@ -27,6 +27,25 @@ def test_images_come_in_the_order_of_the_number(results: dict[str, xr.Dataset]):
     assert list(up.images) == list(down.images)[::-1]
 
 
+def test_images_by_attention_distance_where_the_same_images_have_one(results: dict[str, xr.Dataset]):
+    assert gallery.DISTANCE not in gallery.sort_keys(results, "a")
+    about = {"units": "patches", "long_name": "mean attention distance on the whole image"}
+    distance = np.random.default_rng(5).uniform(1, 3, 40)
+    attention = xr.Dataset({"image_distance": ("image", distance, about)})
+    older = attention.drop_vars("image_distance")
+    for other in (older, attention.isel(image=slice(7))):
+        assert gallery.with_distance(results["a"], other) is results["a"]
+    results["a"] = gallery.with_distance(results["a"], attention)
+    assert gallery.DISTANCE in gallery.sort_keys(results, "a")
+    assert gallery.DISTANCE not in gallery.sort_keys(results, "b")
+    shown = gallery.ordered(results, "a", gallery.DISTANCE, descending=True)
+    assert list(shown.images) == np.argsort(-distance).tolist()
+    assert f"attention distance {distance.max():.3g}" in shown.titles[0]
+    said = gallery.answer(results, "a", gallery.DISTANCE)
+    assert said.sentence.startswith(f"Over 40 whole images heads look {distance.mean():.2f}")
+    assert said.tiles[2].label == f"largest distance, image {distance.argmax()}"
+
+
 def test_one_class_and_a_difference_of_two_runs(results: dict[str, xr.Dataset]):
     key = gallery.less("b")
     assert gallery.sort_keys(results, "a") == [gallery.OWN, gallery.OVER_COPY, key, gallery.BY_CLASS, gallery.IN_ORDER]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from lcmae.app.dashboard.menu import GO, WITH
@@ -33,6 +34,25 @@ def test_images_sorted_by_a_number_of_a_class(root: Path):
     values = [float(word) for _, word, _ in shown(app)["items"]]
     assert values == sorted(values)
     assert {position % 3 for position, _, _ in shown(app)["items"]} == {2}
+
+
+def test_attention_distance_is_of_the_same_images(root: Path):
+    run = published(root / "a")
+    result = synthetic.reconstruction()
+    result.attrs |= {"split": "test", "probe": "reconstruction", "num_images": 40}
+    save_result(result, run.result_path(20, "reconstruction"))
+    about = {"units": "patches", "long_name": "mean attention distance on the whole image"}
+    distance = np.random.default_rng(5).uniform(1, 3, 40)
+    attention = synthetic.RESULTS["encoder_attention"]().assign(image_distance=("image", distance, about))
+    own = {name: result.attrs[name] for name in ("data", "split", "num_images")}
+    attention.attrs |= own | {"data": "cifar10"}
+    file = run.result_path(20, "encoder_attention")
+    save_result(attention, file)
+    assert gallery.figures.DISTANCE not in str(open_page("gallery", "a").main)
+    attention.attrs |= own
+    save_result(attention, file)
+    app = open_page("gallery", "a", gallery_by=gallery.figures.DISTANCE, gallery_order="smallest first")
+    assert [position for position, _, _ in shown(app)["items"]] == np.argsort(distance).tolist()
 
 
 def test_an_old_result_is_offered_anew(root: Path):
