@@ -31,6 +31,7 @@ def tidy(figure: go.Figure, markings: Mapping[str, Marking], picked: Sequence[st
     replaced = {full: name for full, name in names.items() if full != name}
     if replaced:
         _rename(figure, replaced)
+    _fit_headings(figure)
     _group(figure, owners, markings)
     return figure
 
@@ -86,6 +87,15 @@ def _rename(figure: go.Figure, names: Mapping[str, str]) -> None:
             axis.update(ticktext=[brief(text) for text in axis.ticktext])
         if axis.categoryarray is not None:
             axis.update(categoryarray=[brief(text) for text in axis.categoryarray])
+
+
+def _fit_headings(figure: go.Figure) -> None:
+    """Names above columns of pictures, no longer than the columns are wide."""
+    letters = (figure.layout.meta or {}).get("heading_letters")
+    if letters is not None:
+        for annotation in figure.layout.annotations:
+            first, *others = annotation.text.split("<br>")
+            annotation.update(text="<br>".join([cut(first, letters), *others]))
 
 
 def _each(values: Any, brief: Callable[[Any], Any]) -> Any:

@@ -8,6 +8,8 @@ theme gives them one, and `TEMPLATE` does in exported files.
 
 import base64
 import io
+import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -68,6 +70,9 @@ GAP = 0.12  # between panels, as a share of a panel
 HEADING = 0.12  # above a map, as a share of it
 ACROSS = 8
 """Pictures or maps in a line; more of them wrap."""
+NARROW, LETTER, LONG_WORD = 560, 6.2, 15
+"""Pixels of a strip of pictures in a window of 720 px, and of a letter of its headings; letters of
+a word that is not broken."""
 
 
 def figure(*, height: int, **layout: object) -> go.Figure:
@@ -217,20 +222,27 @@ def png(pixels: np.ndarray) -> str:
 
 def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *, colour_title: str = "") -> go.Figure:
     """Columns of pictures (uint8 [y x channel]) and maps ([row column]) under their headings, all
-    cells of one size; after `ACROSS` columns a strip goes on below.
+    cells of one size; after `ACROSS` columns, or fewer where headings are long, a strip goes on
+    below.
 
     All maps share one colour scale from 0 up.
     """
     rows = max((len(cells) for _, cells in columns), default=0)
     if rows == 0:
         raise ValueError("expected at least one picture to draw, got none")
-    across = min(len(columns), ACROSS)
-    num_strips = -(-len(columns) // ACROSS)
+    across = columns_that_fit([heading for heading, _ in columns])
+    letters = int(NARROW / LETTER / across)
+    columns = [(wrapped(heading, letters), cells) for heading, cells in columns]
+    num_strips = -(-len(columns) // across)
     cell = min(150, round(690 / across / (1 + GAP)))  # pixels: a row fits beside the menu of a 1280 px window
     lines = 1 + max(heading.count("<br>") for heading, _ in columns)
     headings = lines * 18 / cell
     step, strip = 1 + GAP, rows * (1 + GAP) + headings
-    shown = figure(height=int(num_strips * strip * cell) + 20, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    shown = figure(
+        height=int(num_strips * strip * cell) + 20,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        meta={"heading_letters": letters},
+    )
     aspect = next((c.shape[1] / c.shape[0] for _, cells in columns for c in cells), 1.0)
     largest: list[float] = []
     for position, (heading, cells) in enumerate(columns):
@@ -248,6 +260,21 @@ def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *
         # one end alone would be left out of account by plotly
         shown.update_layout(coloraxis=colour_axis(colour_title, cmin=0, cmax=max(largest) or 1.0))
     return bare_axes(shown, across * (aspect + GAP) - GAP, num_strips * strip - headings - GAP, headings=headings)
+
+
+def columns_that_fit(headings: Sequence[str]) -> int:
+    """How many columns stand beside one another so that the words above them do, too, in a window
+    of 720 px."""
+    words = [word for heading in headings for word in re.split(r"<br>|\s", heading.partition("<br>")[2] or heading)]
+    longest = min(max(map(len, words)), LONG_WORD)
+    return max(1, min(len(headings), ACROSS, int(NARROW / LETTER / max(longest, 1))))
+
+
+def wrapped(heading: str, most: int) -> str:
+    """A heading whose lines after the first have at most so many letters; the first may be a run's
+    name, which is made short later (`lcmae.app.figures.legend`)."""
+    first, *others = heading.split("<br>")
+    return "<br>".join([first, *(line for other in others for line in textwrap.wrap(other, max(most, 1)))])
 
 
 def headline(text: str, x: float, y: float) -> go.layout.Annotation:

@@ -102,6 +102,21 @@ def test_names_are_short_on_axes_and_headings() -> None:
     assert list(figure.layout.xaxis.ticktext) == ["s1", "s10"]
 
 
+def test_headings_are_no_wider_than_their_columns_on_half_a_screen() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    names = [f"grid/one-name-that-is-rather-long-s{number}" for number in range(3)]
+    headings = ["original", "masked", *(f"{name}<br>{what}" for name in names for what in ("reconstruction", "error"))]
+    figure = style.mosaic([(heading, [pixels]) for heading in headings])
+    legend.tidy(figure, style.known(), names)
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    centres = sorted({annotation.x for annotation in figure.layout.annotations})
+    width = max(figure.layout.xaxis.range)
+    room = (centres[1] - centres[0]) / width * style.NARROW
+    assert max(len(line) for text in texts for line in text.split("<br>")) * style.LETTER <= room
+    assert len({text for text in texts if "reconstruction" in text}) == 3, "names still differ"
+    assert len({annotation.y for annotation in figure.layout.annotations}) == 2, "a second strip"
+
+
 def test_strips_wrap() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     narrow = style.mosaic([(f"c{number}", [pixels, pixels]) for number in range(8)])
