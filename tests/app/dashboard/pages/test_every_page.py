@@ -41,6 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_menu_has_a_page_for_every_probe():
     assert {page.name for page in PAGES if page.is_probe} == set(PROBES)
     assert len({page.name for page in PAGES}) == len(PAGES)
+    assert len({page.icon for page in PAGES}) == len(PAGES)
 
 
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
