@@ -4,6 +4,7 @@ seen by every session."""
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -45,9 +46,12 @@ def offer_all(commands: Sequence[str]) -> None:
     ]  # fmt: skip
     if len(missing) > 1:
         label, icon = f"Compute all {len(missing)} now", ":material/play_arrow:"
-        st.button(
-            label, key=printable(f"compute-all-{missing[0]}", 10_000), icon=icon, on_click=_submit, args=(missing,)
-        )
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.button(
+                label, key=printable(f"compute-all-{missing[0]}", 10_000), icon=icon, on_click=_submit, args=(missing,)
+            )
+            if cost := cost_of_all(missing):
+                st.caption(cost)
 
 
 def button(arguments: Arguments, was_active: bool) -> None:
@@ -86,6 +90,18 @@ def cost_of(arguments: Arguments) -> str:
         return costs.words(arguments, reading.config_of(run), len(reading.steps_of(run)))
     except InputError:
         return ""  # the run's own line says why
+
+
+def cost_of_all(commands: Sequence[Arguments]) -> str:
+    """The same of several commands."""
+    known: list[tuple[Arguments, dict[str, Any], int]] = []
+    for arguments in commands:
+        run = run_of(arguments)
+        try:
+            known.append((arguments, reading.config_of(run), len(reading.steps_of(run))))
+        except InputError:
+            known.append((arguments, {}, 1))  # the run's own line says why
+    return costs.words_of_all(known)
 
 
 def describe(job: Job) -> str:

@@ -28,8 +28,16 @@ SECONDS = {
 """Of each probe alone on 1,000 images with its defaults: ViT-Tiny on 8 x 8 patches, one thread
 (docs/speed.md, "What each costs"; the last four from its lines of 500 images)."""
 
-ALL = 2160.0
-"""Of all in one pass, by the same table."""
+CAPPED = {
+    "knock_out": (21.2, 64, 128),
+    "attribution": (40.9, 16, 16),
+    "patch_retrieval": (15.7, 64, 64),
+}
+"""Of probes that look at few images whatever the result is of: seconds of the processors, the
+images that took them, and the most that are looked at (docs/speed.md)."""
+
+ALL = 2160.0 + sum(SECONDS[name] for name in ("attention_flow", "pixels_by_layer", "position", "second_order"))
+"""Of all the others in one pass, by the same table and what came later, which was timed alone."""
 
 START = 12.0
 """Seconds until torch and the checkpoint are loaded (docs/dashboard.md)."""
@@ -61,17 +69,30 @@ def words(arguments: Sequence[str], config: Mapping[str, Any], num_steps: int = 
     return f"about {duration(seconds)} on one core: {of_steps}{images} images, scaled from a measured ViT-Tiny"
 
 
+def words_of_all(commands: Sequence[tuple[Sequence[str], Mapping[str, Any], int]]) -> str:
+    """The same for several commands one after another, each with its run's config and number of
+    checkpoints; of those that nobody has measured it says how many they are."""
+    known = [seconds for one in commands if (seconds := estimate(*one)) is not None]
+    if not known:
+        return ""
+    more = len(commands) - len(known)
+    without = f", and {more} of unknown time" if more else ""
+    return f"about {duration(sum(known))} on one core, one after another{without}"
+
+
 def estimate(arguments: Sequence[str], config: Mapping[str, Any], num_steps: int = 1) -> float | None:
     """Seconds, or None for what nobody has measured."""
     if not arguments or arguments[0] != "probe" or not (size := size_of(config)):
         return None
     asked = _before_options(arguments[1:])
-    known = [ALL if name == "all" else SECONDS.get(name) for name in asked]
-    if not known or None in known:
+    names = [*SECONDS, *CAPPED] if "all" in asked else asked
+    if not names or not {*names} <= {*SECONDS, *CAPPED}:
         return None
-    per_thousand = min(sum(filter(None, known)), ALL)
-    steps = num_steps if "--every-step" in arguments else 1
-    return START + steps * images_of(arguments) / 1000 * per_thousand * size
+    images, steps = images_of(arguments), num_steps if "--every-step" in arguments else 1
+    work = min(sum(SECONDS.get(name, 0) for name in names), ALL) * images / 1000
+    for seconds, of_images, most in (CAPPED[name] for name in names if name in CAPPED):
+        work += seconds / of_images * min(images, most)
+    return START + steps * work * size
 
 
 def images_of(arguments: Sequence[str]) -> int:

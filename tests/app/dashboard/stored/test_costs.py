@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lcmae.app.dashboard.stored import costs
+from lcmae.probes.registry import PROBES, probe_class
 
 TINY = {"model": dict(costs.REFERENCE)}
 
@@ -39,6 +40,38 @@ def test_images_steps_and_size_multiply():
     finer = costs.size_of({"model": {**costs.REFERENCE, "patch_size": 2}})
     assert finer is not None
     assert 4 < finer < 16
+
+
+def test_several_commands_take_the_sum():
+    one = (["probe", "bounds", "--checkpoint", "x"], TINY, 1)
+    two = (["probe", "transfer", "--checkpoint", "x"], TINY, 1)
+    unknown = (["probe", "someone_elses", "--checkpoint", "x"], TINY, 1)
+    of_each = [costs.estimate(*command) for command in (one, two)]
+    total = costs.duration(sum(filter(None, of_each)))
+    assert costs.words_of_all([one, two]) == f"about {total} on one core, one after another"
+    assert costs.words_of_all([one, two, unknown]).endswith("one after another, and 1 of unknown time")
+    assert costs.words_of_all([unknown]) == ""
+
+
+def test_every_probe_has_a_cost():
+    unmeasured = {"dense"}  # needs images with segmentation masks, which the battery's have not
+    assert {*costs.SECONDS, *costs.CAPPED} == set(PROBES) - unmeasured
+    assert not {*costs.SECONDS} & {*costs.CAPPED}
+
+
+@pytest.mark.parametrize(("probe", "field"), [("knock_out", "knocked_images"), ("attribution", "num_images"),
+                                              ("patch_retrieval", "num_sampled")])  # fmt: skip
+def test_what_looks_at_few_images_costs_no_more_on_many(probe: str, field: str):
+    _, _, most = costs.CAPPED[probe]
+    assert probe_class(probe).model_fields[field].default == most
+    few, cap, many = (
+        costs.estimate(["probe", probe, "--checkpoint", "x", "--images", str(images)], TINY)
+        for images in (most // 2, most, 10_000)
+    )
+    assert few is not None
+    assert cap is not None
+    assert cap - costs.START == pytest.approx(2 * (few - costs.START))
+    assert many == cap
 
 
 @pytest.mark.parametrize(
