@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.probes --images 64 --rounds 3
     python -m benchmarks.probes --device cuda --out docs/gpu/probes.md
+    python -m benchmarks.probes --probes dense --images 32 --rounds 1 --cpu-seconds --first-table
 
 Three tables. Each probe alone, with its default settings: seconds for 1,000 images, and what that
 takes as counted work (rows of forward passes, bytes; `benchmarks.work_done`). The probes that have
@@ -20,6 +21,7 @@ import random
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,14 +88,28 @@ class Growth:
     """The same for half of the images."""
 
 
-def rounds_of(work: Mapping[str, Work], num_rounds: int, device: torch.device, label: str) -> dict[str, list[float]]:
+Clock = Callable[[Work, torch.device], float]
+"""Seconds that work takes."""
+
+
+def cpu_seconds(work: Work, device: torch.device) -> float:
+    """Seconds of the processors, all threads together: what other work beside it does not
+    lengthen."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def rounds_of(
+    work: Mapping[str, Work], num_rounds: int, device: torch.device, label: str, clock: Clock = seconds
+) -> dict[str, list[float]]:
     """Seconds of each, round by round; once before, untimed."""
     times: dict[str, list[float]] = {name: [] for name in work}
     order = random.Random(0)
     with ProgressBar(label, (1 + num_rounds) * len(work)) as bar:
         for number in range(1 + num_rounds):
             for name in order.sample(list(work), len(work)):
-                taken = seconds(work[name], device)
+                taken = clock(work[name], device)
                 if number:
                     times[name].append(taken)
                 bar.advance(note=name)
@@ -101,7 +117,12 @@ def rounds_of(work: Mapping[str, Work], num_rounds: int, device: torch.device, l
 
 
 def alone(
-    names: list[str], model: MaskedImageModel, images: Images, num_rounds: int, device: torch.device
+    names: list[str],
+    model: MaskedImageModel,
+    images: Images,
+    num_rounds: int,
+    device: torch.device,
+    clock: Clock = seconds,
 ) -> list[Alone]:
     """Every probe on its own, and all of them in one pass."""
     rows, costs, able = [], {}, {}
@@ -123,7 +144,7 @@ def alone(
     }
     work["all in one pass"] = together = lambda: run_probes(list(able.values()), model, images, SEED)
     costs["all in one pass"] = cost_of(together, model)
-    times = rounds_of(work, num_rounds, device, "probes")
+    times = rounds_of(work, num_rounds, device, "probes", clock)
     return [Alone(name, statistics.median(times[name]), costs[name]) for name in work] + rows
 
 
@@ -265,8 +286,12 @@ def markdown(about: Mapping[str, str], found: Measured) -> str:
         for row in besides:
             times = f"{row.fast_s * 1e3:.3g} | {row.slow_s * 1e3:.3g} | {row.ratio:.1f}"
             lines.append(f"| {row.name} | {times} | {row.difference:.1e} |")
-    lines += ["", "## Local contrast by masks an image, as many rows a forward pass", ""]
-    lines += ["| masks | ms | time / linear | MB at most | of that with half of the images |", "|---|---|---|---|---|"]
+    if found.growth:
+        lines += ["", "## Local contrast by masks an image, as many rows a forward pass", ""]
+        lines += [
+            "| masks | ms | time / linear | MB at most | of that with half of the images |",
+            "|---|---|---|---|---|",
+        ]
     for row in found.growth:
         linear = "-" if row.of_linear is None else f"{row.of_linear:.3f}"
         memory = f"{row.peak_bytes / 1e6:.4g} | {row.peak_of_half / row.peak_bytes:.3f}"
@@ -286,6 +311,8 @@ def main(argv: list[str] | None = None, keep: Keep = lambda about, found: None) 
     parser.add_argument("--rows", type=int, default=128, help="image-mask pairs of a forward pass, third table")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--cpu-seconds", action="store_true", help="time of the processors, for the first table")
+    parser.add_argument("--first-table", action="store_true", help="leave the others out")
     parser.add_argument("--out", type=Path, default=None, help="file for the tables (.md)")
     arguments = parser.parse_args(argv)
     device, rounds = torch.device(arguments.device), arguments.rounds
@@ -307,8 +334,11 @@ def main(argv: list[str] | None = None, keep: Keep = lambda about, found: None) 
         "rounds": str(rounds),
     }
     found = Measured(len(view))
-    found.alone = alone(arguments.probes, model, view, rounds, device)
+    clock = cpu_seconds if arguments.cpu_seconds else seconds
+    found.alone = alone(arguments.probes, model, view, rounds, device, clock)
     keep(about, found)
+    if arguments.first_table:
+        return written(about, found, arguments.out)
     found.slow[f"The same numbers by their definitions, on {len(few)} images"] = against_slow(
         model, few, rounds, device
     )
@@ -317,11 +347,16 @@ def main(argv: list[str] | None = None, keep: Keep = lambda about, found: None) 
     keep(about, found)
     found.growth = growth(model, few, arguments.rows, rounds, device)
     keep(about, found)
+    return written(about, found, arguments.out)
+
+
+def written(about: Mapping[str, str], found: Measured, out: Path | None) -> str:
+    """The tables, printed, and in a file where one is asked for."""
     text = markdown(about, found)
     print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
     return text
 
 

@@ -122,6 +122,14 @@ def test_the_benchmark_runs_whole_and_keeps_what_it_measured(
     assert [line.split()[1] for line in text.splitlines()[-3:]] == ["4", "8", "16"]
 
 
+def test_the_first_table_alone_in_time_of_the_processors(capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--shape micro --data digits --probes local_contrast --images 4 --rounds 1 --cpu-seconds --first-table"
+    text = benchmark.main(options.split())
+    assert text in capsys.readouterr().out
+    assert "| local_contrast | " in text
+    assert text.count("\n## ") == 1
+
+
 def test_a_ratio_is_the_median_of_ratios_within_a_round() -> None:
     row = benchmark.beside("x", {"fast x": [1.0, 2.0, 1.0], "slow x": [4.0, 4.0, 9.0]}, 0.0)
     assert (row.fast_s, row.slow_s, row.ratio) == (1.0, 4.0, 4.0)
