@@ -1,6 +1,7 @@
 """`lcmae advise --data PHOTOS`: which mask for these images, from their statistics and a race
 within a given time; one page."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
         print(f"advise, at most {clock(left)} left: {line}", file=sys.stderr, flush=True)
 
     say("loading")
+    # pages are drawn without a server: Streamlit would warn of that at their import
+    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
     from lcmae.app.advice_page import document, terminal
     from lcmae.probes.grids.advising import Question, advise
     from lcmae.probes.grids.run import CellStopped

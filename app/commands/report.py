@@ -1,6 +1,7 @@
 """`lcmae report RUN... --out report.html`: figures, tables and provenance in one self-contained
 file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,8 @@ def run(arguments: Sequence[str]) -> int:
     """Write the report; prints its path."""
     options = parse_arguments(ReportArguments, arguments, command="report")
 
+    # pages are drawn without a server: Streamlit would warn of that at their import
+    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
     from lcmae.app.report import write_report
 
     if not options.runs:
