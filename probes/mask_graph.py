@@ -154,7 +154,7 @@ class _MaskGraph(Accumulator):
             for name, ratio in self.cells
         ]
         self.realised = np.array([float(masks.float().mean()) for masks in drawn])
-        self.sample = GraphSample(torch.cat(drawn), probe.num_sampled, self.num_images, self.seed)
+        self.sample = GraphSample(torch.cat(drawn), probe.num_sampled, self.num_images, self.seed, probe.batch_size)
         self.num_eigenvalues = probe.num_eigenvalues or min(64, len(self.sample) - 1)
         self.kernel: list[TwoWay] = []
         self.of_model: list[TwoWay] = []

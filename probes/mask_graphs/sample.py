@@ -21,6 +21,9 @@ from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
 from lcmae.shapes import Bool, Float
 
+MOST_PATCHES = 4096
+"""Patches of one pass, hidden ones counted: bounds memory for large images."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -35,10 +38,16 @@ class GraphSample:
     """Patches of the sampled images, and the model's pooled vectors of visible and of hidden parts
     under each mask.
 
-    Memory: at most `size` images, and `size` x masks x 2 x width numbers.
+    Memory: at most `size` images, and `size` x masks x 2 x width numbers. Images wait until they
+    make a pass of `most_images` or `MOST_PATCHES`: there are two passes a mask, and those of few
+    images cost several times as much an image.
     """
 
-    def __init__(self, masks: Bool[Tensor, "k n"], size: int, num_images: int, seed: int) -> None:
+    def __init__(
+        self, masks: Bool[Tensor, "k n"], size: int, num_images: int, seed: int, most_images: int = 64
+    ) -> None:
+        self.most_images = most_images
+        self._waiting: list[Tensor] = []
         self.chosen = ImageSample(size, num_images, seed)
         self.masks = masks
         self._patches: list[Tensor] = []
@@ -60,9 +69,18 @@ class GraphSample:
         if batch.labels is not None:
             self._labels.append(batch.labels[rows.to(batch.labels.device)].cpu())
         if parts:
-            self._parts.append(parts_of(batch.model, images, self.masks).cpu())
+            self._waiting.append(images)
+            self._see(batch.model)
         if whole:
             self._whole.append(batch.unmasked().pooled[rows].cpu())
+
+    def _see(self, model: MaskedImageModel) -> None:
+        """The parts of the images that wait, once they make a pass or are the last."""
+        waiting = sum(map(len, self._waiting))
+        is_last = waiting + sum(map(len, self._parts)) == len(self)
+        if waiting and (is_last or waiting >= min(self.most_images, max(1, MOST_PATCHES // model.num_patches))):
+            self._parts.append(parts_of(model, torch.cat(self._waiting), self.masks).cpu())
+            self._waiting.clear()
 
     @property
     def patches(self) -> Float[np.ndarray, "n l p"]:
@@ -140,5 +158,13 @@ def parts_of(
     # masks may hide different numbers of patches, so they go one by one
     for hidden in is_hidden.to(images.device):
         mask = Mask.from_hidden(repeat(hidden, "n -> b n", b=len(images)))
-        found.append(torch.stack([model(images, part).pooled for part in (mask, mask.complement())], dim=1))
+        found.append(torch.stack([_pooled(model, images, part) for part in (mask, mask.complement())], dim=1))
     return torch.stack(found, dim=1)
+
+
+def _pooled(model: MaskedImageModel, images: Float[Tensor, "b c h w"], mask: Mask) -> Float[Tensor, "b d"]:
+    """What the model's own pass gives, without its decoder."""
+    low_precision = model.precision == "bfloat16"
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=low_precision):
+        prefix, tokens, _ = model.encode(images, mask)
+    return model.summarize(prefix.float(), tokens.float(), mask.visible)
