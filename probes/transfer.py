@@ -251,6 +251,7 @@ class _Transfer(Accumulator):
             probe.pooled_rates,
             probe.pooled_epochs,
             self.seed,
+            num_images,
         )
 
     def _tokens(self, seen: dict[str, Layers], images: Float[Tensor, "b c h w"]) -> dict[Source, Tensor]:

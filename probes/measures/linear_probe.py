@@ -92,9 +92,7 @@ def fit(
 
     def choose(features: Tensor) -> tuple[Tensor]:
         grid = torch.tensor(rates).expand(len(features), -1)
-        # rows first in memory, as `train` wants them: one copy less of the largest tensor
-        some = features.transpose(0, 1)[rest].transpose(0, 1)
-        tried = train(some, labels[rest], num_classes, grid, epochs, (seed, 0))
+        tried = train(features, labels, num_classes, grid, epochs, (seed, 0), among=rest)
         right = (tried.predict(features[:, held_out]) == labels[held_out]).float().mean(-1)
         # among equals the smallest rate, which is listed first
         return (grid.gather(1, right.argmax(1, keepdim=True)),)
@@ -122,7 +120,11 @@ def _together(
     for width in dict.fromkeys(bank[0].shape[-1] for bank in banks.values()):
         alike = {name: bank for name, bank in banks.items() if bank[0].shape[-1] == width}
         at_once = max(1, MOST_NUMBERS // (BATCH_SIZE * width))
-        pieces = zip(*(torch.cat(parts).split(at_once) for parts in zip(*alike.values(), strict=True)), strict=True)
+        features, *others = zip(*alike.values(), strict=True)
+        # rows first in memory, as `train` wants them: one copy less of the largest tensor
+        rows_first = torch.cat([part.transpose(0, 1) for part in features], dim=1).transpose(0, 1)
+        every = [rows_first, *(torch.cat(parts) for parts in others)]
+        pieces = zip(*(part.split(at_once) for part in every), strict=True)
         done = zip(*(work(*piece) for piece in pieces), strict=True)
         sizes = [len(bank[0]) for bank in alike.values()]
         found |= dict(zip(alike, zip(*(torch.cat(parts).split(sizes) for parts in done), strict=True), strict=True))
@@ -137,10 +139,13 @@ def train(
     rates: Float[Tensor, "f r"],
     epochs: int,
     seed: tuple[int, int],
+    among: Int[Tensor, " m"] | None = None,
 ) -> Heads:
     """SGD of the mean cross-entropy, for all features and rates in step; the rates are per 256
-    images of a batch."""
-    num_features, num_images, width = features.shape
+    images of a batch. `among`: the images that are trained on, by default all; they are not
+    copied."""
+    among = torch.arange(features.shape[1]) if among is None else among
+    (num_features, _, width), num_images = features.shape, len(among)
     num_rates, batch_size = rates.shape[1], min(BATCH_SIZE, num_images)
     steps = num_images // batch_size  # the last batch is left out if it is not full
     rates = (rates * batch_size / 256).repeat_interleave(num_classes, dim=1)[..., None]
@@ -157,7 +162,7 @@ def train(
     for epoch in range(epochs):
         order = torch.randperm(num_images, generator=generator("linear-order", *seed, epoch))
         for step in range(steps):
-            rows = order[step * batch_size : (step + 1) * batch_size]
+            rows = among[order[step * batch_size : (step + 1) * batch_size]]
             x = rows_first[rows]
             own_mean = x.mean(0)
             x -= own_mean

@@ -37,7 +37,13 @@ class PooledAccuracy:
     rates: tuple[float, ...]
     epochs: int
     seed: int
-    tokens: dict[Source, list[Tensor]] = field(default_factory=dict)
+    most_images: int = 0
+    """Training images that will come, so that their tokens have one place from the start: parts are
+    held twice when they are joined. By default those of the first `add` alone."""
+    tokens: dict[Source, Tensor] = field(default_factory=dict)
+    """Of the images so far, in half precision."""
+    held: dict[Source, int] = field(default_factory=dict)
+    """How many these are."""
     scale: dict[Source, float] = field(default_factory=dict)
     right: dict[tuple[str, Source], RunningMean] = field(default_factory=dict)
     chosen: dict[tuple[str, Source], Chosen] = field(default_factory=dict)
@@ -71,7 +77,12 @@ class PooledAccuracy:
     def add(self, source: Source, tokens: Float[Tensor, "b t d"]) -> None:
         """Tokens of training images: the class token first, where there is one."""
         self.scale.setdefault(source, float(tokens.float().square().mean().sqrt().clamp(min=1e-12)))
-        self.tokens.setdefault(source, []).append(self._scaled(source, tokens).half())
+        if source not in self.tokens:
+            most = max(self.most_images, len(tokens))
+            self.tokens[source] = torch.empty(most, *tokens.shape[1:], dtype=torch.float16)
+        first = self.held.get(source, 0)
+        last = self.held[source] = first + len(tokens)
+        self.tokens[source][first:last] = self._scaled(source, tokens)
 
     def _scaled(self, source: Source, tokens: Tensor) -> Tensor:
         # half precision ends at 65504
@@ -83,7 +94,7 @@ class PooledAccuracy:
         order = torch.randperm(len(labels), generator=generator("pooling-shuffled", self.seed))
         train = {"epochs": self.epochs, "seed": self.seed}
         for source in list(self.tokens):
-            every = torch.cat(self.tokens.pop(source))
+            every = self.tokens.pop(source)[: self.held[source]]
             for name, some in self._inputs(source, every):
                 found = pooling.fit(name, some, labels, num_classes, rates=self.rates, **train)
                 self.chosen[name, source] = found

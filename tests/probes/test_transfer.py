@@ -3,6 +3,7 @@ costs."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,13 @@ def test_banks_are_trained_in_step_as_each_would_be_alone(
     labels, num_seeds = torch.arange(40) % 4, {"a": 2, "b": 1, "c": 1}
     calls = []
     train = linear_probe.train
-    monkeypatch.setattr(linear_probe, "train", lambda x, *args: (calls.append(tuple(x.shape)), train(x, *args))[1])
+
+    def counted(features: Tensor, *given: Any, among: Tensor | None = None) -> linear_probe.Heads:
+        num_features, num_images, width = features.shape
+        calls.append((num_features, num_images if among is None else len(among), width))
+        return train(features, *given, among=among)
+
+    monkeypatch.setattr(linear_probe, "train", counted)
 
     def fit(names: str) -> dict[str, linear_probe.LinearProbe]:
         some = {name: banks[name] for name in names}
@@ -150,6 +157,15 @@ def test_banks_are_trained_in_step_as_each_would_be_alone(
             # float32 sums in another order
             torch.testing.assert_close(mine.weight, other.weight, rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(mine.mean, other.mean)
+
+
+def test_images_that_are_not_trained_on_need_not_be_copied_out(rng: torch.Generator) -> None:
+    features, labels = torch.randn(3, 50, 4, generator=rng), torch.arange(50) % 3
+    rates, among = torch.tensor([[0.1, 1.0]]).expand(3, -1), torch.randperm(50, generator=rng)[:40]
+    whole = linear_probe.train(features, labels, 3, rates, 4, (1, 2), among=among)
+    cut = linear_probe.train(features[:, among], labels[among], 3, rates, 4, (1, 2))
+    for one, other in zip(whole, cut, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_intervals_are_wilson_s() -> None:
