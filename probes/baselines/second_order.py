@@ -108,19 +108,24 @@ def patch_moments(parts: Iterator[tuple[np.ndarray, np.ndarray]]) -> PatchMoment
         t = targets.reshape(len(targets), -1).astype(float)
         if shift is None:
             shift = x.mean(0), t.mean(0)
-            sums = [np.zeros_like(shift[0]), np.zeros_like(shift[1]), 0.0, 0.0]  # type: ignore[list-item]
+            widths = [(x.shape[1],), (t.shape[1],), (x.shape[1], x.shape[1]), (t.shape[1], x.shape[1])]
+            sums = [np.zeros(width) for width in widths]
         x, t = x - shift[0], t - shift[1]
         count += len(x)
-        sums = [sums[0] + x.sum(0), sums[1] + t.sum(0), sums[2] + x.T @ x, sums[3] + t.T @ x]
+        # in place, here and below: of large images covariances are 400 MB
+        sums[0] += x.sum(0)
+        sums[1] += t.sum(0)
+        sums[2] += x.T @ x
+        sums[3] += t.T @ x
     if shift is None or count < 2:
         raise ValueError(f"expected at least 2 images for a covariance, got {count}")
-    mean_x, mean_t = sums[0] / count, sums[1] / count
+    for total in sums:
+        total /= count
+    mean_x, mean_t, inputs, cross = sums
+    inputs -= np.outer(mean_x, mean_x)
+    cross -= np.outer(mean_t, mean_x)
     return PatchMoments(
-        (shift[0] + mean_x).reshape(shape[0]),
-        (shift[1] + mean_t).reshape(shape[1]),
-        sums[2] / count - np.outer(mean_x, mean_x),
-        sums[3] / count - np.outer(mean_t, mean_x),
-        count,
+        (shift[0] + mean_x).reshape(shape[0]), (shift[1] + mean_t).reshape(shape[1]), inputs, cross, count
     )
 
 
