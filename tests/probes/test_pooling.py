@@ -126,9 +126,9 @@ def test_half_precision_holds_tokens_of_any_size() -> None:
 def test_stored_queries_point_at_the_needle_in_every_image() -> None:
     """As stored, a query's attention is the softmax of its product with tokens as they are: the
     divisors of the layer and of the paper are within."""
-    pooled = PooledAccuracy(2, False, (2, 4), (0.003, 0.01), 40, 0)
+    pooled = PooledAccuracy(2, False, (2, 4), (0.01,), 30, 0)
     size = 1e3  # tokens of a layer may have any size
-    tokens, labels = needle(400, 8, seed=1)
+    tokens, labels = needle(300, 8, seed=1)
     pooled.add(("trained", 1), tokens * size)
     pooled.learn(labels, 2)
     seen, seen_labels = needle(200, 8, seed=2)

@@ -16,9 +16,12 @@ from lcmae.mask import Mask
 from lcmae.masking import Random
 from lcmae.models import MAE
 from lcmae.probes.results.store import load_result
+from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.stitching.affine import Moments, chosen_map
+from lcmae.probes.watching.batch import Batch
 from lcmae.training.train import publish_untrained
 from tests.conftest import tiny_mae, tiny_simmim
+from tests.reference.probes import stitch as reference
 from tests.reference.tiny_runs import tiny_run
 
 
@@ -72,6 +75,48 @@ def test_a_rotated_copy_costs_nothing(found: xr.Dataset) -> None:
     assert abs(float(found["increase"].sel(encoder="other", decoder="a"))) > 1e-3
     assert found["identity_increase"].sel(encoder="other", decoder="a").isnull()
     np.testing.assert_array_equal([float(found["identity_increase"].sel(encoder=n, decoder=n)) for n in "a"], 0)
+
+
+def test_increases_are_those_of_the_definition() -> None:
+    """One image and one row at a time, with maps from least squares on rows."""
+    models, strategy = {"a": model(1), "b": model(2, width=20)}, Random(ratio=0.5)
+    fitted, measured = pixels(25, seed=1), pixels(6)
+    found = lcmae.stitch(models, measured, fit=fitted, mask=strategy, seed=3)
+
+    def codes(name: str, images: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[Mask]]:
+        """Class tokens, tokens and masks, image by image."""
+        network, prefixes, tokens, masks = models[name], [], [], []
+        for position, image in enumerate(images):
+            shown = network.prepare(torch.from_numpy(image).permute(2, 0, 1)[None])
+            mask = Batch(network, shown, position, probe_seed(3)).masks(strategy, 1)
+            prefix, own, _ = network.encode(shown, mask)
+            prefixes.append(prefix[0].detach().double().numpy())
+            tokens.append(own[0].detach().double().numpy())
+            masks.append(mask)
+        return prefixes, tokens, masks
+
+    def loss(name: str, image: np.ndarray, prefix: np.ndarray, tokens: np.ndarray, mask: Mask) -> float:
+        network = models[name]
+        target = network.targets(network.prepare(torch.from_numpy(image).permute(2, 0, 1)[None]))[0]
+        with torch.no_grad():
+            pred = network.predict(torch.tensor(prefix).float()[None], torch.tensor(tokens).float()[None], mask)[0]
+        return float((pred - target)[mask.is_hidden[0]].square().mean())
+
+    for encoder in models:
+        for decoder in models:
+            mine, theirs = codes(encoder, fitted), codes(decoder, fitted)
+            of_prefix, of_tokens = (reference.chosen_map(mine[part], theirs[part]) for part in (0, 1))
+            handed, intact = [], []
+            own, code = codes(decoder, measured), codes(encoder, measured)
+            for index, image in enumerate(measured):
+                mask = own[2][index]
+                intact.append(loss(decoder, image, own[0][index], own[1][index], mask))
+                carried = of_prefix(code[0][index]), of_tokens(code[1][index])
+                handed.append(loss(decoder, image, *carried, mask))
+            number = float(found["increase"].sel(encoder=encoder, decoder=decoder))
+            # tokens are float32, and so are decoders
+            assert number == pytest.approx(reference.increase(handed, intact), rel=1e-3, abs=1e-4), (encoder, decoder)
+            assert float(found["loss"].sel(decoder=decoder)) == pytest.approx(np.mean(intact), rel=1e-5)
 
 
 def test_the_constant_is_the_mean_token_everywhere() -> None:
