@@ -89,6 +89,37 @@ def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:
     return shown.update_yaxes(type="log")
 
 
+def far(results: Mapping[str, xr.Dataset]) -> go.Figure:
+    """What the linear predictor gains from beyond the 8 touching patches, against the ratio: of the
+    images, so runs that share them have one curve."""
+    colour, rows = style.colours(results), list[Series]()
+    for name, result in results.items():
+        values, ratios = result["far_gain"].values, result["ratio"].values.tolist()
+        if not any(list(row.x) == ratios and np.array_equal(row.y, values) for row in rows):
+            rows.append(Series(name, ratios, values, colour[name], *intervals.ends(result, "far_gain")))
+    first = next(iter(results.values()))
+    shown = series.curves(rows, style.axis_title(first["ratio"]), "gain in explained share")
+    shown.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    return shown
+
+
+def reach_words(results: Mapping[str, xr.Dataset]) -> str:
+    """How far off the patches lie that the linear predictor uses, at the smallest and the largest
+    ratio; nothing where that is not stored."""
+    of_runs = [
+        (name, result["reach"].values[[0, -1]], result["ratio"].values[[0, -1]])
+        for name, result in results.items()
+        if "reach" in result and bool(np.isfinite(result["reach"].values[[0, -1]]).all())
+    ]
+    if not of_runs:
+        return ""
+    name, (near, away), (low, high) = of_runs[0]
+    of = f" (images of {name})" if len(results) > 1 else ""
+    return (
+        f"What it uses lies {near:.2g} patches away on average at ratio {low:g}, and {away:.2g} at ratio {high:g}{of}."
+    )
+
+
 OTHERS = {"linear": "the fixed linear predictor", "wiener": "the Wiener filter of each mask"}
 """The linear predictors that the network is held against, in words."""
 

@@ -28,6 +28,14 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         figures.gain_maps(results),
         is_wide=True,
     )
+    reaching = {name: result for name, result in results.items() if "far_gain" in result}
+    if reaching:
+        yield Panel(
+            "How far off linear prediction looks",
+            "Explained share of the linear predictor less that of one that sees the 8 touching patches alone, on the images under "
+            f"test: what covariance says of patches farther off. {figures.reach_words(reaching)}".strip(),
+            figures.far(reaching),
+        )
     yield Panel(
         "Directions that patches share",
         "What a linear code of the visible patches explains of all patches, direction by direction: the closed form of the "

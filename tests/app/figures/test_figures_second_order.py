@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from lcmae.app.figures import second_order
+from tests.app.pages import traces
 from tests.app.synthetic import var
 
 
@@ -48,3 +49,22 @@ def test_what_has_no_interval_is_not_said(missing: str):
     one = result([0.1, 0.1, 0.1], [0.1, 0.1, 0.1]).drop_vars(f"gain_over_{missing}_sem")
     assert second_order.OTHERS[missing] not in second_order.over_ratios(one)
     assert second_order.over_ratios(one)
+
+
+def test_what_comes_from_afar_is_drawn_once_for_the_same_images():
+    one = result([0.1] * 3, [0.1] * 3)
+    error = var("ratio", [0.01] * 3, "standard error over images")
+    error.attrs |= {"degrees_of_freedom": 100, "error_sources": "images"}
+    one = one.assign(far_gain=var("ratio", [0.0, 0.05, 0.1], "far"), far_gain_sem=error)
+    one = one.assign(reach=var("ratio", [1.4, 1.5, 1.84], "reach", "patches"))
+    one["ratio"].attrs |= {"long_name": "masking ratio", "units": "1"}
+    shown = traces(second_order.far({"a": one, "b": one, "c": one.assign(far_gain=one["far_gain"] * 2)}))
+    assert [row.name for row in shown] == ["a", "c"]
+    np.testing.assert_allclose(shown[0].y, [0.0, 0.05, 0.1])
+    # 1.98 standard errors: Student's t of 100 degrees of freedom
+    np.testing.assert_allclose(shown[0].error_y.array, 0.0198, rtol=1e-2)
+    assert second_order.reach_words({"a": one}) == (
+        "What it uses lies 1.4 patches away on average at ratio 0.25, and 1.8 at ratio 0.75."
+    )
+    assert "(images of a)" in second_order.reach_words({"a": one, "b": one})
+    assert second_order.reach_words({"a": one.drop_vars("reach")}) == ""
