@@ -16,6 +16,7 @@ import xarray as xr
 from torch import Tensor
 
 from lcmae.errors import InputError
+from lcmae.patches import patchify
 from lcmae.probes.statistics.variables import variable
 from lcmae.probes.watching.hooks import Attended
 from lcmae.probes.watching.microscope import CachedForward
@@ -86,6 +87,16 @@ def likeness(seen: CachedForward, layer: int) -> xr.Dataset:
     model, tokens = seen.model, F.normalize(_patch_tokens(seen, layer), dim=-1)
     cosines = tokens @ tokens.T
     values = variable(("query", *_POSITION), cosines.unflatten(-1, model.grid), "cosine of two tokens")
+    return xr.Dataset({"likeness": values}, {"query": list(range(model.num_patches))})
+
+
+@torch.no_grad()
+def pixel_likeness(seen: CachedForward) -> xr.Dataset:
+    """`likeness` [query row column] of the patches' own pixels, as the model gets them: what tokens
+    are held against."""
+    model = seen.model
+    patches = F.normalize(patchify(seen.batch.images[:1], model.patch_size)[0].float(), dim=-1)
+    values = variable(("query", *_POSITION), (patches @ patches.T).unflatten(-1, model.grid), "cosine of two patches")
     return xr.Dataset({"likeness": values}, {"query": list(range(model.num_patches))})
 
 

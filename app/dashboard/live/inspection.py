@@ -105,8 +105,8 @@ class Inspection:
         return self._answer("contrast", NUM_MASKS, compute)
 
     def matrix(self, what: Overlay, view: str, layer: int) -> xr.Dataset:
-        """Attention of all queries of a layer (`encoder`, `decoder`), `rollout`, or `likeness` of
-        tokens."""
+        """Attention of all queries of a layer (`encoder`, `decoder`), `rollout`, `likeness` of
+        tokens, or that of their pixels (`pixel_likeness`)."""
         from lcmae.probes.watching import overlays
 
         def compute() -> xr.Dataset:
@@ -115,6 +115,8 @@ class Inspection:
                 return overlays.decoder_matrix(self._masked(), layer)
             if what == "rollout":
                 return overlays.rollout(seen)
+            if what == "pixel_likeness":
+                return overlays.pixel_likeness(seen)
             return (overlays.likeness if what == "likeness" else overlays.encoder_matrix)(seen, layer)
 
         return self._answer("matrix", (what, view, layer), compute)

@@ -27,8 +27,8 @@ MAX_SEED = 2**53 - 1
 
 
 Overlay = Literal[
-    "encoder", "decoder", "rollout", "queries", "likeness", "colours", "field", "error", "loss", "invariance",
-    "local_consistency",
+    "encoder", "decoder", "rollout", "queries", "likeness", "pixel_likeness", "colours", "field", "error", "loss",
+    "invariance", "local_consistency",
 ]  # fmt: skip
 
 

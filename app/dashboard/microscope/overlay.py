@@ -21,6 +21,7 @@ KINDS: dict[Overlay, str] = {
     "rollout": "attention rollout",
     "decoder": "decoder attention",
     "likeness": "token similarity",
+    "pixel_likeness": "pixel similarity (baseline)",
     "queries": "attentive probe",
     "colours": "tokens as colours (PCA)",
     "field": "receptive field",
@@ -156,6 +157,16 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
             "cosine of two tokens",
             packed,
         )
+    if kind == "pixel_likeness":
+        packed, _ = _matrix(inspected, kind, "full", 0, None)
+        return Shown(
+            "Pixel similarity over the photograph",
+            "Cosine of the pixels of the patch under the pointer with those of every other one: what tokens are held against. "
+            "Where token similarity looks the same, the tokens need say no more than colour and brightness.",
+            photograph,
+            "cosine of two patches",
+            packed,
+        )
     if kind == "colours":
         found = inspected.colours(view, layer)
         share = ", ".join(f"{float(one):.0%}" for one in found["share"])
@@ -229,7 +240,7 @@ def _matrix(inspected: Inspection, kind: Overlay, view: str, layer: int, head: i
 
     def draw() -> _Sent:
         found = inspected.matrix(kind, view, layer)
-        if kind == "likeness":
+        if kind in ("likeness", "pixel_likeness"):
             values = found["likeness"].values
             return _Sent(pack(values, float(np.nanmin(values, initial=1.0)), 1.0), 0)
         heads = found["attention"]

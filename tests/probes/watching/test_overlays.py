@@ -76,6 +76,19 @@ def test_likeness_is_symmetric_and_1_to_itself(passes: tuple[CachedForward, Cach
         assert np.allclose(matrix, matrix.T, equal_nan=True, atol=1e-6)
 
 
+def test_pixels_are_held_against_each_other_as_the_model_gets_them(passes: tuple[CachedForward, CachedForward]):
+    whole, _ = passes
+    found = overlays.pixel_likeness(whole)["likeness"].values
+    image = whole.batch.images[0].numpy()
+    patches = [
+        image[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].ravel() for row in range(4) for column in range(6)
+    ]
+    one, other = patches[3], patches[10]
+    wanted = one @ other / np.sqrt((one @ one) * (other @ other))
+    np.testing.assert_allclose(found[3].reshape(-1)[10], wanted, atol=1e-5)
+    np.testing.assert_allclose(found.reshape(24, 24).diagonal(), 1, atol=1e-5)
+
+
 def test_queries_share_themselves_out_over_patches_that_have_tokens(passes: tuple[CachedForward, CachedForward]):
     whole, _ = passes
     queries = np.random.default_rng(0).normal(size=(3, whole.model.config.width)).astype(np.float32)

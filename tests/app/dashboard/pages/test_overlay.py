@@ -45,7 +45,7 @@ def test_every_kind_of_map_is_drawn(root: Path, kind: str):
     values = unpacked(data["values"])
     patches = data["rows"] * data["columns"]
     shape = values.shape
-    if kind in ("encoder", "decoder", "rollout", "likeness"):
+    if kind in ("encoder", "decoder", "rollout", "likeness", "pixel_likeness"):
         assert shape == (patches + data["prefix"], data["rows"], data["columns"])
     elif kind == "colours":
         assert shape == (data["rows"], data["columns"], 3)
