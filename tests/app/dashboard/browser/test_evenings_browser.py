@@ -1,6 +1,7 @@
 """A real Chromium spends evenings as people do. Somebody brings a checkpoint of timm and some
 photographs to an empty dashboard, and never sees a terminal again; somebody else has thirty runs,
-finds the best layer and takes a figure away. Nothing complains, and nobody else is asked."""
+finds the best layer and takes a figure away; a third asks which mask is best. Nothing complains,
+and nobody else is asked."""
 
 import json
 import re
@@ -126,3 +127,51 @@ def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty
             feature=feature, classifier="linear", network="trained"
         )
         assert float(by_layer.sel(layer=int(found[1]))) == float(by_layer.max())
+
+
+def fill(page: Page, key: str, number: str) -> None:
+    """Type a number into the field of this key."""
+    field = page.locator(f".st-key-{key} input")
+    field.fill(number)
+    field.press("Enter")
+    settle(page)
+
+
+@pytest.mark.timeout(1200)  # a minute or so on two idle cores: 36 short trainings, and torch in five processes
+def test_masks_are_seen_raced_and_advised_on(page: Page, tmp_path: Path) -> None:
+    root = tmp_path / "nothing here yet"
+    with server(root) as address:
+        page.goto(address)
+        page.get_by_role("heading", name="Start", exact=True).wait_for()
+        page.get_by_role("link", name="Mask strategies").click()
+        page.wait_for_url("**/masks**")
+        # strategies are drawn over a photograph, each with a way into the microscope
+        drawn = page.get_by_alt_text("the same photograph under")
+        drawn.first.wait_for(timeout=COMPUTING)
+        settle(page)
+        assert drawn.count() >= 6
+        assert page.get_by_text("See a model fill it in").count() == drawn.count()
+        # a small race: two masks at two ratios, the shortest schedules, few images
+        page.locator(".st-key-race_masks").get_by_role("button", name="Remove grid").click()
+        settle(page)
+        fill(page, "race_epochs", "8")
+        fill(page, "race_images", "100")
+        page.get_by_text("4 cells; at most 36 short runs (12 of 1, of 2 and of 8 epochs)").wait_for()
+        page.get_by_role("button", name="Start the race").click()
+        # advice on as few images, asked for while the race runs, waits for it
+        fill(page, "advice_minutes", "1")
+        fill(page, "advice_images", "100")
+        page.get_by_role("button", name="Ask for advice").click()
+        page.get_by_text("advice in advice: waiting").wait_for()
+        page.get_by_text(re.compile(r"race in race: rung \d of 3, runs: \d+ of \d+")).wait_for(timeout=COMPUTING)
+        page.get_by_text("race in race: done").wait_for(timeout=2 * COMPUTING)
+        settle(page, 1)
+        page.get_by_role("heading", name="Answer", exact=True).wait_for()
+        page.get_by_text("rung 1: ").wait_for()
+        page.get_by_text("advice in advice: done").wait_for(timeout=COMPUTING)
+        page.get_by_role("heading", name="Advice", exact=True).wait_for()
+        given = json.loads((root / "advice" / "advice.json").read_text())["advice"]
+        expect(page.locator(".sentence", has_text=given["headline"])).to_be_visible()
+        page.get_by_text("1 minute is too few for a race").wait_for()
+        raced = json.loads((root / "race" / "race.json").read_text())
+        assert [rung["epochs"] for rung in raced["rungs"]][:1] == [1]
