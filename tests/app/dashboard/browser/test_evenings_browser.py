@@ -137,7 +137,7 @@ def fill(page: Page, key: str, number: str) -> None:
     settle(page)
 
 
-@pytest.mark.timeout(1200)  # a minute or so on two idle cores: 36 short trainings, and torch in five processes
+@pytest.mark.timeout(1200)  # two minutes on two cores: 36 short trainings with probes, and torch in five processes
 def test_masks_are_seen_raced_and_advised_on(page: Page, tmp_path: Path) -> None:
     root = tmp_path / "nothing here yet"
     with server(root) as address:
