@@ -140,11 +140,11 @@ def check_asked(
 ) -> None:
     """`InputError` for a size, a number of channels or a limit that no images can have; an image
     may take `most` bytes."""
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-    is_sides = len(sides) == 2 and all(map(_is_whole, sides))
-    if image_size is not None and not (is_sides and isinstance(image_size, int | tuple | list)):
+    asked = 1 if image_size is None else image_size
+    sides = list(asked) if isinstance(asked, tuple | list) else [asked, asked]
+    if not (len(sides) == 2 and all(map(_is_whole, sides))):
         raise InputError(f"expected an image size in whole pixels, one side or (height, width), got {image_size!r}")
-    height, width = (1, 1) if image_size is None else sides
+    height, width = sides
     if height < 1 or width < 1:
         raise InputError(f"expected an image size of at least 1x1 pixels, got {height}x{width}")
     if channels is not None and not (_is_whole(channels) and channels >= 1):

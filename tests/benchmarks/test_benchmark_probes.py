@@ -124,7 +124,7 @@ def test_the_benchmark_runs_whole_and_keeps_what_it_measured(
 
 def test_the_first_table_alone_in_time_of_the_processors(capsys: pytest.CaptureFixture[str]) -> None:
     options = "--shape micro --data digits --probes local_contrast --images 4 --rounds 1 --cpu-seconds --first-table"
-    text = benchmark.main(options.split())
+    text = benchmark.main([*options.split()])
     assert text in capsys.readouterr().out
     assert "| local_contrast | " in text
     assert text.count("\n## ") == 1

@@ -105,7 +105,8 @@ def test_increases_are_those_of_the_definition() -> None:
     for encoder in models:
         for decoder in models:
             mine, theirs = codes(encoder, fitted), codes(decoder, fitted)
-            of_prefix, of_tokens = (reference.chosen_map(mine[part], theirs[part]) for part in (0, 1))
+            of_prefix = reference.chosen_map(mine[0], theirs[0])
+            of_tokens = reference.chosen_map(mine[1], theirs[1])
             handed, intact = [], []
             own, code = codes(decoder, measured), codes(encoder, measured)
             for index, image in enumerate(measured):
