@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from lcmae.data import SOURCES, ImageSource, open_source
 from lcmae.data.kinds import KINDS
 from lcmae.data.parquet import parquet_images
+from lcmae.data.readers.missing import needed, packages
 from lcmae.errors import InputError
 from tests.reference.image_files import one_line, picture, png, refused, write_parquet
 
@@ -236,3 +238,18 @@ def test_importing_needs_none_of_the_formats() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, env=dict(os.environ))
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(("extra", "parts"), [("tiff", ("imagecodecs", "tifffile")), ("dicom", ("pydicom",))])
+def test_a_missing_package_is_named_itself(extra: str, parts: tuple[str, ...]) -> None:
+    with pytest.raises(
+        InputError, match="expected the package nowhere, got none; install it with: pip install "
+    ) as caught:
+        needed("nowhere", extra, "scan")
+    words = shlex.split(str(caught.value).partition("pip install ")[2])
+    assert len(words) == len(parts)
+    assert all(word.startswith(part) for word, part in zip(sorted(words), parts, strict=True))
+
+
+def test_an_unknown_extra_leaves_the_package() -> None:
+    assert packages("none", "nowhere") == "nowhere"
