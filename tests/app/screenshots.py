@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--page", nargs="*", help="names of pages (default: all)")
     parser.add_argument("--query", nargs="*", default=[], metavar="NAME=VALUE", help="more of the address")
     parser.add_argument("--width", type=int, nargs="*", default=[1280], help="of the window, in pixels")
+    parser.add_argument("--theme", nargs="*", default=["light", "dark"], choices=["light", "dark"])
     parser.add_argument("--top", type=int, help="only so many pixels from the top, for a small picture")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     asked = [word.split("=", 1) for word in options.query]
     query = urlencode([*(("runs", name) for name in options.pick or runs_below(options.runs)), *asked])
     with server(options.runs) as address:
-        for theme, width in [(theme, width) for theme in ("light", "dark") for width in options.width]:
+        for theme, width in [(theme, width) for theme in options.theme for width in options.width]:
             with browser_page(dark=theme == "dark", width=width) as page:
                 for name in [known.name for known in PAGES if not options.page or known.name in options.page]:
                     page.goto(f"{address}/{path_of(name)}?{query}")
