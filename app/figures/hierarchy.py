@@ -41,7 +41,7 @@ def decodability(results: Mapping[str, xr.Dataset], feature: str) -> go.Figure:
 
 
 def by_layer(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
-    """Decodability of one level from the mean token after each block; dotted: the same network with
+    """Decodability of one level from the mean token after each block; dashed: the same network with
     fresh weights."""
     colour, rows = style.colours(results), []
     for position, (name, result) in enumerate(results.items()):

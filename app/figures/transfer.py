@@ -54,7 +54,7 @@ def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
 
 
 def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -> go.Figure:
-    """Accuracy after each block; dotted: the same network with fresh weights."""
+    """Accuracy after each block; dashed: the same network with fresh weights."""
     colour = style.colours(results)
     rows = []
     for position, (name, result) in enumerate(results.items()):

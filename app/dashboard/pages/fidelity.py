@@ -18,9 +18,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
     yield Panel(
         "By masking ratio, visible patches pasted",
-        "Coloured lines: networks (dotted: fresh weights; dash-dotted: de-normalised with the hidden patches' true statistics, "
-        "which LEAKS the answer). Grey: copies of the nearest visible patch (dashed), the mean visible colour (dotted) "
-        "and, for squared errors, the mean of the images at each position (long dashes). "
+        "Coloured lines: networks (dashed: fresh weights; short dashes: de-normalised with the hidden patches' true statistics, "
+        "which LEAKS the answer). Grey: copies of the nearest visible patch (dash-dotted), the mean visible colour (dotted) "
+        "and, for squared errors, the mean of the images at each position (dashed). "
         "Visible pixels have no error, so whole pictures improve as the ratio falls; mse_hidden counts hidden pixels alone.",
         figures.by_ratio(results, measure),
     )

@@ -11,7 +11,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         "High frequencies through the layers",
         "Log amplitude of the grid's highest frequency (Nyquist, in both directions) over that of frequency 0: falling lines "
-        "smooth the tokens over the grid. Dotted: the same network with fresh weights. 95 % intervals over images.",
+        "smooth the tokens over the grid. Dashed: the same network with fresh weights. 95 % intervals over images.",
         figures.by_layer(results),
     )
     name = choose("spectra of", list(results))

@@ -47,7 +47,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         level = choose("level", levels)
         yield Panel(
             f"Where in the encoder: {level}{', ' + name if which else ''}",
-            "Mean token after each block. Dotted: the same network with fresh weights. A ring marks the highest block of each run.",
+            "Mean token after each block. Dashed: the same network with fresh weights. A ring marks the highest block of each run.",
             figures.by_layer(with_layers, level),
         )
 

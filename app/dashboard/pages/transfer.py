@@ -29,7 +29,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         feature = choose("feature", sorted(found, reverse=True))
         yield Panel(
             f"Accuracy after each block: {feature}",
-            "Before any final norm. Dotted: the same network with fresh weights.",
+            "Before any final norm. Dashed: the same network with fresh weights.",
             figures.by_layer(layered, classifier, feature),
         )
     yield from pooled(results, choose)
