@@ -192,7 +192,8 @@ def ask_for_runs(picked: picks.Picks) -> bool:
         to_copy("lcmae train mae-digits")
     elif not picked.names:
         st.info(
-            "Pick one or more runs in the side bar, or in the table of the Runs page.", icon=":material/arrow_back:"
+            "Pick one or more runs with the button *Runs* above, or in the table of the Runs page.",
+            icon=":material/arrow_upward:",
         )
     return bool(picked.names)
 

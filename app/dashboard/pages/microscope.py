@@ -80,7 +80,7 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
                     newest if chosen.a_step is None else str(chosen.a_step),
                     lambda step: None if step == newest else int(step),
                 ),
-                help="`newest` is the step of the side bar where this run has it, else its newest.",
+                help="`newest` is the step of the bar above where this run has it, else its newest.",
                 width=120,
             )
 

@@ -87,7 +87,7 @@ def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int
                 f"Step of {letter.upper()}",
                 [picks.NEWEST, *map(str, reversed(steps))],
                 **tied(f"{letter}_step", shown, lambda text: None if text == picks.NEWEST else int(text)),
-                help="`newest` is the step of the side bar where this run has it, else its newest.",
+                help="`newest` is the step of the bar above where this run has it, else its newest.",
                 width=130,
             )
 
@@ -202,7 +202,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
         draw(
             Panel(
                 f"{probe.replace('_', ' ').capitalize()} of all picked runs",
-                f"Dots with 95 % intervals, of the newest stored step or the side bar's ({steps}).",
+                f"Dots with 95 % intervals, of the newest stored step or the bar's above ({steps}).",
                 figures.of_runs(numbers, quantities, list(results)),
             ),
             f"compare-runs-{probe}",
