@@ -39,7 +39,7 @@ def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
 
 
 def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """Amplitude of the highest frequency over that of frequency 0, through the layers; dotted:
+    """Amplitude of the highest frequency over that of frequency 0, through the layers; dashed:
     fresh weights."""
     colour = style.colours(results)
     rows = []
@@ -68,7 +68,9 @@ def likeness(result: xr.Dataset, network: str) -> go.Figure:
     )
 
 
-HEADLINE = Headline("last_high_frequency", "share of the highest frequency in the last encoder block", "highest")
+HEADLINE = Headline(
+    "last_high_frequency", "log amplitude of the highest frequency after the last encoder block", "highest"
+)
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:

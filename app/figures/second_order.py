@@ -22,10 +22,12 @@ STYLES: dict[str, tuple[str, str]] = {
 }
 """Colour and dash of the baselines, which belong to the images: grey, nearer to black where they
 know more. The position mean is the zero of the scale."""
+LABELS = {"wiener": "Wiener filter", "linear": "linear predictor", "nearest": "nearest patch"}
+"""Of the legend, where the name that is stored is no word of the text."""
 
 
 def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """R2 about the position mean against the masking ratio: each run in its colour (dotted:
+    """R2 about the position mean against the masking ratio: each run in its colour (dashed:
     untrained), linear baselines grey, drawn once where runs share them."""
     colour, rows = style.colours(results), []
     drawn: list[tuple[str, np.ndarray]] = []
@@ -44,7 +46,8 @@ def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 again = sum(label == network for label, _ in drawn)
                 drawn.append((network, values.values))
                 shade, dash = STYLES[network]
-                label = network if not again else f"{network} ({name})"
+                words = LABELS.get(network, network)
+                label = words if not again else f"{words} ({name})"
                 rows.append(Series(label, ratios, values.values, shade, low, high, dash=dash))
     first = next(iter(results.values()))["r2"]
     shown = series.curves(rows, style.axis_title(first["ratio"]), style.axis_title(first))
@@ -65,7 +68,9 @@ def gains(results: Mapping[str, xr.Dataset]) -> go.Figure:
             low, high = intervals.ends(result, variable)
             ratios = result["ratio"].values.tolist()
             rows.append(
-                Series(f"{name} over {other}", ratios, result[variable].values, colour[name], low, high, dash=dash)
+                Series(
+                    f"{name} over {LABELS[other]}", ratios, result[variable].values, colour[name], low, high, dash=dash
+                )
             )
     first = next(iter(results.values()))
     shown = series.curves(rows, style.axis_title(first["ratio"]), "gain in explained share")
@@ -148,15 +153,13 @@ def over_ratios(result: xr.Dataset) -> str:
 
 def at_own_ratios(results: Mapping[str, xr.Dataset]) -> str:
     """Which runs beat or lose to each linear predictor, each at its own ratio."""
-    sentences = []
+    clauses = []
     for other, words in OTHERS.items():
         gains = {name: number(result, f"gain_over_{other}", _own_ratio(result)) for name, result in results.items()}
-        clauses = [
-            f"{_verb(verdict, words, again)}: {_named(runs)}"
-            for again, (verdict, runs) in enumerate(_by_verdict(gains))
-        ]
-        sentences += [f"At the own ratio of each: {'; '.join(clauses)}."] if clauses else []
-    return " ".join(sentences)
+        for again, (verdict, runs) in enumerate(_by_verdict(gains)):
+            several = 1 < len(runs) <= answers.MOST_NAMES
+            clauses.append(f"{_named(runs)} {_verb(verdict, words, again, several=several)}")
+    return f"Each at its own ratio: {'; '.join(clauses)}." if clauses else ""
 
 
 def _by_verdict(gains: Mapping[str, answers.Number]) -> list[tuple[answers.Verdict, list[str]]]:
@@ -168,8 +171,10 @@ def _by_verdict(gains: Mapping[str, answers.Number]) -> list[tuple[answers.Verdi
     return list(found.items())
 
 
-def _verb(verdict: answers.Verdict, words: str, again: int) -> str:
-    return VERBS[verdict].format("it" if again else words)
+def _verb(verdict: answers.Verdict, words: str, again: int, *, several: bool = False) -> str:
+    verb = VERBS[verdict].format("it" if again else words)
+    first, rest = verb.split(" ", 1)
+    return f"{first.removesuffix('s')} {rest}" if several else verb
 
 
 def _at(ratios: list[str], all_of_them: int) -> str:

@@ -40,8 +40,8 @@ def test_ratios_of_one_verdict_stand_together():
 def test_several_runs_are_held_against_them_at_their_own_ratio():
     runs = {"a": result([0, 0, 0.1], [0, 0, -0.1]), "b": result([0, 0, -0.1], [0, 0, -0.2])}
     said = second_order.answer(runs).sentence
-    assert "At the own ratio of each: beats the fixed linear predictor: a; loses to it: b." in said
-    assert said.endswith("At the own ratio of each: loses to the Wiener filter of each mask: a and b.")
+    assert "Each at its own ratio: a beats the fixed linear predictor; b loses to it;" in said
+    assert said.endswith("; a and b lose to the Wiener filter of each mask.")
 
 
 @pytest.mark.parametrize("missing", ["linear", "wiener"])
