@@ -52,7 +52,7 @@ class DecoderAttention(Probe):
 
     name: ClassVar[str] = "decoder_attention"
     question: ClassVar[str] = (
-        "Where does the decoder look to fill in a hidden patch, and how much of that is place alone?"
+        "Where does the decoder look to fill in a hidden patch, and how much of that is position alone?"
     )
     needs_prediction: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -242,7 +242,7 @@ class _DecoderAttention(Accumulator):
                 self.probe.num_masks,
                 combine=lambda x: torch.cat([x.flatten(-2), x[..., -1:, -1] - x[..., 0, -1:]], dim=-1),
             )
-            name, long_name = f"positional_share_{reading}", f"share of attention that place alone explains, {what}"
+            name, long_name = f"positional_share_{reading}", f"share of attention that position alone explains, {what}"
             for label, dims, words, pick in (
                 ("", ("layer", "head"), "", lambda x: x[:-1].unflatten(0, (len(self.shares), -1))[:, :-1]),
                 ("_pooled", ("layer",), ", heads pooled", lambda x: x[:-1].unflatten(0, (len(self.shares), -1))[:, -1]),

@@ -142,7 +142,7 @@ class _LocalContrast(Accumulator):
             torch.stack(part) for part in zip(*(part.estimate() for part in positions), strict=True)
         )
         degrees = self.residual.per_image.degrees_of_freedom
-        of_position = "share of the variance that place alone explains"
+        of_position = "share of the variance that position alone explains"
 
         result = {
             "loss": variable((), self.residual.loss, "masked loss (squared error)", units),

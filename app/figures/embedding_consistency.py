@@ -123,7 +123,7 @@ def points(result: xr.Dataset, plane: str, colour_by: str) -> go.Figure:
                 x=one[f"{plane}_x"].values,
                 y=one[f"{plane}_y"].values,
                 mode="markers",
-                name=f"{kind}s",
+                name={"token": "tokens", "patch": "patches"}[kind],
                 xaxis=f"x{side + 1}" if side else "x",
                 yaxis=f"y{side + 1}" if side else "y",
                 marker={"size": 5, "opacity": 0.75, "color": one[colour_by].values, "coloraxis": "coloraxis"},
