@@ -20,6 +20,13 @@ MOST = 8
 MOST_LETTERS = 34
 """Of a name; longer ones are cut."""
 
+UNTRAINED = ", untrained"
+"""What the label of a run's untrained network ends in."""
+
+HALF, SAMPLE, LETTER, LINE, FREE = 330, 60, 6, 19, 2
+"""Pixels of a legend on half a page of a 1280 px window, of a sample of a line, of a letter and of
+a line of entries; lines that a figure's height has room for."""
+
 ALL = "runs, coloured as in the bar above"
 
 
@@ -32,8 +39,35 @@ def tidy(figure: go.Figure, markings: Mapping[str, Marking], picked: Sequence[st
     if replaced:
         _rename(figure, replaced)
     _fit_headings(figure)
+    _fold_untrained(figure, owners)
     _group(figure, owners, markings)
     return figure
+
+
+def make_room(figure: go.Figure) -> None:
+    """As much height for a legend on half a page as it takes from the plot."""
+    entries = [str(trace.name) for trace in _traces(figure) if trace.name and is_entry(trace)]
+    if figure.layout.showlegend is False or len(entries) < 2 or figure.layout.height is None:
+        return
+    across = max(1, HALF // (SAMPLE + LETTER * max(map(len, entries))))
+    lines = -(-len(entries) // across)
+    figure.update_layout(height=figure.layout.height + LINE * max(lines - FREE, 0))
+
+
+def is_entry(trace: Any) -> bool:
+    """Whether the legend has a trace."""
+    return "showlegend" in trace and trace.showlegend is not False
+
+
+def _fold_untrained(figure: go.Figure, owners: Mapping[int, str]) -> None:
+    """The untrained network of a run's shape goes with the run's own entry: captions say that its
+    line is dashed, and all runs of one shape share it."""
+    entries = {str(trace.name): trace for at, trace in enumerate(_traces(figure)) if at in owners and is_entry(trace)}
+    for label, trace in entries.items():
+        own = entries.get(label.removesuffix(UNTRAINED))
+        if label.endswith(UNTRAINED) and own is not None:
+            own.update(legendgroup=own.legendgroup or own.name)
+            trace.update(legendgroup=own.legendgroup, showlegend=False)
 
 
 def brief_names(picked: Sequence[str]) -> dict[str, str]:

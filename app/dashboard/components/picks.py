@@ -18,6 +18,7 @@ from lcmae.app.dashboard.components import top_bar
 from lcmae.app.dashboard.components.plain import as_code, plain
 from lcmae.app.dashboard.stored import applies, measured, reading
 from lcmae.app.figures import style
+from lcmae.app.figures.answers import MOST_NAMES, listed
 from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition
 from lcmae.safety.text import printable
@@ -161,8 +162,20 @@ class Found:
     conditions: list[Condition]
     """Every condition that the picked runs have, those of the most runs first."""
 
-    inapplicable: list[str] = field(default_factory=list)
-    """A sentence for each run to which the probe cannot apply."""
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    """Why the probe cannot apply, to go after a run's name, and the runs of which that is true."""
+
+    @property
+    def inapplicable(self) -> list[str]:
+        """A sentence for each reason for which the probe cannot apply to runs."""
+        return [f"{_each(names)} {why}" for why, names in self.refused.items()]
+
+
+def _each(names: Sequence[str]) -> str:
+    """`a`, or `a, b and c: each`, of at most `MOST_NAMES`."""
+    if len(names) == 1:
+        return names[0]
+    return f"{listed(names) if len(names) <= MOST_NAMES else f'{len(names)} runs'}: each"
 
 
 def conditions(picks: Picks, probe: str) -> dict[str, dict[Condition, int]]:
@@ -229,7 +242,7 @@ def _find_one(
     if not with_result:
         why = applies.problem(path, probe, data)
         if why is not None:
-            found.inapplicable.append(f"{name} {why}")
+            found.refused.setdefault(why, []).append(name)
             return
         found.missing.append(_not_computed(name, path, probe, published, picks.step))
         return

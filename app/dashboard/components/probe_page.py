@@ -78,7 +78,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
             with area:
                 draw(shown, f"{content.probe}-{number}" + (f"-{group}" if group else ""), content.summary)
     if found.missing or found.newer or found.inapplicable:
-        several = len(found.missing) + len(found.newer) + len(found.inapplicable)
+        several = len(found.missing) + len(found.newer) + sum(map(len, found.refused.values()))
         with st.expander(f"Not computed, or not at the newest step: {several} of the picked runs"):
             offer_missing(found)
     if content.probe not in OWN_IMAGES:
@@ -246,6 +246,7 @@ def draw(shown: Panel, key: str, sources: str = "") -> None:
     legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
     if not shown.is_wide:
         series.wrap_titles(shown.figure)
+        legend.make_room(shown.figure)
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
     st.caption(prose(shown.caption))
     export.figure_files(

@@ -11,7 +11,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         "What is explained, by masking ratio",
         "1 is a perfect prediction of hidden patches, 0 the mean of each position over the training images. Grey: "
-        "what covariance alone reaches, fitted on the other split; the nearest visible patch may lie below the picture.",
+        "what covariance alone reaches, fitted on the other split; the nearest visible patch may lie below the "
+        "picture, and so may an untrained network (dashed, in the run's colour).",
         figures.explained(results),
     )
     yield Panel(

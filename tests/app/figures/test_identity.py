@@ -102,6 +102,29 @@ def test_names_are_short_on_axes_and_headings() -> None:
     assert list(figure.layout.xaxis.ticktext) == ["s1", "s10"]
 
 
+def test_an_untrained_network_goes_with_its_runs_entry() -> None:
+    style.know({"a": "mae", "b": "umae"})
+    figure = style.figure(height=300)
+    for name in ("a", "a, untrained", "b", "b, untrained", "probing", "probing, untrained"):
+        figure.add_scatter(x=[0, 1], y=[0, 1], name=name)
+    legend.tidy(figure, style.known(), ["a", "b"])
+    entries = [trace.name for trace in traces(figure) if legend.is_entry(trace)]
+    assert entries == ["a", "b", "probing", "probing, untrained"], "only runs have a line of their own"
+    assert traces(figure)[1].legendgroup == traces(figure)[0].legendgroup
+
+
+def test_a_legend_of_many_lines_takes_no_height_from_the_plot() -> None:
+    few, many = style.figure(height=300), style.figure(height=300)
+    for number in range(8):
+        many.add_scatter(x=[0, 1], y=[0, 1], name=f"a name that fills a line of the legend {number}")
+    for number in range(2):
+        few.add_scatter(x=[0, 1], y=[0, 1], name=f"run {number}")
+    legend.make_room(few)
+    legend.make_room(many)
+    assert few.layout.height == 300
+    assert many.layout.height == 300 + (8 - legend.FREE) * legend.LINE
+
+
 def test_headings_are_no_wider_than_their_columns_on_half_a_screen() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     names = [f"grid/one-name-that-is-rather-long-s{number}" for number in range(3)]
