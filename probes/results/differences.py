@@ -26,7 +26,7 @@ import pandas as pd
 import xarray as xr
 
 from lcmae.probes.results.conditions import Condition, unlike
-from lcmae.probes.results.metric_directions import better
+from lcmae.probes.results.metric_directions import NEITHER, better
 from lcmae.probes.results.tables import Cell, cells
 from lcmae.probes.statistics.intervals import student
 
@@ -60,7 +60,8 @@ def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:
         if own is None or (math.isnan(own.value) and math.isnan(cell.value)):
             continue
         found = (paired(a, b, own, cell) or left_out(a, b, own, cell) if alike else None) or apart(own, cell)
-        direction = better(probe, cell.variable).direction
+        # a baseline beside the model describes the images: no checkpoint is better by it
+        direction = NEITHER.direction if cell.beside else better(probe, cell.variable).direction
         ends = (own.value, own.low, own.high, cell.value, cell.low, cell.high, *found[:3])
         says = (found.how, direction, verdict(found, direction), cell.unit)
         rows.append((probe, cell.quantity, cell.part, *ends, *says))

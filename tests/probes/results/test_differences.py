@@ -189,3 +189,12 @@ def test_intervals_by_leaving_out_hold_the_truth_as_often_as_they_say():
         found = row(left_out(shared), left_out(shared + 0.2 + 0.3 * rng.normal(size=160)))
         covered += found["low"] <= 1.2**2 - 1 <= found["high"]
     assert covered / trials == pytest.approx(0.95, abs=0.045)
+
+
+def test_no_checkpoint_is_better_by_its_baseline():
+    a, b = (synthetic.RESULTS["local_contrast"](seed=seed) for seed in range(2))
+    frame = differences("local_contrast", a, b)
+    of_baseline = frame["quantity"].str.contains("untrained network of the same shape")
+    assert of_baseline.any()
+    assert set(frame.loc[of_baseline, "better"]) == {"neither"}
+    assert "lower" in set(frame.loc[~of_baseline, "better"])
