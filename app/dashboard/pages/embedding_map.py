@@ -1,6 +1,8 @@
 """A map of patches or of images by what the model makes of them, beside one by raw pixels; what is
 selected is shown."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 import xarray as xr
@@ -43,9 +45,9 @@ def show(page: Page, picked: picks.Picks) -> None:
         if name not in mapped
     ]
     images = compute_images.ask(picked) if found.missing and not found.results else compute_images.Images("")
-    for sentence, missing in [*((sentence, images.of(missing)) for sentence, missing in found.missing), *old]:
-        compute_button.offer(sentence, missing if UMAP in missing else f"{missing} {UMAP}")
+    absent = [*((sentence, images.of(missing)) for sentence, missing in found.missing), *old]
     if not mapped:
+        offer(absent)
         return
     name = choose("points of", list(mapped))
     result = mapped[name]
@@ -56,6 +58,8 @@ def show(page: Page, picked: picks.Picks) -> None:
         planes = figures.planes(result, what)
         plane = choose("plane", planes)
         colour_by = choose("colour", figures.colours(result, what))
+    answer(figures.answer(result, what, plane), "embedding-map")
+    st.fragment(bench)(result, name, what, plane, colour_by)
     if "umap" not in planes:
         if "umap_x" in result:
             st.info("There are too few points for a UMAP here, so their PCA is shown.", icon=":material/info:")
@@ -64,9 +68,16 @@ def show(page: Page, picked: picks.Picks) -> None:
                 "No UMAP is stored, so the PCA is shown. This computes it (the first use on a machine takes a minute):",
                 command(picked, name, found.steps[name]),
             )
-    answer(figures.answer(result, what, plane), "embedding-map")
-    st.fragment(bench)(result, name, what, plane, colour_by)
+    if absent:
+        with st.expander(f"Not computed: {len(absent)} of the picked runs"):
+            offer(absent)
     compute_images.offer_others(picked, PROBE, picks.conditions(picked, PROBE), f" {UMAP}")
+
+
+def offer(absent: Sequence[tuple[str, str]]) -> None:
+    """What is not computed, with the commands."""
+    for sentence, missing in absent:
+        compute_button.offer(sentence, missing if UMAP in missing else f"{missing} {UMAP}")
 
 
 def command(picked: picks.Picks, name: str, step: int) -> str:

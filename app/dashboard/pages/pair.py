@@ -96,8 +96,8 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     """The table of differences, its picture, and all picked runs beside each other."""
     of_a, of_b = results_of(a, "A", b), results_of(b, "B", a)
     both = [probe for probe in of_a if probe in of_b]
-    describe_missing(a, b, of_a, of_b)
     if not both:
+        describe_missing(a, b, of_a, of_b)
         return
     unlike = {probe: differing(of_a[probe], of_b[probe]) for probe in both}
     if any(unlike.values()):
@@ -139,6 +139,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         )
     if probe != ALL:
         all_runs(picked, probe, frame)
+    if set(of_a) != set(of_b):
+        with st.expander("Not computed for both"):
+            describe_missing(a, b, of_a, of_b)
 
 
 def tally(frame: pd.DataFrame) -> str:
