@@ -24,6 +24,7 @@ LABELS = {
     "lr": ("learning rate", "1"),
     "grad_norm": ("norm of the gradient", "1"),
     "seconds_per_step": ("time of a step", "s"),
+    "num_test_images": ("test images", "images"),
     "cls_knn": ("kNN accuracy, class token", "share of test images"),
     "cls_linear": ("ridge accuracy, class token", "share of test images"),
     "cls_effective_rank": ("effective rank, class token", "dimensions"),
