@@ -153,7 +153,7 @@ def table_map(values: xr.DataArray, *, x_title: str, y_title: str, colour_title:
         )
     )
     limits = {} if top is None else {"cmin": 0, "cmax": top}
-    shown.update_layout(coloraxis=style.colour_axis(colour_title, **limits))
+    shown.update_layout(coloraxis=style.colour_axis("<br>".join(wrap(colour_title, 26)), **limits))
     shown.update_xaxes(title=x_title, type="category")
     shown.update_yaxes(title=y_title, type="category", autorange="reversed")
     if len(rows) == len(columns):
