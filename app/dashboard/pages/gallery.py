@@ -28,10 +28,10 @@ from lcmae.probes.results.conditions import Condition, split_settings
 
 PROBE, ATTENTION = "reconstruction", "encoder_attention"
 SUMMARY = (
-    "Every image that the `reconstruction` probe saw, by its own error on hidden patches under its one mask; beside it, what a "
-    "copy of the nearest visible patch errs by, what another picked run does on the same image under the same mask, and how far "
-    "attention reaches on the whole image, where `encoder_attention` saw the same images. One mask an image is a noisy number: "
-    "the order says where to look, not which image is harder."
+    "Every image that the `reconstruction` probe saw, by its own error on hidden patches under its one mask; beside it, the "
+    "error of a copy of the nearest visible patch, that of another picked run on the same image under the same mask, and how "
+    "far attention reaches on the whole image, where `encoder_attention` saw the same images. One mask an image is a noisy "
+    "number: the order says where to look, not which image is harder."
 )
 PER_PAGE = 300
 FIRST, LAST = "largest first", "smallest first"
