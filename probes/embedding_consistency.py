@@ -79,7 +79,7 @@ class EmbeddingConsistency(Probe):
     """k: neighbours that are compared; NaN where there are no more than k other points."""
 
     num_directions: int = Field(default=64, ge=1)
-    """Random directions of the sliced Wasserstein distance."""
+    """Directions of the sliced Wasserstein distance: random, but the same in every result."""
 
     num_points: int = Field(default=1000, ge=1)
     """Most tokens, and most patches, in the table of points."""
@@ -304,7 +304,9 @@ class _EmbeddingConsistency(Accumulator):
         sem = value.clone()
         if len(self.predicted):
             pred, target = self.predicted.every(), self.hidden_targets.every()
-            directions = similarity.unit_directions(pred.shape[-1], self.probe.num_directions, self._rng("directions"))
+            # the same whatever the seed: else their draw is an error that all images share
+            rng = generator("embedding-consistency", "directions")
+            directions = similarity.unit_directions(pred.shape[-1], self.probe.num_directions, rng)
             shuffle = similarity.shuffles(1, len(target) * target.shape[1], self._rng("reconstructed"))
             for index, other in enumerate(_references(pred, target, shuffle)):
                 for measure, distances in enumerate((_wasserstein(directions), similarity.gram_gap)):

@@ -8,7 +8,6 @@ import pytest
 import xarray as xr
 
 from benchmarks.trust import (
-    DRAWS,
     EXCEPTIONS,
     LEFT_OUT,
     REFERENCES,
@@ -62,8 +61,8 @@ def test_every_stored_error_says_from_what_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Measured]:
-    """Six minutes on an idle core, more beside other tests: who asks has its own timeout."""
-    return measure(list(draws(DRAWS)))
+    """Eight minutes on an idle core, more beside other tests: who asks has its own timeout."""
+    return measure(list(draws()))
 
 
 @pytest.mark.slow
