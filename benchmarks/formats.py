@@ -30,7 +30,7 @@ from lcmae.patches import patchify
 from lcmae.progress import ProgressBar
 from tests.reference import foreign, refused
 from tests.reference.checkpoint_files import HEADS, publish
-from tests.reference.layouts import FAMILIES, SHAPE, crossmae, dinov2, mmpretrain, prithvi, shaken
+from tests.reference.layouts import FAMILIES, SHAPE, crossmae, dinov2, halves, mmpretrain, prithvi, shaken
 
 BEGIN, END = "<!-- benchmarks.formats: begin -->", "<!-- benchmarks.formats: end -->"
 ENCODER_HEADS: dict[str, Any] = {"heads": foreign.HEADS}
@@ -116,6 +116,8 @@ def by_hand() -> Iterator[tuple[str, Layout]]:
     yield "MAE, official names", full(plain, "decoder_pred.weight")
     yield "U-MAE", full(foreign.umae(plain, rng()), "fc.weight")
     yield "MAE below `mae.`", full({f"mae.{name}": value for name, value in plain.items()}, "mae.decoder_pred.weight")
+    apart = halves(plain, "encoder.", "")
+    yield "MAE, decoder beside its encoder", full(apart, "encoder.patch_embed.proj.weight")
     yield "Hugging Face ViTMAE, weights alone", full(to_huggingface(plain), "decoder.decoder_pred.weight", 1e-12)
     yield "solo-learn", full(foreign.solo_learn(plain, rng()), "decoder.decoder_embed.weight", 1e-5)
     yield "lightly, old decoder", full(foreign.lightly_old(plain, rng()), "decoder.decoder_embed.weight")

@@ -12,7 +12,16 @@ from torch import Tensor
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import hub, huggingface, lightly, official, simmim, solo_learn, stable_pretraining, timm_vit
 from lcmae.formats.build import Reading
-from lcmae.formats.layouts import crossmae, dinov2, huggingface_masked, mmpretrain, one_frame, position_grid, rotary
+from lcmae.formats.layouts import (
+    crossmae,
+    dinov2,
+    halves,
+    huggingface_masked,
+    mmpretrain,
+    one_frame,
+    position_grid,
+    rotary,
+)
 from lcmae.formats.own import is_own, read_own
 from lcmae.formats.weights import Weights, first_keys, open_states
 
@@ -30,6 +39,7 @@ FORMATS: tuple[ModuleType, ...] = (
     stable_pretraining,
     solo_learn,
     lightly,
+    halves,
     timm_vit,
 )
 """In the order they are tried: the more particular first.

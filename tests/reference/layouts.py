@@ -81,6 +81,12 @@ def prithvi(plain: foreign.State) -> foreign.State:
     return {f"{'decoder' if foreign.is_decoder(name) else 'encoder'}.{name}": value for name, value in state.items()}
 
 
+def halves(plain: foreign.State, encoder: str, decoder: str) -> foreign.State:
+    """Official names below two prefixes, and a classifier of the trainer's own."""
+    state = {(decoder if foreign.is_decoder(name) else encoder) + name: value for name, value in plain.items()}
+    return state | foreign.linear("classifier", 10, foreign.WIDTH, _rng())
+
+
 def crossmae(plain: foreign.State) -> foreign.State:
     old, new = "decoder_blocks.0.attn.qkv", "decoder_blocks.0.cross_attn.q"
     return {name.replace(old, new): value for name, value in plain.items()}
@@ -172,6 +178,9 @@ LAYOUTS: dict[str, Layout] = {
     "mmpretrain with its neck": _full(lambda plain: mmpretrain(plain, True)),
     "mmpretrain encoder": _encoder(lambda plain: mmpretrain(plain, False)),
     "Prithvi": _full(prithvi),
+    "official names, decoder beside its encoder": _full(lambda plain: halves(plain, "encoder.", "")),
+    "official names, decoder within its encoder": _full(lambda plain: halves(plain, "", "decoder.")),
+    "official names, two attributes": _full(lambda plain: halves(plain, "encoder.", "decoder.")),
     "CrossMAE": Layout(lambda: crossmae(foreign.official(_rng())), ENCODER_HEADS),
     "DINOv2, registers": Layout(lambda: _dinov2(False), {"heads": 4}),
     "DINOv2, chunks": Layout(lambda: _dinov2(True), {"heads": 4}),

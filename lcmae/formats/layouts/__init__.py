@@ -4,6 +4,7 @@
 - `mmpretrain.py`: mmpretrain, mmselfsup, Sapiens
 - `one_frame.py`: video encoders for one frame (Prithvi)
 - `position_grid.py`: tables of positions that lie on a grid, as SAM has them
+- `halves.py`: official names whose encoder and decoder lie below prefixes of their own
 - `crossmae.py`: CrossMAE, whose decoder attends to the encoder: its encoder alone
 - `huggingface_masked.py`: Hugging Face's ViTForMaskedImageModeling
 """

@@ -194,6 +194,36 @@ def test_a_module_that_two_attributes_hold_is_one_model(tmp_path: Path, plain: f
     assert inspect(path, **HEADS).has_prediction
 
 
+@pytest.mark.parametrize("encoder", ["student.encoder.", "student.", "teacher.encoder."])
+def test_a_decoder_goes_with_the_encoder_beside_it(encoder: str, tmp_path: Path, plain: foreign.State):
+    """And with none where two encoders are as near."""
+    decoder = {f"student.{name}": value for name, value in plain.items() if foreign.is_decoder(name)}
+    parts = foreign.encoder(rng())
+    state = {encoder + name: value for name, value in parts.items()} | decoder
+    state |= {f"teacher.{name}": value + 1 for name, value in parts.items()}
+    path = save(tmp_path / "a.ckpt", {"state_dict": state})
+    if encoder == "teacher.encoder.":
+        with pytest.raises(CheckpointError, match=r"got 2: .*\(an encoder\).*weights=KEY"):
+            load(path, heads=foreign.HEADS)
+        return
+    model = load(path, **HEADS)
+    assert model.has_prediction
+    assert torch.equal(model.state_dict()["norm.weight"], state[f"{encoder}norm.weight"])
+    assert torch.equal(model.state_dict()["decoder_norm.weight"], plain["decoder_norm.weight"])
+
+
+@pytest.mark.parametrize("other", ["LayerScale", "positions of the decoder"])
+def test_parts_that_make_no_mae_leave_the_encoder_alone(other: str, tmp_path: Path, plain: foreign.State):
+    state = LAYOUTS["official names, two attributes"].make()
+    if other == "LayerScale":
+        names = [f"encoder.blocks.{block}.{part}.gamma" for block in range(foreign.DEPTH) for part in ("ls1", "ls2")]
+        state |= {name: torch.ones(foreign.WIDTH) for name in names}
+    else:
+        state["decoder.decoder_pos_embed"] = state["decoder.decoder_pos_embed"][:, 1:]
+    path = save(tmp_path / "a.ckpt", {"state_dict": state})
+    assert not load(path, heads=foreign.HEADS, image_size=foreign.IMAGE).has_prediction
+
+
 def test_averaged_model_of_torch(tmp_path: Path, plain: foreign.State):
     state = {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in plain.items()}}
     assert torch.equal(load(save(tmp_path / "a.pth", state), **HEADS).state_dict()["norm.weight"], plain["norm.weight"])
