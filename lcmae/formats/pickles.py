@@ -10,6 +10,7 @@ stand-ins for the few classes that training scripts put beside the weights.
 
 import argparse
 import pathlib
+import re
 import struct
 import threading
 from collections import OrderedDict
@@ -182,6 +183,11 @@ def _short(error: Exception) -> str:
     return printable((text or type(cause).__name__).splitlines()[0])
 
 
+OTHER_TENSORS = re.compile(r"torch\._utils\._rebuild_\w+|torch\.(?:storage\.)?\w+Storage|torch\.(?:float8|complex)\w+")
+"""What torch writes for tensors that are no weights here: their values are in no floating-point
+type, or not all in the file."""
+
+
 def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> dict[str, Kind]:
     """Refuse a pickle that asks for anything but the calls above; it is followed, never run.
     Returns the classes whose objects are left aside."""
@@ -201,6 +207,8 @@ def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> dict[str
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         if any(name.startswith("torch.nn.modules.") for name in names):
             more += "; a whole module was pickled (torch.save(model)): save model.state_dict() instead"
+        elif any(OTHER_TENSORS.fullmatch(name) for name in names):
+            more += "; tensors that are sparse, quantized, complex, on the meta device or of 8 bits: save dense ones, value.float()"
         raise CheckpointError(
             f"refused {show(path)}: it asks for code that a checkpoint does not need: {', '.join(names[:8])}{more}"
         )

@@ -34,6 +34,8 @@ COUNTERS = ("n_averaged", "num_updates", "initted", "step")
 """Of weight averaging (AveragedModel, LitEma, ema-pytorch): beside the weights, and no part of a
 model."""
 
+SAVE_ALONE = "save the weights alone, torch tensors by their names: torch.save(model.state_dict(), NEW_FILE)"
+
 MAX_STATES = 64
 MAX_NESTED = 1000
 MAX_DEPTH = 4
@@ -154,7 +156,9 @@ def _states(opened: Opened) -> list[tuple[tuple[str, ...], dict[str, Any], dict[
     """Every dict of tensors by dotted names: the keys that lead to it, what stands beside them, and
     the tensors."""
     if not isinstance(opened.tree, Mapping):
-        raise CheckpointError(f"expected a state dict in {show(opened.path)}, got {type(opened.tree).__name__}")
+        raise CheckpointError(
+            f"expected a state dict in {show(opened.path)}, got {type(opened.tree).__name__}; {SAVE_ALONE}"
+        )
     found = []
     pending: list[tuple[tuple[str, ...], tuple[Mapping[Any, Any], ...]]] = [((), (opened.tree,))]
     for keys, trees in pending:  # grows while it is gone through, level by level
@@ -172,7 +176,8 @@ def _states(opened: Opened) -> list[tuple[tuple[str, ...], dict[str, Any], dict[
         flat = {name: value for name, value in opened.tree.items() if isinstance(value, Tensor)}
         if not flat:
             raise CheckpointError(
-                f"expected a state dict in {show(opened.path)}, got a dict with {_listed(list(opened.tree))}"
+                f"expected a state dict in {show(opened.path)}, got a dict with {_listed(list(opened.tree))}; "
+                f"{SAVE_ALONE}"
             )
         found.append(((), {}, {str(name): value for name, value in flat.items()}))
     return found

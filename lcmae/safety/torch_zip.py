@@ -58,6 +58,11 @@ def _check_members(path: Path, archive: zipfile.ZipFile, size: int) -> tuple[byt
     members = archive.infolist()
     names = [member.filename for member in members]
     total = sum(member.file_size for member in members)
+    if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"expected weights, got a TorchScript program: {show(path)}; if you trust it, "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)"
+        )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members) or total > size:
         raise CheckpointError(
             f"expected a checkpoint whose parts are stored as they are, got {show(path)} with {size} bytes that "
@@ -67,8 +72,6 @@ def _check_members(path: Path, archive: zipfile.ZipFile, size: int) -> tuple[byt
         raise CheckpointError(f"expected members with names of their own in {show(path)}, got the same name twice")
     roots = {name.partition("/")[0] for name in names}
     pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
-    if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-        raise CheckpointError(f"expected weights, got a TorchScript program: {show(path)}")
     if len(pickles) != 1 or len(roots) != 1:
         raise CheckpointError(f"expected a file of torch.save, got a zip without one data.pkl: {show(path)}")
     if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:

@@ -1,6 +1,7 @@
 """Files that are not taken, one of each kind, with words that the refusal must have: its reason and
 the next step. Read by the tests and by benchmarks/formats.py."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def states() -> dict[str, tuple[Any, tuple[str, ...]]]:
             {"model": torch.nn.Linear(2, 2)},
             ("a whole module was pickled", "save model.state_dict() instead"),
         ),
+        "a list of state dicts": ([plain], ("got list", "torch.save(model.state_dict(), NEW_FILE)")),
+        "weights as numpy arrays": (
+            {"model": {name: value.numpy() for name, value in encoder.items()}},
+            ("got a dict with model", "torch tensors by their names"),
+        ),
+        "a sparse tensor": (
+            {**encoder, "norm.weight": encoder["norm.weight"].to_sparse()},
+            ("_rebuild_sparse_tensor", "sparse", "value.float()"),
+        ),
         "unknown names": (_empty("body.0.weight"), ("body.0.weight", "patch_embed.proj.weight")),
     }
 
@@ -64,6 +74,11 @@ def files(folder: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
         written[kind] = (folder / f"{index}.pth", words)
     np.savez(folder / "vit.npz", kernel=np.zeros(3))
     written["npz"] = (folder / "vit.npz", ("npz", "timm.create_model", "torch.save"))
+    with zipfile.ZipFile(folder / "script.pt", "w", zipfile.ZIP_DEFLATED) as script:
+        # torch.jit.save compresses code, which is none of a torch.save file's business
+        for name in ("data.pkl", "code/__torch__.py", "constants.pkl"):
+            script.writestr(f"script/{name}", b"\x80\x02)." * 100)
+    written["a TorchScript program"] = (folder / "script.pt", ("TorchScript", "torch.jit.load(FILE).state_dict()"))
     (folder / "dcp").mkdir()
     (folder / "dcp" / ".metadata").write_bytes(b"")
     written["torch.distributed.checkpoint"] = (folder / "dcp", ("contain", "pickles", "dcp_to_torch"))

@@ -8,7 +8,13 @@ from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import inspect, load
 from tests.reference import refused
 
-KINDS = [*refused.states(), "npz", "torch.distributed.checkpoint", "a folder with one .pth"]
+KINDS = [
+    *refused.states(),
+    "npz",
+    "a TorchScript program",
+    "torch.distributed.checkpoint",
+    "a folder with one .pth",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
