@@ -37,7 +37,9 @@ def roots(weights: Weights) -> list[tuple[str, str]]:
 
 
 def recognise(weights: Weights) -> bool:
-    return bool(weights.prefixes("vit.patch_embed.proj.weight")) and bool(weights.prefixes("decoder_embed.weight"))
+    backbones, decoders = weights.prefixes("vit.patch_embed.proj.weight"), weights.prefixes("decoder_embed.weight")
+    # a decoder within a ViT that is called vit is not theirs (`lcmae.formats.layouts.halves`)
+    return bool(backbones) and bool(decoders) and not decoders[0].startswith(f"{backbones[0]}vit.")
 
 
 def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:

@@ -112,6 +112,14 @@ def plain_model(layout: str) -> MaskedImageModel:
     keys=["target_encoder"],
     extras=["words"],
 )
+@example(
+    layout="official names, decoder within its encoder",
+    prefix=["vit"],
+    outside="",
+    within="",
+    keys=["model"],
+    extras=["epoch"],
+)
 @pytest.mark.slow
 @example(layout="transformers DeiT", prefix=["vit"], outside="", within="", keys=[], extras=[])
 @example(layout="EVA-02", prefix=["model"], outside="_orig_mod.", within="", keys=["state_dict"], extras=["epoch"])
