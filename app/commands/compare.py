@@ -2,6 +2,7 @@
 intervals."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -210,6 +211,9 @@ def refuse_combinations(options: CompareArguments) -> None:
 def run_matrix(folder: Path, options: CompareArguments) -> int:
     """Every run below a folder at every test ratio; the answer, the tables, and the page."""
     from lcmae.app.command_line.arguments import check_device
+
+    # pages are drawn without a server: Streamlit would warn of that at their import
+    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
     from lcmae.app.matrix_page import PAGE, document, print_matrix
     from lcmae.probes.grids.ratio_matrix import matrix
     from lcmae.progress import ProgressBar

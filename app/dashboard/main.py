@@ -67,7 +67,8 @@ def fetch_figure_code() -> Any:
     of a session that opens on many runs: an empty figure, which is taken away at the end.
 
     Target: the first figure of 30 runs within 3 s. Streamlit's page loads this code only when a
-    figure arrives, and takes a second over it. A page of one run gains nothing.
+    figure arrives, and takes a second over it. In turns on idle cores: 2.9 to 3.4 s with it, 4.4
+    and 5.4 s without (docs/LOG.md). A page of one run gains nothing.
     """
     area = st.empty()
     if ASKED_FOR_CODE not in st.session_state and len(st.query_params.get_all("runs")) > MANY_RUNS:
