@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,10 +26,10 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from lcmae.app.dashboard.server.launch import command
+from benchmarks.servers import bare_server, server
 from lcmae.app.dashboard.stored import reading
 from lcmae.progress import ProgressBar
-from tests.app.served import CHROMIUM, settle, wait_for
+from tests.app.served import CHROMIUM, settle
 
 WATCH = """
 for (const kind of ["pointerdown", "keydown", "input"])
@@ -139,16 +138,19 @@ def report(rows: list[tuple[str, str]], out: Path | None) -> None:
 
 def starts(browser: Browser, runs: Path, name: str, num_starts: int) -> list[tuple[str, str]]:
     """Seconds of a cold start: the server's own, and from opening the page to its first figure."""
-    server_seconds, page_seconds, warm_seconds = [], [], []
-    with ProgressBar("cold starts", num_starts) as bar:
+    server_seconds, page_seconds, warm_seconds, bare_seconds = [], [], [], []
+    with ProgressBar("cold starts", num_starts) as bar, bare_server() as bare:
+        first_paint(browser, bare)
         for _ in range(num_starts):
             begin = time.perf_counter()
             with server(runs) as (address, _):
                 server_seconds.append(time.perf_counter() - begin)
                 page_seconds.append(first_paint(browser, address, name))
                 warm_seconds.append(first_paint(browser, address, name))
+                bare_seconds.append(first_paint(browser, bare))
             bar.advance()
     return [
+        ("peer: a Streamlit page of one small figure, in a new browser profile", seconds(bare_seconds)),
         ("server start until it answers", seconds(server_seconds)),
         ("first page of stored results after that, until its first figure is drawn", seconds(page_seconds)),
         ("the same page in the next new browser profile", seconds(warm_seconds)),
@@ -169,18 +171,29 @@ def many(browser: Browser, run: Path, count: int, num_starts: int) -> list[tuple
         for probe in ("local_contrast", "spectrum"):
             if not reading.result_steps(run, probe):
                 continue
-            with server(Path(folder)) as (address, _):
+            with server(Path(folder)) as (address, _), bare_server() as bare:
                 first_paint(browser, address, names[0], page=probe)
-                times = [first_paint(browser, address, *names, page=probe) for _ in range(num_starts)]
-            rows.append((f"page of {probe} with {count} runs, until its first figure is drawn", seconds(times)))
+                first_paint(browser, bare)
+                times, others = [], []
+                for _ in range(num_starts):
+                    others.append(first_paint(browser, bare))
+                    times.append(first_paint(browser, address, *names, page=probe))
+            what = f"page of {probe} with {count} runs, until its first figure is drawn"
+            rows.append((what, f"{seconds(times)}; {ratio(times, others)} the peer's, in turns"))
     return rows
 
 
+def ratio(ours: list[float], others: list[float]) -> str:
+    """Median of the ratios of times that were taken in turns."""
+    return f"{np.median(np.divide(ours, others)):.2f} times"
+
+
 def first_paint(browser: Browser, address: str, *names: str, page: str = "reconstruction") -> float:
-    """Seconds from opening a page of stored results, in a fresh profile, to its first figure."""
+    """Seconds from opening a page of stored results, or with no run the page at the address itself,
+    in a fresh profile, to its first figure."""
     query = urlencode({"runs": names}, doseq=True)
     with opened(browser) as tab:
-        tab.goto(f"{address}/{page}?{query}", wait_until="commit")
+        tab.goto(f"{address}/{page}?{query}" if names else address, wait_until="commit")
         # looked for at every frame: a selector is waited for in steps of half a second
         return float(tab.wait_for_function(DRAWN, polling="raf").json_value()) / 1000
 
@@ -394,22 +407,6 @@ def resident(process: subprocess.Popen, what: str = "VmRSS") -> int:
     """MiB of memory that a process holds (Linux)."""
     line = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if what in line)
     return round(int(line.split()[1]) / 1024)
-
-
-@contextmanager
-def server(runs: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A server of its own process, as `lcmae dashboard` starts it; its address, as soon as it
-    answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(command(runs, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
