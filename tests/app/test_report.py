@@ -22,6 +22,7 @@ PROBES = [page.name for page in PAGES if page.is_probe]
 TITLES = [page.title for page in PAGES if page.is_probe]
 
 
+@pytest.mark.slow
 def test_a_report_stands_alone(tmp_path: Path):
     runs = [synthetic.run(tmp_path / "a").path, synthetic.run(tmp_path / "n", normalised=True).path]
     write_report(runs, tmp_path / "out" / "report.html")

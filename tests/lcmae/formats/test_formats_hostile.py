@@ -27,8 +27,12 @@ def test_the_corpus_is_large_enough():
     assert len(CORPUS) >= 40
 
 
+LONGEST = pytest.param("a million opcodes", marks=pytest.mark.slow)
+"""Takes longer than all others together."""
+
+
 @pytest.mark.filterwarnings("ignore:.*quantize_per_tensor|.*quantized:")
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize("name", [name for name in CORPUS if name != "a million opcodes"] + [LONGEST])
 def test_hostile_file(name: str, tmp_path: Path):
     folder = tmp_path / "files"
     folder.mkdir()

@@ -11,6 +11,7 @@ from lcmae.app.dashboard.page import take_first
 from lcmae.probes.registry import PROBES
 from lcmae.probes.results import contracts, legacy
 from tests.app import synthetic
+from tests.few import few
 
 FORMS = [(probe, normalised) for probe in PROBES for normalised in (False, True)]
 
@@ -39,7 +40,7 @@ def test_a_table_has_every_variable_with_its_dims(probe: str, normalised: bool):
     assert found.items() <= dims.items(), dict(found.items() - dims.items())
 
 
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("probe", few(PROBES))
 def test_what_is_needed_is_what_figures_fail_without(probe: str):
     result, (_, needed) = latest(probe), contracts.expected(probe)
     draw(result, probe)

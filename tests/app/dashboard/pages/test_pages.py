@@ -18,6 +18,7 @@ from lcmae.probes.registry import probe_class
 from tests.app import synthetic
 from tests.app.pages import ONE_PAGE, checked, commands, figures, open_page, words
 from tests.app.trained import published
+from tests.few import few
 
 PROBES = [page.name for page in PAGES if page.is_probe]
 NAMES = ["runs", "training", *PROBES]
@@ -57,7 +58,9 @@ def test_what_is_not_computed_comes_with_its_command(root: Path, name: str):
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-@pytest.mark.parametrize("runs", [["a"], ["a", "b", "deep/c"]], ids=["one", "three"])
+@pytest.mark.parametrize(
+    "runs", [pytest.param(["a"], marks=pytest.mark.slow), ["a", "b", "deep/c"]], ids=["one", "three"]
+)
 def test_stored_results_are_shown(root: Path, name: str, runs: list[str]):
     synthetic.run(root / "a")
     synthetic.run(root / "b", kind="umae")
@@ -130,7 +133,7 @@ def test_a_torn_result_is_named_and_the_others_shown(root: Path, name: str, dama
     assert '"bad' not in json.dumps(figures(app))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES))
 def test_a_run_that_is_deleted_while_open_is_named(root: Path, name: str):
     synthetic.run(root / "a")
     synthetic.run(root / "b")

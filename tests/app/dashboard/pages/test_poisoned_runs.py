@@ -17,6 +17,7 @@ from lcmae.runs.run import Run
 from tests.app import synthetic
 from tests.app.pages import figures, open_page, words
 from tests.app.poisoned import LINK, ODD, POISON, poisoned_runs
+from tests.few import few
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_a_run_that_does_not_read_is_one_line_that_says_why(poisoned: Path):
     assert len(lines) == 1 + len(POISON) + len(ODD)
 
 
-@pytest.mark.parametrize("name", [page.name for page in PAGES])
+@pytest.mark.parametrize("name", few([page.name for page in PAGES], 8))
 def test_every_page_is_drawn_with_all_of_them_picked(poisoned_root: Path, name: str):
     names = list(reading.runs_below(poisoned_root))
     alone, together = open_page(name, "good"), open_page(name, *names)
@@ -105,7 +106,7 @@ def odd(result: xr.Dataset) -> xr.Dataset:
     return result.assign_coords(texts) if texts else result.drop_vars(str(next(iter(result.data_vars))))
 
 
-@pytest.mark.parametrize("probe", sorted(synthetic.RESULTS))
+@pytest.mark.parametrize("probe", few(sorted(synthetic.RESULTS)))
 def test_a_result_of_other_form_costs_its_own_run_alone(unfit: Path, probe: str):
     alone, together = open_page(probe, "a"), open_page(probe, "a", "b")
     assert len(figures(together)) >= len(figures(alone))
@@ -125,7 +126,7 @@ def test_a_result_without_units_is_refused_in_one_sentence(root: Path):
     assert "without" in words(open_page("reconstruction", "a"))
 
 
-@pytest.mark.parametrize("probe", sorted(synthetic.RESULTS))
+@pytest.mark.parametrize("probe", few(sorted(synthetic.RESULTS)))
 def test_words_for_numbers_are_one_sentence_and_the_other_run_is_drawn(root: Path, probe: str):
     for name in "ab":
         run, result = Run.create(root / name, {"data": "digits"}), synthetic.RESULTS[probe](seed=0)
