@@ -64,10 +64,12 @@ class ProgressBar:
         self._last_line, self._shown = time.monotonic(), self._done
         elapsed = self._last_line - self._begin
         left = elapsed / max(self._done - self._first, 1) * (self.total - self._done)
+        is_timed = self._done > self._first  # nothing is known of the rest before something is done
         share = 100 * self._done / max(self.total, 1)
         if tell(self.label, self._done, self.total, left, self._note):
             return
-        text = f"{self.label}: {self._done}/{self.total} ({share:.0f} %), {clock(elapsed)} elapsed, {clock(left)} left"
+        rest = f"{clock(left)} left" if is_timed else "time left not known yet"
+        text = f"{self.label}: {self._done}/{self.total} ({share:.0f} %), {clock(elapsed)} elapsed, {rest}"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
 
 

@@ -92,6 +92,8 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     first = next(result[variable] for result in own.values() if variable in result)
     title = "attention" if variable in GATHERED else TITLES.get(variable) or style.axis_title(first)
     shown = series.curves(rows, style.axis_title(first["layer"]), title).update_xaxes(dtick=1)
+    if variable == "outlier_share":
+        shown.update_yaxes(rangemode="nonnegative")  # where there is none, too
     for name, result in own.items():
         if variable in result and "head" in result[variable].dims:
             values = result[variable].stack(all=("layer", "head"))
@@ -152,4 +154,8 @@ def _over_largest(values: xr.DataArray) -> xr.DataArray:
 
 def outlier_maps(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Where outliers lie, last layer, one map a run on one scale."""
-    return style.maps({name: result["outlier_map"] for name, result in results.items()}, title="share of images")
+    shown = style.maps({name: result["outlier_map"] for name, result in results.items()}, title="share of images")
+    most = max(float(result["outlier_map"].max()) for result in results.values())
+    return shown.update_layout(
+        coloraxis={"cmin": 0, "cmax": most or 1.0}
+    )  # plotly gives a constant map a scale below 0, too

@@ -2,6 +2,7 @@
 maps over the photograph."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -26,7 +27,7 @@ MOST_PIXELS = 112
 """Side of a photograph under a map."""
 
 HEADLINE = Headline(
-    "reach", "distance of the visible patches that a prediction depends on (ablation)", "highest",
+    "reach", "mean distance to the visible patches that a prediction depends on", "highest",
     lambda result: {"explanation": ABLATION},
 )  # fmt: skip
 
@@ -41,11 +42,10 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     if not far.is_known:
         return Answer("The predictions do not depend on what is visible: there is nothing to attribute.")
     anywhere = number(result, "reach", explanation=RANDOM)
-    relation = against(far, {"that of any visible patch": anywhere}, ", which ")
     sentence = (
-        f"By ablation a prediction depends on about {wide} of {result.attrs['num_visible']} visible ones, at a mean "
+        f"A prediction depends on about {replace(wide, unit='1')} of the {result.attrs['num_visible']} visible patches (by "
+        f"ablation), on average {far} away{_nearer(far, anywhere)}."
     )
-    sentence += f"distance of {far}{relation}."
     tiles = []
     found = answers.best_of(
         {
@@ -59,19 +59,34 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
         near, chance = (number(result, "faithfulness", explanation=name) for name in BASELINES)
         relation = against(found.number, {NEARNESS: near, RANDOM: chance}, ", which ")
         sentence += (
-            f" The order by {found.name} is the most faithful, {found.number}{relation}{found.caution('method')}."
+            f" Of all methods {found.name} names them most faithfully: its order scores {found.number}{relation}"
+            f"{found.caution('method')}."
         )
         tiles.append(found.number.tile(f"faithfulness, {found.name}", beside(NEARNESS, near)))
     pair = {"explanation": ATTENTION, "other_explanation": ABLATION}
     own, fresh = (number(result, "agreement", pair, network=name) for name in (TRAINED, "untrained"))
     if own.is_known:
         near = number(result, "agreement", explanation=NEARNESS, other_explanation=ABLATION)
-        relation = against(own, {"that of nearness": near, "an untrained network's": fresh}, ", which ")
-        sentence += f" Attention's rank correlation with ablation is {own}{relation}."
+        relation = against(own, {"that of nearness": near, "that of an untrained network": fresh}, ", which ")
+        sentence += f" Attention orders the patches as ablation does with a rank correlation of {own}{relation}."
         tiles.append(own.tile("attention with ablation", beside("untrained", fresh)))
     tiles.append(number(result, "additivity", share=True).tile("single ablations add up to"))
     tiles.append(number(result, "completeness_error", share=True).tile("completeness error"))
     return Answer(sentence, answers.known(tiles))
+
+
+def _nearer(far: answers.Number, anywhere: answers.Number) -> str:
+    """How a distance compares with that of visible patches drawn at random; nothing where that is
+    not known."""
+    if not anywhere.is_known:
+        return ""
+    words = {
+        "below": "nearer than visible patches drawn at random",
+        "above": "farther than visible patches drawn at random",
+        "cannot be told apart from": "which cannot be told apart from visible patches drawn at random",
+        "beside": "beside visible patches drawn at random",
+    }[answers.verdict(answers.difference(anywhere, far))]
+    return f", {words} ({replace(anywhere, unit='1')})"
 
 
 def methods_of(result: xr.Dataset) -> list[str]:

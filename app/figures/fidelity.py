@@ -12,7 +12,14 @@ from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
 
-MEASURES = ("ssim", "psnr", "mse", "mse_hidden")
+MEASURES = {
+    "SSIM": "ssim",
+    "PSNR": "psnr",
+    "squared error": "mse",
+    "squared error, hidden pixels": "mse_hidden",
+}
+"""Names of the measures by the words that a person picks."""
+
 BASELINES = {kind: (style.GREY, style.REFERENCES[kind]) for kind in ("pixels", "mean colour", "position mean")}
 """Predictions without a network: grey, and drawn once where all runs have the same images."""
 

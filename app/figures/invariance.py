@@ -131,10 +131,14 @@ def retrieval(results: Mapping[str, xr.Dataset], variable: str, scope: str) -> g
         )
     for chance in sorted({float(result[f"{variable}_chance"].sel(scope=scope)) for result in results.values()}):
         shown.add_hline(
-            y=chance, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation_text="chance"
+            y=chance,
+            line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
+            annotation_text="chance",
+            annotation_position="right",
         )
     first = next(iter(results.values()))[variable]
     shown.update_xaxes(tickvals=list(range(len(similarities))), ticktext=similarities, range=[-0.5, 1.5])
+    shown.update_layout(margin_r=60)  # for the word beside the line
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")
 
 

@@ -74,14 +74,14 @@ def terms(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 def _end(shown: go.Figure, level: float, baselines: Mapping[str | float, float]) -> go.Figure:
     """The axis ends at twice the level of runs and collapse: baselines that lie beyond must not
-    press the runs together. What goes beyond is told in numbers, at its height."""
+    press the runs together. What goes beyond is told in numbers, at its height, beside the plot."""
     if max(baselines.values(), default=0.0) > 2 * level:
         # no fixed range: along the steps of a run all figures share one (lcmae.app.figures.limits)
         shown.update_xaxes(autorangeoptions={"maxallowed": 2 * level})
-    for height, value in baselines.items():
-        if value > 2 * level:
-            shown.add_annotation(x=1, xref="paper", y=height, text=f"{value:.3g} →", xanchor="right", showarrow=False)
-    return shown
+    beyond = {height: value for height, value in baselines.items() if value > 2 * level}
+    for height, value in beyond.items():
+        shown.add_annotation(x=1, xref="paper", y=height, text=f"→ {value:.3g}", xanchor="left", showarrow=False)
+    return shown.update_layout(margin_r=70) if beyond else shown
 
 
 def terms_with_errors(results: Mapping[str, xr.Dataset]) -> go.Figure:

@@ -57,13 +57,11 @@ def scores(results: Mapping[str, xr.Dataset], layer: int) -> go.Figure:
         (first.attrs["invariance_floor"], "says nothing"),
         (first.attrs["invariance_threshold"], "threshold"),
     ):
+        # beside the plot: within it the words would lie under points
         shown.add_hline(
-            at,
-            line={"color": style.GREY, "dash": "dot"},
-            annotation={"text": words},
-            annotation_position="top right" if at == first.attrs["invariance_threshold"] else "bottom right",
+            at, line={"color": style.GREY, "dash": "dot"}, annotation={"text": words}, annotation_position="right"
         )
-    return shown
+    return shown.update_layout(margin_r=80)
 
 
 def by_layer(results: Mapping[str, xr.Dataset]) -> go.Figure:
@@ -89,10 +87,13 @@ def removals(results: Mapping[str, xr.Dataset], variable: str, layer: int) -> go
     shown = series.dots(rows, categories, words)
     chance = float(first["knn_chance"]) if variable == "knn_accuracy" else first.attrs["chance_same_position"]
     shown.add_hline(
-        chance, line={"color": style.GREY, "dash": style.REFERENCES["chance"]}, annotation={"text": "chance"}
+        chance,
+        line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
+        annotation={"text": "chance"},
+        annotation_position="right",
     )
     shown.update_xaxes(ticktext=[category.replace(" ", "<br>") for category in categories], tickangle=0)
-    return shown.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return shown.update_yaxes(tickformat=".0%", rangemode="tozero").update_layout(margin_r=60)
 
 
 def component_maps(result: xr.Dataset) -> go.Figure:

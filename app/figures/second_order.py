@@ -14,14 +14,14 @@ from lcmae.probes.results.networks import TRAINED, networks_of
 from lcmae.probes.statistics import intervals
 
 STYLES: dict[str, tuple[str, str]] = {
-    "wiener": ("#444444", "solid"),
-    "linear": ("#777777", "dash"),
-    "linear, 8 neighbours": ("#999999", "dashdot"),
-    "nearest": ("#AAAAAA", "dot"),
-    "constant": ("#BBBBBB", "dot"),
+    "wiener": ("#6A6A6A", "solid"),
+    "linear": ("#787878", "dash"),
+    "linear, 8 neighbours": ("#868686", "dashdot"),
+    "nearest": ("#949494", "dot"),
+    "constant": ("#949494", "dot"),
 }
-"""Colour and dash of the baselines, which belong to the images: grey, nearer to black where they
-know more. The position mean is the zero of the scale."""
+"""Colour and dash of the baselines, which belong to the images: greys that stand 3 to 1 off white
+and off the dark page. The position mean is the zero of the scale."""
 LABELS = {"wiener": "Wiener filter", "linear": "linear predictor", "nearest": "nearest patch"}
 """Of the legend, where the name that is stored is no word of the text."""
 
@@ -153,13 +153,20 @@ def over_ratios(result: xr.Dataset) -> str:
 
 def at_own_ratios(results: Mapping[str, xr.Dataset]) -> str:
     """Which runs beat or lose to each linear predictor, each at its own ratio."""
+    found = {
+        words: _by_verdict(
+            {name: number(result, f"gain_over_{other}", _own_ratio(result)) for name, result in results.items()}
+        )
+        for other, words in OTHERS.items()
+    }
+    if len({str(one) for one in found.values()}) == 1:
+        found = {answers.listed(list(found)): next(iter(found.values()))}  # what is said of both is said once
     clauses = []
-    for other, words in OTHERS.items():
-        gains = {name: number(result, f"gain_over_{other}", _own_ratio(result)) for name, result in results.items()}
-        for again, (verdict, runs) in enumerate(_by_verdict(gains)):
-            several = 1 < len(runs) <= answers.MOST_NAMES
-            clauses.append(f"{_named(runs)} {_verb(verdict, words, again, several=several)}")
-    return f"Each at its own ratio: {'; '.join(clauses)}." if clauses else ""
+    for words, verdicts in found.items():
+        for again, (verdict, runs) in enumerate(verdicts):
+            named, is_plural = _named(runs, len(results))
+            clauses.append(f"{named} {_verb(verdict, words, again, several=is_plural)}")
+    return f"Each at its own ratio, {'; '.join(clauses)}." if clauses else ""
 
 
 def _by_verdict(gains: Mapping[str, answers.Number]) -> list[tuple[answers.Verdict, list[str]]]:
@@ -172,7 +179,7 @@ def _by_verdict(gains: Mapping[str, answers.Number]) -> list[tuple[answers.Verdi
 
 
 def _verb(verdict: answers.Verdict, words: str, again: int, *, several: bool = False) -> str:
-    verb = VERBS[verdict].format("it" if again else words)
+    verb = VERBS[verdict].format(("them" if " and " in words else "it") if again else words)
     first, rest = verb.split(" ", 1)
     return f"{first.removesuffix('s')} {rest}" if several else verb
 
@@ -183,8 +190,13 @@ def _at(ratios: list[str], all_of_them: int) -> str:
     return f"at ratio{answers.ends_in_s(len(ratios))} {answers.listed(ratios)}"
 
 
-def _named(names: list[str]) -> str:
-    return answers.listed(names) if len(names) <= answers.MOST_NAMES else f"each of {len(names)} runs"
+def _named(names: list[str], all_of_them: int) -> tuple[str, bool]:
+    """Runs in words, and whether these are a plural."""
+    if len(names) == all_of_them:
+        return ("both" if all_of_them == 2 else f"all {all_of_them}"), True
+    if len(names) <= answers.MOST_NAMES:
+        return answers.listed(names), len(names) > 1
+    return f"{len(names)} of the {all_of_them} runs", True
 
 
 def _own_ratio(result: xr.Dataset) -> dict[str, float]:

@@ -12,17 +12,6 @@ from lcmae.app.figures.answers import Answer, Headline, Number, against, beside,
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
 from lcmae.probes.statistics import intervals
 
-NUMBERS = (
-    "effective_rank",
-    "rankme",
-    "participation_ratio",
-    "intrinsic_dimension",
-    "uniformity",
-    "uniformity_of_others",
-    "wang_isola",
-    "alpha_req",
-)
-
 
 def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     """One number of every feature and view, with 95 % intervals; a colour and symbol a run."""

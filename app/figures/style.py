@@ -73,6 +73,8 @@ ACROSS = 8
 NARROW, LETTER, LONG_WORD = 560, 6.2, 15
 """Pixels of a strip of pictures in a window of 720 px, and of a letter of its headings; letters of
 a word that is not broken."""
+WIDE = 950
+"""Pixels of a strip of maps in a window of 1440 px."""
 
 
 def figure(*, height: int, **layout: object) -> go.Figure:
@@ -148,17 +150,21 @@ def maps(
     scale, first row on top. All must have the same unit."""
     if not panels:
         raise ValueError("expected at least one map to draw, got none")
-    num_lines = -(-len(panels) // ACROSS)
-    shown = figure(height=height * num_lines, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    in_line = evenly(len(panels), ACROSS)
+    num_lines = -(-len(panels) // in_line)
     rows, columns = next(iter(panels.values())).shape
+    # many in a line are small: no more height than they fill in a wide window
+    height = min(height, round(WIDE / (in_line * (1 + GAP)) * rows / columns * (1 + HEADING)) + 30)
+    shown = figure(height=height * num_lines, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     across, down = columns * (1 + GAP), rows * (1 + GAP + HEADING)
     for position, (name, values) in enumerate(panels.items()):
-        x0, y0 = position % ACROSS * across, position // ACROSS * down
+        x0, y0 = position % in_line * across, position // in_line * down
         shown.add_trace(heatmap(values, name, x0=x0, y0=y0, dx=columns / values.shape[1], dy=rows / values.shape[0]))
         shown.add_annotation(headline(name, x0 + columns / 2, y0 - 0.02 * rows))
     first = next(iter(panels.values()))
-    shown.update_layout(coloraxis=colour_axis(title or str(first.attrs["units"]), colorscale))
-    width = (min(len(panels), ACROSS) - 1) * across + columns
+    words = beside_bar(title or str(first.attrs["units"]), height * num_lines)
+    shown.update_layout(coloraxis=colour_axis(words, colorscale))
+    width = (in_line - 1) * across + columns
     return bare_axes(shown, width, (num_lines - 1) * down + rows, headings=HEADING * rows)
 
 
@@ -184,6 +190,12 @@ def colour_axis(title: str, colorscale: str = SEQUENTIAL, **more: object) -> dic
     """The one colour scale of a figure, with its unit."""
     bar = {"title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0}
     return {"colorscale": colorscale, "colorbar": bar, **more}
+
+
+def beside_bar(title: str, height: int) -> str:
+    """The title of a colour bar in lines that are no longer than a figure of so many pixels is
+    high."""
+    return "<br>".join(textwrap.wrap(title, max(8, int(0.85 * height / LETTER))))
 
 
 def bare_axes(shown: go.Figure, width: float, height: float, *, headings: float = 0.0) -> go.Figure:
@@ -258,7 +270,8 @@ def mosaic(columns: Sequence[tuple[str, Sequence[np.ndarray | xr.DataArray]]], *
                 shown.add_trace(picture(content, x0=x0, y0=y0, width=aspect, height=1, name=heading))
     if largest:
         # one end alone would be left out of account by plotly
-        shown.update_layout(coloraxis=colour_axis(colour_title, cmin=0, cmax=max(largest) or 1.0))
+        words = beside_bar(colour_title, int(num_strips * strip * cell))
+        shown.update_layout(coloraxis=colour_axis(words, cmin=0, cmax=max(largest) or 1.0))
     return bare_axes(shown, across * (aspect + GAP) - GAP, num_strips * strip - headings - GAP, headings=headings)
 
 
@@ -267,7 +280,13 @@ def columns_that_fit(headings: Sequence[str]) -> int:
     of 720 px."""
     words = [word for heading in headings for word in re.split(r"<br>|\s", heading.partition("<br>")[2] or heading)]
     longest = min(max(map(len, words)), LONG_WORD)
-    return max(1, min(len(headings), ACROSS, int(NARROW / LETTER / max(longest, 1))))
+    return evenly(len(headings), max(1, min(ACROSS, int(NARROW / LETTER / max(longest, 1)))))
+
+
+def evenly(count: int, most: int) -> int:
+    """How many of `count` stand in a line of at most `most`, so that lines are about as long: eight
+    of at most six are four and four, never six and two."""
+    return -(-count // -(-count // most))
 
 
 def wrapped(heading: str, most: int) -> str:

@@ -48,9 +48,10 @@ def accuracies(results: Mapping[str, xr.Dataset], classifier: str) -> go.Figure:
         shown.add_hline(
             majority,
             line={"color": style.GREY, "dash": style.REFERENCES["chance"]},
-            annotation={"text": "commonest class"},
+            annotation={"text": "commonest<br>class"},
+            annotation_position="right",  # beside the plot: within it the words would lie under points
         )
-    return _shares(shown, rows)
+    return _shares(shown.update_layout(margin_r=75), rows)
 
 
 def by_layer(results: Mapping[str, xr.Dataset], classifier: str, feature: str) -> go.Figure:
@@ -90,7 +91,7 @@ def robustness(results: Mapping[str, xr.Dataset], classifier: str, representatio
         corrupted = _with_bounds(result, "corruption_accuracy", {**chosen, "severity": severity})
         y, low, high = (xr.concat([one.expand_dims(corruption=["clean"]), other], "corruption").values
                         for one, other in zip(clean, corrupted, strict=True))  # fmt: skip
-        found = result["corruption"].values.tolist()
+        found = [str(kind).replace("_", " ") for kind in result["corruption"].values]
         categories += [one for one in found if one not in categories]
         rows.append(Series(name, ["clean", *found], y, colour[name], low, high, style.SYMBOLS[position % 6]))
     return _shares(series.dots(rows, categories, f"{classifier} accuracy"), rows)

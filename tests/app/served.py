@@ -2,6 +2,7 @@
 screenshots."""
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -88,6 +89,30 @@ def downloaded(page: Page, name: str, position: int = 0) -> bytes:
     with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).nth(position).click()
     return Path(download.value.path()).read_bytes()
+
+
+def printed(page: Page, position: int = 0) -> bytes:
+    """The PDF that the browser's print window makes of what the `position`-th button *PDF* hands
+    it; no such window opens."""
+    page.add_init_script("window.print = () => (window.isPrinted = true)")  # in the sheet's frame, which comes now
+    page.get_by_role("button", name="PDF", exact=True).nth(position).click()
+    page.wait_for_function("document.querySelector('#lcmae-sheet')?.contentWindow.isPrinted")
+    sheet = str(page.get_attribute("#lcmae-sheet", "srcdoc"))
+    browser = page.context.browser
+    assert browser is not None
+    alone = browser.new_page()
+    try:
+        alone.set_content(sheet)
+        return alone.pdf(prefer_css_page_size=True, print_background=True)
+    finally:
+        alone.close()
+
+
+def pdf_size(content: bytes) -> tuple[float, float]:
+    """Width and height of the first page of a PDF, in inches."""
+    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", content)
+    assert box is not None
+    return float(box[1]) / 72, float(box[2]) / 72
 
 
 def unfold(page: Page) -> None:

@@ -1,12 +1,18 @@
 // A command as plain text, and a button that copies it. Called again whenever the server has new data.
 
+const span = (...parts) => {
+  const made = document.createElement("span");
+  made.append(...parts);
+  return made;
+};
+
 export default function ({ parentElement, data }) {
   const code = parentElement.querySelector("code");
   const button = parentElement.querySelector("button");
   const said = parentElement.querySelector("output");
   parentElement.querySelector(".caption").textContent = data.caption;
   if (code.shown !== data.text) {
-    const lines = data.text.split("\n").map((line) => Object.assign(document.createElement("span"), { textContent: line }));
+    const lines = data.text.split("\n").map((line) => span(...line.split(/(\s+)/).map((word) => (word.startsWith("--") ? span(word) : word))));
     code.replaceChildren(...lines);
     code.shown = data.text;
     said.textContent = "";

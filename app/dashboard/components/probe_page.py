@@ -171,13 +171,15 @@ def numbers(
 
 
 def heading(title: str, summary: str, terms: Sequence[str] = ()) -> None:
-    """Title, the two sentences, and the words that they use."""
+    """The title; the two sentences and the words that they use open beside it, so that the answer
+    and the first figure stand above the fold."""
     st.html(STYLE)
-    st.title(title)
-    st.markdown(summary)
-    if terms:
-        with st.expander("Glossary", icon=":material/menu_book:"):
-            st.markdown(glossary(terms))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(title, width="content")
+        with st.popover("About this page", icon=":material/menu_book:", type="tertiary"):
+            st.markdown(summary)
+            if terms:
+                st.markdown(glossary(terms))
 
 
 def glossary(terms: Sequence[str]) -> str:

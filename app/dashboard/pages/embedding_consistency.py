@@ -8,6 +8,9 @@ from lcmae.app.figures import style
 from lcmae.app.figures.baselines import caption as of_baselines
 from lcmae.probes.results.networks import trained
 
+WORDS = {"CKA": "cka", "distances (RSA)": "rsa", "shared neighbours": "neighbours"}
+"""Measures by the words that a person picks."""
+
 MEASURES = {
     "cka": "debiased linear CKA (minibatch estimator): 1 for turned and scaled copies, 0 in the mean for unrelated points",
     "rsa": "representational similarity: Spearman correlation of the distances of all pairs",
@@ -17,7 +20,8 @@ MEASURES = {
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Geometry by layer, distances of reconstructions, then the points of one run."""
-    measure = choose("measure", list(MEASURES))
+    words_of_measure = choose("measure", list(WORDS))
+    measure = WORDS[words_of_measure]
     for scope, words in figures.SCOPES.items():
         points = (
             "the patches of an image"
@@ -25,7 +29,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             else "one position in many images, so position explains nothing"
         )
         yield Panel(
-            f"Tokens against patches, {words}: {measure}",
+            f"Tokens against patches, {words}: {words_of_measure}",
             f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
             "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding; a ring "
             "marks the highest layer of each run." + of_baselines(results, "consistency", "Long dashes"),

@@ -8,7 +8,7 @@ from lcmae.app.figures import fidelity as figures
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """One measure, first on unmasked images, then by masking ratio."""
-    measure = choose("measure", list(figures.MEASURES))
+    measure = figures.MEASURES[choose("measure", list(figures.MEASURES))]
     if measure != "mse_hidden":
         yield Panel(
             "Unmasked images, every patch predicted",
@@ -21,7 +21,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "Coloured lines: networks (dashed: fresh weights; short dashes: de-normalised with the hidden patches' true statistics, "
         "which LEAKS the answer). Grey: copies of the nearest visible patch (dash-dotted), the mean visible colour (dotted) "
         "and, for squared errors, the mean of the images at each position (dashed). "
-        "Visible pixels have no error, so whole pictures improve as the ratio falls; mse_hidden counts hidden pixels alone.",
+        "Visible pixels have no error, so whole pictures improve as the ratio falls; the last measure counts hidden pixels alone.",
         figures.by_ratio(results, measure),
     )
 

@@ -136,6 +136,13 @@ def through_microscope(picked: picks.Picks, kind: str, ratio: float) -> str:
     return f"[See a model fill it in](microscope?{urlencode(query)})"
 
 
+def in_words(table: xr.Dataset, columns: Sequence[str]) -> dict[str, str]:
+    """Columns of a comparison by the words that a person picks; a column that shares its words with
+    another keeps its name beside them."""
+    words = [str(table[name].attrs["long_name"]) for name in columns]
+    return {one if words.count(one) == 1 else f"{one} ({name})": name for one, name in zip(words, columns, strict=True)}
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What is shown of the strategies that need no checkpoint."""
@@ -210,7 +217,8 @@ def comparisons(picked: picks.Picks) -> None:
         return
 
     known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
-    measure = choose("measure", known)
+    by_words = in_words(table, known)
+    measure = by_words[choose("measure", list(by_words))]
     if len(set(table["seed"].values)) > 1:
         conclusions(table, measure)
     num_seeds = len(set(table["seed"].values))
@@ -240,9 +248,10 @@ def comparisons(picked: picks.Picks) -> None:
         )
     ratio_matrix(found[name].parent)
     st.subheader("Any column against any other")
-    columns = [*known, "ratio", "hidden_share"]
-    y = choose("upwards", columns)
-    x = choose("across", ["ratio", *(name for name in columns if name != "ratio")])
+    by_words = in_words(table, [*known, "ratio", "hidden_share"])
+    [ratio] = (words for words, name in by_words.items() if name == "ratio")
+    y = by_words[choose("upwards", list(by_words))]
+    x = by_words[choose("across", [ratio, *(words for words in by_words if words != ratio)])]
     st.caption("A dot is a run. Click dots to pick their runs for all pages.")
     figure, key = figures.scatter(table, x, y), f"compare-scatter-{name}-{x}-{y}"
     st.plotly_chart(

@@ -7,25 +7,27 @@ from lcmae.app.figures import spectrum as figures
 from lcmae.app.figures.baselines import caption as of_baselines
 
 TITLES = {
-    "effective_rank": "Effective rank",
-    "rankme": "RankMe",
-    "participation_ratio": "Participation ratio",
-    "intrinsic_dimension": "Intrinsic dimension",
-    "uniformity": "U-MAE's uniformity",
-    "uniformity_of_others": "Uniformity without the diagonal",
-    "wang_isola": "Uniformity of Wang and Isola",
-    "alpha_req": "alpha-ReQ",
+    "Effective rank": "effective_rank",
+    "RankMe": "rankme",
+    "Participation ratio": "participation_ratio",
+    "Intrinsic dimension": "intrinsic_dimension",
+    "U-MAE's uniformity": "uniformity",
+    "Uniformity without the diagonal": "uniformity_of_others",
+    "Uniformity of Wang and Isola": "wang_isola",
+    "alpha-ReQ": "alpha_req",
 }
+"""Numbers by the words that a person picks."""
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """One number of every feature and view, LiDAR, then the spectra of one feature."""
-    number = choose("number", list(figures.NUMBERS))
+    title = choose("number", list(TITLES))
+    number = TITLES[title]
     # a setting may differ between runs (RankMe centred or not): then the caption says the
     # convention of each
     conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
     yield Panel(
-        TITLES[number],
+        title,
         "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
         f"(jackknife). Convention: {' / '.join(conventions)}." + of_baselines(results, number),
         figures.numbers(results, number),

@@ -3,6 +3,7 @@ numbers against the step."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -97,11 +98,12 @@ def show(page: Page, picked: picks.Picks) -> None:
             sentence = f"No probe has been stored for {name}. This computes every probe at every step:"
             compute_button.offer(sentence, images.of(reading.every_step_command(path)))
         return
-    probe = choose("probe", probes)
+    with picked.bar or nullcontext():  # beside runs and condition: height belongs to the figures
+        probe = choose("probe", probes)
     moments = whole_moments(picked, probe, ask_condition(picked, probe))
-    describe_missing(picked, probe, moments)
     if moments:
         st.fragment(scrub)(probe, moments)
+    describe_missing(picked, probe, moments)
 
 
 def _has_results(picked: picks.Picks, probe: str) -> bool:
@@ -166,7 +168,9 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
     """Slider, and a part for each condition; a fragment, so that only this is run again when the
     slider moves."""
     steps = sorted({moment.step for moment in moments})
-    at = ask_step(steps)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        at = ask_step(steps)
     groups = alike(moments)
     for group, (condition, own) in enumerate(groups):
         here = at_step(own, at)
@@ -175,7 +179,7 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
             st.header(plain(f"Measured otherwise: {_by_steps(own)}"))
         words = measured.words(condition, (other for other, _ in groups), results, [])
         st.caption(f":material/rule: {prose(words)}")
-        draw_group(probe, own, steps, at, group)
+        draw_group(probe, own, steps, at, group, nullcontext() if group else right)
 
 
 def _by_steps(moments: Sequence[Moment]) -> str:
@@ -187,8 +191,11 @@ def _by_steps(moments: Sequence[Moment]) -> str:
     )
 
 
-def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: int, group: int) -> None:
-    """Numbers and figures of results that were measured alike, at one step."""
+def draw_group(
+    probe: str, moments: Sequence[Moment], steps: Sequence[int], at: int, group: int, beside: AbstractContextManager
+) -> None:
+    """Numbers and figures of results that were measured alike, at one step; which numbers is asked
+    `beside` the slider."""
     key = f"through-{probe}" + (f"-{group}" if group else "")
     here = at_step(moments, at)
     apart = [f"{moment.run} at {moment.step}" for moment in here if moment.step != at]
@@ -200,7 +207,8 @@ def draw_group(probe: str, moments: Sequence[Moment], steps: Sequence[int], at: 
     content: ProbePage = import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
     answer(content.answer(briefly({moment.run: moment.result() for moment in here})), key)
     frame = pd.concat([summary(moment).numbers for moment in moments], ignore_index=True)
-    quantities = ask_quantities(probe, frame, group)
+    with beside:
+        quantities = ask_quantities(probe, frame, group)
     if quantities:
         runs = list(dict.fromkeys(moment.run for moment in moments))
         chart = figures.against_steps(frame, quantities, runs=runs, at=at if len(steps) > 1 else None)

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
 from lcmae.app.figures import transfer as figures
 
+CLASSIFIERS = {"linear": "linear", "kNN": "knn"}
+"""Classifiers by the words that a person picks."""
+
 TESTED = ("mean", "cls", "pixels")
 """What corruptions and confusions are counted of."""
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Accuracies with baselines, by layer, on corrupted images, and the confusion of one run."""
-    classifier = choose("classifier", ["linear", "knn"])
+    classifier = CLASSIFIERS[choose("classifier", list(CLASSIFIERS))]
     counts = {name: str(result.attrs["num_train_images"]) for name, result in results.items()}
     trained_on = ", ".join(f"{name}: {count}" for name, count in counts.items())
     if len(set(counts.values())) == 1:

@@ -241,7 +241,7 @@ class TestFigures:
             assert level is None or level >= 2 * float(trained(result)["term_unbiased"].max())
         total = float(result["term_unbiased"].sel(network="pixels").sum())
         (note,) = local_contrast.terms({"a": result}).layout.annotations or [go.layout.Annotation(text="")]
-        assert note.text == (f"{total:.3g} →" if factor > 1 else "")
+        assert note.text == (f"→ {total:.3g}" if factor > 1 else "")
 
     def test_results_without_baselines_are_drawn_as_ever(self) -> None:
         draw = {

@@ -45,6 +45,9 @@ def test_attention_of_heads_and_agreement(found: dict[str, xr.Dataset]) -> None:
     np.testing.assert_allclose(agreed.y, result["agreement"])
     assert len(traces(attention_flow.pictures(result))) == 4 * (1 + 4)  # an image and four maps
     assert traces(attention_flow.outlier_maps({"a": result}))[0].z.shape == (4, 6)
+    nothing = result.assign(outlier_map=result["outlier_map"] * 0)
+    scale = attention_flow.outlier_maps({"a": nothing}).layout.coloraxis
+    assert (scale.cmin, scale.cmax) == (0, 1), "no share below 0, where there is no outlier, too"
 
 
 def test_pixels_by_layer_and_offset(found: dict[str, xr.Dataset]) -> None:

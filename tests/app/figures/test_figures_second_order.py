@@ -40,8 +40,33 @@ def test_ratios_of_one_verdict_stand_together():
 def test_several_runs_are_held_against_them_at_their_own_ratio():
     runs = {"a": result([0, 0, 0.1], [0, 0, -0.1]), "b": result([0, 0, -0.1], [0, 0, -0.2])}
     said = second_order.answer(runs).sentence
-    assert "Each at its own ratio: a beats the fixed linear predictor; b loses to it;" in said
-    assert said.endswith("; a and b lose to the Wiener filter of each mask.")
+    assert "Each at its own ratio, a beats the fixed linear predictor; b loses to it;" in said
+    assert said.endswith("; both lose to the Wiener filter of each mask.")
+
+
+def test_what_holds_of_both_predictors_is_said_once():
+    runs = {name: result([0, 0, 0.1], [0, 0, 0.2]) for name in ("a", "b", "c")}
+    said = second_order.answer(runs).sentence
+    assert said.endswith(
+        "Each at its own ratio, all 3 beat the fixed linear predictor and the Wiener filter of each mask."
+    )
+    split = {**runs, "c": result([0, 0, -0.1], [0, 0, -0.2])}
+    said = second_order.answer(split).sentence
+    assert said.endswith(
+        "Each at its own ratio, a and b beat the fixed linear predictor and the Wiener filter of each mask; c loses to them."
+    )
+
+
+def test_greys_of_the_baselines_are_seen_on_white_and_on_the_dark_page():
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour, _ in second_order.STYLES.values():
+        for page in ("#ffffff", "#0e1117"):
+            dark, bright = sorted((luminance(colour), luminance(page)))
+            assert (bright + 0.05) / (dark + 0.05) >= 3, (colour, page)
 
 
 @pytest.mark.parametrize("missing", ["linear", "wiener"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import xarray as xr
 
 from lcmae.app.figures import legend, style
 from lcmae.app.figures.identity import family_of, markings, short
@@ -138,6 +139,28 @@ def test_headings_are_no_wider_than_their_columns_on_half_a_screen() -> None:
     assert max(len(line) for text in texts for line in text.split("<br>")) * style.LETTER <= room
     assert len({text for text in texts if "reconstruction" in text}) == 3, "names still differ"
     assert len({annotation.y for annotation in figure.layout.annotations}) == 2, "a second strip"
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "in_line"), [(8, 6, 4), (6, 6, 6), (7, 6, 4), (9, 8, 5), (1, 8, 1), (13, 6, 5)]
+)
+def test_lines_of_a_strip_are_about_as_long(count: int, most: int, in_line: int) -> None:
+    assert style.evenly(count, most) == in_line
+
+
+def test_the_title_of_a_colour_bar_is_no_longer_than_the_figure_is_high() -> None:
+    units = "squared error of hidden patches [squared input units]"
+    values = xr.DataArray(np.zeros((3, 4)), dims=("row", "column"), attrs={"units": units})
+    shown = style.maps({"a": values, "b": values})
+    lines = shown.layout.coloraxis.colorbar.title.text.split("<br>")
+    assert " ".join(lines) == units
+    assert max(map(len, lines)) * style.LETTER < shown.layout.height
+
+
+def test_many_maps_in_a_line_take_no_more_height_than_they_fill() -> None:
+    values = xr.DataArray(np.zeros((4, 6)), dims=("row", "column"), attrs={"units": "1"})
+    few, many = (style.maps({str(one): values for one in range(count)}).layout.height for count in (2, 6))
+    assert many < 0.7 * few
 
 
 def test_strips_wrap() -> None:

@@ -17,7 +17,7 @@ import lcmae
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures.transfer import FEATURES
 from tests.app import synthetic
-from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, server, settle
+from tests.app.served import CHROMIUM, Watch, browser_page, pdf_size, printed, server, settle
 
 pytestmark = [
     pytest.mark.browser,
@@ -114,8 +114,12 @@ def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty
         tiles = page.locator("dl .label").all_inner_texts()
         assert tiles, "the runs' numbers stand above the figures"
         assert all("umae" not in tile for tile in tiles), "without what all names begin with"
-        drawing = downloaded(page, "SVG")
-        assert b"<svg" in drawing[:500]
+        # for a paper: of a column's width, and as PDF
+        page.get_by_label("size of the picture").first.select_option("6.75")
+        paper = printed(page)
+        assert paper.startswith(b"%PDF-")
+        assert pdf_size(paper)[0] == pytest.approx(6.75, abs=0.02)
+        assert b"/FontDescriptor" in paper, "text is text"
         # of one run the sentence says which layer is best
         page.goto(f"{address}/transfer?runs=grid%2Fumae-r0.5-s0")
         settle(page, 1)
