@@ -117,7 +117,8 @@ def _digits(number: float, decimals: int | None) -> str:
         return "–"
     if decimals is None or decimals > 6:
         return f"{number:.3g}"
-    return f"{number:.{decimals}f}"
+    text = f"{number:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text  # never "-0.000"
 
 
 UNKNOWN = Number(math.nan)

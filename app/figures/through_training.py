@@ -80,7 +80,7 @@ def against_steps(
         figure=style.figure(height=height, margin={"l": 50, "r": 10, "t": 90, "b": 45}),
         subplot_titles=[_heading(quantity, part) for quantity, part, _ in wanted],
         vertical_spacing=0.42 / down if down > 1 else 0,
-        horizontal_spacing=0.09,
+        horizontal_spacing=0.1,
     )
     colours, dashes = style.colours(runs), style.dashes(runs)
     symbols = {run: style.SYMBOLS[position % len(style.SYMBOLS)] for position, run in enumerate(runs)}
@@ -97,7 +97,7 @@ def against_steps(
         for trace in traces:
             shown.add_trace(trace.update(showlegend=trace.name not in in_legend), **cell)
             in_legend.add(trace.name)
-        shown.update_yaxes(title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=4, **cell)
+        shown.update_yaxes(title="" if unit == "1" else unit, title_font={"size": 11}, title_standoff=12, **cell)
         shown.update_xaxes(title="optimiser step" if position + across >= len(wanted) else "", nticks=4, **cell)
         if at is not None:
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)

@@ -4,6 +4,7 @@ and in the components' own trees, against what is painted below it."""
 from playwright.sync_api import Page
 
 LOOK = """() => {
+  const FIELDS = "textarea, input:not([type=range], [type=checkbox], [type=radio], [type=file])";
   const parse = (text) => {
     const found = text.match(/^rgba?\\(([^)]+)\\)$/) ?? text.match(/^color\\(srgb ([^)]+)\\)$/);
     if (!found) return null;
@@ -30,7 +31,7 @@ LOOK = """() => {
   let seen = 0;
   const look = (element) => {
     const own = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent.trim());
-    const words = own.join(" ").trim() || (element.matches("input, textarea") ? element.value || element.placeholder : "");
+    const words = own.join(" ").trim() || (element.matches(FIELDS) ? element.value || element.placeholder : "");
     if (!words || element.matches("style, script, option, title, noscript")) return;
     const box = element.getBoundingClientRect();
     const style = getComputedStyle(element);
@@ -38,7 +39,8 @@ LOOK = """() => {
     // what cannot be used is exempt; icons are letters of a font; what a reader of the screen skips stands there twice
     if (element.closest("[disabled], [aria-disabled=true], [aria-hidden=true]")) return;
     if (style.fontFamily.includes("Material Symbols")) return;
-    if (element.closest(".heatmaplayer")) return; // numbers lie on the colours of their cells, and Plotly takes care of them
+    // numbers on cells and bars have a colour that Plotly chose for these; a slider's number hangs outside its thumb
+    if (element.closest(".heatmaplayer, .barlayer, [data-testid=stSliderThumbValue]")) return;
     const isDrawn = element instanceof SVGElement;
     const colour = parse(isDrawn ? style.fill : style.color);
     if (!colour) return;

@@ -49,15 +49,15 @@ def show(page: Page, picked: picks.Picks) -> None:
     if not mapped:
         offer(absent)
         return
-    name = choose("points of", list(mapped))
-    result = mapped[name]
-    words = measured.words(condition_of(result), found.conditions, {name: result}, [found.steps[name]])
-    st.caption(f":material/rule: {prose(words)}")
     with st.container(horizontal=True):
+        name = choose("points of", list(mapped))
+        result = mapped[name]
         what = choose("map of", figures.things(result))
         planes = figures.planes(result, what)
         plane = choose("plane", planes)
         colour_by = choose("colour", figures.colours(result, what))
+    words = measured.words(condition_of(result), found.conditions, {name: result}, [found.steps[name]])
+    st.caption(f":material/rule: {prose(words)}")
     answer(figures.answer(result, what, plane), "embedding-map")
     st.fragment(bench)(result, name, what, plane, colour_by)
     if "umap" not in planes:

@@ -95,7 +95,8 @@ def strategies(picked: picks.Picks) -> list[str]:
         st.info(f"{plain(kind)} is left out: {plain(why)}", icon=":material/block:")
     if not shown.strips:
         return []
-    distances = dict(zip(shown.table["mask"], shown.table["distance (patches)"], strict=True))
+    names = [str(kind).replace("_", " ") for kind in shown.table["mask"]]
+    distances = dict(zip(names, shown.table["distance (patches)"], strict=True))
     answer(mask_figures.answer(distances, float(ratio), int(side), NUM_MASKS), "masks")
     columns = st.columns(2, gap="medium")
     for position, (kind, strip) in enumerate(shown.strips.items()):

@@ -110,10 +110,9 @@ def bench(location: models.Location) -> None:
             filling_in(location)
     with encoding:
         encoding_it(location)
-    table, plane = st.columns(2, gap="large")
-    with table:
+    with filling:  # in the same columns: a second row of them would begin below the longer one
         numbers(inspected)
-    with plane:
+    with encoding:
         among_others(inspected)
     export_section(inspected)
     prefetch_next(inspected)

@@ -55,8 +55,11 @@ def show(page: Page, picked: picks.Picks) -> None:
     selection.settle(chosen, notices)
     name_a = chosen.a or names[0]
     name_b = chosen.b or next((name for name in names if name != name_a), name_a)
-    ask(picked, names, "a", name_a, chosen.a_step)
-    ask(picked, names, "b", name_b, chosen.b_step)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        ask(picked, names, "a", name_a, chosen.a_step)
+    with right:
+        ask(picked, names, "b", name_b, chosen.b_step)
     try:
         a, b = models.locate(picked, name_a, chosen.a_step), models.locate(picked, name_b, chosen.b_step)
     except InputError as error:
@@ -80,7 +83,7 @@ def show(page: Page, picked: picks.Picks) -> None:
 def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int | None) -> None:
     """A checkpoint and its step."""
     with st.container(horizontal=True):
-        st.selectbox(f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=340)
+        st.selectbox(f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=280)
         if steps := steps_of(picked, name):
             shown = picks.NEWEST if step is None else str(step)
             st.selectbox(
@@ -153,6 +156,8 @@ def tally(frame: pd.DataFrame) -> str:
         f"{count[outcome]} {text}"
         for outcome, text in (("A better", "speak for A"), ("B better", "for B"), ("not told apart", "for neither"))
     )
+    if decided.empty:
+        return f"{paired} of {len(frame)} differences are paired over images."
     return (
         f"Of {len(decided)} numbers that differ and have a better end, {words}; at 95 % each, about one in twenty speaks by "
         f"chance, and numbers of one probe move together. {paired} of {len(frame)} differences are paired over images."

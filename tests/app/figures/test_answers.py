@@ -136,6 +136,12 @@ def test_numbers_are_written_to_two_digits_of_their_interval(shown: Number, word
     assert str(shown) == words
 
 
+def test_nothing_is_never_minus_nothing():
+    tile = Number(0.052, -0.0002, 0.104).tile("a")
+    assert tile.interval == "0.000 to 0.104"
+    assert str(Number(-0.00001, -0.4, 0.4)).startswith("0.00 ")
+
+
 def test_brackets_hold_no_brackets():
     own, other = Number(0.9, 0.89, 0.91, is_share=True), Number(0.5, 0.45, 0.52, is_share=True)
     assert against(own, {"X": other}) == "is above X (50.0; 45.0 to 52.0 %)"

@@ -155,7 +155,7 @@ def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[st
         return next(page).caption
 
     assert words in caption_of("linear")
-    assert words not in caption_of("knn")  # neighbours have no learning rate
+    assert words not in caption_of("kNN")  # neighbours have no learning rate
 
 
 def test_a_class_without_images_is_blank(results: dict[str, dict[str, xr.Dataset]]) -> None:
