@@ -63,6 +63,7 @@ def test_without_a_file_the_page_says_how_to_get_one(root: Path) -> None:
     app = open_page("stitch")
     assert "There is no file of `lcmae stitch`" in words(app)
     assert f"--out {root}/stitch.nc" in words(app)
+    assert f"lcmae stitch {root}/a RUN --out" in words(open_page("stitch", "a")), "of one run the other is to be named"
     assert figures(app) == []
 
 
