@@ -3,7 +3,7 @@ and in the components' own trees, against what is painted below it."""
 
 from playwright.sync_api import Page
 
-LOOK = """() => {
+WEAK_TEXT = """() => {
   const FIELDS = "textarea, input:not([type=range], [type=checkbox], [type=radio], [type=file])";
   const parse = (text) => {
     const found = text.match(/^rgba?\\(([^)]+)\\)$/) ?? text.match(/^color\\(srgb ([^)]+)\\)$/);
@@ -29,7 +29,7 @@ LOOK = """() => {
   };
   const weak = [];
   let seen = 0;
-  const look = (element) => {
+  const measure = (element) => {
     const own = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent.trim());
     const words = own.join(" ").trim() || (element.matches(FIELDS) ? element.value || element.placeholder : "");
     if (!words || element.matches("style, script, option, title, noscript")) return;
@@ -69,7 +69,7 @@ LOOK = """() => {
   const visit = (root) => {
     for (const element of root.querySelectorAll("*")) {
       if (element.shadowRoot) visit(element.shadowRoot);
-      look(element);
+      measure(element);
     }
   };
   visit(document.body);
@@ -80,5 +80,5 @@ LOOK = """() => {
 def weak_text(page: Page) -> tuple[list[str], int]:
     """Texts whose contrast is below 4.5 to 1 (3 to 1 where they are large), each with its colours;
     and how many texts were looked at."""
-    weak, seen = page.evaluate(LOOK)
+    weak, seen = page.evaluate(WEAK_TEXT)
     return weak, seen
