@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 
-def few(values: Sequence[Any], kept: int = 4) -> list[Any]:
-    """The same values; all but `kept`, spread evenly over them, are marked slow."""
-    step = max(1, len(values) // kept)
-    by_default = range(0, step * kept, step)
+def few(values: Sequence[Any], count: int = 4) -> list[Any]:
+    """The same values; all but `count`, spread evenly over them, are marked slow."""
+    step = max(1, len(values) // count)
+    by_default = range(0, step * count, step)
     return [
-        value if place in by_default else pytest.param(value, marks=pytest.mark.slow)
-        for place, value in enumerate(values)
+        value if position in by_default else pytest.param(value, marks=pytest.mark.slow)
+        for position, value in enumerate(values)
     ]
