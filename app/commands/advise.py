@@ -1,7 +1,6 @@
 """`lcmae advise --data PHOTOS`: which mask for these images, from their statistics and a race
 within a given time; one page."""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
 from lcmae.app.command_line.image_options import ImageOptions, source_name
+from lcmae.app.command_line.without_server import expect_no_server
 from lcmae.app.commands.compare import processes
 from lcmae.progress import ProgressBar, clock
 
@@ -53,8 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"advise, at most {clock(left)} left: {line}", file=sys.stderr, flush=True)
 
     say("loading")
-    # pages are drawn without a server: Streamlit would warn of that at their import
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    expect_no_server()
     from lcmae.app.advice_page import document, terminal
     from lcmae.probes.grids.advising import Question, advise
     from lcmae.probes.grids.run import CellStopped

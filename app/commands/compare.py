@@ -2,7 +2,6 @@
 intervals."""
 
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pydantic import Field
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.command_line.tables import print_table
+from lcmae.app.command_line.without_server import expect_no_server
 from lcmae.errors import InputError
 from lcmae.probes.grids.cells import Comparison
 from lcmae.probes.jobs.executors import Engine
@@ -212,8 +212,7 @@ def run_matrix(folder: Path, options: CompareArguments) -> int:
     """Every run below a folder at every test ratio; the answer, the tables, and the page."""
     from lcmae.app.command_line.arguments import check_device
 
-    # pages are drawn without a server: Streamlit would warn of that at their import
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    expect_no_server()
     from lcmae.app.matrix_page import PAGE, document, print_matrix
     from lcmae.probes.grids.ratio_matrix import matrix
     from lcmae.progress import ProgressBar

@@ -1,7 +1,6 @@
 """`lcmae report RUN... --out report.html`: figures, tables and provenance in one self-contained
 file."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from lcmae.app.command_line.arguments import parse_arguments
+from lcmae.app.command_line.without_server import expect_no_server
 from lcmae.errors import InputError
 from lcmae.settings import Settings
 
@@ -28,8 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     """Write the report; prints its path."""
     options = parse_arguments(ReportArguments, arguments, command="report")
 
-    # pages are drawn without a server: Streamlit would warn of that at their import
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    expect_no_server()
     from lcmae.app.report import write_report
 
     if not options.runs:
