@@ -254,17 +254,21 @@ def grid_of(table: xr.Dataset, measure: str) -> tuple[list[Key], Grid, Scale]:
 
 
 def baseline_of(keys: Sequence[Key], wanted: Key | None = None) -> int:
-    """Place of the baseline among the cells: the one that is asked for, else MAE with random masks
-    of 0.75, else random masks of MAE nearest to it, else the first cell of the grid."""
+    """Place of the baseline among the cells: the one that is asked for, else the nearest to the
+    published mask: MAE before other objectives, random masks before others, a ratio near 0.75, a
+    unit of one patch. What is equally near is chosen by its name, never by its place."""
     if wanted is not None:
         if wanted in keys:
             return list(keys).index(wanted)
         known = "; ".join(map(describe, keys))
         raise InputError(f"expected a baseline out of {known}, got {describe(wanted)}")
-    random = [key for key in keys if key[:2] == PUBLISHED[:2] and key[3] in (None, 1)]
-    if random:
-        return list(keys).index(min(random, key=lambda key: abs(key[2] - PUBLISHED[2])))
-    return 0
+
+    def distance(key: Key) -> tuple[bool, bool, bool, float, str]:
+        objective, mask, ratio, unit = key
+        away = round(abs(ratio - PUBLISHED[2]), 9)
+        return objective != "mae", mask != "random", unit not in (None, 1), away, describe(key)
+
+    return min(range(len(keys)), key=lambda cell: distance(keys[cell]))
 
 
 def parse_baseline(text: str, keys: Sequence[Key]) -> Key:

@@ -114,6 +114,11 @@ def test_the_baseline_is_asked_for_or_published() -> None:
     ]
     assert baseline_of(keys) == 2  # nearest to the published 0.75
     assert baseline_of(keys[:1]) == 0
+    # without random masks it is the nearest ratio of MAE, and never whatever stands first
+    others = [("simmim", "block", 0.75, None), ("mae", "window", 0.25, None), ("mae", "block", 0.7, None),
+              ("mae", "window", 0.8, None)]  # fmt: skip
+    assert others[baseline_of(others)] == ("mae", "block", 0.7, None)
+    assert others[::-1][baseline_of(others[::-1])] == ("mae", "block", 0.7, None)
     assert baseline_of(keys, keys[0]) == 0
     assert parse_baseline("random, 0.5", keys) == keys[1]
     assert parse_baseline("mae, random, 0.8", keys) == keys[2]
