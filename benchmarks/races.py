@@ -5,10 +5,12 @@
 A world has a mean kNN accuracy for each cell (in log odds, standard deviation 0.5), seeds that move
 all cells alike, and runs whose noise differs 3-fold between cells. Short schedules order cells much
 like long ones, or not: their true means correlate with the long ones' by `early`, an eighth and a
-quarter of the epochs. Printed for each world: how often the best cell is among those that may be
-the best (a comparison of 3 seeds), and of a race how often it dropped the best, which share of the
-whole grid's compute it saved, and its regret in points of accuracy, beside that of the whole grid's
-own choice. All races of a world run at once; every number is a function of the seed."""
+quarter of the epochs, and each short rung errs on its own, or they are steps of one path (a chain:
+an eighth knows of the end only what a quarter knows, so the two agree more than either deserves).
+Printed for each world: how often the best cell is among those that may be the best (a comparison of
+3 seeds), and of a race how often it dropped the best, which share of the whole grid's compute it
+saved, and its regret in points of accuracy, beside that of the whole grid's own choice. All races
+of a world run at once; every number is a function of the seed."""
 
 import argparse
 from collections.abc import Sequence
@@ -47,6 +49,9 @@ class World:
     """Correlation of each short rung's true means with the last one's."""
     cells: int
     seeds: int
+    is_chain: bool = False
+    """Whether rungs correlate with each other as steps of one path; otherwise each errs on its
+    own."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +74,44 @@ def race(world: World, races: int, rng: np.random.Generator) -> Outcomes:
     shape = (races, world.cells)
     means = SPREAD * rng.normal(size=shape)
     noise = _noise(world, races, rng)
+    lost = dropping.LOST / (len(plan) - 1)
+    truths = of_rungs(world, means, rng)
     is_in, spent = np.ones(shape, dtype=bool), np.zeros(races)
     before, values = None, np.zeros((*shape, 1))
-    for number, rung in enumerate(plan):
-        rho = (*world.early, 1.0)[number]
-        own = SPREAD * rng.normal(size=shape)
-        values = _runs(rho * means + (1 - rho**2) ** 0.5 * own, noise, rung.seeds, rng)
+    for number, (rung, truth) in enumerate(zip(plan, truths, strict=True)):
+        values = _runs(truth, noise, rung.seeds, rng)
         spent += is_in.sum(axis=1) * rung.seeds * rung.share
-        if number < len(plan) - 1:
-            now = measure(values, is_in)
-            correlation = np.full(races, dropping.FIRST)
-            if before is not None:
-                found = dropping.agreement(*before, *now)
-                correlation = np.minimum(np.maximum(found, dropping.LEAST), dropping.MOST)
-            chance = dropping.chances(*now, correlation)
-            before, is_in = now, dropping.going_on(chance, is_in, dropping.LOST / (len(plan) - 1))
+        if number == len(plan) - 1:
+            break
+        now, was_in = measure(values, is_in), is_in
+        if before is None:
+            is_in = dropping.going_on(dropping.chances(*now, dropping.FIRST), was_in, lost)
+        else:
+            found = dropping.agreement(*before, *now)
+            is_in = dropping.going_on(dropping.chances(*now, dropping.believed(found)), was_in, lost)
+            known = np.isfinite(before[0])
+            again = dropping.going_on(dropping.chances(*before, dropping.doubted(found)), known, lost)
+            is_in |= again & ~was_in
+        before = now
     every = np.arange(races)
     found = values.mean(axis=2)
     best, of_grid = means.argmax(axis=1), found.argmax(axis=1)
     chosen = np.where(is_in, found, -np.inf).argmax(axis=1)
     points = [100 * (_share(means[every, best]) - _share(means[every, cell])) for cell in (chosen, of_grid)]
     return Outcomes(is_in[every, best], 1 - spent / (world.cells * plan[-1].seeds), *points)
+
+
+def of_rungs(world: World, means: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """True means [races cells] of each rung, the last ones' given: `early` says how each correlates
+    with the last. In a chain a rung knows of the last one only what the rung after it knows."""
+    truths = [means]
+    after, known = means, 1.0
+    for rho in reversed(world.early):
+        step, towards = (rho / known, after) if world.is_chain else (rho, means)
+        after = step * towards + (1 - step**2) ** 0.5 * SPREAD * rng.normal(size=means.shape)
+        truths.insert(0, after)
+        known = rho
+    return truths
 
 
 def may_be_best(world: World, grids: int, rng: np.random.Generator, seeds: int = 3) -> np.ndarray:
@@ -160,22 +182,24 @@ def _share(means: np.ndarray) -> np.ndarray:
 
 def table(races: int, cells: int, seed: int = 0) -> list[str]:
     """A Markdown table, a row a world."""
+    of_a_race = "best dropped | compute saved | regret (whole grid's)"
     lines = [
-        "| seeds | noise of a run | short rungs' correlation | may be best holds the best | race drops the best | "
-        "compute saved | regret of the race | regret of the whole grid |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| seeds | noise of a run | correlation | may be best holds the best | {of_a_race} | in a chain: {of_a_race} |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for number, (noise, early, seeds) in enumerate(WORLDS):
-        world = World(noise, early, cells, seeds)
-        rng = np.random.default_rng([seed, number])
-        held = may_be_best(world, races, rng).mean()
-        found = race(world, races, rng)
-        saved, regret, of_grid = map(_with_error, (100 * found.saved, found.regret, found.regret_of_grid))
-        lines.append(
-            f"| {seeds} | {noise:g} | {early[0]:g}, {early[1]:g} | {held:.1%} | {1 - found.is_best_left.mean():.1%} | "
-            f"{saved[0]:.1f} % ± {saved[1]:.1f} | {regret[0]:.2f} ± {regret[1]:.2f} points | "
-            f"{of_grid[0]:.2f} ± {of_grid[1]:.2f} points |"
-        )
+        worlds = [World(noise, early, cells, seeds, is_chain) for is_chain in (False, True)]
+        held = may_be_best(worlds[0], races, np.random.default_rng([seed, number])).mean()
+        columns = [f"{seeds}", f"{noise:g}", f"{early[0]:g}, {early[1]:g}", f"{held:.1%}"]
+        for world in worlds:
+            found = race(world, races, np.random.default_rng([seed, number, world.is_chain]))
+            saved, regret, of_grid = map(_with_error, (100 * found.saved, found.regret, found.regret_of_grid))
+            columns += [
+                f"{1 - found.is_best_left.mean():.1%}",
+                f"{saved[0]:.1f} % ± {saved[1]:.1f}",
+                f"{regret[0]:.2f} ± {regret[1]:.2f} ({of_grid[0]:.2f})",
+            ]
+        lines.append(f"| {' | '.join(columns)} |")
     return lines
 
 

@@ -160,16 +160,19 @@ def run_race(
 
     def after(number: int, rung: RungResult) -> None:
         ended.append(number)
-        names = "; ".join(map(describe, rung.survivors))
         is_last = number == len(plan)
         verb = "may be the best" if is_last else "go on"
         why = "" if is_last else f" (if its order correlates by {rung.assumed:.2f} with the last rung's)"
-        print(
+        lines = [
             f"rung {number}: {rung.seeds} seeds of {rung.epochs} epochs, {len(rung.survivors)} of {len(rung.means)} cells "
-            f"{verb}{why}: {names}",
-            file=sys.stderr,
-            flush=True,
-        )
+            f"{verb}{why}: {'; '.join(map(describe, rung.survivors))}"
+        ]
+        if rung.returned and rung.agreement is not None:
+            lines.append(
+                f"rungs {number - 1} and {number} order cells alike by {rung.agreement:.2f} only, too little for what rung "
+                f"{number - 1} dropped: {len(rung.returned)} more go on: {'; '.join(map(describe, rung.returned))}"
+            )
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
     result = race(
         comparison, options.out, engine, plan=plan, device=options.device, begin=begin, report=report_run, after=after

@@ -10,8 +10,12 @@ does, whatever the number of seeds. The rule is lcmae's own (`benchmarks/races.p
 3. P(c is the best of the last rung) follows by quadrature; the least likely cells are dropped, as
    long as all that are dropped have less than the rung's share of `LOST` together.
 
-After the first rung rho is assumed to be `FIRST`. After later ones it is the agreement that was
-measured between this rung and the one before, seeds' noise taken out, within `LEAST` and `MOST`.
+After the first rung rho is assumed to be `FIRST`. After a later one it is the agreement that was
+measured between this rung and the one before, seeds' noise taken out, at most `MOST`. What the rung
+before dropped is then judged anew, with the square of that agreement where it is below `FIRST`: two
+steps lie between that rung and the last one. Cells that would not have been dropped come back for
+the last rung (`doubted`), so where short schedules order cells by chance a race drops nothing
+and saves nothing.
 """
 
 import numpy as np
@@ -20,10 +24,9 @@ from scipy.special import log_ndtr
 LOST = 0.02
 """Chance of dropping the best, over all early rungs."""
 
-FIRST, LEAST, MOST = 0.7, 0.75, 0.9
-"""Correlations with the last rung's true means: assumed after the first rung; bounds of the
-estimate after later ones. A race that measures less than `LEAST` is warned about, not continued as
-if it knew nothing."""
+FIRST, MOST = 0.7, 0.9
+"""Correlations with the last rung's true means: assumed after the first rung; most that is believed
+of the estimate after later ones."""
 
 FEWEST = 4
 """With fewer cells their spread is not known, and all go on."""
@@ -57,13 +60,38 @@ def chances(mean: np.ndarray, variance: np.ndarray, correlation: np.ndarray | fl
 def agreement(
     first: np.ndarray, variance_of_first: np.ndarray, second: np.ndarray, variance_of_second: np.ndarray
 ) -> np.ndarray:
-    """[...], correlation of the true means of two rungs, over the cells that both have: that of the
-    means, with the seeds' variance taken out of each. All arguments [... cells]."""
-    both = np.isfinite(first) & np.isfinite(second)
-    one, other = (np.where(both, values, np.nan) for values in (first, second))
-    spreads = _spread(one, variance_of_first) * _spread(other, variance_of_second)
-    together = np.nansum((one - _mean(one)) * (other - _mean(other)), axis=-1, keepdims=True) / _freedom(one)
-    return np.clip(together / np.sqrt(spreads), -1, 1)[..., 0]
+    """[...], correlation of the true means of two rungs over all cells of the first, without the
+    variance of seeds. All arguments [... cells]; the second rung has NaN for cells that the first
+    one dropped.
+
+    A choice by the first rung's means narrows their spread, and with it the plain correlation of
+    what is left. It bends neither the regression of the second rung on the first one's means nor
+    the variance about it: both are taken from the cells that are left, the spread from all
+    (Pearson's correction for selection, 1903).
+    """
+    is_left = np.isfinite(first) & np.isfinite(second)
+    one, other = (np.where(is_left, values, np.nan) for values in (first, second))
+    x, y = one - _mean(one), other - _mean(other)
+    of_x, of_both, of_y = (np.nansum(each, axis=-1, keepdims=True) for each in (x**2, x * y, y**2))
+    slope = of_both / np.maximum(of_x, 1e-300)
+    about = (of_y - slope * of_both) / np.maximum(_freedom(one) - 1, 1)
+    about = np.maximum(about - _mean(np.where(is_left, variance_of_second, np.nan)), 0)
+    measured = np.nansum((first - _mean(first)) ** 2, axis=-1, keepdims=True) / _freedom(first)
+    explained = slope**2 * measured
+    together = slope * measured / np.sqrt(_spread(first, variance_of_first) * np.maximum(explained + about, 1e-300))
+    return np.clip(together, -1, 1)[..., 0]
+
+
+def doubted(agreement: np.ndarray | float) -> np.ndarray:
+    """[...], correlation of the rung before with the last one, by which its drops are judged anew,
+    from its agreement [...] with this rung."""
+    return np.minimum(np.maximum(agreement, 0) ** 2, FIRST)
+
+
+def believed(agreement: np.ndarray | float) -> np.ndarray:
+    """[...], correlation of this rung with the last one, from its agreement [...] with the rung
+    before."""
+    return np.clip(agreement, 0, MOST)
 
 
 def going_on(chance: np.ndarray, is_in: np.ndarray, lost: float) -> np.ndarray:

@@ -3,8 +3,9 @@ few seeds and epochs; those that are hardly the best any more are dropped, the o
 
 A short schedule drops the cells that are least likely to be the best of the whole one, allowing for
 seeds and for an order that changes with the schedule (`lcmae.probes.grids.dropping`): the best is
-lost with a chance of about 2 % where short and long schedules correlate by 0.7 or more. After the
-last rung the cells that may be the best are those that no other one beats (`Grid.may_be_best`).
+lost with a chance of about 2 % where rungs order cells alike by 0.7 or more. Where two short rungs
+agree too little for what the first one dropped, cells come back. After the last rung the cells that
+may be the best are those that no other one beats (`Grid.may_be_best`).
 Each rung's order is held against the last one's (`agreement`), and should be read.
 
     OUT/rung-1/ ... OUT/rung-3/   a comparison each (`lcmae.probes.grids.run`), resumable
@@ -67,6 +68,10 @@ class RungResult:
     seconds: float
     assumed: float = 1.0
     """Correlation of its true means with the last rung's that it dropped cells by."""
+    agreement: float | None = None
+    """Correlation of its true means with those of the rung before; None where it is not known."""
+    returned: tuple[Key, ...] = ()
+    """Cells that the rung before dropped, and that go on nevertheless."""
 
 
 @dataclass
@@ -119,26 +124,42 @@ Measured = dict[Key, tuple[float, float]]
 """Mean of each cell, larger is better, and its squared standard error."""
 
 
-def survivors_of(
-    now: Measured, before: Measured | None, num_early: int, lost: float = dropping.LOST
-) -> tuple[list[Key], float]:
-    """Cells that go on after one of `num_early` short rungs, and the correlation with the last rung
-    that this rests on; `before` is the rung before, None after the first.
+@dataclass(frozen=True)
+class Decision:
+    """What an early rung decides."""
 
-    All go on where an error is not known.
-    """
-    keys = list(now)
-    mean, variance = np.array([now[key] for key in keys]).T
-    assumed = dropping.FIRST
+    going: list[Key]
+    """Of its own cells, those that go on."""
+    assumed: float
+    """Correlation of its true means with the last rung's that this rests on."""
+    agreement: float | None = None
+    """Correlation of its true means with those of the rung before; None where it is not known."""
+    returned: tuple[Key, ...] = ()
+    """Cells that the rung before dropped, and that the agreement gives no right to have dropped."""
+
+
+def decide(now: Measured, before: Measured | None, num_early: int, lost: float = dropping.LOST) -> Decision:
+    """Which cells go on after one of `num_early` short rungs; `before` is the rung before, None
+    after the first. All go on where an error is not known."""
+    keys, variance = list(now), np.array([error for _, error in now.values()])
     if len(keys) < dropping.FEWEST or not np.isfinite(variance).all():
-        return keys, assumed
-    if before is not None:
-        known = np.array([before.get(key, (math.nan, math.nan)) for key in keys]).T
-        found = float(dropping.agreement(known[0], known[1], mean, variance))
-        assumed = min(max(found, dropping.LEAST), dropping.MOST)
-    chance = dropping.chances(mean, variance, assumed)
-    going = dropping.going_on(chance, np.isfinite(mean), lost / num_early)
-    return [key for key, goes_on in zip(keys, going, strict=True) if goes_on], assumed
+        return Decision(keys, dropping.FIRST)
+    if before is None:
+        going = going_by(now, dropping.FIRST, lost / num_early)
+        return Decision(going, dropping.FIRST)
+    early, early_variance = np.array(list(before.values())).T
+    late, late_variance = np.array([now.get(key, (math.nan, math.nan)) for key in before]).T
+    found = float(dropping.agreement(early, early_variance, late, late_variance))
+    assumed = float(dropping.believed(found))
+    unjustly = [key for key in going_by(before, float(dropping.doubted(found)), lost / num_early) if key not in now]
+    return Decision(going_by(now, assumed, lost / num_early), assumed, found, tuple(unjustly))
+
+
+def going_by(rung: Measured, correlation: float, lost: float) -> list[Key]:
+    """Cells of a rung that go on where its true means correlate so with the last rung's."""
+    mean, variance = np.array(list(rung.values())).T
+    going = dropping.going_on(dropping.chances(mean, variance, correlation), np.isfinite(mean), lost)
+    return [key for key, goes_on in zip(rung, going, strict=True) if goes_on]
 
 
 def measured(keys: Sequence[Key], grid: Grid, direction: int) -> Measured:
@@ -207,28 +228,30 @@ def race(
             raise InputError(f"expected a measure with a better end for a race, got {measure}")
         if number < len(plan):
             now = measured(keys, values, result.direction)
-            left, assumed = survivors_of(now, before, len(plan) - 1)
+            decision = decide(now, before, len(plan) - 1)
             before = now
         else:
             best = values.may_be_best(result.direction, ALPHA - dropping.LOST)
-            left, assumed = [keys[cell] for cell in best], 1.0
+            decision = Decision([keys[cell] for cell in best], 1.0)
         done = [row for row in compared.rows if row["status"] == "done"]
         result.rungs.append(
             RungResult(
                 rung.seeds,
                 epochs,
                 dict(zip(keys, values.mean.tolist(), strict=True)),
-                tuple(left),
+                tuple(decision.going),
                 float(sum(row[COLUMN[comparison.equal]] for row in done)),
                 float(sum((row["train_seconds"] or 0) + (row["probe_seconds"] or 0) for row in done)),
-                assumed,
+                decision.assumed,
+                decision.agreement,
+                decision.returned,
             )
         )
         write_atomically(out / FILE, to_json(_as_json(result, COLUMN[comparison.equal]), FILE))
         if after is not None:
             after(number, result.rungs[-1])
         # a unit of one patch is the plain mask, which cells without a unit are, too
-        going = dict.fromkeys([*left, *(key for key in keep if key in keys)])
+        going = dict.fromkeys([*decision.going, *decision.returned, *(key for key in keep if key in keys)])
         only = {(*key[:3], unit) for key in going for unit in ({key[3], None} if key[3] in (None, 1) else {key[3]})}
     return result
 
@@ -243,6 +266,8 @@ def _as_json(result: RaceResult, equal: str) -> dict[str, Any]:
                 equal: rung.compute,
                 "seconds": rung.seconds,
                 "assumed_correlation": rung.assumed,
+                "agreement_with_rung_before": rung.agreement,
+                "returned": [list(key) for key in rung.returned],
                 "cells": [
                     {"cell": list(key), "mean": mean, "goes_on": key in rung.survivors}
                     for key, mean in rung.means.items()

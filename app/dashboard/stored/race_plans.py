@@ -103,7 +103,9 @@ def rungs(folder: Path) -> list[str]:
         going = sum(cell.get("goes_on") is True for cell in cells)
         seeds, epochs = (_count(rung.get(name), name[:-1]) for name in ("seeds", "epochs"))
         verb = "go on" if number < RUNGS else "may be the best"
-        lines.append(f"rung {number}: {seeds} of {epochs}; {going} of {len(cells)} cells {verb}")
+        back = rung.get("returned")
+        more = f", and {len(back)} that rung {number - 1} had dropped" if isinstance(back, list) and back else ""
+        lines.append(f"rung {number}: {seeds} of {epochs}; {going} of {len(cells)} cells {verb}{more}")
     return lines[:MOST_LINES]
 
 

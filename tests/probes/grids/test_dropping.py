@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lcmae.probes.grids.dropping import FEWEST, agreement, chances, going_on
+from lcmae.probes.grids.dropping import FEWEST, FIRST, MOST, agreement, believed, chances, doubted, going_on
 
 
 def drawn_chances(mean: np.ndarray, variance: np.ndarray, rho: float, draws: int = 200_000) -> np.ndarray:
@@ -71,3 +71,25 @@ def test_agreement_is_the_correlation_without_noise() -> None:
     # over the cells that both have
     seen[1][:10] = np.nan
     assert np.isfinite(agreement(seen[0], noise, seen[1], noise))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_choice_by_the_first_rung_does_not_bend_the_agreement(share: float) -> None:
+    """Of the upper part by the first rung's means: 0.8, as of all cells; the correlation of that
+    part alone is 0.97 or 0.76."""
+    rng = np.random.default_rng(3)
+    one = rng.normal(size=20_000)
+    other = 0.8 * one + 0.6 * rng.normal(size=20_000)
+    noise = np.full(20_000, 0.25)
+    first, second = one + 0.5 * rng.normal(size=20_000), other + 0.5 * rng.normal(size=20_000)
+    left = first > np.quantile(first, 1 - share)
+    alone = agreement(first[left], noise[left], second[left], noise[left])
+    assert abs(float(alone) - 0.8) > 0.03
+    # a standard error of 0.006 to 0.01
+    assert float(agreement(first, noise, np.where(left, second, np.nan), noise)) == pytest.approx(0.8, abs=0.02)
+
+
+def test_what_is_believed_of_an_agreement() -> None:
+    assert believed(np.array([-0.3, 0.5, 0.99])).tolist() == [0, 0.5, MOST]
+    # two steps lie between the rung before and the last one
+    assert doubted(np.array([-0.3, 0.5, 0.99])) == pytest.approx([0, 0.25, FIRST])

@@ -13,44 +13,91 @@ from lcmae.errors import InputError
 from lcmae.probes.grids import run as running
 from lcmae.probes.grids.budget import epochs_in_multiples_of
 from lcmae.probes.grids.cells import SETTINGS, Comparison
-from lcmae.probes.grids.dropping import FIRST, LEAST, MOST
-from lcmae.probes.grids.racing import FILE, Rung, measured, race, rungs, survivors_of
+from lcmae.probes.grids.dropping import FIRST, MOST
+from lcmae.probes.grids.racing import FILE, Decision, Rung, decide, measured, race, rungs
 from lcmae.probes.grids.statistics import Grid
 from lcmae.probes.jobs.executors import Engine
 
 
-def simulated(rng: np.random.Generator, cells: int = 16) -> tuple[bool, float, float]:
-    """One race between cells of known means, SD 2 in units of a run's: whether the best was lost,
-    the share of the whole grid's compute that was saved, the regret."""
+def simulated(rng: np.random.Generator, early: tuple[float, float] = (1.0, 1.0), cells: int = 16) -> dict[str, float]:
+    """One race between cells of known means, SD 2 in units of a run's, whose short rungs' true
+    means correlate with the last one's by `early`: whether the best was lost, the share of the
+    whole grid's compute that was saved, the regret, and how many cells came back."""
     means = np.sort(rng.normal(size=cells) * 2)
     spread = 3 ** rng.uniform(-0.5, 0.5, size=(cells, 1))
     plan = rungs(5)
-    left, spent, runs, before = list(range(cells)), 0.0, np.zeros(0), None
+    left, spent, back, before = list(range(cells)), 0.0, 0, None
+    runs = np.zeros((cells, 1))
     for number, rung in enumerate(plan):
-        runs = means[:, None] + rng.normal(size=rung.seeds) + rng.normal(size=(cells, rung.seeds)) * spread
+        rho = (*early, 1.0)[number]
+        truth = rho * means + (1 - rho**2) ** 0.5 * 2 * rng.normal(size=cells)
+        runs = truth[:, None] + rng.normal(size=rung.seeds) + rng.normal(size=(cells, rung.seeds)) * spread
         spent += len(left) * rung.seeds * rung.share
         if number < len(plan) - 1:
             now = measured([(cell,) for cell in left], Grid(runs[left]), 1)
-            found, assumed = survivors_of(now, before, len(plan) - 1)
-            assert LEAST <= assumed <= MOST if before else assumed == FIRST
-            left, before = [key[0] for key in found], now
+            found = decide(now, before, len(plan) - 1)
+            assert (0 <= found.assumed <= MOST) if before else found.assumed == FIRST
+            left, before = sorted(key[0] for key in (*found.going, *found.returned)), now
+            back += len(found.returned)
     chosen = left[int(runs[left].mean(1).argmax())]
-    return cells - 1 not in left, 1 - spent / (cells * plan[-1].seeds), float(means[-1] - means[chosen])
+    return {
+        "lost": cells - 1 not in left,
+        "saved": 1 - spent / (cells * plan[-1].seeds),
+        "regret": float(means[-1] - means[chosen]),
+        "back": back,
+    }
+
+
+def mean_of(early: tuple[float, float], races: int = 100) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    found = [simulated(rng, early) for _ in range(races)]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 @pytest.mark.slow
-def test_the_best_is_seldom_lost_and_a_third_of_the_compute_is_saved() -> None:
-    rng = np.random.default_rng(0)
-    found = [simulated(rng) for _ in range(100)]
-    assert sum(lost for lost, _, _ in found) <= 0.02 * 100
-    assert np.mean([saved for _, saved, _ in found]) >= 1 / 3
-    assert np.mean([regret for _, _, regret in found]) < 0.3
+@pytest.mark.parametrize("early", [(1.0, 1.0), (0.9, 0.95)])
+def test_the_best_is_seldom_lost_and_a_third_of_the_compute_is_saved(early: tuple[float, float]) -> None:
+    found = mean_of(early)
+    assert found["lost"] <= 0.02
+    assert found["saved"] >= SAVED[early]
+    assert found["regret"] < 0.3
+
+
+SAVED = {(1.0, 1.0): 1 / 3, (0.9, 0.95): 0.25}
+
+
+@pytest.mark.slow
+def test_where_rungs_disagree_cells_come_back_and_the_best_is_kept() -> None:
+    """Correlations of 0.5 and 0.7, which the first rung does not expect: without cells that come
+    back 6 to 8 % of races lose the best."""
+    found = mean_of((0.5, 0.7), 200)
+    assert found["back"] > 2
+    assert found["lost"] <= 0.03
+
+
+def test_rungs_that_disagree_bring_back_what_was_dropped() -> None:
+    keys = [(cell,) for cell in range(16)]
+    before = {key: (float(key[0]), 0.1) for key in keys}
+    first = decide(before, None, 2)
+    assert not first.returned
+    assert first.agreement is None
+    assert 0 < len(first.going) < 16
+    same = {key: before[key] for key in first.going}
+    agreed = decide(same, before, 2)
+    assert agreed.agreement == pytest.approx(1, abs=0.01)
+    assert agreed.assumed == MOST
+    assert not agreed.returned
+    turned = {key: (-mean, error) for key, (mean, error) in same.items()}
+    against = decide(turned, before, 2)
+    assert against.agreement < 0
+    assert set(against.going) | set(against.returned) == set(keys), "nothing is dropped, and all come back"
+    assert not set(against.going) & set(against.returned)
 
 
 def test_smaller_is_better_for_losses() -> None:
     runs = np.random.default_rng(2).normal(size=(6, 4)) * 0.05 + np.arange(6.0)[:, None]
     keys = [(cell,) for cell in range(6)]
-    going, _ = survivors_of(measured(keys, Grid(runs), -1), None, 2)
+    going = decide(measured(keys, Grid(runs), -1), None, 2).going
     assert (0,) in going
     assert (5,) not in going
 
@@ -58,9 +105,9 @@ def test_smaller_is_better_for_losses() -> None:
 def test_all_go_on_where_too_little_is_known() -> None:
     keys = [(cell,) for cell in range(5)]
     few = {key: (float(key[0]), 1e-6) for key in keys[:3]}
-    assert survivors_of(few, None, 2)[0] == keys[:3]
+    assert decide(few, None, 2).going == keys[:3]
     unknown = {key: (float(key[0]), math.nan if key[0] == 2 else 1e-6) for key in keys}
-    assert survivors_of(unknown, None, 2) == (keys, FIRST)
+    assert decide(unknown, None, 2) == Decision(keys, FIRST)
 
 
 @pytest.mark.slow

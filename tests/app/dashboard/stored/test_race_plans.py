@@ -44,6 +44,11 @@ def test_rungs_of_a_race_in_words(tmp_path: Path):
     stored = {"rungs": [{"seeds": 3, "epochs": 1, "cells": cells}, {"seeds": True, "epochs": "x", "cells": [3]}]}
     (tmp_path / "race.json").write_text(json.dumps(stored))
     assert race_plans.rungs(tmp_path) == ["rung 1: 3 seeds of 1 epoch; 3 of 4 cells go on"]
+    second = {"seeds": 3, "epochs": 2, "cells": cells[:3], "returned": [["mae", "random", 0.75, 1]]}
+    (tmp_path / "race.json").write_text(json.dumps({"rungs": [stored["rungs"][0], second]}))
+    assert race_plans.rungs(tmp_path)[1] == (
+        "rung 2: 3 seeds of 2 epochs; 3 of 3 cells go on, and 1 that rung 1 had dropped"
+    )
 
 
 @pytest.mark.parametrize(
