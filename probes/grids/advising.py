@@ -27,7 +27,7 @@ import xarray as xr
 from lcmae.config import RunConfig
 from lcmae.data import ImageSource, open_source
 from lcmae.errors import InputError
-from lcmae.probes.grids import image_statistics
+from lcmae.probes.grids import image_statistics, timed_statistics
 from lcmae.probes.grids.advice import Advice, Baselines, RaceEvidence, decide, untested
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison, cells
 from lcmae.probes.grids.configs import config_of
@@ -52,6 +52,8 @@ SIDE, SMALL_SIDE, PATCHES = 64, 32, 8
 
 LEAST_SECONDS = 120.0
 """Less time than this is for statistics alone."""
+STATISTICS_SHARE = 0.3
+"""Most of the time that the images' statistics may take; beyond it they are those of one ratio."""
 LEAST_TESTED = 20
 """Fewest test images of a race."""
 NEIGHBOURS = 20
@@ -223,23 +225,11 @@ def _statistics(
     file = out / STATISTICS
     if file.is_file():
         return load_result(file)
-    is_short = deadline - time.monotonic() < LEAST_SECONDS
-    ratios, units = ((0.75,), (1,)) if is_short else (image_statistics.RATIOS, image_statistics.UNITS)
-    say(f"statistics of {len(pixels)} images")
-    few = min(len(pixels), 200 if is_short else 1000)
-    patch_size = pixels.shape[2] // PATCHES
-
-    def take(advance: Callable[[], object]) -> xr.Dataset:
-        known = None if labels is None else labels[:few]
-        return image_statistics.image_statistics(
-            pixels[:few], known, patch_size, ratios=ratios, units=units, seed=question.seed, advance=advance
-        )
-
-    if progress is None:
-        found = take(lambda: None)
-    else:
-        with progress("statistics", image_statistics.num_steps(ratios, units)) as bar:
-            found = take(bar.advance)
+    left = deadline - time.monotonic()
+    within = STATISTICS_SHARE * left if left >= LEAST_SECONDS else 0.0
+    found = timed_statistics.within(
+        within, pixels, labels, pixels.shape[2] // PATCHES, question.seed, say=say, progress=progress
+    )
     save_result(found, file)
     return found
 
