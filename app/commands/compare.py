@@ -168,9 +168,10 @@ def run_race(
             f"{verb}{why}: {'; '.join(map(describe, rung.survivors))}"
         ]
         if rung.returned and rung.agreement is not None:
+            back = "; ".join(map(describe, rung.returned))
             lines.append(
-                f"rungs {number - 1} and {number} order cells alike by {rung.agreement:.2f} only, too little for what rung "
-                f"{number - 1} dropped: {len(rung.returned)} more go on: {'; '.join(map(describe, rung.returned))}"
+                f"the orders of rungs {number - 1} and {number} correlate by {rung.agreement:.2f}, too little for what rung "
+                f"{number - 1} dropped; it comes back: {back}"
             )
         print("\n".join(lines), file=sys.stderr, flush=True)
 
@@ -191,9 +192,8 @@ def run_race(
     )
     for number, (correlation, regret) in enumerate(result.agreement(), start=1):
         order = "too few cells for an order" if math.isnan(correlation) else f"rank correlation {correlation:.2f}"
-        print(
-            f"Rung {number} against the last: {order}; its own choice would have lost {regret:.2g} in log odds there."
-        )
+        choice = f"is {regret:.2g} in log odds behind the last rung's" if regret > 0 else "is the last rung's, too"
+        print(f"Rung {number} against the last: {order}; its best cell {choice}.")
     print(options.out / FILE)
     return 0
 
@@ -345,7 +345,9 @@ def _with_reach(cell: "CellVerdict", digits: int) -> str:
 
 def _decimals(widths: Sequence[float], values: Sequence[float]) -> int:
     """Decimals of a column: two digits of the typical interval, else three of the largest value."""
-    finite = sorted(width / 2 for width in widths if math.isfinite(width) and width > 0)
+    # equal values differ by rounding
+    least = 1e-9 * max(map(abs, values), default=0)
+    finite = sorted(width / 2 for width in widths if math.isfinite(width) and width > least)
     step = finite[len(finite) // 2] / 10 if finite else max(map(abs, values)) / 1000
     return 0 if step <= 0 else min(9, max(0, math.ceil(-math.log10(step) - 1e-9)))
 

@@ -5,7 +5,8 @@ A short schedule drops the cells that are least likely to be the best of the who
 seeds and for an order that changes with the schedule (`lcmae.probes.grids.dropping`): the best is
 lost with a chance of about 2 % where rungs order cells alike by 0.7 or more. Where two short rungs
 agree too little for what the first one dropped, cells come back. After the last rung the cells that
-may be the best are those that no other one beats (`Grid.may_be_best`).
+may be the best are those that no other one beats (`Grid.may_be_best`, as of any comparison: what
+rungs drop comes to its 5 %).
 Each rung's order is held against the last one's (`agreement`), and should be read.
 
     OUT/rung-1/ ... OUT/rung-3/   a comparison each (`lcmae.probes.grids.run`), resumable
@@ -26,7 +27,7 @@ from lcmae.probes.grids import dropping
 from lcmae.probes.grids.budget import COLUMN, epochs_in_multiples_of
 from lcmae.probes.grids.cells import Comparison, cells
 from lcmae.probes.grids.run import Compared, Report, compare
-from lcmae.probes.grids.statistics import ALPHA, MIN_CELLS, Grid
+from lcmae.probes.grids.statistics import MIN_CELLS, Grid
 from lcmae.probes.grids.table import TABLE, read_table
 from lcmae.probes.grids.verdict import Key, direction_of, grid_of
 from lcmae.probes.jobs.executors import Engine
@@ -46,11 +47,12 @@ class Rung:
 
 
 def rungs(seeds: int) -> tuple[Rung, ...]:
-    """Three rungs: an eighth, a quarter and all of the epochs, with 3 or more, one more, and all of
-    `seeds` (at least 3) seeds. A first rung of two seeds drops next to nothing (simulated), and
-    whole short schedules are cheap enough for three."""
+    """Three rungs: an eighth, a quarter and all of the epochs, the last with all of `seeds` (at
+    least 3), the short ones with two fewer, at least 3. A first rung of two seeds drops next to
+    nothing (simulated), and a second one with more than the first saves 3 points less."""
     last = max(3, seeds)
-    return Rung(max(3, last - 2), 1 / 8), Rung(max(3, last - 1), 1 / 4), Rung(last, 1.0)
+    few = max(3, last - 2)
+    return Rung(few, 1 / 8), Rung(few, 1 / 4), Rung(last, 1.0)
 
 
 @dataclass(frozen=True)
@@ -231,8 +233,7 @@ def race(
             decision = decide(now, before, len(plan) - 1)
             before = now
         else:
-            best = values.may_be_best(result.direction, ALPHA - dropping.LOST)
-            decision = Decision([keys[cell] for cell in best], 1.0)
+            decision = Decision([keys[cell] for cell in values.may_be_best(result.direction)], 1.0)
         done = [row for row in compared.rows if row["status"] == "done"]
         result.rungs.append(
             RungResult(
