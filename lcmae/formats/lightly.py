@@ -5,8 +5,8 @@ Layout: examples/pytorch_lightning/mae.py and lightly/models/modules of lightly-
 (e8d317f). The encoder is `backbone.vit.*` (timm's names). The decoder is, until 1.6,
 `decoder.decoder_*` (MAEDecoderTIMM, official names), and from then on
 `decoder.{mask_token,pos_embed,blocks,norm}` (MaskedVisionTransformerDecoderTIMM) with
-`decoder_embed` and `prediction_head` beside it. Settings are in the user's code, so they are
-assumed: targets are pixels, as in its examples.
+`decoder_embed` and `prediction_head` beside it. Settings are in the user's code, so what its
+hyper-parameters leave out is assumed: targets are pixels, as in its examples.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from lcmae.formats.build import Reading
 from lcmae.formats.encoder import unused
 from lcmae.formats.facts import Facts
 from lcmae.formats.official import DECODER_NAMES, read_mae
-from lcmae.formats.weights import Weights, setting, trainer_sizes
+from lcmae.formats.weights import Weights, say_trained, setting, trainer_sizes
 
 NEW_DECODER = (("blocks.", "decoder_blocks."), ("norm.", "decoder_norm."), ("pos_embed", "decoder_pos_embed"))
 
@@ -53,9 +53,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
     aside = [name for name in weights.tensors if name not in sources.values()]
     unused(facts, aside, "not part of the MAE")
     facts.say("epoch", setting(weights.extras, "epoch"), "file")
-    hyper = weights.extras.get("hyper_parameters")
-    facts.say("mask_ratio", setting(hyper, "mask_ratio"), "hyper_parameters")
-
+    say_trained(facts, weights)
     reading = read_mae("lightly", weights, facts, {**encoder, **decoder}, sizes=trainer_sizes(weights))
     reading.keys = sources
     return reading

@@ -28,7 +28,7 @@ from lcmae.formats.encoder import (
     unused,
 )
 from lcmae.formats.facts import Facts, ratio_of
-from lcmae.formats.weights import Weights, own_settings, say_own_settings, setting, trainer_sizes
+from lcmae.formats.weights import Weights, own_settings, say_own_settings, say_trained, setting, trainer_sizes
 from lcmae.models import MAEConfig
 
 MARKS = ("patch_embed.proj.weight",)
@@ -62,6 +62,7 @@ def read(weights: Weights, overrides: Mapping[str, Any]) -> Reading:
         facts.say("decoder_eps", 1e-6 if heads else None, f"args.model {named}")
         facts.say("normalize_targets", setting(args, "norm_pix_loss"), "args.norm_pix_loss")
     facts.say("mask_ratio", setting(args, "mask_ratio"), "args.mask_ratio")
+    say_trained(facts, weights)
     facts.say("epoch", setting(weights.extras, "epoch"), "file")
 
     _assume_targets(facts, weights.path)

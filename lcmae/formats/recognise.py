@@ -175,7 +175,8 @@ def understand(states: Sequence[Weights], overrides: Mapping[str, Any], choice: 
     notes = [*chosen.weights.notes]
     if chosen.root:
         what = "model" if chosen.predicts else "encoder"
-        notes.append(f"{what} under '{chosen.root}'; {chosen.others} other tensors left aside")
+        aside = f"; {chosen.others} other tensors left aside" if chosen.others else ""
+        notes.append(f"{what} under '{chosen.root}'{aside}")
     if left:
         notes.append(f"also in the file: {_listed(left)}; weights=KEY (--weights KEY) takes another")
     reading = chosen.layout.read(replace(chosen.weights, notes=notes), overrides)

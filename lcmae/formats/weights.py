@@ -5,7 +5,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -246,20 +246,48 @@ def size_said(*sources: tuple[str, Any]) -> list[tuple[Any, str]]:
     """Sizes of images in args, a config or hyper-parameters, each with where it stands; nested ones
     too."""
     found = []
-    for origin, values in sources:
-        values = vars(values) if isinstance(values, argparse.Namespace) else values
-        if not isinstance(values, Mapping):
-            continue
-        nested = [("", values), *((f".{name}", value) for name, value in values.items() if isinstance(value, Mapping))]
-        for suffix, inner in nested[:MAX_STATES]:
-            lower = {str(name).lower(): value for name, value in inner.items()}
-            found += [(lower[name], f"{origin}{suffix}.{name}") for name in SIZES if lower.get(name) is not None]
+    for origin, inner in _with_nested(*sources):
+        lower = {str(name).lower(): value for name, value in inner.items()}
+        found += [(lower[name], f"{origin}.{name}") for name in SIZES if lower.get(name) is not None]
     return found
+
+
+def _with_nested(*sources: tuple[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Args, configs and hyper-parameters as mappings, and the mappings right below them, each with
+    where it stands."""
+    for origin, values in sources:
+        outer = _mapping(values)
+        yield origin, outer
+        below = [(name, value) for name, value in outer.items() if isinstance(value, Mapping | argparse.Namespace)]
+        for name, value in below[: MAX_STATES - 1]:
+            yield f"{origin}.{name}", _mapping(value)
+
+
+def _mapping(values: Any) -> Mapping[Any, Any]:
+    values = vars(values) if isinstance(values, argparse.Namespace) else values
+    return values if isinstance(values, Mapping) else {}
 
 
 def trainer_sizes(weights: Weights) -> list[tuple[Any, str]]:
     """Sizes of images that a trainer wrote beside the weights."""
-    return size_said(*((name, weights.extras.get(name)) for name in ("args", "hyper_parameters", "config", "cfg")))
+    return size_said(*_of_trainer(weights))
+
+
+def say_trained(facts: Facts, weights: Weights) -> None:
+    """What a trainer's args, hyper-parameters or config say in the words of the published code:
+    `norm_pix_loss` and `mask_ratio`. Where two of them differ, neither is believed."""
+    for setting_name, name, is_one in (
+        ("normalize_targets", "norm_pix_loss", lambda value: isinstance(value, bool)),
+        ("mask_ratio", "mask_ratio", lambda value: isinstance(value, float) and 0 < value < 1),
+    ):
+        said = [(inner[name], origin) for origin, inner in _with_nested(*_of_trainer(weights)) if name in inner]
+        said = [(value, origin) for value, origin in said if is_one(value)]
+        if said and all(value == said[0][0] for value, _ in said):
+            facts.say(setting_name, said[0][0], f"{said[0][1]}.{name}")
+
+
+def _of_trainer(weights: Weights) -> list[tuple[str, Any]]:
+    return [(name, weights.extras.get(name)) for name in ("args", "hyper_parameters", "config", "cfg")]
 
 
 def own_settings(weights: Weights) -> dict[str, Any]:

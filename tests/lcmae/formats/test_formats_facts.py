@@ -123,6 +123,30 @@ def test_args_of_the_official_trainer(tmp_path: Path, plain: foreign.State):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("beside", "normalised", "ratio"),
+    [
+        ({"hyper_parameters": {"norm_pix_loss": True, "mask_ratio": 0.6}}, True, 0.6),
+        ({"hyper_parameters": {"model": {"norm_pix_loss": True}, "mask_ratio": 0.6}}, True, 0.6),
+        ({"config": {"method": argparse.Namespace(norm_pix_loss=True, mask_ratio=0.6)}}, True, 0.6),
+        # neither is believed where two differ, nor what is no such value
+        ({"hyper_parameters": {"student": {"mask_ratio": 0.6}, "teacher": {"mask_ratio": 0.1}}}, False, 0.75),
+        ({"hyper_parameters": {"norm_pix_loss": "yes", "mask_ratio": 75}}, False, 0.75),
+    ],
+)
+def test_settings_of_any_trainer(
+    beside: dict[str, Any], normalised: bool, ratio: float, tmp_path: Path, plain: foreign.State
+):
+    """A LightningModule that holds the published model, and saved its hyper-parameters."""
+    state = {f"model.{name}": tensor for name, tensor in plain.items()}
+    found = source(save(tmp_path / "a.ckpt", {"state_dict": state, **beside}), **HEADS)
+    assert {**found.read, **found.assumed}["normalize_targets"] is normalised
+    assert {**found.read, **found.assumed}["mask_ratio"] == ratio
+    assert ("normalize_targets" in found.read) is normalised
+    assert ("mask_ratio" in found.read) is (ratio == 0.6)
+    assert "model under 'model.'" in found.notes  # nothing was left aside, and no note says so
+
+
 def test_umae_trained_without_its_regulariser_is_mae(tmp_path: Path, plain: foreign.State, rng: torch.Generator):
     state = foreign.umae(plain, rng)
     for reg, objective in (("none", "mae"), ("spectral", "umae")):
