@@ -60,10 +60,16 @@ class ProgressBar:
         elif time.monotonic() - self._last_line >= self._pause:
             self._line()
 
+    def more(self, steps: int) -> None:
+        """Expect `steps` that the total did not count."""
+        self.total += steps
+        if self._bar:
+            self._bar.update(self._task, total=self.total)
+
     def _line(self) -> None:
         self._last_line, self._shown = time.monotonic(), self._done
         elapsed = self._last_line - self._begin
-        left = elapsed / max(self._done - self._first, 1) * (self.total - self._done)
+        left = elapsed / max(self._done - self._first, 1) * max(self.total - self._done, 0)
         is_timed = self._done > self._first  # nothing is known of the rest before something is done
         share = 100 * self._done / max(self.total, 1)
         if tell(self.label, self._done, self.total, left, self._note):
@@ -97,6 +103,9 @@ class Silent:
         pass
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+    def more(self, steps: int) -> None:
         pass
 
 

@@ -142,7 +142,9 @@ class _Trial:
                     (one for one in settings if one.verdict == "suspect"), key=lambda one: one.value, default=None
                 )
                 if adopted is None or number == ROUNDS:
-                    findings = [*found.trained(), *([targets] if targets else []), *settings, *_warnings(model)]
+                    trained, learned = found.trained()
+                    settings = settings if learned else [_of_nothing(one) for one in settings]
+                    findings = [*trained, *([targets] if targets else []), *settings, *_warnings(model)]
                     break
             taken.append(adopted)
             said |= adopted.overrides
@@ -178,10 +180,12 @@ class _Round:
         margins = recognition(model, self.trial.source, self.trial.seed, self.trial.batch_size, self.bar)
         return margins, float(margins.mean())
 
-    def trained(self) -> list[Finding]:
-        """Is it better than no network, and than one that learned nothing?"""
+    def trained(self) -> tuple[list[Finding], bool]:
+        """Is it better than no network, and than one that learned nothing? Beside it whether it
+        beats those two that know nothing of the image (a smooth image's neighbours may do better
+        than a network)."""
         if self.fit is None:
-            return []
+            return [], True
         trial, ratio = self.trial, masking_ratio(self.model)
         errors = baselines(self.model, trial.source, ratio, trial.seed, trial.batch_size)
         fresh = untrained(self.model, trial.seed)
@@ -190,13 +194,14 @@ class _Round:
         else:
             errors["untrained network"] = self._fit(fresh).error
         own = self.fit.error
-        parts, passed = [f"model {own.mean():.3g}", f"best constant {self.fit.constant:.3g}"], True
+        parts, passed, learned = [f"model {own.mean():.3g}", f"best constant {self.fit.constant:.3g}"], True, True
         for name, error in errors.items():
             low, high = interval(error - own, len(errors))
             passed = passed and low > 0
+            learned = learned and (low > 0 or name == "nearest visible patch")
             parts.append(f"{name} {error.mean():.3g} (higher by {low:.2g} to {high:.2g})")
         text = f"error on hidden patches at ratio {ratio:g}: {', '.join(parts)}"
-        return [Finding("Does it fill in hidden patches?", "right" if passed else "suspect", text)]
+        return [Finding("Does it fill in hidden patches?", "right" if passed else "suspect", text)], learned
 
     def targets(self, given: Mapping[str, Any]) -> Finding | None:
         """Predictions carry a patch's brightness only where targets were raw pixels."""
@@ -219,6 +224,7 @@ class _Round:
         if is_normalised:
             # a network that learned nothing knows no brightness either
             other = load(self.trial.checkpoint, device=self.trial.device, **{**given, **wanted})
+            self.bar.more(len(self.trial.source))
             if interval(self._numbers(other)[0], 1)[0] <= 0:
                 return Finding(question, "cannot tell", f"{text}, or nothing: it fits neither")
         return Finding(
@@ -291,6 +297,13 @@ def answer(setting: str, base: Reading, others: Sequence[tuple[Candidate, Readin
     if all(reading.high < 0 for _, reading in others):
         return Finding(question, "right", f"every other answer fits worse; the nearest, {text}")
     return Finding(question, "cannot tell", f"another answer fits about as well, {text}")
+
+
+def _of_nothing(one: Finding) -> Finding:
+    """What the readings of a model say that predicts no better than no network."""
+    if one.verdict != "right":
+        return one
+    return replace(one, verdict="cannot tell", reason=f"{one.reason}; but it predicts no better than no network")
 
 
 def against(one: Reading, base: Reading) -> str:

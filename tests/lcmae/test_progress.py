@@ -47,6 +47,21 @@ def test_time_left_counts_from_where_a_resumed_run_began(time: Clock, capsys: py
     assert capsys.readouterr().err == ""  # the end was shown already
 
 
+def test_more_steps_than_were_counted_on(time: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("check", 2) as bar:
+        for _ in range(3):
+            time.now += 3
+            bar.advance()
+        bar.more(2)
+        time.now += 3
+        bar.advance()
+    # no time left is never below 0, and a total that grew is counted with
+    assert capsys.readouterr().err.splitlines() == [
+        "check: 2/2 (100 %), 0:06 elapsed, 0:00 left",
+        "check: 4/4 (100 %), 0:12 elapsed, 0:00 left",
+    ]
+
+
 def test_a_program_that_watches_gets_objects(
     time: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

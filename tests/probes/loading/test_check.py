@@ -2,6 +2,7 @@
 settings, on crops of the bundled photographs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lcmae.probes.loading.check import Check, check, conclusion, interval
 from lcmae.probes.loading.measure import margins
 from lcmae.provenance import Provenance
 from tests.conftest import tiny_mae
+from tests.reference import foreign
 
 PHOTOGRAPHS = Path(lcmae.__file__).parent / "data" / "photographs"
 TRUE = {
@@ -115,6 +117,25 @@ def test_weights_that_learned_nothing_are_suspect(tmp_path: Path) -> None:
     found = found_for(run.path, images)
     assert found.verdict == "suspect"
     assert "no better than no network" in found.sentence
+
+
+def test_weights_that_learned_nothing_speak_for_no_reading(
+    tmp_path: Path, crops: np.ndarray, rng: torch.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It predicts one tone everywhere, and other statistics make it a worse tone: no sign that
+    the first ones are right."""
+    state = foreign.official(rng)
+    state |= {name: torch.zeros_like(state[name]) for name in ("decoder_pred.weight", "decoder_pred.bias")}
+    torch.save({"model": state}, tmp_path / "a.pth")
+    found = check(tmp_path / "a.pth", crops, limit=len(crops), show_progress=True, heads=2, decoder_heads=3)
+    assert found.verdict == "suspect"
+    pixels = next(one for one in found.findings if one.question == "Are pixels normalised as it expects?")
+    assert pixels.verdict == "cannot tell"
+    assert pixels.reason.startswith("every other answer fits worse")
+    assert pixels.reason.endswith("but it predicts no better than no network")
+    counts = re.findall(r"(\d+)/(\d+) \(", capsys.readouterr().err)
+    assert counts
+    assert all(int(done) <= int(total) for done, total in counts)
 
 
 def test_what_is_said_is_not_doubted() -> None:
