@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from lcmae.errors import InputError
 from lcmae.probes.grids import image_statistics, timed_statistics
 from lcmae.probes.grids.advice import Advice, Baselines, RaceEvidence, decide, untested
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison, cells
+from lcmae.probes.grids.command import RECIPES, train_command
 from lcmae.probes.grids.configs import config_of
 from lcmae.probes.grids.racing import Rung, race, rungs
 from lcmae.probes.grids.run import CellStopped, compare
@@ -37,15 +37,13 @@ from lcmae.probes.grids.table import TABLE, read_json, read_table
 from lcmae.probes.grids.verdict import PUBLISHED, Key, verdict
 from lcmae.probes.jobs.executors import Engine
 from lcmae.probes.results.store import load_result, save_result
-from lcmae.progress import tell
-from lcmae.recipes import recipe
+from lcmae.progress import Silent, tell
 from lcmae.runs.durable import make_folder, to_json
 from lcmae.runs.run import write_atomically
 from lcmae.settings import Settings
 from lcmae.training.train import build_model, open_monitor, open_training_data
 
 FILE, STATISTICS = "advice.json", "statistics.nc"
-RECIPES = "cifar10-small"
 MOST_IMAGES, MONITORED = 4000, 1000
 SIDE, SMALL_SIDE, PATCHES = 64, 32, 8
 """Sides of the networks' images, and patches along a side."""
@@ -151,7 +149,7 @@ def advise(
     tested, why = None, _no_race(question, source)
     base = _comparison(question, source, len(source))
     if why is None:
-        tested, why = _test(question, base, known, out, workers, device, deadline, say)
+        tested, why = _test(question, base, known, out, workers, device, deadline, progress, say)
     advice = untested(why or "There was not enough time.") if tested is None else decide(tested)
     epochs = known.get("epochs") or max(1, math.ceil(2000 * _batch_size(len(source)) / max(len(source), 1)))
     shown = base if tested is not None else _of_recipe(base)
@@ -285,6 +283,7 @@ def _test(
     workers: int,
     device: str | None,
     deadline: float,
+    progress: Callable[[str, int], Any] | None,
     say: Say,
 ) -> tuple[RaceEvidence | None, str | None]:
     """The race as far as time allows; or None, and why."""
@@ -292,8 +291,8 @@ def _test(
     source = open_training_data(config_of(base.model_copy(update={"seeds": 1}), Cell("random", 0.75, None, "mae", 0)))
     steps_an_epoch = max(1, len(source) // _batch_size(len(source)))
     if "seconds_a_step" not in known:
-        say("a pilot, to time a step")
-        pace = measure_pace(base, out / "pilot", engine, device, steps_an_epoch)
+        say(f"a pilot of {2 * workers} short runs, to time a step")
+        pace = measure_pace(base, out / "pilot", engine, device, steps_an_epoch, progress)
         known |= {"seconds_a_step": pace.seconds_a_step, "seconds_a_run": pace.seconds_a_run}
     if "design" not in known:
         pace = Pace(known["seconds_a_step"], known["seconds_a_run"])
@@ -348,15 +347,29 @@ def _test(
     return RaceEvidence(found, dropped, conditions, agreement, baselines), None
 
 
-def measure_pace(base: Comparison, folder: Path, engine: Engine, device: str | None, steps_an_epoch: int) -> Pace:
+def measure_pace(
+    base: Comparison,
+    folder: Path,
+    engine: Engine,
+    device: str | None,
+    steps_an_epoch: int,
+    progress: Callable[[str, int], Any] | None = None,
+) -> Pace:
     """Two waves of short runs: the second one meets warm processes."""
     epochs = max(1, math.ceil(12 / steps_an_epoch))
     grid = base.model_copy(update={"ratios": (0.5,), "epochs": epochs, "seeds": 2 * engine.workers})
     ends: list[float] = []
-    found = compare(
-        grid, folder, engine, device=device, begin=lambda done, total: ends.append(time.monotonic()),
-        report=lambda *_: ends.append(time.monotonic()),
-    )  # fmt: skip
+    with Silent() if progress is None else progress("pilot runs", grid.seeds) as bar:
+
+        def begin(done: int, total: int) -> None:
+            ends.append(time.monotonic())
+            bar.advance(done)
+
+        def report(*_: object) -> None:
+            ends.append(time.monotonic())
+            bar.advance()
+
+        found = compare(grid, folder, engine, device=device, begin=begin, report=report)
     rows = [row for row in found.rows if row["status"] == "done"]
     if found.stopped_by is not None:
         raise CellStopped(found.stopped_by)
@@ -441,36 +454,3 @@ def _conditions(config: RunConfig, source: ImageSource, seeds: int, steps: int) 
         f"ViT of width {model.width} and depth {model.depth}, images of {height}x{width} pixels in patches of "
         f"{model.patch_size}, {steps} steps of {config.batch_size} of {len(source)} training images, {seeds} seeds"
     )
-
-
-# --- the command ---
-
-
-def train_command(base: Comparison, key: Key) -> str:
-    """`lcmae train` with the config of a run of this mask, as it was (or would be) tested."""
-    objective, mask, ratio, unit = key
-    name = f"{objective}-{RECIPES}"
-    config = config_of(base, Cell(mask, ratio, unit, objective, 0)).model_copy(update={"checkpoint_every": 0})
-    wanted, start = config.model_dump(mode="json"), recipe(name).model_dump(mode="json")
-    words = ["lcmae", "train", name]
-    kind = wanted["objective"]["mask"]["kind"]
-    if kind != start["objective"]["mask"]["kind"]:
-        words += ["--mask", kind]
-        own = type(config.objective.mask)(ratio=start["objective"]["mask"]["ratio"])
-        start["objective"]["mask"] = own.model_dump(mode="json")
-    for path, value in _changes(wanted, start):
-        option = f"--{path.replace('_', '-')}"
-        values = value if isinstance(value, list) else [value]
-        words += [option, *(f"{one:.6g}" if isinstance(one, float) else str(one) for one in values)]
-    return " ".join(map(quote, words))
-
-
-def _changes(wanted: dict[str, Any], start: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for name, value in wanted.items():
-        here = f"{path}.{name}" if path else name
-        if isinstance(value, dict) and isinstance(start.get(name), dict):
-            found += _changes(value, start[name], here)
-        elif value != start.get(name):
-            found.append((here, value))
-    return found

@@ -18,8 +18,9 @@ from lcmae.app.commands import train
 from lcmae.errors import InputError
 from lcmae.probes.grids import advising
 from lcmae.probes.grids import run as running
-from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise, plan, train_command
+from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise, plan
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison
+from lcmae.probes.grids.command import train_command
 from lcmae.probes.grids.configs import config_of
 from lcmae.probes.grids.racing import Rung, race
 from lcmae.probes.grids.run import compare
@@ -137,8 +138,16 @@ def test_the_command_is_the_config_that_was_tested(key: tuple[Any, ...]) -> None
     options, fields = train._own_options().parse_known_args(words[3:])
     found = train._config("mae-cifar10-small", options, fields)
     wanted = config_of(base, Cell(key[1], key[2], key[3], "mae", 0)).model_copy(update={"checkpoint_every": 0})
-    assert found.warmup_epochs == pytest.approx(wanted.warmup_epochs, rel=1e-5)
+    assert found.warmup_epochs == pytest.approx(wanted.warmup_epochs, rel=0.05)
+    assert words[words.index("--warmup-epochs") + 1] == "0.58"  # of 7 epochs a twelfth, in two digits
     assert found.model_copy(update={"warmup_epochs": wanted.warmup_epochs}) == wanted
+
+
+def test_a_long_warm_up_is_whole_epochs() -> None:
+    question = Question(data="hierarchy:images=64", images=40)
+    base = advising._comparison(question, advising._open(question), 40).model_copy(update={"epochs": 400})
+    words = shlex.split(train_command(base, ("mae", "random", 0.75, 1)))
+    assert words[words.index("--warmup-epochs") + 1] == "33"
 
 
 # --- the whole of it ---
