@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.report import to_table, write_report
 from lcmae.errors import InputError
 from lcmae.probes.results.store import save_result
+from lcmae.processes import python
 from tests.app import synthetic
 from tests.app.dashboard.pages.test_stitch_page import stitch_result
 from tests.probes.grids.matrices import synthetic as synthetic_matrix
@@ -46,6 +48,12 @@ def test_a_report_stands_alone(tmp_path: Path):
     assert "lcmae&#x27;s own" in text
     assert "<td>num_images</td><td>7</td>" in text
     assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "report.html"]
+
+
+def test_nothing_is_said_of_a_server_that_is_missing():
+    """Streamlit warns where pages cache by its means and no server runs."""
+    done = subprocess.run(python("-c", "import lcmae.app.report"), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_what_is_missing_is_said_with_its_command(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Stitching: what `lcmae stitch` found out about pairs of models. Imports no torch."""
 
 import shlex
+from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
@@ -94,7 +95,7 @@ def files_below(root: Path, *, deep: bool = True) -> dict[str, Path]:
     return {f"{name_of(file.parent, root)}/{label(file.name)}": file for file in files if is_regular(file)}
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@lru_cache(maxsize=16)  # not Streamlit's: a report imports this page, and that would warn there of a missing server
 def result_of(key: Stamp) -> xr.Dataset:
     """`read` of the file as it is now."""
     return read(Path(key[0]))
