@@ -1,6 +1,9 @@
-"""`lcmae probe PROBE... --checkpoint PATH...`: writes .nc files into the runs, prints a table."""
+"""`lcmae probe PROBE... --checkpoint PATH...`: writes .nc files into the runs, prints tables and
+answers."""
 
+import importlib
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
 from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.registry import PROBES, probe_class
-from lcmae.safety.text import is_full
+from lcmae.safety.text import is_full, printable
 from lcmae.settings import Settings, parse
 
 
@@ -163,11 +166,32 @@ def _print(results: list) -> None:
             for label in dict.fromkeys(label for values in tables.values() for label in values)
         ]
         print_table(name, ["quantity (± standard error over images)", *map(_short, tables)], rows)
+    for name in probes:
+        for sentence in _sentences(name, {r.checkpoint: r.files[name] for r in results if name in r.files}):
+            print(f"{name}: {sentence}")
     for result in results:
         for name, file in result.files.items():
             print(f"{file}{'  (stored before)' if name in result.reused else ''}")
             if file in result.replaced:
                 print(f"lcmae probe: replaced what was stored at {file}", file=sys.stderr)
+
+
+def _sentences(probe: str, files: dict[str, str]) -> Iterator[str]:
+    """The answer of a probe's page; one for each mask, where models were trained with different
+    ones."""
+    # pages are imported without a server: Streamlit would warn of that
+    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    from lcmae.probes.results.conditions import Condition
+    from lcmae.probes.results.store import load_result
+
+    page = importlib.import_module(f"lcmae.app.dashboard.pages.{probe}").PAGE
+    alike: dict[Condition, dict[str, Any]] = {}
+    has_short_names = len({_short(checkpoint) for checkpoint in files}) == len(files)
+    for checkpoint, file in files.items():
+        found, name = load_result(Path(file)), _short(checkpoint) if has_short_names else checkpoint
+        alike.setdefault(Condition.of(found.attrs).apart_from_checkpoint, {})[name] = found
+    for results in alike.values():
+        yield printable(page.answer(results).sentence, 1000)
 
 
 def _list(options: ProbeArguments) -> int:

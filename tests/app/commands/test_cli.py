@@ -298,6 +298,9 @@ class TestProbing:
             out = capsys.readouterr().out
             assert "error_nearest" in out
             assert "term[invariance]" in out
+            # each probe's answer, as on its page
+            assert re.search(r"^reconstruction: The error of hidden patches is .* untrained network", out, re.MULTILINE)
+            assert re.search(r"^local_contrast: The largest part of the masked loss", out, re.MULTILINE)
             files = [line.split("  (")[0] for line in out.splitlines() if ".nc" in line]
             assert [Path(file).parent.name for file in files] == ["reconstruction", "local_contrast"]
             for file in files:
