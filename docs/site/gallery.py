@@ -1,5 +1,5 @@
 """The gallery: every figure of every probe, drawn from the tests' made-up runs, with the code that
-draws it.
+draws it; and those that belong to no probe (others.py).
 
 `PYTHONPATH=. python docs/site/gallery.py FOLDER` writes it as Markdown pages; the site does so when
 it is built.
@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import others
 import torch
 
 import lcmae
@@ -25,59 +26,11 @@ from lcmae.app.figures import style
 from lcmae.probes.registry import PROBES
 from tests.app import synthetic
 
+OTHERS = others.OTHERS
 RUNS = ("mae", "umae")
 """The made-up runs, named as their objectives."""
 
 PLACE = '<div class="lcmae-figure"'
-
-OTHERS = {
-    "masks": (
-        "Mask strategies",
-        "What a strategy hides: no model, no images.",
-        {
-            "Samples of four strategies": """
-from lcmae.app.figures import masks
-
-rng = torch.Generator().manual_seed(0)
-kinds = {
-    "random": lcmae.masking.Random(),
-    "block": lcmae.masking.Block(),
-    "grid": lcmae.masking.Grid(),
-    "window": lcmae.masking.Window(),
-}
-samples = {
-    name: strategy(4, (14, 14), rng).is_hidden.reshape(4, 14, 14).numpy() for name, strategy in kinds.items()
-}
-masks.gallery(samples)
-""",
-            "How often each patch is hidden": """
-maps = {
-    name: strategy(512, (14, 14), rng).is_hidden.float().mean(0).reshape(14, 14).numpy()
-    for name, strategy in kinds.items()
-}
-masks.coverage(maps)
-""",
-        },
-    ),
-    "training": (
-        "Training",
-        "What a run logs while it trains, from its metrics.jsonl.",
-        {
-            "Losses": """
-from lcmae.app.figures import training
-
-lines = {name: lcmae.Run.open(f"runs/{name}").metrics() for name in ("mae", "umae")}
-curves = {name: training.dataset(one, "squared input units") for name, one in lines.items()}
-training.loss(curves)
-""",
-            "What the monitor measures": """
-training.curves(curves, ["mean_knn", "mean_linear", "mean_effective_rank", "grad_norm"])
-""",
-        },
-    ),
-}
-"""Figures of no probe: name of the page -> title, a sentence, {heading: code that ends in the
-figure}. The code of a page runs in its order, in one namespace."""
 
 
 class Shown(NamedTuple):
@@ -99,8 +52,9 @@ def pages() -> dict[str, str]:
     index = f"""# Gallery
 
 {sum(counts.values())} figures, all drawn when this site was built, each with the code that drew it.
-**Their numbers are made up**: they are the tests' synthetic runs, so that every figure can be drawn
-without training anything. What models really do is under *Results*.
+**Their numbers are made up** where a page does not say otherwise: they are the tests' synthetic
+runs, so that every figure can be drawn without training anything. What models really do is under
+*Results*.
 
 | figures of | number |
 |---|---|
@@ -112,8 +66,8 @@ without training anything. What models really do is under *Results*.
 def page(name: str) -> str:
     """One page of figures as Markdown."""
     with contextlib.chdir(made_up()):
-        title, summary, figures = of_others(name) if name in OTHERS else of_probe(name)
-    parts = [f"# {title}", "", summary, "", "The numbers are made up (the tests' synthetic runs).", ""]
+        title, summary, numbers, figures = of_others(name) if name in OTHERS else of_probe(name)
+    parts = [f"# {title}", "", summary, "", numbers, ""]
     for shown in figures:
         caption = [shown.caption, ""] if shown.caption else []
         parts += [f"## {shown.heading}", "", *caption, to_html(shown), "", "```python", shown.code.strip(), "```", ""]
@@ -121,8 +75,8 @@ def page(name: str) -> str:
     return "\n".join(parts)
 
 
-def of_probe(name: str) -> tuple[str, str, list[Shown]]:
-    """Title, summary and figures of a probe, by the public door."""
+def of_probe(name: str) -> tuple[str, str, str, list[Shown]]:
+    """Title, summary, what the numbers are, and figures of a probe, by the public door."""
     title = next(page.title for page in PAGES if page.name == name)
     content = importlib.import_module(f"lcmae.app.dashboard.pages.{name}").PAGE
     namespace: dict[str, Any] = {"lcmae": lcmae}
@@ -137,14 +91,15 @@ def of_probe(name: str) -> tuple[str, str, list[Shown]]:
         code = f'results.figures("{name}")["{quoted}"]'
         before = f'results = lcmae.results("runs")  # or lcmae.probe(models, images, ["{name}"])\n'
         figures.append(Shown(heading, captions.get(heading, ""), before + code, run(before + code, namespace)))
-    return title, content.summary, figures
+    return title, content.summary, others.MADE_UP, figures
 
 
-def of_others(name: str) -> tuple[str, str, list[Shown]]:
+def of_others(name: str) -> tuple[str, str, str, list[Shown]]:
     """The same of figures that belong to no probe."""
-    title, summary, codes = OTHERS[name]
+    title, summary, codes, numbers = OTHERS[name]
     namespace: dict[str, Any] = {"lcmae": lcmae, "torch": torch}
-    return title, summary, [Shown(heading, "", code, run(code, namespace)) for heading, code in codes.items()]
+    figures = [Shown(heading, "", code, run(code, namespace)) for heading, code in codes.items()]
+    return title, summary, numbers, figures
 
 
 def run(code: str, namespace: dict[str, Any]) -> Any:
@@ -158,10 +113,11 @@ def run(code: str, namespace: dict[str, Any]) -> Any:
 
 @cache
 def made_up() -> Path:
-    """A folder that holds `runs`, the tests' synthetic ones."""
+    """A folder that holds `runs`, the tests' synthetic ones, and what others.py reads."""
     folder = Path(tempfile.mkdtemp(prefix="lcmae-gallery-"))
     for name in RUNS:
         synthetic.run(folder / "runs" / name, kind=name)
+    others.write(folder)
     return folder
 
 
