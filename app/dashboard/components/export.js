@@ -4,6 +4,9 @@
 const INCH = 96; // CSS pixels
 const POINTS = 8; // of text on paper
 const DOTS = 600; // to the inch, of a PNG for paper
+const TEXT = (POINTS * INCH) / 72; // the same in CSS pixels
+const LINE = 19; // of a row of the legend at that size
+const SAMPLE = 45; // of what stands before an entry's words, and of the gap to the next one
 const SIZES = [
   ["screen", "screen"],
   ["3.25", "3.25 in"],
@@ -79,18 +82,79 @@ function picture({ figure, layout, name }, format, size) {
   const drawn = document.querySelector(`.st-key-${figure.replace(/[^a-zA-Z0-9_-]/g, "-")} .js-plotly-plot`);
   const camera = drawn._fullLayout._modeBar.buttons.flat().find((found) => found.name === "toImage");
   const box = drawn.getBoundingClientRect();
-  const { width, height } = extent(box, size);
+  const entries = [...drawn.querySelectorAll(".legend .legendtext")].map((entry) => entry.textContent);
+  const { width, height } = extent(box, size, entries);
   const scale = format !== "png" ? 1 : size === "screen" ? 2 : DOTS / INCH;
   const toImageButtonOptions = { format, filename: size === "screen" ? name : `${name}-${size}in`, width, height, scale };
-  const wanted = size === "screen" ? layout : { ...printed(layout), width, height };
+  const wanted = size === "screen" ? layout : { ...wrapped(printed(layout), width, height, leftOf(drawn)), width, height };
   return camera.click({ data: drawn.data, layout: wanted, config: {}, _context: { ...drawn._context, toImageButtonOptions } });
 }
 
-// In pixels: a column's width on paper, in about the figure's own proportions.
-function extent({ width, height }, size) {
+// In pixels: a column's width on paper, in about the figure's own proportions, and room for the legend: it may take half of
+// the height, and what is more would be cut off.
+function extent({ width, height }, size, entries) {
   if (size === "screen") return { width, height };
   const wide = Number(size) * INCH;
-  return { width: wide, height: Math.round(wide * Math.min(Math.max(height / width, 0.55), 1.4)) };
+  const across = Math.max(1, Math.floor(wide / (SAMPLE + Math.max(0, ...entries.map(lengthOf)))));
+  const rows = Math.ceil(entries.length / across);
+  const tall = Math.round(wide * Math.min(Math.max(height / width, 0.55), 1.4)) + LINE * Math.max(rows - 1, 0);
+  return { width: wide, height: Math.max(tall, 2 * LINE * rows + LINE) };
+}
+
+// Of a text on paper, in pixels.
+function lengthOf(text) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${TEXT}px Helvetica, Arial, sans-serif`;
+  return pen.measureText(text.replace(/<[^>]*>/g, "")).width;
+}
+
+// What the labels of the vertical axis take from the width.
+function leftOf(drawn) {
+  return Math.max(42, ...[...drawn.querySelectorAll(".ytick text")].map((label) => lengthOf(label.textContent) + 12));
+}
+
+// Titles of axes and of colour bars in as many lines as their axis or bar is long.
+function wrapped(layout, width, height, left) {
+  const found = { ...layout };
+  let most = 1;
+  for (const [name, part] of Object.entries(layout)) {
+    if (/^coloraxis\d*$/.test(name) && part?.colorbar?.title?.text) {
+      const bar = part.colorbar;
+      const room = bar.orientation === "h" ? (bar.len ?? 1) * (width - left) : height - 40;
+      found[name] = { ...part, colorbar: { ...bar, title: { ...bar.title, text: inLines(bar.title.text, room).join("<br>") } } };
+    }
+    const letter = /^([xy])axis\d*$/.exec(name)?.[1];
+    if (!letter || !part?.title?.text) continue;
+    const [start, end] = part.domain ?? [0, 1];
+    const room = (end - start) * (letter === "x" ? width - left - 16 : height - 90);
+    const lines = inLines(part.title.text, Math.max(room, 8 * TEXT));
+    if (letter === "x") most = Math.max(most, lines.length);
+    found[name] = { ...part, title: { ...part.title, text: lines.join("<br>") } };
+  }
+  found.annotations = headings(layout.annotations ?? [], width);
+  const above = Math.max(1, ...found.annotations.map((note) => (note.text ?? "").split("<br>").length));
+  const margin = { ...found.margin, b: (found.margin?.b ?? 36) + (most - 1) * TEXT * 1.3 };
+  if (above > 1) margin.t = Math.max(margin.t ?? 30, above * TEXT * 1.3 + 4);
+  return { ...found, margin };
+}
+
+// Headings of pictures that stand in a row, in as many lines as their share of the width asks for; a colour bar takes the rest.
+function headings(notes, width) {
+  return notes.map((note) => {
+    const beside = notes.filter((other) => other.y === note.y && other.xref === note.xref && other.yref === note.yref).length;
+    if (note.showarrow !== false || beside < 2 || !note.text) return note;
+    return { ...note, text: inLines(note.text, (width - 80) / beside).join("<br>") };
+  });
+}
+
+function inLines(text, room) {
+  const lines = [];
+  for (const word of text.replace(/<br ?\/?>/g, " ").split(" ").filter(Boolean)) {
+    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+    if (lines.length && lengthOf(longer) <= room) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 // A field for another label of an axis, for paper; without words in it the figure's own stays.
@@ -113,7 +177,7 @@ function relabelled(layout, labels) {
 
 // Every text of the layout in eight points, and margins that belong to that.
 function printed(layout) {
-  const size = (POINTS * INCH) / 72;
+  const size = TEXT;
   const smaller = (part) => {
     if (Array.isArray(part)) return part.map(smaller);
     if (part === null || typeof part !== "object") return part;

@@ -142,6 +142,22 @@ def test_the_answer_and_the_first_figure_are_above_the_fold(address: str):
             assert figure["y"] + min(0.6 * figure["height"], 240) < 800, name
 
 
+BEYOND = """() => {
+    const sheet = document.querySelector("svg").getBoundingClientRect();
+    const legend = document.querySelector(".legend .bg")?.getBoundingClientRect();
+    const within = (box, outer) =>
+        box.left >= outer.left - 1 && box.right <= outer.right + 1 && box.top >= outer.top - 1 && box.bottom <= outer.bottom + 1;
+    return [...document.querySelectorAll("text")]
+        .filter((text) => text.textContent.trim())
+        .filter((text) => {
+            const box = text.getBoundingClientRect();
+            return !within(box, sheet) || (text.matches(".legendtext") && !within(box, legend));
+        })
+        .map((text) => text.textContent);
+}"""
+"""Texts of a drawing that are not wholly to be seen."""
+
+
 def test_a_figure_fits_the_column_of_a_paper(address: str):
     """At 3.25 inches a PNG has 600 dots to the inch, an SVG texts of 8 points, and the sheet that
     is printed as PDF exactly the column's width, with fonts in it."""
@@ -158,6 +174,13 @@ def test_a_figure_fits_the_column_of_a_paper(address: str):
         assert "loss of hidden patches" in "".join(drawing.itertext())
         sizes = {float(found) for found in re.findall(r"font-size: ([\d.]+)px", ElementTree.tostring(drawing).decode())}
         assert all(size == pytest.approx(8 * 96 / 72, abs=0.01) for size in sizes), sizes
+        # no text leaves the drawing, and the legend is cut off nowhere
+        page.get_by_label("label of the x axis").first.fill(
+            "the loss of hidden patches in words that no column holds in one line"
+        )
+        alone = page.context.browser.new_page()  # type: ignore[union-attr]
+        alone.set_content(f"<body style='margin:0'>{downloaded(page, 'SVG').decode()}</body>")
+        assert alone.evaluate(BEYOND) == []
         paper = printed(page)
         assert pdf_size(paper)[0] == pytest.approx(3.25, abs=0.02)
         assert paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") <= 1, "one sheet"
