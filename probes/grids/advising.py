@@ -292,7 +292,12 @@ def _test(
     steps_an_epoch = max(1, len(source) // _batch_size(len(source)))
     if "seconds_a_step" not in known:
         say(f"a pilot of {2 * workers} short runs, to time a step")
-        pace = measure_pace(base, out / "pilot", engine, device, steps_an_epoch, progress)
+        pace = measure_pace(base, out / "pilot", engine, device, steps_an_epoch, progress, deadline - 10)
+        if pace is None:
+            return None, (
+                f"{question.minutes:g} minutes were too few to time a training step on this machine. Statistics are done and "
+                "kept; the same command goes on."
+            )
         known |= {"seconds_a_step": pace.seconds_a_step, "seconds_a_run": pace.seconds_a_run}
     if "design" not in known:
         pace = Pace(known["seconds_a_step"], known["seconds_a_run"])
@@ -354,8 +359,10 @@ def measure_pace(
     device: str | None,
     steps_an_epoch: int,
     progress: Callable[[str, int], Any] | None = None,
-) -> Pace:
-    """Two waves of short runs: the second one meets warm processes."""
+    deadline: float = math.inf,
+) -> Pace | None:
+    """Two waves of short runs: the second one meets warm processes. None where no run ended before
+    the deadline, a `time.monotonic()`."""
     epochs = max(1, math.ceil(12 / steps_an_epoch))
     grid = base.model_copy(update={"ratios": (0.5,), "epochs": epochs, "seeds": 2 * engine.workers})
     ends: list[float] = []
@@ -369,10 +376,12 @@ def measure_pace(
             ends.append(time.monotonic())
             bar.advance()
 
-        found = compare(grid, folder, engine, device=device, begin=begin, report=report)
+        found = compare(grid, folder, engine, device=device, begin=begin, report=report, deadline=deadline)
     rows = [row for row in found.rows if row["status"] == "done"]
     if found.stopped_by is not None:
         raise CellStopped(found.stopped_by)
+    if not found.rows:
+        return None
     if not rows:
         raise InputError(f"expected networks that can be trained on {base.data}, got {found.rows[0]['error']}")
     step = float(np.mean([row["train_seconds"] / row["steps"] for row in rows]))

@@ -38,7 +38,7 @@ class Comparison(Settings):
     """The grid, and what all its cells share."""
 
     masks: tuple[str, ...] = Field(default=("random",), min_length=1)
-    """Mask strategies by name; the first one is the baseline's."""
+    """Mask strategies by name."""
 
     ratios: tuple[float, ...] = Field(default=(0.75,), min_length=1)
     """Masking ratios, each between 0 and 1."""

@@ -99,6 +99,16 @@ def test_after_the_deadline_no_run_is_begun(tmp_path: Path, monkeypatch: pytest.
     assert len(ran) == 3
 
 
+def test_a_pilot_that_has_no_time_begins_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "run_cell", lambda job: pytest.fail(f"{job.cell.name} ran"))
+    base = Comparison(data=HIERARCHY, recipes="hierarchy", probes=("none",))
+    assert advising.measure_pace(base, tmp_path, Engine(), None, 4, None, time.monotonic() - 1) is None
+    given = Question(data=HIERARCHY, images=40, minutes=3)
+    found = advise(given, tmp_path / "out", workers=1, started=time.monotonic() - 179)
+    assert found.tested is None
+    assert any("too few to time a training step" in line for line in found.advice.reasons)
+
+
 def rung(folder: Path, runs: dict[str, float], names: list[str]) -> None:
     folder.mkdir()
     rows = []
