@@ -104,7 +104,8 @@ def bench(location: models.Location) -> None:
     overlay.over_photograph(inspected)
     if not loaded.model.has_prediction:
         st.info(ENCODER_ONLY, icon=":material/info:")
-    filling, encoding = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="large")
+    filling, encoding = (left, right) if loaded.model.has_prediction else (right, left)
     with filling:
         if loaded.model.has_prediction:
             filling_in(location)
