@@ -53,7 +53,7 @@ EVERY = 0.05
 BEFORE = "before the first image"
 BETWEEN = "between probes", ""
 Work = tuple[str, str]
-"""A probe, and what it does: start, watch, update, conclude."""
+"""A probe, and what it does: start, prepare, watch, update, conclude."""
 
 
 def resident() -> int:
@@ -130,6 +130,10 @@ class Watched(Accumulator):
     inner: Accumulator
     clock: Clock
 
+    def prepare(self, batch: Batch) -> None:
+        with self.clock.during((self.name, "prepare")):
+            self.inner.prepare(batch)
+
     def watch(self, batch: Batch) -> None:
         with self.clock.during((self.name, "watch")):
             self.inner.watch(batch)
@@ -187,15 +191,14 @@ def markdown(about: list[str], clock: Clock, failures: dict[str, str]) -> str:
     """A line for every probe, the largest first."""
     gib, rows = 2**30, dict[str, list[str]]()
     names = {name for name, _ in clock.peak} - {BEFORE, BETWEEN[0]}
-    order = sorted(
-        names, key=lambda name: -max(clock.peak[name, kind] for kind in ("start", "watch", "update", "conclude"))
-    )
+    kinds = ("prepare", "update", "conclude")
+    order = sorted(names, key=lambda name: -max(clock.peak[name, kind] for kind in ("start", "watch", *kinds)))
     for name in order:
-        peaks = [clock.peak[name, kind] / gib for kind in ("update", "conclude")]
+        peaks = [clock.peak[name, kind] / gib for kind in kinds]
         times = [
             of_kind[name, "watch"] + of_kind[name, "update"] if kind == "update" else of_kind[name, kind]
             for of_kind in (clock.seconds, clock.cpu_seconds)
-            for kind in ("update", "conclude")
+            for kind in kinds
         ]
         rows[name] = [*(f"{one:.2f}" for one in peaks), *(f"{one:.1f}" for one in times)]
     work = max(clock.peak, key=lambda one: clock.peak[one])
@@ -204,9 +207,9 @@ def markdown(about: list[str], clock: Clock, failures: dict[str, str]) -> str:
         f"Peak **{clock.peak[work] / gib:.2f} GiB** ({' '.join(work).strip()}), of which {clock.peak[BEFORE, ''] / gib:.2f} GiB "
         f"stood {BEFORE} and {of_files() / gib:.2f} GiB are pages of libraries' files; **{sum(clock.seconds.values()):.0f} s** "
         f"from the first image on, {sum(clock.cpu_seconds.values()):.0f} s of CPU time.", "",
-        "| probe | GiB at most, batches | GiB at most, conclusion | s, batches | s, conclusion | CPU s, batches "
-        "| CPU s, conclusion |",
-        "|---|---|---|---|---|---|---|",
+        "| probe | GiB at most, learning | batches | conclusion | s, learning | batches | conclusion | CPU s, learning "
+        "| batches | conclusion |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     lines += [f"| {name} | {problem} | | | |" for name, problem in failures.items()]

@@ -8,7 +8,7 @@ numbers have the dimension `network` (`lcmae.probes.results.networks`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -50,7 +50,11 @@ class ProbeError(InputError):
 
 class Accumulator(ABC):
     """Sees every batch once and keeps sums only. Sub-classes implement `update` and `result`; the
-    other two are for those that need them."""
+    others are for those that need them."""
+
+    def prepare(self, batch: Batch) -> None:  # noqa: B027 (by default nothing)
+        """Learn from other images (`Batch.other_split`) what these are measured by; called once,
+        with the first batch, before any pass over it is made, so that no pass is held meanwhile."""
 
     def watch(self, batch: Batch) -> None:  # noqa: B027 (by default nothing)
         """Name the watchers of what happens within a pass over this batch (`Batch.watch`), before
@@ -235,6 +239,10 @@ class _WithBaselines(Accumulator):
     others: dict[str, tuple[MaskedImageModel, Accumulator]]
     count: int
 
+    def prepare(self, batch: Batch) -> None:
+        for accumulator, seen in self._parts(batch):
+            accumulator.prepare(seen)
+
     def watch(self, batch: Batch) -> None:
         for accumulator, seen in self._parts(batch):
             accumulator.watch(seen)
@@ -277,15 +285,21 @@ def show_batches(
 ) -> None:
     """Show every batch to every probe; one that fails is left out from there on. No batch is
     kept."""
-    for batch in every_batch:
-        for _, accumulator in running.values():
-            accumulator.watch(batch)
+
+    def each(step: Callable[[Accumulator], None]) -> None:
         for name, (probe, accumulator) in list(running.items()):
             try:
-                accumulator.update(batch)
+                step(accumulator)
             except FAILURES as error:
                 results.failures[name] = probe.failure(_as_input(error))
                 del running[name]
+
+    for batch in every_batch:
+        if batch.first == 0:
+            each(lambda accumulator, batch=batch: accumulator.prepare(batch))
+        for _, accumulator in running.values():
+            accumulator.watch(batch)
+        each(lambda accumulator, batch=batch: accumulator.update(batch))
         bar.advance(len(batch))
         if not running:
             break

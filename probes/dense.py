@@ -163,7 +163,7 @@ class _Dense(Accumulator):
 
     def update(self, batch: Batch) -> None:
         if not self.learned:
-            self._learn(batch)
+            self.prepare(batch)
         pixels = self.probe.classes_of(batch, slice(batch.first, batch.first + len(batch)))
         # what no training mask has is one class, the last
         votes = class_votes(pixels.clamp(max=self.num_classes), self.model.grid, self.num_classes + 1)
@@ -180,7 +180,7 @@ class _Dense(Accumulator):
 
     # --- learning ---
 
-    def _learn(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         images = self._training_images(batch)
         # numbers of classes are small: a quarter of the memory
         pixels = [
@@ -229,7 +229,8 @@ class _Dense(Accumulator):
 
     def _patches_within(self, num_images: int, batch: Batch) -> int:
         """Patches of each training image that there is memory for."""
-        encoders = [layers_of(batch.of(network)).encoder for network in self.networks.values()]
+        one = batch.images[:1]
+        encoders = [layers(network, one, decoder=False).encoder for network in self.networks.values()]
         values = sum(tokens.shape[-1] for encoder in encoders for tokens in encoder)
         return max(1, MOST_BYTES // (4 * num_images * values))
 

@@ -157,16 +157,21 @@ class _Hierarchy(Accumulator):
         for network in self.networks.values():
             watch_layers(batch.of(network))
 
-    def update(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         known = batch.known_latents
         self.probe.require(
             known is not None and batch.other_split is not None,
             "images whose latents are known (--data hierarchy), got other images",
         )
         assert known is not None
+        self.known_latents = known
+        self._learn(batch)
+
+    def update(self, batch: Batch) -> None:
         if not self.names:
-            self.known_latents = known
-            self._learn(batch)
+            self.prepare(batch)
+        known = batch.known_latents
+        assert known is not None
         seen = {name: layers_of(batch.of(network)) for name, network in self.networks.items()}
         positions, latents = self._positions(batch.first, len(batch)), known.latents()
         whole, single = self._features(seen, batch.images, positions)

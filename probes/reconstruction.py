@@ -147,9 +147,9 @@ class _Reconstruction(Accumulator):
         self.num_seen = batch.first + len(batch)
 
     def _linear(self, batch: Batch, mask: Mask) -> None:
-        """The error of the best linear predictor on this batch; the first batch has it fitted."""
-        if batch.first == 0:
-            self._learn(batch)
+        """The error of the best linear predictor on this batch."""
+        if self.fit is None and self.no_linear is None:
+            self.prepare(batch)
         fit = self.fit
         if fit is None:
             return
@@ -159,7 +159,7 @@ class _Reconstruction(Accumulator):
         by_image = np.where(hidden, squared, 0).sum(1) / hidden.sum(1) / self.model.config.patch_values
         self.linear.add(torch.from_numpy(by_image))
 
-    def _learn(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         probe, model, grid = self.probe, self.model, self.model.grid
         if probe.linear_images == 0:
             self.no_linear = "left out (linear_images 0)"

@@ -140,7 +140,7 @@ class _SecondOrder(Accumulator):
 
     # --- fitting ---
 
-    def _learn(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         need = "images of a named data set, whose other split the linear predictors are fitted on"
         self.probe.require(batch.other_split is not None, need)
         assert batch.other_split is not None
@@ -173,7 +173,7 @@ class _SecondOrder(Accumulator):
 
     def update(self, batch: Batch) -> None:
         if self.fit is None:
-            self._learn(batch)
+            self.prepare(batch)
         fit = self.fit
         assert fit is not None
         room = self.probe.most_images - batch.first

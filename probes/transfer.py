@@ -186,6 +186,10 @@ class _Transfer(Accumulator):
         self.pooled: PooledAccuracy | None = None
         self.tuned: dict[str, Classifier] = {}
 
+    def prepare(self, batch: Batch) -> None:
+        self._labels(batch)
+        self._learn(batch)
+
     def watch(self, batch: Batch) -> None:
         for network in self.networks.values():
             watch_layers(batch.of(network))
@@ -193,7 +197,7 @@ class _Transfer(Accumulator):
     def update(self, batch: Batch) -> None:
         labels = self._labels(batch)
         if not self.banks:
-            self._learn(batch)
+            self.prepare(batch)
         self._classify(batch, labels)
         rows = self.sample.rows(batch)
         if len(rows) and self.probe.corruptions:

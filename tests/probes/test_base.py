@@ -225,6 +225,30 @@ class TestSharing:
         assert len(alive) == 5
         assert max(alive) <= 1
 
+    def test_all_learn_before_any_pass_is_made(self, images: Tensor) -> None:
+        model, order = tiny_mae(), []
+
+        class Learning(_Probing):
+            def prepare(self, batch: Batch) -> None:
+                assert counted == []
+                order.append(("prepare", self.probe.name, batch.first))
+
+            def watch(self, batch: Batch) -> None:
+                order.append(("watch", self.probe.name, batch.first))
+
+        class First(Probing):
+            def start(self, model: MAE, num_images: int, seed: int) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return Learning(self, model)
+
+        class Second(First):
+            name: ClassVar[str] = "second"
+
+        with counted_rows(model) as counted:
+            run_probes([First(batch_size=3), Second()], model, images, seed=0)
+        each = [(kind, name, first) for kind, first in (("prepare", 0), ("watch", 0)) for name in ("probing", "second")]
+        assert order[:4] == each
+        assert [one for one in order[4:] if one[0] == "prepare"] == []
+
     def test_batches_and_sums_go_before_others_conclude(self, images: Tensor) -> None:
         seen: list[weakref.ref[Any]] = []
         alive: list[int] = []
@@ -258,6 +282,20 @@ class TestFailures:
         assert str(results.failures["probing"]) == "probe probing: needs another batch"
         whole = run_probes([Other(batch_size=2)], model, images, seed=0).datasets["other"]
         assert results.datasets["other"]["pooled"].equals(whole["pooled"])
+
+    def test_what_one_cannot_learn_does_not_stop_the_others(self, images: Tensor) -> None:
+        class Fails(_Probing):
+            def prepare(self, batch: Batch) -> None:
+                raise InputError("expected other images to learn from, got none")
+
+        class Failing(Probing):
+            def start(self, model: MAE, num_images: int, seed: int) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return Fails(self, model)
+
+        results = run_probes([Failing(), Other()], tiny_mae(), images, seed=0)
+        assert list(results.datasets) == ["other"]
+        expected = "probe probing: expected other images to learn from, got none"
+        assert str(results.failures["probing"]) == expected
 
     def test_a_checkpoint_without_decoder_is_told_so(self, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
         model = tiny_mae()
