@@ -42,6 +42,13 @@ EPSILON = 1e-6
 CONSTANT = 1e-12
 """Features whose variance is at most this share of their mean square are constant: CKA is NaN."""
 
+MOST_BYTES = 256 * 2**20
+"""Of the tokens of one minibatch of CKA, all layers and networks, float32."""
+
+FEW = 8
+"""Images of a minibatch that are held in any case: dealt evenly no minibatch is then below the 4 of
+which HSIC is defined."""
+
 NETWORKS = ("trained", "untrained")
 _CKA = "debiased linear CKA of all patch tokens"
 
@@ -63,7 +70,8 @@ class Frequency(Probe):
 
     set_size: int = Field(default=32, ge=4)
     """Most images of one minibatch of CKA; images are dealt evenly to as few minibatches as this
-    allows. The tokens of one minibatch, from all layers, are kept."""
+    allows. The tokens of one minibatch, from all layers, are kept: of large networks (a ViT-B at
+    224 pixels) minibatches are smaller, so that they take 256 MiB at most, or 8 images."""
 
     untrained: bool = True
     """Whether a network of the same shape with fresh weights stands beside; doubles the forward
@@ -89,7 +97,7 @@ class _Frequency(Accumulator):
 
     def __post_init__(self) -> None:
         self.networks = NETWORKS if self.fresh is not None else NETWORKS[:1]
-        self.sets = [Sets(self.num_images, self.probe.set_size) for _ in self.networks]
+        self.sets: list[Sets] = []
 
     def watch(self, batch: Batch) -> None:
         for model in (self.model, self.fresh):
@@ -102,9 +110,13 @@ class _Frequency(Accumulator):
         if self.fresh is not None:
             of_networks.append(layers_of(batch.of(self.fresh)))
 
+        every = [patch_tokens(self.model, of_network, patches) for of_network in of_networks]
+        if not self.sets:
+            each = 4 * sum(part[0].numel() for tokens in every for part in tokens)
+            size = min(self.probe.set_size, max(FEW, MOST_BYTES // each))
+            self.sets = [Sets(self.num_images, size) for _ in self.networks]
         amplitudes = []
-        for of_network, sets in zip(of_networks, self.sets, strict=True):
-            tokens = patch_tokens(self.model, of_network, patches)
+        for tokens, sets in zip(every, self.sets, strict=True):
             amplitudes.append(torch.stack([log_amplitude(part, self.model.grid) for part in tokens], dim=1))
             sets.add([part.flatten(1) for part in tokens])
         amplitude = torch.stack(amplitudes, dim=1)

@@ -178,6 +178,24 @@ def test_memory_is_flat_work_linear_and_passes_shared(mae: MAE, rng: torch.Gener
     assert held[160] == held[40]
 
 
+def test_of_large_networks_minibatches_are_smaller(
+    mae: MAE, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, probe = torch.randn(40, 3, 8, 12, generator=rng), Frequency(set_size=20)
+    widths = [12, *(mae.config.width for _ in mae.blocks), *(mae.config.decoder_width for _ in mae.decoder_blocks)]
+    numbers = mae.num_patches * sum(widths)  # of an image and network
+    found = {}
+    for most in (20, 13, 3):
+        monkeypatch.setattr("lcmae.probes.frequency.MOST_BYTES", 2 * 4 * numbers * most)
+        found[most] = probe(mae, images, torch.Generator().manual_seed(0))
+    # 40 images: two minibatches of 20, four of 10 where 13 are held at most, five of 8 in any case
+    assert [found[most].attrs["num_sets"] for most in (20, 13, 3)] == [2, 4, 5]
+    monkeypatch.undo()
+    wanted = Frequency(set_size=10)(mae, images, torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(found[13].cka, wanted.cka)
+    assert found[3].cka.notnull().all()
+
+
 def test_few_images_and_constant_features(mae: MAE, images: Tensor, tmp_path) -> None:
     assert probe_class("frequency") is Frequency
     found = Frequency(untrained=False)(mae, images[:3], torch.Generator().manual_seed(0))
