@@ -1,14 +1,15 @@
-"""What do probes cost, beside what they must do, and beside their definitions written down plainly?
+r"""What do probes cost, beside what they must do, and beside their definitions written out?
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.probes --images 64 --rounds 3
     python -m benchmarks.probes --device cuda --out docs/gpu/probes.md
-    python -m benchmarks.probes --probes dense --images 32 --rounds 1 --cpu-seconds --first-table
+    python -m benchmarks.probes --probes dense stitch --images 32 --rounds 1 --cpu-seconds \
+        --first-table
 
-Three tables. Each probe alone, with its default settings: seconds for 1,000 images, and what that
-takes as counted work (rows of forward passes, bytes; `benchmarks.work_done`). The probes that have
-a plain slow form (`benchmarks.slow_probes`), without baselines and on fewer images, each and all
-five in one pass, and the means over pairs of 4,096 vectors by moments. And whether time is linear
-in masks an image, and memory flat in masks and images.
+Three tables. Each probe (and `lcmae.stitch`) alone, with its default settings: seconds for 1,000
+images, and what that takes as counted work (rows of forward passes, bytes; `benchmarks.work_done`).
+The probes that have a plain slow form (`benchmarks.slow_probes`), without baselines and on fewer
+images, each and all five in one pass, and the means over pairs of 4,096 vectors by moments. And
+whether time is linear in masks an image, and memory flat in masks and images.
 
 A network with initial weights looks at images of `--data`: what they show costs nothing. Fast and
 slow take turns in rounds of random order; times are medians over rounds, ratios medians of the
@@ -39,13 +40,16 @@ from lcmae.objectives.base import uniformity
 from lcmae.probes.base import Probe, ProbeError, Results, run_probes
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.registry import PROBES, probe_class
-from lcmae.probes.watching.batch import Images
-from lcmae.probes.watching.views import open_view
+from lcmae.probes.stitching.stitch import stitch
+from lcmae.probes.watching.views import View, open_view
 from lcmae.progress import ProgressBar
 from lcmae.training.train import build_model
 
 SEED = 0
 PAIRED_VECTORS = 4096
+STITCH = "stitch"
+"""No probe: two models, and the images are also carried from one to the other."""
+
 MASKS = (4, 8, 16)
 """Masks an image, each twice the one before."""
 
@@ -119,12 +123,14 @@ def rounds_of(
 def alone(
     names: list[str],
     model: MaskedImageModel,
-    images: Images,
+    images: View,
     num_rounds: int,
     device: torch.device,
     clock: Clock = seconds,
 ) -> list[Alone]:
-    """Every probe on its own, and all of them in one pass."""
+    """Every probe on its own, all of them in one pass, and the stitching of two models, which is no
+    probe."""
+    is_stitched, names = STITCH in names, [name for name in names if name != STITCH]
     rows, costs, able = [], {}, {}
     with ProgressBar("counting", len(names)) as bar:  # several times slower than the work itself
         for name in names:
@@ -142,8 +148,13 @@ def alone(
     work: dict[str, Work] = {
         name: lambda probe=probe: run_probes([probe], model, images, SEED) for name, probe in able.items()
     }
-    work["all in one pass"] = together = lambda: run_probes(list(able.values()), model, images, SEED)
-    costs["all in one pass"] = cost_of(together, model)
+    if able:
+        work["all in one pass"] = together = lambda: run_probes(list(able.values()), model, images, SEED)
+        costs["all in one pass"] = cost_of(together, model)
+    if is_stitched:
+        pair = {"first": model, "second": model.fresh()}
+        work[STITCH] = stitched = lambda: stitch(pair, images.source, seed=SEED, device=str(device))
+        costs[STITCH] = cost_of(stitched, model)
     times = rounds_of(work, num_rounds, device, "probes", clock)
     return [Alone(name, statistics.median(times[name]), costs[name]) for name in work] + rows
 
@@ -304,7 +315,8 @@ def main(argv: list[str] | None = None, keep: Keep = lambda about, found: None) 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny4", help="model and image size")
     parser.add_argument("--data", default="hierarchy", help="hierarchy has all that every probe needs")
-    parser.add_argument("--probes", nargs="*", choices=PROBES, default=list(PROBES), help="of the first table")
+    names = [*PROBES, STITCH]
+    parser.add_argument("--probes", nargs="*", choices=names, default=names, help="of the first table")
     parser.add_argument("--images", type=int, default=1000, help="images of the first table")
     parser.add_argument("--slow-images", type=int, default=32, help="images of the second and third table")
     parser.add_argument("--pairs", type=int, default=PAIRED_VECTORS, help="vectors of the means over pairs")

@@ -130,6 +130,17 @@ def test_the_first_table_alone_in_time_of_the_processors(capsys: pytest.CaptureF
     assert text.count("\n## ") == 1
 
 
+def test_stitching_stands_among_the_probes() -> None:
+    options = "--shape micro --data digits --probes stitch --images 4 --rounds 1 --cpu-seconds --first-table"
+    text = benchmark.main([*options.split()])
+    [row] = [line for line in text.splitlines() if line.startswith("| stitch | ")]
+    encoder_rows, decoder_rows = (float(cell) * 4 for cell in row.split(" | ")[2:4])
+    # of 4 images: two encoders and two untrained ones; for each decoder its own tokens, the mean
+    # one, two maps and an untrained encoder's, and both encoders' tokens as they are
+    assert decoder_rows == 4 * 2 * 7
+    assert encoder_rows >= 4 * 4
+
+
 def test_a_ratio_is_the_median_of_ratios_within_a_round() -> None:
     row = benchmark.beside("x", {"fast x": [1.0, 2.0, 1.0], "slow x": [4.0, 4.0, 9.0]}, 0.0)
     assert (row.fast_s, row.slow_s, row.ratio) == (1.0, 4.0, 4.0)
