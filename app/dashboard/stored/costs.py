@@ -36,6 +36,12 @@ CAPPED = {
 """Of probes that look at few images whatever the result is of: seconds of the processors, the
 images that took them, and the most that are looked at (docs/speed.md)."""
 
+FITTED = {
+    "dense": (40.0, 114.0),
+}
+"""Of probes that learn from other images first: seconds of the processors that this takes however
+many images are measured, and for 1,000 of these (docs/speed.md)."""
+
 ALL = 2160.0 + sum(SECONDS[name] for name in ("attention_flow", "pixels_by_layer", "position", "second_order"))
 """Of all the others in one pass, by the same table and what came later, which was timed alone."""
 
@@ -85,13 +91,15 @@ def estimate(arguments: Sequence[str], config: Mapping[str, Any], num_steps: int
     if not arguments or arguments[0] != "probe" or not (size := size_of(config)):
         return None
     asked = _before_options(arguments[1:])
-    names = [*SECONDS, *CAPPED] if "all" in asked else asked
-    if not names or not {*names} <= {*SECONDS, *CAPPED}:
+    names = [*SECONDS, *CAPPED, *FITTED] if "all" in asked else asked
+    if not names or not {*names} <= {*SECONDS, *CAPPED, *FITTED}:
         return None
     images, steps = images_of(arguments), num_steps if "--every-step" in arguments else 1
     work = min(sum(SECONDS.get(name, 0) for name in names), ALL) * images / 1000
     for seconds, of_images, most in (CAPPED[name] for name in names if name in CAPPED):
         work += seconds / of_images * min(images, most)
+    for learning, measuring in (FITTED[name] for name in names if name in FITTED):
+        work += learning + measuring * images / 1000
     return START + steps * work * size
 
 

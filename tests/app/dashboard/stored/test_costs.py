@@ -54,9 +54,15 @@ def test_several_commands_take_the_sum():
 
 
 def test_every_probe_has_a_cost():
-    unmeasured = {"dense"}  # needs images with segmentation masks, which the battery's have not
-    assert {*costs.SECONDS, *costs.CAPPED} == set(PROBES) - unmeasured
-    assert not {*costs.SECONDS} & {*costs.CAPPED}
+    every = [*costs.SECONDS, *costs.CAPPED, *costs.FITTED]
+    assert sorted(every) == sorted(PROBES)
+
+
+def test_what_is_learned_first_costs_the_same_on_few_images():
+    learning, measuring = costs.FITTED["dense"]
+    for images in (10, 1000):
+        found = costs.estimate(["probe", "dense", "--checkpoint", "x", "--images", str(images)], TINY)
+        assert found == pytest.approx(costs.START + learning + measuring * images / 1000)
 
 
 @pytest.mark.parametrize(("probe", "field"), [("knock_out", "knocked_images"), ("attribution", "num_images"),
