@@ -65,11 +65,15 @@ def run(arguments: Sequence[str]) -> int:
     from lcmae.masking import Random
     from lcmae.probes.jobs.batch import default_data
     from lcmae.probes.results.store import save_new, save_result
+    from lcmae.runs.durable import check_writable, sweep_strays
     from lcmae.safety.text import printable, show
 
     check_device(options.device)
     if options.out is not None:
+        if options.out.parent.is_dir():
+            sweep_strays(options.out.parent)  # what a killed one left, also where its result is there
         _refuse(options.out, options.overwrite)
+        check_writable(options.out.parent)
     data = source_name(options.data, options.value_range, options.bands) or default_data(str(options.checkpoints[0]))
     found = lcmae.stitch(
         [str(path) for path in options.checkpoints],

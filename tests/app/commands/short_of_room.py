@@ -37,6 +37,7 @@ def commands(disk: Path) -> dict[str, list[str]]:
         "export": ["export", run, "--to", "official", "--out", str(disk / "out.pth")],
         "import": ["import", str(disk / "good.pth"), "--out", str(disk / "imported")],
         "embed": ["embed", run, "--images", "40", "--out", str(disk / "vectors.parquet")],
+        "stitch": ["stitch", run, str(disk / "other"), *STITCHED, "--out", str(disk / "stitch.nc")],
         "report": ["report", run, "--out", str(disk / "report.html")],
         "masks": ["masks", "--grid", "4", "4", "--num-masks", "4", "--html", str(disk / "masks.html")],
         "compare": ["compare", "--out", str(disk / "grid"), *GRID],
@@ -44,6 +45,7 @@ def commands(disk: Path) -> dict[str, list[str]]:
     }
 
 
+STITCHED = ["--images", "20", "--fit-images", "20", "--device", "cpu"]
 GRID = ["--ratios", "0.5", "--epochs", "1", "--probes", "none", "--workers", "1", "--set", "limit=32", "batch_size=16"]
 GRID += ["monitor_every=0", "model.image_size=8", "model.patch_size=2", "model.width=16"]
 GRID += ["model.depth=1", "model.decoder_width=16", "model.decoder_depth=1"]
@@ -118,7 +120,7 @@ def main(start: Path) -> None:
     mount(disk)
     shutil.copytree(start, disk, dirs_exist_ok=True)
     give_up_privilege()
-    for folder in (disk / "run", disk / "half", disk / "good.pth", disk):
+    for folder in (disk / "run", disk / "other", disk / "half", disk / "good.pth", disk):
         folder.chmod(0)
     for name, words in commands(disk).items():
         print(json.dumps({"state": "out of reach", "command": name, **attempt(words)}), flush=True)

@@ -22,8 +22,12 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("probe", "export official", "export timm", "export huggingface", "import", "report", "compare", "claims")
-SIGNALLED = ("probe", "export official", "import", "report")
+COMMANDS = (
+    *("probe", "export official", "export timm", "export huggingface", "import", "stitch"),
+    *("report", "compare", "claims"),
+)
+SIGNALLED = ("probe", "export official", "import", "stitch", "report")
+STITCHED = ("--images", "20", "--fit-images", "20", "--device", "cpu")
 WRITES = ("open", "os.", "shutil.", "ctypes.")
 
 
@@ -36,6 +40,7 @@ def arguments(name: str, folder: Path) -> list[str]:
         "probe": ["probe", "invariance", "fidelity", "--checkpoint", run, "--images", "40"],
         "export": ["export", run, "--to", layout, "--out", str(out) + suffix],
         "import": ["import", str(folder / "good.pth"), "--out", str(folder / "imported")],
+        "stitch": ["stitch", run, str(folder / "other"), *STITCHED, "--out", str(folder / "stitch.nc")],
         "report": ["report", run, "--out", str(folder / "report.html")],
     }[command]
 
@@ -149,7 +154,7 @@ def tried(name: str, start: Path, work: Path) -> dict[str, Any]:
         row["kills"] += 1
         again = forked(lambda folder=folder: do(name, folder))
         # what was finished before the kill is not written over, rightly
-        if again and not (name.startswith(("export", "import")) and os.waitstatus_to_exitcode(again) == 2):
+        if again and not (name.startswith(("export", "import", "stitch")) and os.waitstatus_to_exitcode(again) == 2):
             row["failed"].append(f"{last}: {again}")
         row["strays"] += strays(folder)
         shutil.rmtree(folder)
@@ -193,6 +198,7 @@ def main(work: Path, names: Sequence[str]) -> None:
     torch.set_num_threads(1)  # a forked child has no threads of its parent
     start = work / "start"
     train(tiny_run(start / "run", epochs=1), device="cpu")
+    shutil.copytree(start / "run", start / "other")
     good(start / "good.pth")
     warm = work / "warm"
     shutil.copytree(start, warm)

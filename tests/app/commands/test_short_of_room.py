@@ -2,6 +2,7 @@
 and unreadable folders are bad input. One line each, and nothing half-written stays."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         pytest.skip(f"no file system can be mounted here: {allowed.stderr.decode().strip()}")
     start = tmp_path_factory.mktemp("start")
     train(tiny_run(start / "run", epochs=1), device="cpu")
+    shutil.copytree(start / "run", start / "other")
     tiny_run(start / "half", epochs=1)
     good(start / "good.pth")
     command = [*ROOM, *processes.module("tests.app.commands.short_of_room", str(start))]
