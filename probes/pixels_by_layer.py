@@ -7,6 +7,9 @@ the patch itself. A token that knows more of a neighbour than its own pixels tel
 The definition is lcmae's own; trained decoders of features (FeatInv, 2506.07803) ask the same
 without a layer-by-layer baseline.
 
+Errors hold both halves of the images: groups leave the half that is measured, and the half that is
+fitted on, whose regression is then solved again (`lcmae.probes.statistics.jackknife.Refitted`). The
+components are taken as given.
 R2 is about the mean of each position, so the position embedding earns nothing. Patches are reduced
 to their first principal components; what that leaves out counts as error. Only tokens whose
 neighbours all lie in the image take part, so that all offsets share one regression a layer.
@@ -26,13 +29,14 @@ from lcmae.models import MaskedImageModel
 from lcmae.patches import patchify
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.baselines.untrained import untrained
-from lcmae.probes.measures.pixel_reach import Read, around, interior, offsets, read, share
+from lcmae.probes.measures.pixel_reach import around, interior, offsets, read, read_without, share
 from lcmae.probes.results.networks import TRAINED
-from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.statistics.jackknife import Refitted, groups_of
 from lcmae.probes.statistics.sample import ImageSample
 from lcmae.probes.statistics.variables import error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import layers, layers_of, watch_layers
+from lcmae.shapes import Float
 
 UNTRAINED, PIXELS = "untrained", "pixels"
 MOST_BYTES = 256 * 2**20
@@ -98,7 +102,7 @@ class _PixelsByLayer(Accumulator):
         self.radius = min(self.probe.radius, min(self.grid) // 4)
         self.inner = interior(self.grid, self.radius)
         self.offsets = offsets(self.radius)
-        self.sums: dict[Source, GroupedSums] = {}
+        self.sums: dict[Source, Refitted] = {}
 
     def watch(self, batch: Batch) -> None:
         watch_layers(batch)
@@ -135,10 +139,7 @@ class _PixelsByLayer(Accumulator):
         self.tokens[PIXELS, -1] = [patches[:, self.inner]]
         for source in list(self.tokens):
             every = torch.cat(self.tokens.pop(source)).float()
-            found = read(every[:half], targets[:half], every[half:], targets[half:], self.seed)
-            # what the components leave out counts as error
-            more = left[half:].sum((1, 3)).double()
-            self.sums[source] = self._summed(Read(found.error + more, found.total + more), targets.shape[1])
+            self.sums[source] = self._summed(every, targets, left[half:].sum((1, 3)).double(), half)
             yield
 
     def _reduced(self, patches: Tensor, half: int) -> tuple[Tensor, Tensor]:
@@ -155,11 +156,34 @@ class _PixelsByLayer(Accumulator):
         self.left_out = float(1 - values.flip(0)[:number].clamp(min=0).sum() / total) if float(total) > 0 else 0.0
         return coordinates, rest
 
-    def _summed(self, found: Read, num_inner: int) -> GroupedSums:
-        sums = GroupedSums(len(found.error))
-        count = torch.full_like(found.total, float(num_inner * self.model.config.patch_values))
-        sums.add(range(len(found.error)), error=found.error, total=found.total, count=count)
-        return sums
+    def _summed(
+        self,
+        tokens: Float[Tensor, "s i d"],
+        targets: Float[Tensor, "s i o q"],
+        more: Float[Tensor, "t o"],
+        half: int,
+    ) -> Refitted:
+        """Squared errors of the second half, and of it without each group of images, those of the
+        first half left out of the fit; `more`, what the components leave out, counts as error."""
+        parts = tokens[:half], targets[:half], tokens[half:], targets[half:]
+        found = read(*parts, self.seed)
+        group, fit_group = (groups_of(range(size), size) for size in (len(more), half))
+        num_groups = int(group.max()) + 1
+        errors, totals = read_without(*parts, found.strength, fit_group, group)
+        sizes, fitted = (torch.bincount(one, minlength=num_groups).double() for one in (group, fit_group))
+        values = tokens.shape[1] * self.model.config.patch_values
+        each = {
+            "error": found.error + more,
+            "total": found.total + more,
+            "count": torch.full_like(more, values),
+        }
+
+        def left(value: Tensor) -> Tensor:
+            return torch.stack([value[group != one].sum(0) for one in range(num_groups)])
+
+        refitted = {"error": errors + left(more), "total": totals + left(more), "count": left(each["count"])}
+        given = {name: left(value) for name, value in each.items()}
+        return Refitted({name: value.sum(0) for name, value in each.items()}, given, refitted, sizes, fitted)
 
     def result(self) -> xr.Dataset:
         if not self.sums:
@@ -226,9 +250,9 @@ class _PixelsByLayer(Accumulator):
         of_pixels = self.sums[PIXELS, -1]
         for layer in range(self.num_layers):
             own = self.sums[TRAINED, layer]
-            (mine, mine_without), (other, other_without) = own.leave_out(numbers), of_pixels.leave_out(numbers)
-            values[layer] = (mine - other)[1]
-            errors[layer] = own.error(mine - other, mine_without - other_without)[1]
+            pairs = zip(own.leave_out(numbers), of_pixels.leave_out(numbers), strict=True)
+            whole, given, refitted = (mine - other for mine, other in pairs)
+            values[layer], errors[layer] = whole[1], own.error(whole, given, refitted)[1]
         words = "share read of the touching patches beyond what the patch's own pixels tell"
         return {
             "gathered": variable("layer", values, words),

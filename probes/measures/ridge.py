@@ -17,6 +17,9 @@ the number of rows."""
 HELD_OUT = 5
 """One in so many training rows decides."""
 
+LEAST_SCALE = 1e-6
+"""A feature that spreads less than this is not scaled up."""
+
 
 @dataclass(frozen=True)
 class Ridge:
@@ -60,7 +63,7 @@ def fit(features: Float[Tensor, "n d"], targets: Float[Tensor, "n k"], groups: I
 def _path(features: Tensor, targets: Tensor, strengths: Sequence[float]) -> list[Ridge]:
     """One ridge a strength, from one eigendecomposition of the d x d second moments."""
     x, y = features.double(), targets.double()
-    mean, scale = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
+    mean, scale = x.mean(0), x.std(0, correction=0).clamp(min=LEAST_SCALE)
     x, bias = (x - mean) / scale, y.mean(0)
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     onto = vectors.T @ (x.T @ (y - bias)) / len(x)

@@ -9,6 +9,7 @@ estimated from few images.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -59,7 +60,10 @@ class GroupedSums:
     def add(self, indices: Iterable[int], **values: Float[Tensor, "b ..."]) -> None:
         """Take in one value (of any shape) an image under each name; every call brings the same
         names."""
-        group = groups_of(indices, self.num_images, self.num_groups)
+        self.add_to(groups_of(indices, self.num_images, self.num_groups), **values)
+
+    def add_to(self, group: Int[Tensor, " b"], **values: Float[Tensor, "b ..."]) -> None:
+        """The same for images of these groups."""
         self.sizes.index_add_(0, group, torch.ones(len(group), dtype=torch.float64))
         for name, value in values.items():
             value = value.detach().double().cpu()
@@ -102,3 +106,52 @@ class GroupedSums:
     @property
     def _filled(self) -> list[int]:
         return self.sizes.nonzero().flatten().tolist()
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """Named sums over images that were measured with something fitted to other images, where both
+    are a sample: the error holds both.
+
+    Leaving out measured images under the fit of all gives v_given; leaving out images of both
+    kinds, and fitting again, v_refitted. A fit that is at its best moves what it explains in second
+    order alone, and a jackknife counts the second order twice (Efron and Stein, Annals of
+    Statistics 9 (1981)), so the variance is v_given + (v_refitted - v_given) / 2, and at least
+    v_given.
+    """
+
+    sums: dict[str, Tensor]
+    given: dict[str, Float[Tensor, "g ..."]]
+    """Without each group of measured images."""
+    refitted: dict[str, Float[Tensor, "g ..."]]
+    """Without each group of measured and of fitted images."""
+    measured_sizes: Float[Tensor, " g"]
+    fitted_sizes: Float[Tensor, " g"]
+
+    def leave_out(
+        self, statistic: Callable[[dict[str, Tensor]], Tensor]
+    ) -> tuple[Tensor, Float[Tensor, "g ..."], Float[Tensor, "g ..."]]:
+        """`statistic` of the sums, and of what is left of them: under the fit of all, and fitted
+        again."""
+
+        def each(without: dict[str, Tensor]) -> Tensor:
+            groups = range(len(self.measured_sizes))
+            return torch.stack([statistic({name: value[g] for name, value in without.items()}) for g in groups])
+
+        return statistic(self.sums), each(self.given), each(self.refitted)
+
+    def error(self, whole: Tensor, given: Float[Tensor, "g ..."], refitted: Float[Tensor, "g ..."]) -> Tensor:
+        """The standard error of what was made of `leave_out`."""
+        of_given = standard_error(whole, given, self.measured_sizes).square()
+        of_both = standard_error(whole, refitted, self.measured_sizes + self.fitted_sizes).square()
+        return ((of_given + torch.maximum(of_both, of_given)) / 2).sqrt()
+
+    def estimate(self, statistic: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Tensor]:
+        """`statistic` of the sums, and its standard error over images."""
+        whole, given, refitted = self.leave_out(statistic)
+        return whole, self.error(whole, given, refitted)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Of the standard errors."""
+        return max(len(self.measured_sizes) - 1, 0)

@@ -11,8 +11,10 @@ from lcmae.masking import Mask
 from lcmae.models import MAE
 from lcmae.patches import patchify, unpatchify
 from lcmae.probes.base import ProbeError
-from lcmae.probes.measures.pixel_reach import around, interior, offsets, read, share
+from lcmae.probes.measures import ridge
+from lcmae.probes.measures.pixel_reach import around, interior, offsets, read, read_without, share
 from lcmae.probes.pixels_by_layer import PixelsByLayer
+from lcmae.probes.statistics.jackknife import Refitted, standard_error
 from tests.conftest import tiny_mae
 from tests.reference.probes import pixels_by_layer as reference
 
@@ -47,6 +49,38 @@ def test_what_is_read_is_least_squares_where_there_is_no_noise_in_the_ridge() ->
         fit_y, y = targets[:200, :, offset].numpy(), targets[200:, :, offset].numpy()
         wanted = reference.explained(tokens[:200].numpy(), fit_y, tokens[200:].numpy(), y)
         assert float(r2[offset]) == pytest.approx(wanted, abs=2e-3)
+
+
+def test_leaving_images_out_fits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = torch.Generator().manual_seed(3)
+    tokens = torch.randn(50, 4, 5, generator=rng) * torch.tensor([1.0, 2.0, 0.1, 5.0, 1e-3])
+    targets = (tokens @ torch.randn(5, 2 * 3, generator=rng) + torch.randn(50, 4, 6, generator=rng)).unflatten(
+        2, (2, 3)
+    )
+    fit, test = slice(0, 26), slice(26, 50)
+    group, fit_group = torch.arange(24) // 6, torch.arange(26) // 7
+    strength = torch.tensor([1e-2, 1.0], dtype=torch.float64)
+    errors, totals = read_without(tokens[fit], targets[fit], tokens[test], targets[test], strength, fit_group, group)
+    for offset in range(2):
+        # one strength to choose from is no choice
+        monkeypatch.setattr(ridge, "STRENGTHS", (float(strength[offset]),))
+        for one in range(4):
+            mine, others = fit_group != one, group != one
+            wanted = read(tokens[fit][mine], targets[fit][mine], tokens[test][others], targets[test][others], seed=0)
+            # means of 20 float32 tokens, taken in another order
+            assert float(errors[one, offset]) == pytest.approx(float(wanted.error.sum(0)[offset]), rel=1e-6)
+            assert float(totals[one, offset]) == pytest.approx(float(wanted.total.sum(0)[offset]), rel=1e-6)
+
+
+def test_half_of_what_fitting_again_adds_counts() -> None:
+    whole, sizes = torch.tensor(2.0), torch.full((4,), 3.0)
+    narrow, wide = 2 + 0.1 * torch.tensor([-1.0, 1, -1, 1]), 2 + 0.3 * torch.tensor([1.0, 1, -1, -1])
+    for refitted, variances in ((wide, (narrow, wide)), (narrow / 2 + 1, (narrow, narrow))):
+        found = Refitted({"x": whole}, {"x": narrow}, {"x": refitted}, sizes, sizes)
+        value, error = found.estimate(lambda sums: sums["x"])
+        assert float(value) == 2
+        both = [standard_error(whole, one, sizes) ** 2 for one in variances]
+        assert float(error) == pytest.approx(float(sum(both) / 2) ** 0.5)
 
 
 class Shifted(MAE):
