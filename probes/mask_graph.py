@@ -19,8 +19,8 @@ side, and dense algebra on sample x sample, which is capped.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar, Literal
 
@@ -34,19 +34,23 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
-from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_graph
+from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_edges, kernel_graph
 from lcmae.probes.mask_graphs.numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
-from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
+from lcmae.probes.mask_graphs.sample import Content, Distances, GraphSample, fixed_masks
 from lcmae.probes.mask_graphs.toy import toy_variables
 from lcmae.probes.measures.canonical import canonical_spectrum
-from lcmae.probes.statistics.jackknife import NUM_GROUPS, standard_error
-from lcmae.probes.statistics.two_way import TwoWay, mean_over_masks, stacked
+from lcmae.probes.statistics.jackknife import NUM_GROUPS
+from lcmae.probes.statistics.two_way import TwoWay, images_alone, mean_over_masks, stacked
 from lcmae.probes.statistics.variables import crossed_errors, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
+from lcmae.shapes import Float
 
 RESAMPLED = 2
 """Masks under which images are resampled, for the errors that images bring."""
+
+JACKKNIFED = 7
+"""Edges and label error, the first of the kernel form's numbers."""
 
 
 class MaskGraph(Probe):
@@ -93,8 +97,10 @@ class MaskGraph(Probe):
     where images are few."""
 
     num_bootstrap: int = Field(default=8, ge=2)
-    """Samples drawn with repetition, for the part of the kernel form's errors that images bring
-    (under the first 2 masks: the interaction of images and masks then counts more than it must)."""
+    """Samples drawn with repetition, for the part that images bring to the errors of eigenvalues,
+    tail and components (under the first 2 masks: the interaction of images and masks then counts
+    more than it must). An image that is drawn twice doubles its edge to itself, so the errors of
+    edges and label error come from leaving groups of images out."""
 
     ridge: float = Field(default=1e-2, gt=0)
     """Ridge of the canonical correlations, in units of the mean variance of a feature."""
@@ -208,7 +214,32 @@ class _MaskGraph(Accumulator):
             rng,
             self.probe.num_bootstrap,
         )
-        return mean_over_masks(torch.from_numpy(of_masks), torch.from_numpy(error).square(), self.probe.num_bootstrap)
+        of_images = torch.from_numpy(error).square()
+        of_images[:, :JACKKNIFED] = self._edges(
+            known, contents, torch.from_numpy(of_masks[: len(some), :, :JACKKNIFED])
+        )
+        return mean_over_masks(torch.from_numpy(of_masks), of_images, self.probe.num_bootstrap)
+
+    def _edges(
+        self, known: Sample, contents: Mapping[int, Content], whole: Float[Tensor, "k w q"]
+    ) -> Float[Tensor, "w q"]:
+        """Variance over images of edges and label error for each bandwidth, under some masks."""
+
+        def numbers(content: Content, rows: np.ndarray) -> np.ndarray:
+            few, equal, at = Sample(known.label[rows], rows), np.full(len(rows), 1 / len(rows)), np.ix_(rows, rows)
+            found = []
+            for factor in self.probe.bandwidths:
+                bandwidth = factor * self.unit
+                visible, hidden = (gaussian(part[at], bandwidth) for part in (content.visible, content.hidden))
+                edges, label_error = kernel_edges(visible, hidden, few, equal)
+                found.append([*edges.ravel(), label_error])
+            return np.array(found)
+
+        group = np.arange(len(known.label)) % NUM_GROUPS
+        sizes = np.bincount(group)
+        left_out = [(group != one).nonzero()[0] for one in range(len(sizes))]
+        without = np.stack([[numbers(content, rows) for content in contents.values()] for rows in left_out])
+        return images_alone(whole, torch.from_numpy(without), torch.from_numpy(sizes).double())
 
     def _of_model(self, masks: range) -> TwoWay:
         """Eigenvalues and tail [2 k] by canonical correlations, means over masks."""
@@ -216,18 +247,19 @@ class _MaskGraph(Accumulator):
         half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
         group = np.arange(size) % NUM_GROUPS
 
-        def estimate(mask: int, subset: np.ndarray) -> Tensor:
-            visible, hidden = (vectors[subset] for vectors in self.sample.features(mask))
-            values, squares = canonical_spectrum(visible, hidden, half[subset], self.probe.ridge, self.num_eigenvalues)
+        def estimate(mask: int, judged: np.ndarray) -> Tensor:
+            visible, hidden = self.sample.features(mask)
+            count, ridge = self.num_eigenvalues, self.probe.ridge
+            values, squares = canonical_spectrum(visible, hidden, half, ridge, count, judged)
             return torch.from_numpy(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
 
         of_masks = torch.stack([estimate(mask, np.ones(size, bool)) for mask in masks])
         some = masks[:RESAMPLED]
         left_out = [group != index for index in range(min(NUM_GROUPS, size))]
         sizes = torch.tensor([float((~subset).sum()) for subset in left_out])
-        without = torch.stack([torch.stack([estimate(mask, subset) for mask in some]).mean(0) for subset in left_out])
-        error = standard_error(of_masks[: len(some)].mean(0), without, sizes)
-        return mean_over_masks(of_masks, error.square(), len(left_out))
+        # under the fits of all images: those to fewer are noisier, and errors three times too large
+        without = torch.stack([torch.stack([estimate(mask, judged) for mask in some]) for judged in left_out])
+        return mean_over_masks(of_masks, images_alone(of_masks[: len(some)], without, sizes), len(left_out))
 
     def result(self) -> xr.Dataset:
         if not self.kernel:
@@ -244,9 +276,11 @@ class _MaskGraph(Accumulator):
                 of_name = values[..., columns]
                 return of_name.unflatten(-1, (2, 3)) if name == "edges" else of_name if dims else of_name[..., 0]
 
-            part = kernel.map(pick)
+            part, method = kernel.map(pick), "bootstrap"
+            if columns.stop <= JACKKNIFED:
+                part, method = replace(part, groups=min(NUM_GROUPS, len(self.label))), "jackknife"
             result[name] = variable((*swept, *dims), part.value, long_name)
-            result |= crossed_errors((*swept, *dims), part, name, long_name, method="bootstrap")
+            result |= crossed_errors((*swept, *dims), part, name, long_name, method=method)
         of_model = stacked(self.of_model).map(lambda values: values.unflatten(0, shape))
         for number, name in enumerate(("eigenvalue", "tail")):
             words, dims = f"{_layout(1)[name][2]}, from below by the model's features", ("mask", "ratio", "rank")

@@ -17,10 +17,14 @@ with nothing."""
 
 
 def held_out_correlations(
-    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], fit: Bool[np.ndarray, " n"], ridge: float
+    first: Float[np.ndarray, "n d"],
+    second: Float[np.ndarray, "n e"],
+    fit: Bool[np.ndarray, " n"],
+    ridge: float,
+    judged: Bool[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " k"]:
-    """Correlation of each canonical pair on the images that are not `fit`, in the order of the fit;
-    k = min(d, e).
+    """Correlation of each canonical pair on the images that are not `fit` (of `judged`, where it is
+    given), in the order of the fit; k = min(d, e).
 
     `ridge` is added to the variances, in units of the mean variance of a coordinate.
     """
@@ -31,7 +35,8 @@ def held_out_correlations(
     (centre, white), (other_centre, other_white) = (half for half in halves if half is not None)
     scores, other = (first - centre) @ white, (second - other_centre) @ other_white
     left, _, right = np.linalg.svd(scores[fit].T @ other[fit], full_matrices=False)
-    scores, other = scores[~fit] @ left, other[~fit] @ right.T
+    on = ~fit if judged is None else ~fit & judged
+    scores, other = scores[on] @ left, other[on] @ right.T
     scores, other = scores - scores.mean(0), other - other.mean(0)
     scale = np.sqrt((scores**2).sum(0) * (other**2).sum(0))
     return np.divide((scores * other).sum(0), scale, out=np.zeros(pairs), where=scale > 0)
@@ -43,14 +48,16 @@ def canonical_spectrum(
     half: Bool[np.ndarray, " n"],
     ridge: float,
     num_eigenvalues: int,
+    judged: Bool[np.ndarray, " n"] | None = None,
 ) -> tuple[Float[np.ndarray, " k"], float]:
     """The largest eigenvalues, 1 for constants first, and the sum of squares of all.
 
     Correlations are fitted on one half and judged on the other, both ways, sorted by what was
     judged (a pair that fits best need not hold best) and averaged. Negative ones count as 0, so
-    noise leaves eigenvalues of about 1 / images.
+    noise leaves eigenvalues of about 1 / images. `judged` leaves images out of the judgement, and
+    never of the fit.
     """
-    both = [np.sort(held_out_correlations(first, second, fit, ridge))[::-1] for fit in (half, ~half)]
+    both = [np.sort(held_out_correlations(first, second, fit, ridge, judged))[::-1] for fit in (half, ~half)]
     values = np.concatenate([[1.0], np.maximum(np.mean(both, axis=0), 0.0) ** 2])
     shown = np.zeros(num_eigenvalues)
     shown[: len(values)] = values[:num_eigenvalues]

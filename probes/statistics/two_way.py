@@ -8,11 +8,16 @@ masks, and both (lcmae's own; simulated, coverage 0.95 to 0.98 for K >= 4):
     v_masks  = (K - 1)/K sum_k (theta_(-k) - mean)^2     df K - 1     mask variance + interaction
     P_gk     = G K theta - (G-1) K theta_(-g) - G (K-1) theta_(-k) + (G-1)(K-1) theta_(-g,-k)
 
-The standard error is sqrt(v_images + v_masks), which holds the interaction twice: where masks
-hardly matter it is 1 to 11 % too large in variance at K = 8, and never too small. The interval is
-Banerjee's (`lcmae.probes.statistics.intervals`). The mean of the P_gk is theta without its bias of
-first order in 1/G, 1/K and 1/GK. Fewer than `LEAST` masks give no error: with two, the masks'
-variance is known by one degree of freedom, and no verdict can rest on it.
+    v_inter  = sum_gk (P_gk - P_g. - P_.k + P_..)^2 / (G (G - 1) K (K - 1))
+
+v_images + v_masks holds the interaction twice, which makes the error up to 1.4 times too large
+where it outweighs the other two. The standard error is the root of v_images + v_masks - v_inter,
+and never below that of either: 1.0 to 1.2 times the spread, intervals that cover 0.95 to 0.99
+(simulated for K = 4 and 8, images, masks and interaction from none to all; docs/LOG.md,
+2026-11-29). The interval is Banerjee's (`lcmae.probes.statistics.intervals`). The mean of the P_gk
+is theta without its bias of first order in 1/G, 1/K and 1/GK. Fewer than `LEAST` masks give no
+error: with two, the masks' variance is known by one degree of freedom, and no verdict can rest on
+it.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,16 +50,22 @@ class TwoWay:
     of_masks: Tensor
     groups: int
     masks: int
+    interaction: Tensor | None = None
+    """What both variances hold of images and masks together; None where it is not known."""
 
     def map(self, pick: Callable[[Tensor], Tensor]) -> "TwoWay":
         """Some of the numbers, in another shape."""
         parts = (self.value, self.corrected, self.of_images, self.of_masks)
-        return TwoWay(*map(pick, parts), groups=self.groups, masks=self.masks)
+        both = None if self.interaction is None else pick(self.interaction)
+        return TwoWay(*map(pick, parts), groups=self.groups, masks=self.masks, interaction=both)
 
     @property
     def sem(self) -> Tensor:
         """Over images and masks."""
-        return (self.of_images + self.of_masks).sqrt()
+        both = self.of_images + self.of_masks
+        if self.interaction is None:
+            return both.sqrt()
+        return torch.maximum(both - self.interaction, torch.maximum(self.of_images, self.of_masks)).sqrt()
 
     @property
     def masks_sem(self) -> Tensor:
@@ -85,7 +96,21 @@ def two_way(
     corrected = mean_pseudo_value(whole, no_group, no_mask, neither)
     of_images = standard_error(whole, no_group, sizes).square()
     of_masks = standard_error(whole, no_mask, torch.ones(num_masks)).square()
-    return TwoWay(whole, corrected, of_images, of_masks, len(groups), num_masks)
+    both = of_both(no_group, no_mask, neither)
+    return TwoWay(whole, corrected, of_images, of_masks, len(groups), num_masks, both)
+
+
+def of_both(
+    no_group: Float[Tensor, "g ..."],
+    no_mask: Float[Tensor, "k ..."],
+    neither: Float[Tensor, "c ..."],
+) -> Float[Tensor, "..."]:
+    """v_inter; of P_gk, theta itself drops out."""
+    num_groups, num_masks = len(no_group), len(no_mask)
+    cells = (num_groups - 1) * (num_masks - 1) * neither.unflatten(0, (num_groups, num_masks))
+    cells = cells - num_masks * (num_groups - 1) * no_group[:, None] - num_groups * (num_masks - 1) * no_mask
+    cells = cells - cells.mean(0, keepdim=True) - cells.mean(1, keepdim=True) + cells.mean((0, 1))
+    return cells.square().sum((0, 1)) / (num_groups * (num_groups - 1) * num_masks * (num_masks - 1))
 
 
 def mean_pseudo_value(
@@ -109,7 +134,9 @@ def stacked(parts: Sequence[TwoWay]) -> TwoWay:
     """Several of one shape, images and masks, along a new first axis."""
     names = ("value", "corrected", "of_images", "of_masks")
     found = {name: torch.stack([getattr(part, name) for part in parts]) for name in names}
-    return TwoWay(**found, groups=parts[0].groups, masks=parts[0].masks)
+    known = [part.interaction for part in parts if part.interaction is not None]
+    both = torch.stack(known) if len(known) == len(parts) else None
+    return TwoWay(**found, groups=parts[0].groups, masks=parts[0].masks, interaction=both)
 
 
 def mean_over_masks(of_masks: Float[Tensor, "k ..."], of_images: Float[Tensor, "..."], num_groups: int) -> TwoWay:
@@ -119,6 +146,22 @@ def mean_over_masks(of_masks: Float[Tensor, "k ..."], of_images: Float[Tensor, "
         nothing = torch.full_like(mean, torch.nan)
         return TwoWay(mean, mean, nothing, nothing, num_groups, num_masks)
     return TwoWay(mean, mean, of_images, of_masks.var(0) / num_masks, num_groups, num_masks)
+
+
+def images_alone(
+    whole: Float[Tensor, "k ..."], without: Float[Tensor, "g k ..."], sizes: Float[Tensor, " g"]
+) -> Float[Tensor, "..."]:
+    """The variance over images of a mean over masks, from each mask's own estimate and those
+    without each group under the same few masks; without their interaction, which the variance over
+    all masks holds already (`mean_over_masks`). Never negative."""
+    num_groups, num_masks = without.shape[:2]
+    of_images = standard_error(whole.mean(0), without.mean(1), sizes).square()
+    if num_groups < 2 or num_masks < 2:
+        return of_images
+    left = without - without.mean(1, keepdim=True)
+    left = (num_groups - 1) * (left - left.mean(0))
+    both = left.square().sum((0, 1)) / (num_groups * (num_groups - 1) * num_masks * (num_masks - 1))
+    return (of_images - both).clamp(min=0)
 
 
 def _without(numbers: Sequence[int], one: int) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lcmae.probes.statistics.intervals import student
-from lcmae.probes.statistics.two_way import TwoWay, mean_over_masks, two_way
+from lcmae.probes.statistics.two_way import TwoWay, images_alone, mean_over_masks, two_way
 from tests.reference import two_way as reference
 
 
@@ -29,7 +29,20 @@ def test_equal_to_plain_loops() -> None:
     assert float(found.of_images) == pytest.approx(expected["images"])
     assert float(found.of_masks) == pytest.approx(expected["masks"])
     assert float(found.corrected) == pytest.approx(expected["corrected"])
-    assert float(found.sem) == pytest.approx(math.sqrt(expected["images"] + expected["masks"]))
+    assert found.interaction is not None
+    assert float(found.interaction) == pytest.approx(expected["interaction"])
+    parts = expected["images"], expected["masks"]
+    assert float(found.sem) ** 2 == pytest.approx(max(sum(parts) - expected["interaction"], *parts))
+
+
+def test_the_interaction_counts_once() -> None:
+    """Cells that are all noise: both variances are the interaction's, and so is the error."""
+    rng = np.random.default_rng(5)
+    found = [of_sums(rng.normal(size=(8, 8, 1)), ratio=False) for _ in range(300)]
+    spread = np.std([float(one.value) for one in found], ddof=1)
+    reported = math.sqrt(np.mean([float(one.sem) ** 2 for one in found]))
+    # simulated: 0.87; 300 draws know it to 4 %
+    assert 0.78 < spread / reported < 0.97
 
 
 def test_of_a_mean_it_is_the_means_over_masks() -> None:
@@ -57,12 +70,31 @@ def test_intervals_cover_where_those_over_images_do_not(of_masks: float) -> None
     for _ in range(250):
         effects = rng.normal(size=(160, 1)) + of_masks * rng.normal(size=(1, 4)) + 0.7 * rng.normal(size=(160, 4))
         found = of_sums(effects.reshape(8, 20, 4, 1).mean(1), ratio=False)
-        half = math.sqrt(student(7) ** 2 * float(found.of_images) + student(3) ** 2 * float(found.of_masks))
+        of_images = float(found.sem) ** 2 - float(found.of_masks)
+        half = math.sqrt(student(7) ** 2 * of_images + student(3) ** 2 * float(found.of_masks))
         covered.append(abs(float(found.value)) <= half)
         alone.append(abs(float(found.value)) <= student(7) * float(found.of_images) ** 0.5)
     assert np.mean(covered) > 0.92
     if of_masks:
         assert np.mean(alone) < 0.8
+
+
+def leaving_out(cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each mask's mean over groups [k], and those without each group [g k]."""
+    count = len(cells)
+    return cells.mean(0), (cells.sum(0) - cells) / (count - 1)
+
+
+def test_images_alone_have_no_interaction() -> None:
+    rng, sizes = torch.Generator().manual_seed(0), torch.ones(8)
+    images = torch.randn(8, 1, generator=rng, dtype=torch.float64).expand(8, 2)
+    whole, without = leaving_out(images + torch.tensor([0.0, 5.0]))
+    assert float(images_alone(whole, without, sizes)) == pytest.approx(float(images[:, 0].var()) / 8)
+    # nothing but interaction: about as often below 0 as above
+    noise = [leaving_out(torch.randn(8, 2, generator=rng, dtype=torch.float64)) for _ in range(200)]
+    found = torch.stack([images_alone(whole, without, sizes) for whole, without in noise])
+    assert 0.3 < float((found == 0).double().mean()) < 0.7
+    assert float(found.mean()) < 0.5 * (1 / 16)  # the variance of their mean
 
 
 def test_the_mean_pseudo_value_takes_the_bias_off() -> None:
