@@ -26,7 +26,7 @@ from lcmae.masking import AnyMask, Random
 from lcmae.models import Feature, MaskedImageModel, MaskedOutput, take
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures import ranks
-from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, two_nn, wang_isola
+from lcmae.probes.measures.neighbours import SAME, distances, estimate_from_sample, estimate_two_nn, wang_isola
 from lcmae.probes.statistics.jackknife import groups_of
 from lcmae.probes.statistics.moments import GroupedMoments, Moments, estimate
 from lcmae.probes.statistics.sample import Collected, ImageSample
@@ -211,7 +211,7 @@ class _Spectrum(Accumulator):
             estimate(of_moments, self.raw[key], self.normalised[key]),
             # a vector of zeros has no direction: NaN, and not a point where all meet
             estimate_from_sample(wang_isola, distances(points / points.norm(dim=-1, keepdim=True))),
-            estimate_from_sample(lambda distance: two_nn(distance, same), distances(points)),
+            estimate_two_nn(distances(points), same),
         ]
         values, sems = (torch.cat([part.reshape(-1) for part in parts]) for parts in zip(*found, strict=True))
         return tuple(_NUMBERS), (values, sems)
@@ -239,7 +239,8 @@ class _Spectrum(Accumulator):
         degrees = self.degrees_of_freedom
         share = "share of LiDAR's scatter between images that masks alone would make (1: images do not differ)"
         name = "LiDAR rank of pooled vectors, masks as views"
-        convention = f"entropy rank of Sw^-1/2 Sb Sw^-1/2, {self.probe.lidar_ridge:g} added to Sw; at most images - 1"
+        convention = "entropy rank of Sw^-1/2 Sb Sw^-1/2, Sb's divisor the number of images, "
+        convention += f"{self.probe.lidar_ridge:g} added to Sw; at most images - 1"
         return {
             "lidar": variable("feature", value[0], name, convention=convention + FLOOR),
             "lidar_sem": error_of("feature", sem[0], name, degrees=degrees, method="jackknife"),
@@ -261,7 +262,7 @@ _NUMBERS = {
     ),
     "alpha_req": (
         "alpha of a power law through the eigenvalues",
-        "centred covariance, ranks first_rank to last_rank, weights 1/rank; NaN below 5 eigenvalues",
+        "centred covariance, ranks first_rank to last_rank, weights 1/rank, null directions left out; NaN below 5",
     ),
     "uniformity": ("mean squared cosine of pairs", "U-MAE's term: the pair with itself included, floor 1/largest_rank"),
     "uniformity_of_others": (

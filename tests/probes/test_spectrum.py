@@ -16,7 +16,7 @@ from lcmae.models import MAE, MaskedImageModel
 from lcmae.objectives.base import uniformity
 from lcmae.probes.base import run_probes
 from lcmae.probes.measures import ranks
-from lcmae.probes.measures.neighbours import distances, estimate_from_sample, two_nn, wang_isola
+from lcmae.probes.measures.neighbours import distances, estimate_two_nn, two_nn, wang_isola
 from lcmae.probes.registry import probe_class
 from lcmae.probes.results.networks import trained
 from lcmae.probes.results.store import load_result, save_result
@@ -163,10 +163,17 @@ def test_two_nn_on_a_manifold_of_known_dimension(dimension: int, rng: torch.Gene
     angles = 2 * math.pi * torch.rand(1000, dimension, generator=rng)
     flat = torch.cat([angles.sin(), angles.cos()], dim=1)
     turn = torch.linalg.qr(torch.randn(20, 20, generator=rng)).Q
-    value, sem = estimate_from_sample(two_nn, distances(flat @ turn[: 2 * dimension]))
+    value, sem = estimate_two_nn(distances(flat @ turn[: 2 * dimension]))
     # the estimator's own error at 1000 points is 3 %, and its bias grows with the dimension
     assert float(value) == pytest.approx(dimension, rel=0.12)
     assert 0 < float(sem) < 0.2 * dimension
+
+
+def test_the_error_of_two_nn_is_its_spread(rng: torch.Generator) -> None:
+    found = [estimate_two_nn(distances(torch.rand(150, 3, generator=rng))) for _ in range(120)]
+    values, errors = (torch.stack(part) for part in zip(*found, strict=True))
+    # 120 draws know the ratio to 7 %; mutual neighbours count as independent: about 1.1
+    assert 0.85 < float(values.std() / errors.square().mean().sqrt()) < 1.35
 
 
 def test_two_nn_leaves_out_points_that_coincide(rng: torch.Generator) -> None:
@@ -175,6 +182,8 @@ def test_two_nn_leaves_out_points_that_coincide(rng: torch.Generator) -> None:
     assert math.isfinite(float(two_nn(distances(doubled), same=1e-6)))
     assert math.isnan(float(two_nn(distances(torch.ones(9, 3)), same=1e-6)))
     assert math.isnan(float(two_nn(distances(points[:2]))))
+    assert all(math.isfinite(float(part)) for part in estimate_two_nn(distances(doubled), same=1e-6))
+    assert all(math.isnan(float(part)) for part in estimate_two_nn(distances(points[:2])))
 
 
 def test_result_equals_definitions_on_the_model_s_own_vectors(mae: MAE, rng: torch.Generator) -> None:
