@@ -9,11 +9,15 @@ beside it stand *as many random entries* of the same rows, and the *mean replace
 attention as it is and gives the removed part its mean over images at that position, so that only
 what it says of the image is lost. Rows that lose entries are renormalised over the others.
 
+The means are of these very images, so what an image loses by them it partly gives to the others:
+errors hold each image's part in the means, to first order (`TokenMeans.pulls`), but for attention
+in all blocks at once.
+
 The controls and their form are lcmae's own. Without a decoder of blocks (SimMIM) it is the encoder
 that fills in hidden patches, and its blocks are taken apart.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +33,7 @@ from lcmae.masking import AnyMask, Mask, Random, stack_masks
 from lcmae.models import MaskedImageModel, take
 from lcmae.probes.base import Accumulator, Probe
 from lcmae.probes.measures.knock_out import KEYS, random_entries, removed_entries, spread_over_heads
-from lcmae.probes.statistics.jackknife import GroupedSums
+from lcmae.probes.statistics.jackknife import GroupedSums, groups_of
 from lcmae.probes.statistics.variables import by_leaving_out, error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.hooks import Attended, values_problem
@@ -58,6 +62,16 @@ class Case(NamedTuple):
     """Counted from 0; None is every block at once."""
 
     head: int = 0
+
+    @property
+    def has_means_of_its_own(self) -> bool:
+        """Whether something is replaced by its mean in one block alone."""
+        return self.how == "mean" and self.layer is not None
+
+    @property
+    def part(self) -> str:
+        """What has the mean."""
+        return {BLOCK: "updates", HEAD: "answers"}.get(self.what, "values")
 
 
 class KnockOut(Probe):
@@ -110,6 +124,9 @@ class _KnockOut(Accumulator):
     masks: list[Mask] = field(default_factory=list)
     losses: dict[Case, list[Float[Tensor, " b"]]] = field(default_factory=dict)
     intact: list[Float[Tensor, " b"]] = field(default_factory=list)
+    gradients: dict[Case, Float[Tensor, "2 t c"]] = field(default_factory=dict)
+    """Of the summed losses of a case with respect to the means that it replaces by."""
+    pulls: dict[Case, list[Float[Tensor, " b"]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         model = self.model
@@ -133,7 +150,7 @@ class _KnockOut(Accumulator):
 
     @property
     def num_steps(self) -> int:
-        return sum(1 + len(self._cases(part.start)) for part in self._parts())
+        return sum(2 + len(self._cases(part.start)) for part in self._parts())
 
     def _parts(self) -> list[slice]:
         """Images of one forward pass; single blocks and heads are taken out for whole parts."""
@@ -150,8 +167,12 @@ class _KnockOut(Accumulator):
         for part in parts:
             knocked = _Part(self, images[part], masks[part], part.start)
             for case in self._cases(part.start):
-                self.losses.setdefault(case, []).append(knocked.loss(case))
+                loss = knocked.loss_and_gradient(case) if case.has_means_of_its_own else knocked.loss(case)
+                self.losses.setdefault(case, []).append(loss)
                 yield
+        for part in parts:
+            self._pull(images[part], masks[part])
+            yield
 
     @property
     def _num_single(self) -> int:
@@ -177,25 +198,50 @@ class _KnockOut(Accumulator):
         part = _Part(self, images, mask, 0)
         num_tokens = self.num_prefix + self.model.num_patches
 
+        def see(name: str, layer: int, values: Tensor) -> None:
+            self._require_tokens(values.shape[1], num_tokens)
+            self.means[name][layer].add(values, part.is_hidden)
+
+        self.intact.append(self._seen(part, see))
+
+    def _pull(self, images: Tensor, mask: Mask) -> None:
+        """How far each image moved the losses of all by its part in the means."""
+        part = _Part(self, images, mask, 0)
+
+        def see(name: str, layer: int, values: Tensor) -> None:
+            for case, gradient in self.gradients.items():
+                if case.layer == layer and case.part == name:
+                    found = self.means[name][layer].pulls(values, part.is_hidden, gradient, self.columns(case))
+                    self.pulls.setdefault(case, []).append(found.double().cpu())
+
+        self._seen(part, see)
+
+    def columns(self, case: Case) -> slice:
+        """Those of the means that the case replaces by."""
+        if case.what != HEAD or case.layer is None:
+            return slice(None)
+        size = self.means["answers"][case.layer].sums.shape[-1] // self.heads[case.layer]
+        return slice(case.head * size, (case.head + 1) * size)
+
+    def _seen(self, part: "_Part", see: Callable[[str, int, Tensor], None]) -> Float[Tensor, " b"]:
+        """The intact loss of each image, while `see` gets what the means of a layer are of [b t
+        d]."""
+
         def see_answers(layer: int, attended: Attended, own: Tensor) -> Tensor:
-            values = attended.values()
-            self._require_tokens(values.shape[2], num_tokens)
-            for name, one in (("values", values), ("answers", own)):
-                self.means[name][layer].add(rearrange(one, "b h t e -> b t (h e)"), part.is_hidden)
+            for name, one in (("values", attended.values()), ("answers", own)):
+                see(name, layer, rearrange(one, "b h t e -> b t (h e)"))
             return own
 
         def see_block(layer: int, entered: Tensor, given: Tensor) -> Tensor:
-            self._require_tokens(given.shape[1], num_tokens)
-            self.means["updates"][layer].add(given.float() - entered.float(), part.is_hidden)
+            see("updates", layer, given.float() - entered.float())
             return given
 
         layers = range(len(self.blocks))
         with changed_blocks(self.blocks, see_block, layers):
             if self.problem:
-                self.intact.append(part.run())
-            else:
-                with changed_answers(self.blocks, see_answers, layers):
-                    self.intact.append(part.run())
+                return part.run()
+            with changed_answers(self.blocks, see_answers, layers):
+                return part.run()
 
     def _require_tokens(self, got: int, expected: int) -> None:
         self.probe.require(
@@ -259,11 +305,20 @@ class _KnockOut(Accumulator):
     ) -> dict[str, xr.Variable]:
         """Increases over the intact loss, paired by image; NaN where a case does not apply."""
         flat, shape = _flat(cases)
-        nothing = torch.full_like(intact, torch.nan)
-        found = [torch.cat(self.losses[case]) if case in self.losses else nothing for case in flat]
-        sums = GroupedSums(len(intact))
-        more = torch.stack(found, dim=1).double() - intact.double()[:, None]
-        sums.add(range(len(intact)), more=more, intact=intact)
+        count, every = len(intact), sum(map(len, self.intact))
+        found = torch.full((every, len(flat)), torch.nan, dtype=torch.float64)
+        pull, own = torch.zeros_like(found), torch.zeros(every, dtype=torch.float64)
+        own[:count] = intact
+        for column, case in enumerate(flat):
+            if case in self.losses:
+                found[:count, column] = torch.cat(self.losses[case]).double() - own[:count]
+                found[count:, column] = 0.0
+            if case in self.pulls:
+                pull[:, column] = torch.cat(self.pulls[case])
+        sums = GroupedSums(every)
+        # those that are counted, and those that are in the means alone, in every group
+        group = torch.cat([groups_of(range(size), size) for size in (count, every - count) if size])
+        sums.add_to(group, more=found + pull, intact=own)
         whole, without = sums.leave_out(lambda total: total["more"] / total["intact"])
         error = sums.error(whole, without)
         words = f"increase of the masked loss over the intact network's, {_WORDS[name]}"
@@ -303,20 +358,39 @@ class _Part:
     @torch.no_grad()
     def run(self) -> Float[Tensor, " b"]:
         """The masked loss of each image."""
+        return self._losses().cpu()
+
+    def _losses(self) -> Float[Tensor, " b"]:
         model = self.whole.model
         if not self.whole.is_decoder:
             pred = model(self.images, self.mask).pred
         else:
             with torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=model.precision == "bfloat16"):
                 if self.encoded is None:
-                    self.encoded = model.encode(self.images, self.mask)[:2]
+                    with torch.no_grad():
+                        self.encoded = model.encode(self.images, self.mask)[:2]
                 pred = model.predict(*self.encoded, self.mask).float()
-        return (take(pred, self.mask.hidden) - self.target).square().mean((1, 2)).cpu()
+        return (take(pred, self.mask.hidden) - self.target).square().mean((1, 2))
 
     def loss(self, case: Case) -> Float[Tensor, " b"]:
         """The masked loss of each image in this case."""
         with self._knocked_out(case):
             return self.run()
+
+    def loss_and_gradient(self, case: Case) -> Float[Tensor, " b"]:
+        """The same where something is replaced by its mean; adds up the gradient with respect to
+        it."""
+        assert case.layer is not None
+        means = self.whole.means[case.part][case.layer]
+        means.shift = torch.zeros_like(means.sums, dtype=torch.float32, requires_grad=True)
+        with torch.enable_grad(), self._knocked_out(case):
+            losses = self._losses()
+        (gradient,) = torch.autograd.grad(losses.sum(), means.shift)
+        means.shift = None
+        # a head has a part of the width: all heads together take no more memory than their block
+        gradient = gradient[..., self.whole.columns(case)].clone()
+        self.whole.gradients[case] = self.whole.gradients.get(case, 0) + gradient
+        return losses.detach().cpu()
 
     def _knocked_out(self, case: Case) -> AbstractContextManager[None]:
         blocks, means = self.whole.blocks, self.whole.means

@@ -115,6 +115,8 @@ class TokenMeans:
 
     sums: Tensor = field(default_factory=lambda: torch.zeros(0))
     counts: Tensor = field(default_factory=lambda: torch.zeros(0))
+    shift: Tensor | None = None
+    """Added to the means [2 t d], for a gradient with respect to them."""
 
     def add(self, values: Float[Tensor, "b t d"], is_hidden: Bool[Tensor, "b t"]) -> None:
         """Take in the tokens of some images."""
@@ -131,4 +133,19 @@ class TokenMeans:
         of_state = self.sums.sum(1) / self.counts.sum(1).clamp(min=1)[:, None]
         means = self.sums / self.counts.clamp(min=1)[..., None]
         means = torch.where(self.counts[..., None] > 0, means, of_state[:, None]).float()
+        means = means if self.shift is None else means + self.shift
         return torch.where(is_hidden[..., None], means[1], means[0])
+
+    def pulls(
+        self,
+        values: Float[Tensor, "b t d"],
+        is_hidden: Bool[Tensor, "b t"],
+        gradient: Float[Tensor, "2 t c"],
+        columns: slice = slice(None),
+    ) -> Float[Tensor, " b"]:
+        """How far each image moved a number by its part in the means: the gradient of the number
+        with respect to them (to some of their columns), times the image's distance from them, over
+        the images of each mean. Adds to 0 over all images."""
+        weight = gradient / self.counts.clamp(min=1)[..., None].to(gradient.dtype)
+        weight = torch.where(is_hidden[..., None], weight[1], weight[0])
+        return (weight * (values.float() - self.at(is_hidden))[..., columns]).sum((1, 2))

@@ -1,6 +1,7 @@
 """Entries of attention taken out: beside a decoder written out, and known answers: a decoder
 without attention loses nothing, and attention that is made by hand."""
 
+from collections import deque
 from typing import cast
 
 import numpy as np
@@ -13,8 +14,9 @@ import lcmae
 from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.patches import patchify
+from lcmae.probes import knock_out
 from lcmae.probes.base import ProbeError
-from lcmae.probes.knock_out import KnockOut
+from lcmae.probes.knock_out import BLOCK, HEAD, Case, KnockOut
 from lcmae.probes.measures.knock_out import KEYS, random_entries, removed_entries, spread_over_heads
 from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
@@ -150,6 +152,50 @@ def test_means_are_of_position_and_state(rng: torch.Generator) -> None:
     torch.testing.assert_close(at[1], values[is_hidden].mean(0))  # never hidden there: of all positions
     if (~is_hidden[:, 2]).any():
         torch.testing.assert_close(at[2], values[~is_hidden[:, 2], 2].mean(0))
+
+
+def test_pulls_are_what_an_image_weighs_in_the_means(rng: torch.Generator) -> None:
+    values, is_hidden = torch.randn(5, 3, 4, generator=rng), torch.rand(5, 3, generator=rng) < 0.5
+    gradient = torch.randn(2, 3, 2, generator=rng)
+    means = TokenMeans()
+    means.add(values, is_hidden)
+    found = means.pulls(values, is_hidden, gradient, slice(1, 3))
+    assert abs(float(found.sum())) < 1e-5
+
+    def number(weight: Tensor) -> float:
+        total = 0.0
+        for state, chosen in enumerate((~is_hidden, is_hidden)):
+            weights = weight[:, None] * chosen
+            mean = torch.einsum("bt,btd->td", weights, values) / weights.sum(0).clamp(min=1e-9)[:, None]
+            total += float((gradient[state] * mean[:, 1:3]).sum())
+        return total
+
+    for image in range(5):
+        more = torch.ones(5)
+        more[image] += 1e-2
+        # a finite difference of float32, of a share that is not quite linear
+        assert float(found[image]) == pytest.approx((number(more) - number(torch.ones(5))) / 1e-2, rel=0.03, abs=2e-3)
+
+
+@pytest.mark.parametrize("what", [BLOCK, HEAD, "visible"])
+def test_gradients_are_with_respect_to_what_replaces(found: tuple[MAE, Tensor, xr.Dataset], what: str) -> None:
+    model, images, _ = found
+    batch, case = Batch(model, images, 0, 1), Case(what, "mean", 0, 1 if what == HEAD else 0)
+    accumulator = KnockOut(**ALONE).start(model, len(images), 1)
+    accumulator.update(batch)
+    deque(accumulator.conclude(), maxlen=0)
+    part = knock_out._Part(accumulator, images, batch.masks(Random(), 1), 0)  # pyright: ignore[reportPrivateUsage]
+    means, columns = accumulator.means[case.part][0], accumulator.columns(case)
+    direction = torch.randn(means.sums.shape, generator=torch.Generator().manual_seed(2))
+    ends = []
+    for size in (-1e-2, 1e-2):
+        means.shift = size * direction
+        ends.append(float(part.loss(case).double().sum()))
+    wanted = (ends[1] - ends[0]) / 2e-2
+    slope = float((accumulator.gradients[case] * direction[..., columns]).sum())
+    assert slope == pytest.approx(wanted, rel=0.02, abs=2e-3)
+    assert abs(slope) > 1e-3
+    assert abs(float(torch.cat(accumulator.pulls[case]).sum())) < 1e-4
 
 
 def test_the_intact_loss_is_that_of_the_model_and_pairs_by_image(found: tuple[MAE, Tensor, xr.Dataset]) -> None:
