@@ -52,7 +52,7 @@ def headlines(results: Mapping[str, xr.Dataset]) -> list[Tile]:
     found: list[Tile] = []
     if (result := results.get("reconstruction")) is not None:
         levels = [beside("untrained", number(result, "error", network="untrained"))]
-        levels += [beside("linear", number(result, "error_linear"))]
+        levels += [beside("linear predictor", number(result, "error_linear"))]
         tile = number(result, "error").tile("error of hidden patches", ", ".join(filter(None, levels)))
         found.append(tile)
     if (result := results.get("second_order")) is not None:

@@ -47,7 +47,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 PAGE = ProbePage(
     probe="dense",
     summary="Whether parts of an image can be told apart from its patch tokens, layer by layer: segmentation masks, or images made "
-    "of known parts, against frozen tokens. kNN and a linear classifier scored by mIoU are the evaluation of CAPI (Darcet et al., "
+    "of known parts, against frozen tokens. kNN and logistic regression scored by mIoU are the evaluation of CAPI (Darcet et al., "
     "arXiv 2502.08769); the choice of layers, the baselines and the errors are lcmae's own.",
     panels=panels,
     answer=figures.answer,
