@@ -161,10 +161,11 @@ def run_race(
     def after(number: int, rung: RungResult) -> None:
         ended.append(number)
         is_last = number == len(plan)
+        epochs = f"{rung.epochs} epoch{'' if rung.epochs == 1 else 's'}"
         verb = "may be the best" if is_last else "go on"
         why = "" if is_last else f" (if its order correlates by {rung.assumed:.2f} with the last rung's)"
         lines = [
-            f"rung {number}: {rung.seeds} seeds of {rung.epochs} epochs, {len(rung.survivors)} of {len(rung.means)} cells "
+            f"rung {number}: {rung.seeds} seeds of {epochs}, {len(rung.survivors)} of {len(rung.means)} cells "
             f"{verb}{why}: {'; '.join(map(describe, rung.survivors))}"
         ]
         if rung.returned and rung.agreement is not None:
