@@ -2,13 +2,13 @@
 
 import socket
 import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lcmae import processes
 from lcmae.app.dashboard.server.launch import FLAGS, command
 from tests.app.served import wait_for
 
@@ -29,7 +29,7 @@ def bare_server() -> Iterator[str]:
         script = Path(folder) / "bare.py"
         script.write_text(textwrap.dedent(BARE))
         port = free_port()
-        words = [sys.executable, "-P", "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+        words = processes.module("streamlit", "run", str(script), "--server.port", str(port))
         words += [part for name, value in FLAGS.items() for part in (f"--{name}", value)]
         with served(words, port) as (address, _):
             yield address

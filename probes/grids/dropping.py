@@ -85,13 +85,13 @@ def agreement(
 def doubted(agreement: np.ndarray | float) -> np.ndarray:
     """[...], correlation of the rung before with the last one, by which its drops are judged anew,
     from its agreement [...] with this rung."""
-    return np.minimum(np.maximum(agreement, 0) ** 2, FIRST)
+    return np.asarray(np.minimum(np.maximum(agreement, 0) ** 2, FIRST))
 
 
 def believed(agreement: np.ndarray | float) -> np.ndarray:
     """[...], correlation of this rung with the last one, from its agreement [...] with the rung
     before."""
-    return np.clip(agreement, 0, MOST)
+    return np.asarray(np.clip(agreement, 0, MOST))
 
 
 def going_on(chance: np.ndarray, is_in: np.ndarray, lost: float) -> np.ndarray:

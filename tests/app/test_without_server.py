@@ -2,7 +2,7 @@
 
 from lcmae.processes import python, run
 
-IMPORT = "from lcmae.app.advice_page import document"
+IMPORT = "from lcmae.app.dashboard.pages import masks"
 QUIET = "from lcmae.app.command_line.without_server import expect_no_server; expect_no_server()"
 
 

@@ -299,7 +299,8 @@ def test_masks_are_drawn_over_a_photograph_and_follow_seed_and_ratio(root: Path)
     assert len(app.get("image")) == len(first)
     assert sum("microscope?mask=" in one.value for one in app.caption) == len(first)
     [sentence] = [proto.json for proto in components(app, "lcmae.answer")]
-    assert f"under {first.loc[first['distance (patches)'].idxmax(), 'mask']}" in sentence
+    farthest = first.loc[first["distance (patches)"].idxmax(), "mask"].replace("_", " ")
+    assert f"under {farthest}" in sentence
     app.slider(key="mask_ratio").set_value(0.5).run()
     (second,) = [table.value for table in app.dataframe]
     assert set(second["ratio"]) == {0.5}
@@ -321,7 +322,7 @@ def test_a_comparison_is_shown(root: Path) -> None:
     assert "mae-grid-0.75-s1 failed: loss is nan at step 3" in text
     assert any("lcmae compare --matrix" in one for one in commands(app)), "the command, where there is no matrix"
     assert len(app.dataframe[-1].value) == 8
-    app.selectbox(key="measure").set_value("loss").run()
+    app.selectbox(key="measure").set_value("masked loss").run()
     assert not app.exception, app.exception
     assert "masked loss against the masking ratio" in " ".join(block.value for block in app.subheader)
 
