@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ DESIGNS = (
     Design(("random",), (0.5, 0.75), (1, 2), (Rung(3, 1.0),), 250),
 )
 """The largest first."""
+
+MOST_SEEDS = max(rung.seeds for design in DESIGNS for rung in design.rungs)
+"""As many untrained networks are measured after a race, within the time."""
 
 
 class Question(Settings):
@@ -299,9 +303,15 @@ def _test(
                 "kept; the same command goes on."
             )
         known |= {"seconds_a_step": pace.seconds_a_step, "seconds_a_run": pace.seconds_a_run}
+    measure = "mean_knn" if _images_a_class(source) >= NEIGHBOURS else "mean_linear"
+    if "seconds_a_baseline" not in known:
+        known |= {
+            "seconds_a_baseline": _seconds_of(partial(_baselines, base.model_copy(update={"seeds": 1}), 1, measure))
+        }
     if "design" not in known:
         pace = Pace(known["seconds_a_step"], known["seconds_a_run"])
-        design, steps = plan(deadline - time.monotonic() - 15, workers, pace)
+        left = deadline - time.monotonic() - 15 - MOST_SEEDS * known["seconds_a_baseline"]
+        design, steps = plan(left, workers, pace)
         if design is None:  # another call may bring more time
             least = _least_minutes(pace, workers)
             return None, (
@@ -320,7 +330,6 @@ def _test(
             "seeds": design.rungs[-1].seeds,
         }
     )
-    measure = "mean_knn" if _images_a_class(source) >= NEIGHBOURS else "mean_linear"
     of_a_run = known["epochs"] * steps_an_epoch * known["seconds_a_step"] + known["seconds_a_run"]
 
     def report(row: dict[str, Any], done: int, total: int, seconds_left: float) -> None:
@@ -334,7 +343,7 @@ def _test(
     say(f"a race of {design.num_cells} masks, {known['epochs'] * steps_an_epoch} steps a run")
     result = race(
         grid, out, engine, measure=measure, plan=design.rungs, device=device, report=report, keep=(PUBLISHED,),
-        deadline=deadline - 1.3 * of_a_run - 10,
+        deadline=deadline - 1.3 * of_a_run - 10 - design.rungs[-1].seeds * known["seconds_a_baseline"],
     )  # fmt: skip
     if result.stopped_by is not None:
         raise CellStopped(result.stopped_by)
@@ -350,6 +359,12 @@ def _test(
     dropped = tuple(key for key in _all_keys(grid) if key not in left)
     agreement = tuple(result.agreement()) if len(result.rungs) > 1 else ()
     return RaceEvidence(found, dropped, conditions, agreement, baselines), None
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def measure_pace(

@@ -22,7 +22,7 @@ from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise,
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison
 from lcmae.probes.grids.command import train_command
 from lcmae.probes.grids.configs import config_of
-from lcmae.probes.grids.racing import Rung, race
+from lcmae.probes.grids.racing import RaceResult, Rung, race
 from lcmae.probes.grids.run import compare
 from lcmae.probes.grids.table import TABLE, write_table
 from lcmae.probes.jobs.executors import Engine
@@ -236,8 +236,19 @@ def test_a_real_race_of_tiny_networks_ends_in_a_page(tmp_path: Path, monkeypatch
     monkeypatch.setattr(advising, "MOST_STEPS", 2)
     monkeypatch.setattr(advising, "MONITORED", 40)
     lines: list[str] = []
+    deadlines: list[float] = []
+
+    def noted(*words: Any, **options: Any) -> RaceResult:
+        deadlines.append(options["deadline"])
+        return race(*words, **options)
+
+    monkeypatch.setattr(advising, "race", noted)
+    begin = time.monotonic()
     found = advise(Question(data=HIERARCHY, images=40, minutes=4), tmp_path / "out", workers=1, say=lines.append)
     assert found.tested is not None
+    after = 2 * json.loads((tmp_path / "out" / advising.FILE).read_text())["seconds_a_baseline"]
+    assert after > 0
+    assert deadlines[0] - begin < 240 - 10 - after + 1, "untrained networks are measured after it, in the time"
     assert found.tested.verdict.baseline == ("mae", "random", 0.75, 1)
     assert len(found.tested.verdict.cells) == 4
     assert len(found.tested.baselines.untrained) == 2
