@@ -2,7 +2,7 @@
 without attention loses nothing, and attention that is made by hand."""
 
 from collections import deque
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from lcmae.probes.watching.knock_outs import TokenMeans, changed_answers, with_m
 from tests.conftest import tiny_mae, tiny_simmim
 from tests.reference.probes import knock_out as reference
 
-ALONE = {"baseline_images": 0}
+ALONE: dict[str, Any] = {"baseline_images": 0}
 
 
 def measured(model: MaskedImageModel, images: Tensor, **settings: object) -> xr.Dataset:

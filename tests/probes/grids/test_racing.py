@@ -89,6 +89,7 @@ def test_rungs_that_disagree_bring_back_what_was_dropped() -> None:
     assert not agreed.returned
     turned = {key: (-mean, error) for key, (mean, error) in same.items()}
     against = decide(turned, before, 2)
+    assert against.agreement is not None
     assert against.agreement < 0
     assert set(against.going) | set(against.returned) == set(keys), "nothing is dropped, and all come back"
     assert not set(against.going) & set(against.returned)
