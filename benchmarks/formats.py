@@ -7,7 +7,6 @@ transformers themselves; for the other libraries, from forward passes in float64
 from their layouts (tests/reference/foreign.py).
 """
 
-import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks import marked
 from lcmae.errors import InputError
 from lcmae.formats import load
 from lcmae.formats.export import to_huggingface
@@ -395,17 +395,8 @@ def table(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="a page with the two marks; by default the table is printed")
-    out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as folder:
-        text = table(Path(folder))
-    if out is None:
-        print(text)
-        return
-    before, _, rest = out.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    out.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        marked.write(__doc__, lambda: table(Path(folder)), BEGIN, END)
 
 
 if __name__ == "__main__":

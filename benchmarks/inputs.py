@@ -7,7 +7,6 @@ writes the tables between the page's marks, in some seconds. A pixel that is not
 or an input that should be refused and is not, stops the command.
 """
 
-import argparse
 import re
 import tempfile
 import warnings
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import lcmae
+from benchmarks import marked
 from lcmae.data.survey import ImagesWarning
 from lcmae.errors import InputError
 from tests.lcmae.data.test_images_table import RIGHT, WRONG
@@ -75,16 +75,7 @@ def row(*cells: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="a page with the two marks; by default the tables are printed")
-    out = parser.parse_args().out
-    text = table()
-    if out is None:
-        print(text)
-        return
-    before, _, rest = out.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    out.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    marked.write(__doc__, table, BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ answers."""
 
 import importlib
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from lcmae.app.command_line.checkpoint_options import Overrides
 from lcmae.app.command_line.image_options import ImageOptions, source_name
 from lcmae.app.command_line.tables import number, print_table
 from lcmae.app.command_line.union_options import of_kinds
+from lcmae.app.command_line.without_server import expect_no_server
 from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.registry import PROBES, probe_class
 from lcmae.safety.text import is_full, printable
@@ -179,8 +179,7 @@ def _print(results: list) -> None:
 def _sentences(probe: str, files: dict[str, str]) -> Iterator[str]:
     """The answer of a probe's page; one for each mask, where models were trained with different
     ones."""
-    # pages are imported without a server: Streamlit would warn of that
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    expect_no_server()
     from lcmae.probes.results.conditions import Condition
     from lcmae.probes.results.store import load_result
 
