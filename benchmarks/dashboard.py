@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,11 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.servers import bare_server, server
+from lcmae import processes
+from lcmae.app.dashboard.server.launch import FLAGS, command
 from lcmae.app.dashboard.stored import reading
 from lcmae.progress import ProgressBar
-from tests.app.served import CHROMIUM, settle
+from tests.app.served import CHROMIUM, free_port, settle, started
 
 WATCH = """
 for (const kind of ["pointerdown", "keydown", "input"])
@@ -407,6 +409,37 @@ def resident(process: subprocess.Popen, what: str = "VmRSS") -> int:
     """MiB of memory that a process holds (Linux)."""
     line = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if what in line)
     return round(int(line.split()[1]) / 1024)
+
+
+BARE = """
+    import plotly.graph_objects as go
+    import streamlit as st
+
+    st.plotly_chart(go.Figure(go.Scatter(x=[0, 1], y=[0, 1])))
+"""
+"""The least that a page with a figure takes on this machine: Streamlit's page, plotly's code, and
+next to nothing to compute or to draw."""
+
+
+@contextmanager
+def bare_server() -> Iterator[str]:
+    """The address of the peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, port = Path(folder) / "bare.py", free_port()
+        script.write_text(textwrap.dedent(BARE))
+        words = processes.module("streamlit", "run", str(script), "--server.port", str(port))
+        words += [part for name, value in FLAGS.items() for part in (f"--{name}", value)]
+        with started(words, port, stderr=subprocess.DEVNULL) as (address, _):
+            yield address
+
+
+@contextmanager
+def server(runs: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server of its own process, as `lcmae dashboard` starts it; its address, as soon as it
+    answers."""
+    port = free_port()
+    with started(command(runs, port), port, stderr=subprocess.DEVNULL) as found:
+        yield found
 
 
 @contextmanager

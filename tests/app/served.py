@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
@@ -24,18 +25,31 @@ CHROMIUM = Path("/usr/bin/chromium")
 def server(runs: Path, data: tuple[str, ...] = ()) -> Iterator[str]:
     """The dashboard of `runs`, exactly as `lcmae dashboard` starts it, with images of the owner's;
     yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(runs, port, data=data), env=environment, stdout=subprocess.DEVNULL)
+    with started(command(runs, port, data=data), port, env=environment) as (address, _):
+        yield address
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def started(words: list[str], port: int, **options: Any) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The address and process of a server, as soon as it answers; `options` are those of
+    `Popen`."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, **options)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(address, process)
-        yield address
+        yield address, process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(30)
 
 
 def wait_for(address: str, process: subprocess.Popen, seconds: float = 90) -> None:
