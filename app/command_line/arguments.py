@@ -12,6 +12,7 @@ import tyro
 from pydantic import ValidationError
 
 from lcmae.app.command_line.examples import epilog
+from lcmae.app.command_line.plain_options import registry
 from lcmae.errors import InputError
 from lcmae.settings import explain
 
@@ -33,7 +34,7 @@ def parse_arguments(
     errors = io.StringIO()
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stderr(errors), registry():
             return tyro.cli(
                 cls, args=list(arguments), prog=f"lcmae {command}", config=_CONFIG, description=description, **keywords
             )

@@ -47,7 +47,7 @@ class ProbeArguments(ImageOptions, Overrides):
     split: str = "test"
     """train, test or all; where the data has no split of its own, test is a fifth of it."""
 
-    images: int | str = 500
+    images: Annotated[int | str, tyro.conf.arg(metavar="INT|all")] = 500
     """How many images (a fixed, class-balanced choice), or "all"."""
 
     mask: str | None = None

@@ -109,7 +109,9 @@ def _own_options() -> argparse.ArgumentParser:
         exit_on_error=False,
         epilog=f"lcmae train RECIPE --help lists every field of the recipe with its unit and default.\n\n{epilog('train')}",
     )
-    parser.add_argument("--out", help="folder of the new run (default: runs/RECIPE-sSEED, or the next free name)")
+    parser.add_argument(
+        "--out", metavar="PATH", help="folder of the new run (default: runs/RECIPE-sSEED, or the next free name)"
+    )
     parser.add_argument("--resume", metavar="RUN", help="continue this run from its newest checkpoint")
     parser.add_argument("--mask", metavar="KIND", help="another mask strategy with its defaults, at the recipe's ratio")
     parser.add_argument("--augment", action="store_true", help="random resized crops and flips with their defaults")

@@ -65,6 +65,29 @@ def test_help_ends_with_two_examples_of_options_that_exist(capsys: pytest.Captur
             assert {word for word in words if word.startswith("--")} <= set(options.replace(",", " ").split())
 
 
+@pytest.mark.parametrize("words", [*([command] for command in cli.COMMANDS), ["train", "mae-digits"]])
+def test_help_is_plain(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for odd in ("[[", "{None}", "{None,", "STR", "(default: )", "(default: None)"):
+        assert odd not in text
+
+
+def test_help_names_values_by_their_option_and_kinds_by_all_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.main(["probe", "--help"])
+    lines = capsys.readouterr().out
+    assert "lcmae probe [-h] [OPTIONS] [PROBE ...]" in lines
+    assert lines.index("--checkpoint [PATH ...]") < lines.index("--seed INT") < lines.index("--heads INT")
+    with contextlib.suppress(SystemExit):
+        cli.main(["train", "mae-digits", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--objective.kind KIND Another kind, with its own options: mae, umae, lcmae, simmim, usimmim." in text
+    assert "complementary, attention, loss. (default: random)" in text
+    assert text.index("--model.kind KIND") < text.index("--model.image-size INT INT")
+
+
 def test_the_example_of_training_reads(tmp_path) -> None:
     from lcmae.app.commands import train
 
