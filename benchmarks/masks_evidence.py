@@ -228,8 +228,8 @@ def cell_table(verdicts: dict[str, Verdict]) -> list[str]:
         lines.append("| " + " | ".join(row) + " |")
     lines.append("")
     lines.append(
-        "Intervals: 95 % over seeds. Differences to the baseline in points, each interval alone; verdicts hold for all cells "
-        "together."
+        "Intervals: 95 % over seeds. Differences to the baseline in points, each interval alone; verdicts (of all cells, "
+        "then against the baseline) hold for all cells together."
     )
     return lines
 

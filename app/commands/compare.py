@@ -291,7 +291,8 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
         "95 %",
         "ratio" if is_ratio else "difference",
         "95 %",
-        "verdict",
+        *(["may be best"] if first.direction else []),
+        "against baseline",
         "more seeds",
         *labels[1:],
     ]
@@ -311,24 +312,23 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
             rest.append("-" if mine is None else _with_reach(mine, digits))
         rows.append([
             describe(cell.key), str(cell.num_seeds), _fixed(cell.mean, decimals[0]), _range(cell.low, cell.high, decimals[0]),
-            *(["", ""] if cell.word == "baseline" else change), _word(first, cell), _needed(cell), *rest,
+            *(["", ""] if cell.word == "baseline" else change),
+            *(["yes" if cell.may_be_best else "no"] if first.direction else []), _word(first, cell), _needed(cell), *rest,
         ])  # fmt: skip
     note = (
         f"{NOTES[title]} Means over seeds (± or range: 95 %, without what a seed does to all cells alike), by {first.scale}; "
-        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; verdicts hold for all cells "
-        "together. More seeds: those that would "
+        f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; what may be best of all, and what is "
+        "better or worse than the baseline, holds for all cells together. More seeds: those that would "
         "decide the difference alone with 80 % power; >40: not within 40."
     )
     print_table(title, header, rows, note=note)
 
 
 def _word(found: "Verdict", cell: "CellVerdict") -> str:
-    words = [] if cell.may_be_best is None else ["may be best" if cell.may_be_best else "not best"]
+    """How a cell stands to the baseline."""
     if cell.word in ("higher", "lower") and found.direction:
-        words.append("better" if (cell.word == "higher") == (found.direction > 0) else "worse")
-    elif cell.word != "undecided" or not words:
-        words.append(cell.word)
-    return ", ".join(words)
+        return "better" if (cell.word == "higher") == (found.direction > 0) else "worse"
+    return cell.word
 
 
 def _needed(cell: "CellVerdict") -> str:

@@ -11,7 +11,8 @@ seed s, on a scale on which they add up (`scales`),
    cells differ in noise (family-wise errors of 25 % in simulation).
 3. differences to a baseline by Student's t with Holm's correction; intervals for each difference
    alone, and for all together (Bonferroni).
-4. a cell *may be the best* unless another one beats it: one-sided, Bonferroni over the others.
+4. a cell *may be the best* unless another one beats it: one-sided, Bonferroni over the others;
+   where there is a baseline, differences to it are judged by 3. alone.
 
 With fewer than four cells the seed's effect cannot be taken out of each cell's own variance, and
 differences are paired over the seeds that two cells share. No torch.
@@ -207,16 +208,31 @@ class Grid:
             found.append(Contrast(cell, self.difference(cell, baseline), alone * error, together * error, holm[cell]))
         return found
 
-    def may_be_best(self, sign: int = 1, alpha: float = ALPHA) -> list[int]:
+    def may_be_best(self, sign: int = 1, alpha: float = ALPHA, *, baseline: int | None = None) -> list[int]:
         """Cells that the runs do not rule out as the best (`sign` 1: larger is better, -1:
-        smaller); never empty. The truly best cell is missing with a chance of at most `alpha`."""
-        return [cell for cell in range(self.num_cells) if self.chance_of_being_best(cell, sign) >= alpha]
+        smaller); never empty. The truly best cell is missing with a chance of at most `alpha`.
 
-    def chance_of_being_best(self, cell: int, sign: int = 1) -> float:
-        """P value of "this cell is the best": Bonferroni over the cells that would beat it."""
+        With a `baseline`, differences to it are judged once, by `to_baseline`: it is ruled out
+        where another cell is decidedly better, and so is what is decidedly worse. Two verdicts on
+        one difference, at two levels, would contradict each other.
+        """
+        out: set[int] = set()
+        if baseline is not None:
+            gains = {found.cell: sign * found.difference for found in self.to_baseline(baseline) if found.is_decided}
+            out |= {cell for cell, gain in gains.items() if gain < 0}
+            out |= {baseline} if any(gain > 0 for gain in gains.values()) else set()
+        return [
+            cell
+            for cell in range(self.num_cells)
+            if cell not in out and (cell == baseline or self.chance_of_being_best(cell, sign, beside=baseline) >= alpha)
+        ]
+
+    def chance_of_being_best(self, cell: int, sign: int = 1, *, beside: int | None = None) -> float:
+        """P value of "this cell is the best": Bonferroni over the cells that would beat it, of
+        which `beside` is judged elsewhere."""
         least = 1.0
         for other in range(self.num_cells):
-            if other == cell:
+            if other in (cell, beside):
                 continue
             t, freedom = self.statistic(other, cell)
             if math.isfinite(t):

@@ -95,24 +95,32 @@ class Verdict:
         return min(cell.num_seeds for cell in self.cells) < FEW_SEEDS
 
     def sentence(self) -> str:
-        """The answer in one sentence."""
+        """The answer in one sentence: first of all cells, then each against the baseline."""
         parts = []
         rest = [cell.key for cell in self.cells if cell.may_be_best is False]
         if self.direction and rest:
-            parts += [f"{_names(self.best, self.cells)} may be best", f"{_names(rest, self.cells)} {_is(rest)} not"]
+            parts += [f"{_names(self.best, self.cells)} may be the best", f"{_names(rest, self.cells)} {_is(rest)} not"]
         elif self.direction and len(self.cells) > 1:
             parts.append("no cell is ruled out as the best")
+        if beside := self._beside_baseline():
+            parts.append(f"against {_short(self.baseline, self.cells)}, the baseline, {beside}")
+        text = "; ".join(parts) or "one cell, nothing to compare"
+        return f"{text[0].upper()}{text[1:]}."
+
+    def _beside_baseline(self) -> str:
+        """ "2 are better, 1 is worse and 3 are undecided: 2 more seeds would ..."; nothing without
+        other cells, or with one seed."""
+        counts = []
         for word in ("higher", "lower"):
-            found = [cell.key for cell in self.cells if cell.word == word]
+            found = [cell for cell in self.cells if cell.word == word]
             if found:
                 improves = (word == "higher") == (self.direction > 0)
                 verb = word if not self.direction else "better" if improves else "worse"
-                parts.append(f"{len(found)} {_is(found)} {verb} than {_short(self.baseline, self.cells)}, the baseline")
+                counts.append(f"{len(found)} {_is(found)} {verb}")
         open_cells = [cell for cell in self.cells if cell.word == "undecided"]
         if open_cells:
-            parts.append(f"{len(open_cells)} {_is(open_cells)} undecided{self._offer(open_cells)}")
-        text = "; ".join(parts) or "one cell, nothing to compare"
-        return f"{text[0].upper()}{text[1:]}."
+            counts.append(f"{len(open_cells)} {_is(open_cells)} undecided{self._offer(open_cells)}")
+        return counts[0] if len(counts) == 1 else " and ".join(filter(None, [", ".join(counts[:-1]), *counts[-1:]]))
 
     def _offer(self, cells: Sequence[CellVerdict]) -> str:
         needs = sorted(cell.seeds_needed for cell in cells if cell.seeds_needed)
@@ -122,7 +130,7 @@ class Verdict:
         more = early[-1] if early else needs[0]
         decided = sum(need <= more for need in needs)
         cost = "" if math.isnan(self.minutes_a_seed) else f", about {_minutes(more * self.minutes_a_seed)}"
-        return f": {more} more {'seed' if more == 1 else 'seeds'} would probably decide {decided} of them{cost}"
+        return f": {more} more {'seed' if more == 1 else 'seeds'} would probably decide {decided} of these{cost}"
 
     def notes(self) -> list[str]:
         """What a reader must know beside the sentence, a line each."""
@@ -152,7 +160,7 @@ def verdict(table: xr.Dataset, measure: str, baseline: Key | None = None) -> Ver
     units = str(table[measure].attrs.get("units", "1"))
     direction = direction_of(measure, units)
     contrasts = {found.cell: found for found in grid.to_baseline(base)}
-    best = set(grid.may_be_best(direction)) if direction else None
+    best = set(grid.may_be_best(direction, baseline=base)) if direction else None
     order = sorted(range(len(keys)), key=lambda cell: -(direction or 1) * grid.mean[cell])
     variance = grid.variance
     return Verdict(

@@ -122,7 +122,7 @@ def test_a_comparison_concludes_and_shows_its_matrix(tmp_path: Path):
     write_report([folder], tmp_path / "alone.html")
     text = (tmp_path / "alone.html").read_text()
     assert "<h2>Comparison: masks</h2>" in text
-    assert "may be best; random 0.75, block 0.75 and window 0.9 are not" in text
+    assert "may be the best; random 0.75, block 0.75 and window 0.9 are not" in text
     assert f"lcmae compare --matrix {folder}" in text
     assert "<h2>Training</h2>" not in text
     num_figures = text.count('class="plotly-graph-div"')

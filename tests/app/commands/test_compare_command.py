@@ -96,8 +96,8 @@ def test_a_comparison_prints_spread_and_differences(
     assert "mae, random, 0.5" in out
     # two cells are paired by seed: 0.02 and 0.03, and 12.7 x 0.00707 / sqrt(2) = 0.0635
     row = next(line for line in out.splitlines() if "mae, grid, 0.5" in line)
-    assert [word.strip() for word in row.split("│")][5:8] == ["+0.025", "-0.039 to 0.089", "may be best"]
-    assert "kNN: No cell is ruled out as the best; 1 is undecided" in out
+    assert [word.strip() for word in row.split("│")][5:9] == ["+0.025", "-0.039 to 0.089", "yes", "undecided"]
+    assert "kNN: No cell is ruled out as the best; against random, the baseline, 1 is undecided" in out
     assert "Provisional: 2 seeds" in out
     assert out.splitlines()[-1] == str(tmp_path / "out" / TABLE)
     assert "compare 4/4, 0:00 left: mae-grid-0.5-s1 kNN 63.0%" in err

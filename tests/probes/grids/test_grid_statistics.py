@@ -106,12 +106,34 @@ def test_nothing_is_decided_where_nothing_differs() -> None:
     assert np.mean(wrong) <= ALPHA + 0.03
 
 
+@given(st.integers(2, 9), st.integers(2, 5), st.integers(0, 1000), st.sampled_from((-1, 1)))
+def test_no_verdict_on_a_difference_to_the_baseline_contradicts_another(
+    cells: int, seeds: int, seed: int, sign: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    grid, baseline = Grid(draw(rng, cells, seeds, 2.0, 2 * rng.normal(size=cells))), seed % cells
+    best = grid.may_be_best(sign, baseline=baseline)
+    decided = {found.cell: sign * found.difference for found in grid.to_baseline(baseline) if found.is_decided}
+    assert best
+    assert not {cell for cell, gain in decided.items() if gain < 0} & set(best)
+    assert (baseline in best) == all(gain < 0 for gain in decided.values())
+
+
+def test_two_tests_of_one_difference_would_contradict_each_other() -> None:
+    y = draw(np.random.default_rng(11), 2, 4, 1.0, np.array([0.0, 2.0]))
+    [contrast] = Grid(y).to_baseline(0)
+    assert 0.05 < contrast.p_value < 0.1
+    assert Grid(y).may_be_best() == [1]  # one-sided: the first is ruled out by a difference that is not decided
+    assert Grid(y).may_be_best(baseline=0) == [0, 1]
+
+
 @pytest.mark.slow
-def test_the_best_cell_is_among_those_that_may_be() -> None:
+@pytest.mark.parametrize("baseline", [None, 0, 6, 11])
+def test_the_best_cell_is_among_those_that_may_be(baseline: int | None) -> None:
     rng, means = np.random.default_rng(6), np.linspace(0, 1.5, 12)
     lost, sizes = 0, []
     for _ in range(400):
-        found = Grid(draw(rng, 12, 3, 3.0, means)).may_be_best()
+        found = Grid(draw(rng, 12, 3, 3.0, means)).may_be_best(baseline=baseline)
         lost += 11 not in found
         sizes.append(len(found))
     assert lost <= 0.05 * 400

@@ -57,8 +57,8 @@ def test_the_answer_stands_in_a_sentence(tmp_path: Path) -> None:
         ("window", 0.9): "lower",
     }  # fmt: skip
     sentence = found.sentence()
-    assert "may be best; random 0.75, block 0.75 and window 0.9 are not" in sentence
-    assert "2 are better than random 0.75, the baseline; 2 are worse" in sentence
+    assert "may be the best; random 0.75, block 0.75 and window 0.9 are not" in sentence
+    assert "; against random 0.75, the baseline, 2 are better and 2 are worse." in sentence
     assert "undecided" not in sentence
     assert [cell.mean for cell in found.cells] == sorted((cell.mean for cell in found.cells), reverse=True)
 
