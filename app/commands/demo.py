@@ -20,7 +20,7 @@ RECIPES = ("mae-digits", "umae-digits", "lcmae-digits")
 
 PREDICTORS = {
     "wiener": "Wiener filter of each mask (linear)",
-    "linear": "best linear predictor, mask unseen",
+    "linear": "best linear predictor, without the mask",
     "position mean": "mean patch of each position",
     "constant": "best constant patch",
     "untrained": "untrained network",

@@ -13,7 +13,7 @@ TINY = {"model": dict(costs.REFERENCE)}
 
 def test_the_measured_times_are_those_of_the_table():
     text = (Path(__file__).parents[4] / "docs" / "speed.md").read_text()
-    text = text[text.index("What each costs") : text.index("Those of 2026-11-29")]
+    text = text[text.index("What each costs") : text.index("Probes of 2026-11-29")]
     table = dict(re.findall(r"^\| ([a-z_]+)(?: \(.*?\))? \| ([\d.]+) \| [\d.]+ \| [\d.]+ \|", text, re.MULTILINE))
     assert len(table) == 14
     for probe, seconds in table.items():
