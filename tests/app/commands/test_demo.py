@@ -30,7 +30,11 @@ def test_demo_prints_its_table_and_runs(
     assert out.splitlines()[-4:] == [*runs, f"runs/demo/{ZOO_MODEL}"]
     for row in ("MAE", "U-MAE", "LC-MAE", "untrained network", "raw pixels"):
         assert re.search(rf"│ {row} +│", out), row
-    for row in ("Wiener filter of each mask .linear.", "best linear predictor, without the mask", "best constant patch"):
+    for row in (
+        "Wiener filter of each mask .linear.",
+        "best linear predictor, without the mask",
+        "best constant patch",
+    ):
         assert re.search(rf"│ {row} +│", out), row
     for column in (
         "masked error",
