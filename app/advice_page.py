@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from lcmae.probes.grids.advising import Answer
 
 OWN_CSS = """
-.answer { font-size: 22px; line-height: 1.35; border-left: 4px solid #0072B2; padding: .3rem 1rem; margin: 1.5rem 0 }
-pre { background: #f3f4f7; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 14px }
-li { margin: .3rem 0 }
-"""
+.answer { font-size: 22px; line-height: 1.35; border-left: 4px solid #0072B2; padding: .3rem 1rem;
+margin: 1.5rem 0 } pre { background: #f3f4f7; padding: .8rem 1rem; white-space: pre-wrap;
+overflow-wrap: anywhere; font-size: 14px } li { margin: .3rem 0 } """
 
 
 def document(answer: "Answer") -> str:
@@ -30,7 +29,7 @@ def document(answer: "Answer") -> str:
 def _parts(answer: "Answer") -> Iterator[str]:
     yield opening(f"lcmae advise: {answer.question.data}", f"Which mask for {answer.question.data}?", OWN_CSS)
     yield (
-        f"<p>{answer.num_images} training images, {answer.seconds / 60:.1f} minutes of work, asked to take at most "
+        f"<p>{answer.num_images} training images, {answer.seconds / 60:.1f} minutes of work, of at most "
         f"{answer.question.minutes:g}.</p>"
     )
     yield f'<p class="answer">{escape(answer.advice.headline)}</p>'
@@ -51,7 +50,7 @@ def _parts(answer: "Answer") -> Iterator[str]:
             )
         )
         yield to_table(_table(answer))
-    yield "<h2>What the images say themselves</h2>" + _listed(of_statistics(answer.statistics))
+    yield "<h2>Statistics of the images</h2>" + _listed(of_statistics(answer.statistics))
     for panel in panels(answer):
         yield to_figure(panel)
     yield closing()
@@ -69,7 +68,7 @@ def panels(answer: "Answer") -> Iterator[Panel]:
     yield Panel(
         "What a linear predictor knows of hidden patches",
         "Share of the variance about the position mean, fitted on one half of the images and measured on the other; 95 % "
-        "intervals over images. What is explained is no sign of a good or a bad mask: it is what a network need not learn. With "
+        "intervals over images. A high share does not mean a good or a bad mask: it is what a network need not learn. With "
         "few images the 8 neighbours can predict more than all patches do, because they need fewer weights.",
         figures.explained(statistics),
     )
@@ -79,8 +78,8 @@ def panels(answer: "Answer") -> Iterator[Panel]:
         "How often visible parts that look alike vote for the wrong class (lcmae's own kernel estimate of the alpha of How "
         "Mask Matters, 2210.08344)."
         if has_classes
-        else "How often a like hidden part leads to another image (lcmae's own kernel estimate); without classes it is not "
-        "known whether to the right one.",
+        else "How often a similar hidden part leads to another image (lcmae's own kernel estimate); without classes it is "
+        "not known whether to one of the same class.",
         figures.joined(statistics),
     )
 
@@ -118,6 +117,6 @@ def terminal(answer: "Answer") -> str:
     parts = [advice.headline, "", *(f"  {line}" for line in advice.reasons)]
     if advice.alternatives:
         parts += ["", "Cannot be told apart from it:", *(f"  {words(key)}" for key in advice.alternatives)]
-    parts += ["", "What the images say themselves:", *(f"  {line}" for line in of_statistics(answer.statistics))]
+    parts += ["", "Statistics of the images:", *(f"  {line}" for line in of_statistics(answer.statistics))]
     parts += ["", "Not known:", *(f"  {line}" for line in advice.unknown)]
     return "\n".join([*parts, "", "Train with it:", f"  {answer.command}"])

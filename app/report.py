@@ -44,9 +44,8 @@ table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: 
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #e6e8ee; text-align: left; vertical-align: top }
 td.n { text-align: right; font-variant-numeric: tabular-nums } code { overflow-wrap: anywhere }
 .missing { color: #8a4b00 } .answer { font-weight: 600; font-size: 18px }
-dl { display: flex; flex-wrap: wrap; gap: .75rem } dl div { border: 1px solid #dde; border-radius: 8px; padding: .5rem .75rem }
-dt, dd { margin: 0; font-size: 13px } dd b { font-size: 20px }
-"""
+dl { display: flex; flex-wrap: wrap; gap: .75rem } dl div { border: 1px solid #dde; border-radius:
+8px; padding: .5rem .75rem } dt, dd { margin: 0; font-size: 13px } dd b { font-size: 20px } """
 DRAW = """
 const unpack = async (text) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -56,15 +55,13 @@ const unpack = async (text) => {
   const script = document.createElement("script");
   script.textContent = await unpack(document.getElementById("plotly").textContent);
   document.head.append(script);
-  const shown = new IntersectionObserver((entries) => entries.filter((one) => one.isIntersecting).forEach(async ({ target }) => {
-    shown.unobserve(target);
-    const { data, layout } = JSON.parse(await unpack(target.nextElementSibling.textContent));
-    Plotly.newPlot(target, data, layout, { displaylogo: false, responsive: true });
-  }), { rootMargin: "1500px" });
+  const shown = new IntersectionObserver((entries) => entries.filter((one) =>
+  one.isIntersecting).forEach(async ({ target }) => { shown.unobserve(target); const { data, layout
+  } = JSON.parse(await unpack(target.nextElementSibling.textContent)); Plotly.newPlot(target, data,
+  layout, { displaylogo: false, responsive: true }); }), { rootMargin: "1500px" });
   document.querySelectorAll(".plotly-graph-div").forEach((target) => shown.observe(target));
-  document.getElementById("drawing").remove();
-})().catch((error) => (document.getElementById("drawing").textContent = `Figures cannot be drawn here: ${error}`));
-"""
+  document.getElementById("drawing").remove(); })().catch((error) =>
+  (document.getElementById("drawing").textContent = `Figures cannot be drawn here: ${error}`)); """
 """Unpacks plotly.js, then each figure when it comes near the window."""
 
 ANSWER = '<p class="answer">'
@@ -262,7 +259,7 @@ def probe(title: str, content: ProbePage, runs: dict[str, Path]) -> Iterator[str
     alike = measured.groups(results)
     for number, (condition, group) in enumerate(alike):
         if number:
-            yield f"<h3>Measured otherwise: {escape(', '.join(group))}</h3>"
+            yield f"<h3>Measured under other conditions: {escape(', '.join(group))}</h3>"
         words = measured.words(condition, [other for other, _ in alike], group, [shown_at[name] for name in group])
         yield f"<p>{escape(words)}</p>"
         figured, left_out = group, []

@@ -22,8 +22,8 @@ class RunConfig(Settings):
     same, bit for bit."""
 
     data: str = "digits"
-    """Where images come from: digits, cifar10, cifar100, stl10, hierarchy, parquet:PATH or
-    folder:PATH."""
+    """Where images come from: digits, cifar10, cifar100, stl10, photographs, hierarchy, or a path
+    (a folder, Parquet, NumPy, TIFF, zarr, WebDataset, DICOM)."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images of a fixed, class-balanced choice; all of them by default."""
@@ -38,7 +38,7 @@ class RunConfig(Settings):
     """What is minimised, and under which masks."""
 
     ratio_schedule: AnySchedule | None = None
-    """How the masking ratio moves through training; by default it stays at the mask's own."""
+    """How the masking ratio changes during training; by default it stays at the mask's own."""
 
     ratio_multiple: int = Field(default=1, ge=1)
     """Round the number of visible patches of a scheduled ratio to a multiple of this, for fewer
@@ -82,8 +82,8 @@ class RunConfig(Settings):
     """Compile the blocks with torch.compile: worth it on a GPU, seldom on a CPU."""
 
     cuda_graph: bool = False
-    """Record a step once as a CUDA graph and replay it: for small models on one GPU. A CPU takes no
-    notice."""
+    """Record a step once as a CUDA graph and replay it: for small models on one GPU. No effect on a
+    CPU."""
 
     attention: AttentionKernel = "auto"
     """Attention kernel: torch's choice, one of torch's by name, or matrices written out
@@ -111,7 +111,7 @@ class RunConfig(Settings):
     """Training images, and at most as many test images, that the monitor uses."""
 
     checkpoint_every: int = Field(default=0, ge=0)
-    """Epochs between two checkpoints; 0 publishes at the end only."""
+    """Epochs between two checkpoints; 0 stores one at the end only."""
 
     loggers: tuple[Logger, ...] = ()
     """Where metrics go besides metrics.jsonl; each needs its extra, e.g. `uv sync --extra

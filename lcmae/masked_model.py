@@ -94,10 +94,10 @@ class ModelConfig(Settings):
     """Which vector `pooled` is: the class token, or the mean of the visible patches' tokens."""
 
     pixel_mean: tuple[float, ...] = (0.5,)
-    """Mean subtracted from pixels in [0, 1]; one number, or one a channel."""
+    """Mean subtracted from pixels in [0, 1]; one number, or one per channel."""
 
     pixel_std: tuple[float, ...] = (0.5,)
-    """Standard deviation by which pixels in [0, 1] are divided; one number, or one a channel."""
+    """Standard deviation by which pixels in [0, 1] are divided; one number, or one per channel."""
 
     bands: tuple[int, ...] = ()
     """Channels that pictures show, counted from 1: three for red, green and blue (3,2,1), or one

@@ -12,7 +12,7 @@ class Provenance:
     """Hangs on every loaded model as `model.source`."""
 
     format: str
-    """Layout of the file: run, mae, umae, vit, huggingface, simmim, solo-learn, lightly,
+    """Layout of the file: run, mae, umae, vit, rotary, huggingface, simmim, solo-learn, lightly,
     stable-pretraining."""
 
     path: str

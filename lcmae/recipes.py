@@ -132,7 +132,7 @@ def usimmim_cifar10_patch4() -> RunConfig:
 
 def mae_cifar10_small() -> RunConfig:
     """`lcmae train mae-cifar10-small`: the model in zoo/, whose README has time and result (one
-    thread of a CPU). 1.4 million weights, 8 x 8 patches; the short schedule is what fits in half an
+    thread of a CPU). 1.3 million weights, 8 x 8 patches; the short schedule is what fits in half an
     hour."""
     return _cifar10(MAE()).model_copy(
         update={

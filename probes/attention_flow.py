@@ -83,7 +83,7 @@ class AttentionFlow(Probe):
     """How many of these are stored with their maps."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def for_baselines(self) -> "AttentionFlow":
         """Without pictures."""

@@ -96,7 +96,7 @@ class Attribution(Probe):
     """Hidden patches of each image, drawn at random."""
 
     blank: Literal["position mean", "grey"] = "position mean"
-    """What stands in for a visible patch that is left out."""
+    """What replaces a visible patch that is left out."""
 
     path_steps: int = Field(default=16, ge=2)
     """Steps of integrated gradients, a forward and a backward pass each."""
@@ -112,13 +112,13 @@ class Attribution(Probe):
     """No Shapley values where more patches are visible."""
 
     untrained_images: int = Field(default=8, ge=0)
-    """Of how many of these images a network with fresh weights is explained, too."""
+    """On how many of these images a network with fresh weights is explained, too."""
 
     num_pictures: int = Field(default=4, ge=0)
     """How many images get maps."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Images that are looked at together; has no influence on the result."""
+    """Images that are computed together; does not change the result."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Attribution":
         self.require(

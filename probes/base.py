@@ -99,7 +99,7 @@ class Probe(Settings):
     probes see all networks themselves, because they need them side by side."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     @abstractmethod
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:

@@ -76,7 +76,7 @@ class Bounds(Probe):
     """Which patches are hidden. The theorems are about the mask of the training."""
 
     num_masks: int = Field(default=4, ge=2)
-    """K: masks an image; all K (K - 1) / 2 pairs are compared."""
+    """K: masks per image; all K (K - 1) / 2 pairs are compared."""
 
     num_bins: int = Field(default=10, ge=1)
     """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and
@@ -104,7 +104,7 @@ class Bounds(Probe):
     other one."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    """Images of one forward pass (each with all its masks); does not change the result except for
     rounding."""
 
     _rise = field_validator("bandwidths")(rising)

@@ -82,7 +82,7 @@ class DecoderAttention(Probe):
     ones in raster order."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Images of one forward pass (each with K + 1 masks); has no influence on the result but for
+    """Images of one forward pass (each with K + 1 masks); does not change the result except for
     rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_DecoderAttention":

@@ -111,7 +111,7 @@ class Dense(Probe):
     """First images whose segmentation is stored."""
 
     batch_size: int = Field(default=32, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     @field_validator("rates", "neighbours")
     @classmethod

@@ -70,10 +70,10 @@ class EmbeddingConsistency(Probe):
     """Most images that are measured: every pair of them is compared."""
 
     num_places: int = Field(default=64, ge=1)
-    """Most places of the grid that are measured: every pair of them is compared."""
+    """Most positions of the grid that are measured: every pair of them is compared."""
 
     num_sets: int = Field(default=16, ge=1)
-    """Most places that serve as sets across images."""
+    """Most positions that serve as sets across images."""
 
     num_neighbours: int = Field(default=10, ge=1)
     """k: neighbours that are compared; NaN where there are no more than k other points."""
@@ -85,7 +85,7 @@ class EmbeddingConsistency(Probe):
     """Most tokens, and most patches, in the table of points."""
 
     num_masks: int = Field(default=8, ge=0)
-    """Masks an image under which the points' errors and their parts are measured, as in
+    """Masks per image under which the points' errors and their parts are measured, as in
     local_contrast; 0 leaves them out."""
 
     umap: bool = False
@@ -95,7 +95,7 @@ class EmbeddingConsistency(Probe):
     """Neighbours of UMAP."""
 
     batch_size: int = Field(default=32, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def for_baselines(self) -> "EmbeddingConsistency":
         """Baselines have no table of points."""

@@ -71,7 +71,7 @@ class EncoderAttention(Probe):
     """Which patches are hidden in the masked view."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_EncoderAttention":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")

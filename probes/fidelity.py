@@ -81,7 +81,7 @@ class Fidelity(Probe):
     """Masking ratios, between 0 and 1, both excluded; unmasked images are always looked at."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights stands beside; doubles the forward
+    """Whether a network of the same shape with fresh weights is measured, too; doubles the forward
     passes."""
 
     @field_validator("ratios")

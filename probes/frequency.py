@@ -74,7 +74,7 @@ class Frequency(Probe):
     224 pixels) minibatches are smaller, so that they take 256 MiB at most, or 8 images."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights stands beside; doubles the forward
+    """Whether a network of the same shape with fresh weights is measured, too; doubles the forward
     passes."""
 
     batch_size: int = Field(default=16, ge=1)

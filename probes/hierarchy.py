@@ -81,7 +81,7 @@ class Hierarchy(Probe):
     }
 
     mask: AnyMask = Random()
-    """Mask whose shared latents are told as `own_...` (`lcmae compare --own-masks`: the one of
+    """Mask whose shared latents are reported as `own_...` (`lcmae compare --own-masks`: the one of
     training)."""
 
     ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -108,7 +108,7 @@ class Hierarchy(Probe):
     passes."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     @field_validator("ratios")
     @classmethod

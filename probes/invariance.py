@@ -58,7 +58,7 @@ class Invariance(Probe):
     """Which patches are hidden."""
 
     num_masks: int = Field(default=8, ge=2)
-    """K: masks an image; all K (K - 1) / 2 pairs are compared. Retrieval uses the first."""
+    """K: masks per image; all K (K - 1) / 2 pairs are compared. Retrieval uses the first."""
 
     num_bins: int = Field(default=20, ge=1)
     """Bins of the overlap of two visible sets (shared patches / visible patches), between 0 and
@@ -73,7 +73,7 @@ class Invariance(Probe):
     this."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    """Images of one forward pass (each with all its masks); does not change the result except for
     rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Invariance":

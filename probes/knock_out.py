@@ -93,14 +93,14 @@ class KnockOut(Probe):
     """Which patches are hidden."""
 
     knocked_images: int = Field(default=128, ge=1)
-    """On how many of the first images attention is taken out of all blocks at once."""
+    """How many of the first images are measured with attention removed from all blocks at once."""
 
     single_images: int = Field(default=32, ge=0)
-    """On how many of these single blocks and single heads are taken out, which costs a forward pass
+    """How many of these are measured without single blocks and heads, which costs a forward pass
     each; 0 leaves them out."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def for_baselines(self) -> "KnockOut":
         """Without single blocks and heads."""

@@ -61,14 +61,14 @@ class LocalContrast(Probe):
     """Which patches are hidden."""
 
     num_masks: int = Field(default=8, ge=2)
-    """K: masks an image. The exact terms depend on it; the estimates (`term_unbiased`) do not, but
+    """K: masks per image. The exact terms depend on it; the estimates (`term_unbiased`) do not, but
     have smaller errors with more."""
 
     num_pictures: int = Field(default=8, ge=0)
     """How many of the first images get maps of their own."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    """Images of one forward pass (each with all its masks); does not change the result except for
     rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_LocalContrast":

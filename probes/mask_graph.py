@@ -106,7 +106,7 @@ class MaskGraph(Probe):
     """Ridge of the canonical correlations, in units of the mean variance of a feature."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     _rise = field_validator("ratios", "bandwidths", "units")(rising)
 

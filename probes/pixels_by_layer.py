@@ -76,7 +76,7 @@ class PixelsByLayer(Probe):
     """Whether a network with fresh weights is measured, too."""
 
     batch_size: int = Field(default=32, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_PixelsByLayer":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")

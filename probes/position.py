@@ -89,7 +89,7 @@ class Position(Probe):
     """Principal components that are scored, by falling variance."""
 
     removed: int = Field(default=2, ge=1)
-    """Components that SOAP takes out (its mu)."""
+    """Components that SOAP removes (its mu)."""
 
     neighbours: int = Field(default=10, ge=1)
     """Nearest patches of other images."""
@@ -101,7 +101,7 @@ class Position(Probe):
     """Whether a network with fresh weights is measured, too."""
 
     batch_size: int = Field(default=32, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     def start(self, model: MaskedImageModel, num_images: int, seed: int) -> "_Position":
         self.require(len(model.blocks) > 0, "an encoder of blocks, got a model without")

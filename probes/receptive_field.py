@@ -78,7 +78,7 @@ class ReceptiveField(Probe):
     """Masking ratios, between 0 and 1, both excluded."""
 
     masses: tuple[float, ...] = (0.2, 0.5, 0.99)
-    """Shares of the gradient's mass for which area ratio and radius are told, above 0 and at most
+    """Shares of the gradient's mass for which area ratio and radius are given, above 0 and at most
     1."""
 
     num_layers: int = Field(default=6, ge=1)
@@ -99,7 +99,7 @@ class ReceptiveField(Probe):
     captum runs a forward pass for every layer."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     @field_validator("masks")
     @classmethod

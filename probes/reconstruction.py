@@ -71,8 +71,7 @@ class Reconstruction(Probe):
     """How many of the first images are kept as pictures."""
 
     linear_images: int = Field(default=2000, ge=0)
-    """At most so many images of the other split that the linear predictor is fitted on; 0 leaves it
-    out."""
+    """Most images of the other split to fit the linear predictor on; 0 leaves it out."""
 
     def for_baselines(self) -> "Reconstruction":
         """Without the linear predictor, which is no network's."""

@@ -65,17 +65,17 @@ class SecondOrder(Probe):
     """Mask strategy; its ratio is measured beside `ratios`."""
 
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
-    """Masking ratios, each with the strategy's other settings; those that the grid cannot have are
-    left out."""
+    """Masking ratios, each with the strategy's other settings; those that the grid does not allow
+    are left out."""
 
     num_masks: int = Field(default=32, ge=8, multiple_of=8)
     """Different masks of each ratio; images take them in turn."""
 
     fit_images: int = Field(default=4000, ge=10)
-    """At most so many images of the other split that the linear predictors are fitted on."""
+    """Most images of the other split to fit the linear predictors on."""
 
     most_images: int = Field(default=1000, ge=2)
-    """At most so many images are measured."""
+    """Most images that are measured."""
 
     components: int = Field(default=16, ge=1)
     """Principal components of a patch that linear predictors see."""

@@ -69,7 +69,7 @@ class Spectrum(Probe):
     """Which patches are hidden in the masked view, and in LiDAR's views."""
 
     num_masks: int = Field(default=8, ge=2)
-    """Masks an image: LiDAR's views. The masked view uses the first of them."""
+    """Masks per image: LiDAR's views. The masked view uses the first of them."""
 
     centre: bool = False
     """Subtract the mean before RankMe and `singular_value` (as published: no)."""
@@ -91,7 +91,7 @@ class Spectrum(Probe):
     is its square."""
 
     batch_size: int = Field(default=16, ge=1)
-    """Images of one forward pass (each with all its masks); has no influence on the result but for
+    """Images of one forward pass (each with all its masks); does not change the result except for
     rounding."""
 
     @model_validator(mode="after")

@@ -92,7 +92,7 @@ class Transfer(Probe):
 
     rates: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0)
     """Learning rates that the linear probe chooses from, per 256 images of a batch; `rate_at_edge`
-    tells where the first or last is best."""
+    says where the first or last is best."""
 
     epochs: int = Field(default=90, ge=1)
     """Epochs of the linear probe."""
@@ -102,10 +102,10 @@ class Transfer(Probe):
     baselines get one."""
 
     each_layer: bool = True
-    """Whether every block is judged, or the output alone."""
+    """Whether every block is measured, or the output alone."""
 
     untrained: bool = True
-    """Whether a network of the same shape with fresh weights is judged too; doubles the forward
+    """Whether a network of the same shape with fresh weights is measured too; doubles the forward
     passes."""
 
     corruptions: tuple[str, ...] = tuple(PARAMETERS)
@@ -132,7 +132,7 @@ class Transfer(Probe):
     """Epochs of its classifiers, in batches of 64."""
 
     batch_size: int = Field(default=32, ge=1)
-    """Images of one forward pass; has no influence on the result but for rounding."""
+    """Images of one forward pass; does not change the result except for rounding."""
 
     @field_validator("corruptions")
     @classmethod

@@ -41,6 +41,7 @@ def print_predictions(found: "Predictions") -> None:
         header,
         rows,
         note="Rank correlation over cells (means over seeds), p by permutation, for one number alone. Regret: points of "
-        "accuracy lost against the best cell, 95 % intervals over seeds (seeds that all agree leave none, and no verdict); "
-        f"the direction of each number is that of the other data sets.{f' {left} more numbers are not shown.' if left > 0 else ''}",
+        "accuracy lost against the best cell, 95 % intervals over seeds (if all seeds agree there is no interval and no "
+        f"verdict); the direction of each number is that of the other data "
+        f"sets.{f' {left} more numbers are not shown.' if left > 0 else ''}",
     )

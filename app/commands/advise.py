@@ -18,25 +18,25 @@ PAGE = "advice.html"
 
 
 class AdviseArguments(ImageOptions):
-    """Advise on a mask for your images, within a given time: their own statistics, then a race of
-    small networks where images have classes. Writes one page, says what it does not know, and
-    prints the training command. The same command again goes on, for as long again."""
+    """Advise on a mask for your images, within a given time: the images' statistics, then a race of
+    small networks if images have classes. Writes one page, says what is not known, and prints the
+    training command. The same command again continues, for the same time again."""
 
     data: str
     """Images: a path (folder, Parquet, .npy, .tar, ...), digits, cifar10, hierarchy, ... Classes
     (subfolders, a label column) decide whether masks can be compared."""
 
     minutes: float = Field(default=30.0, gt=0)
-    """Minutes that it may take."""
+    """Most minutes that it may take."""
 
     images: int | None = Field(default=None, ge=20)
-    """Use at most so many training images (a fixed, class-balanced choice); at most 4000."""
+    """Most training images to use (a fixed, class-balanced choice); not above 4000."""
 
     out: Path = Path("runs/advise")
     """Folder for the page (advice.html), the numbers and the runs."""
 
     workers: int = Field(default_factory=processes, ge=1)
-    """Local processes at a time, by default one a core (at most 8), or 1 where there is a GPU."""
+    """Local processes at a time, by default one per core (at most 8), or 1 with a GPU."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where there is one."""
@@ -69,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
             progress=ProgressBar,
         )  # fmt: skip
     except CellStopped as stop:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         return 128 + stop.number
     write_atomically(options.out / PAGE, document(answer).encode("utf-8", "backslashreplace"))
     print(terminal(answer))

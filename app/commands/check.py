@@ -19,14 +19,15 @@ from lcmae.safety.text import printable
 
 class CheckArguments(ImageOptions, Overrides):
     """Is my loading right? Every setting that had to be assumed (pixel normalisation, heads,
-    targets) is tried the other way on your images; the verdict says which reading fits."""
+    targets) is tested against its alternatives on your images; the verdict says which reading
+    fits."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Any checkpoint that is understood, or a hub's name."""
+    """Any supported checkpoint, or a name on the hub."""
 
     data: str
-    """Images, best such as it was trained on: a path (folder, Parquet, .npy, ...), digits, cifar10,
-    ...; at least 8."""
+    """Images, best like those of its training: a path (folder, Parquet, .npy, ...), digits,
+    cifar10, ...; at least 8."""
 
     images: int = Field(default=64, ge=8)
     """How many of them."""

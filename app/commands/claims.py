@@ -28,9 +28,9 @@ DOC = Path("docs/results/claims.md")
 
 
 class ClaimsArguments(Engine):
-    """Hold the claims of the papers on masked autoencoders against small runs: train and probe what
-    is missing, and decide by each claim's own rule. What is done already is not done again, and
-    what was interrupted goes on."""
+    """Test the claims of the papers on masked autoencoders on small runs: train and probe what is
+    missing, and decide by each claim's own rule. Finished runs are not repeated; interrupted ones
+    continue."""
 
     claims: tuple[str, ...] = ()
     """Claims by their id (see --list); all of them by default."""
@@ -40,18 +40,18 @@ class ClaimsArguments(Engine):
 
     seeds: int = Field(default=8, ge=2)
     """Runs of each cell, with seeds 0, 1, ...; intervals are over them. 8 were declared before any
-    run of them was looked at: how many there are must not depend on what they show."""
+    result was seen: their number must not depend on what they show."""
 
     out: Path = Path("runs/claims")
     """Folder for the runs and the record (claims.json)."""
 
     doc: Path | None = None
-    """Markdown page; by default docs/results/claims.md where all claims are in, and claims.md in
-    the folder of the runs before."""
+    """Markdown page; by default docs/results/claims.md if all claims are tested, otherwise
+    claims.md in the folder of the runs."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs of each run in place of what the claims were declared for. With fewer ones nothing is
-    decided: a try-out."""
+    """Epochs of each run instead of those that the claims were declared for. With fewer epochs
+    nothing is decided: this is for trying out."""
 
     images: int = Field(default=IMAGES, ge=20)
     """Test images that the probes see."""
@@ -82,13 +82,13 @@ def run(arguments: Sequence[str]) -> int:
     lab = Laboratory(options.out, options.seeds, engine, options.epochs, options.images, options.device)
     total = cost(claims, lab)
     tell(
-        f"claims: {len(total.training)} runs to train and {len(total.probing)} to probe, about {total.minutes:.0f} minutes of one "
-        f"process here ({total.slowness:.1f} times as slow as the machine that was measured)"
+        f"claims: {len(total.training)} runs to train and {len(total.probing)} to probe, about {total.minutes:.0f} minutes "
+        f"of one process here ({total.slowness:.1f} times as slow as the reference machine)"
     )
     make_folder(options.out)
     found = rerun(claims, lab, total, tell)
     if found.stopped_by is not None:
-        tell("stopped; the same command goes on from here")
+        tell("stopped; the same command continues from here")
         return 128 + found.stopped_by
     for cell, why in found.failures.items():
         tell(f"lcmae claims: {cell}: {why}")
@@ -131,7 +131,7 @@ def older(file: Path) -> "Record | None":
     try:
         return read_record(file)
     except InputError as error:
-        tell(f"lcmae claims: {error}; it is written anew")
+        tell(f"lcmae claims: {error}; a new one is written")
         return None
 
 

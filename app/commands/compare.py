@@ -59,23 +59,24 @@ def processes() -> int:
 
 class CompareArguments(Comparison, Engine, ImageOptions):
     """Compare masks, ratios, mask units, schedules and objectives at equal image-mask pairs, FLOP
-    or seconds: one table, a row a run. What is done already is not done again, and what was
-    interrupted goes on."""
+    or seconds: one table with one row per run. Finished runs are not repeated; interrupted ones
+    continue."""
 
     out: Path = Path("runs/compare")
     """Folder for the runs, the table (table.parquet) and the settings (comparison.json)."""
 
     workers: int = Field(default_factory=processes, ge=1)
-    """Local processes at a time, by default one a core (at most 8), or 1 where there is a GPU; 1
-    runs the jobs here, one after the other. At most this many Slurm jobs at a time."""
+    """Local processes at a time, by default one per core (at most 8), or 1 with a GPU; 1 runs the
+    jobs in this process, one after the other. At most this many Slurm jobs at a time."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where the worker has one."""
 
     race: bool = False
-    """Begin with short schedules of all cells, and go on with those that may still be the best for
-    kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing).
-    Where cells cannot be told apart none is dropped, and it costs a quarter more than the grid."""
+    """Begin with short schedules of all cells, and continue with those that may still be the best
+    for kNN: three rungs of an eighth, a quarter and all of the epochs (lcmae.probes.grids.racing).
+    If cells cannot be told apart, none is dropped, and the race costs a quarter more than the
+    grid."""
 
     predict: Path | None = None
     """Train nothing: over the comparisons below this folder, how well does each stored number
@@ -89,11 +90,11 @@ class CompareArguments(Comparison, Engine, ImageOptions):
     """Masking ratios that `--matrix` tests at; 0 is whole images."""
 
     target: str = "mean_knn"
-    """Measure that `--predict` asks for: mean_knn, mean_linear, or another column."""
+    """Measure that `--predict` predicts: mean_knn, mean_linear, or another column."""
 
     baseline: str | None = None
-    """Cell that the others are compared with, by its words: "random, 0.75"; by default MAE with
-    random masks of 0.75, or the random masks nearest to it."""
+    """Cell that the others are compared with, as named in the table: "random, 0.75"; by default MAE
+    with random masks of 0.75, or the random masks nearest to it."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -125,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
 
     def begin(done: int, total: int) -> None:
         at_a_time = min(engine.workers, total - done)
-        how = f", {at_a_time} at a time; what each says is in {options.out / 'logs'}" if at_a_time > 1 else ""
+        how = f", {at_a_time} at a time; their output is in {options.out / 'logs'}" if at_a_time > 1 else ""
         print(f"compare: {done} of {total} runs done before{how}", file=sys.stderr, flush=True)
 
     if options.race:
@@ -139,7 +140,7 @@ def run(arguments: Sequence[str]) -> int:
         say_equal(comparison, engine, options)
     print(options.out / TABLE)
     if result.stopped_by is not None:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         return 128 + result.stopped_by
     return 1 if failed else 0
 
@@ -180,7 +181,7 @@ def run_race(
         comparison, options.out, engine, plan=plan, device=options.device, begin=begin, report=report_run, after=after
     )
     if result.stopped_by is not None:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         return 128 + result.stopped_by
     table = options.out / f"rung-{len(result.rungs)}" / TABLE
     summary(read_table(table), options.baseline)
@@ -206,10 +207,10 @@ def refuse_combinations(options: CompareArguments) -> None:
     asked += ["--predict"] if options.matrix is not None and options.predict is not None else []
     for name in ("matrix", "predict"):
         if getattr(options, name) is not None and asked:
-            raise InputError(f"expected --{name} FOLDER alone, which trains nothing, got {asked[0]}, too")
+            raise InputError(f"expected --{name} FOLDER alone (it trains nothing), got also {asked[0]}")
     if options.untrained and len(asked) > 1:
         other = next(one for one in asked if one != "--untrained")
-        raise InputError(f"expected --untrained alone, which trains nothing, got {other}, too")
+        raise InputError(f"expected --untrained alone (it trains nothing), got also {other}")
 
 
 def run_matrix(folder: Path, options: CompareArguments) -> int:
@@ -316,7 +317,7 @@ def show(title: str, verdicts: Sequence["Verdict"], labels: Sequence[str]) -> No
             *(["yes" if cell.may_be_best else "no"] if first.direction else []), _word(first, cell), _needed(cell), *rest,
         ])  # fmt: skip
     note = (
-        f"{NOTES[title]} Means over seeds (± or range: 95 %, without what a seed does to all cells alike), by {first.scale}; "
+        f"{NOTES[title]} Means over seeds (± or range: 95 %, without seed effects that all cells share), by {first.scale}; "
         f"{'ratio' if is_ratio else 'difference'} to the baseline, its interval alone; what may be best of all, and what is "
         "better or worse than the baseline, holds for all cells together. More seeds: those that would "
         "decide the difference alone with 80 % power; >40: not within 40."

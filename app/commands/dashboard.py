@@ -30,22 +30,22 @@ class DashboardArguments(ImageOptions):
     """Serve the dashboard on 127.0.0.1. From another machine: ssh -L 8501:127.0.0.1:8501 HOST."""
 
     checkpoint: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Checkpoints to open in the microscope: files or folders of other libraries, which become runs
-    below --runs first, or runs."""
+    """Checkpoints to open in the microscope: runs, or files or folders of other libraries, which
+    are first imported below --runs."""
 
     runs: Path = Path("runs")
-    """Folder below which runs are looked for."""
+    """Folder that is searched for runs."""
 
     port: int | None = Field(default=None, ge=1, le=65535)
     """Port; the first free one from 8501 by default."""
 
     hosts: tuple[str, ...] = ()
-    """Further host names under which a browser may ask: the public name of a reverse proxy
+    """Further host names that browsers may use: the public name of a reverse proxy
     (docs/dashboard.md)."""
 
     data: tuple[str, ...] = ()
-    """Your own images (a folder, a file, a source's name), to pick on every page that takes images.
-    --value-range, --bands and --masks are said of all of them."""
+    """Your own images (a folder, a file, a source's name), offered on every page that takes images.
+    --value-range, --bands and --masks apply to all of them."""
 
     masks: str | None = None
     """Segmentation masks of --data: a folder whose files have the images' names, or a column."""

@@ -38,8 +38,7 @@ masks, and the last takes half a minute a run."""
 
 class DemoArguments(Settings):
     """Train MAE, U-MAE and LC-MAE on scikit-learn's handwritten digits, run the probes on them,
-    print what came of it, and open the dashboard. Runs that are there already are not trained
-    again."""
+    print the results, and open the dashboard. Existing runs are not trained again."""
 
     dashboard: bool = True
     """Open the dashboard at the end."""
@@ -51,7 +50,7 @@ class DemoArguments(Settings):
     """Seeds of each objective; the table then holds means and 95 % intervals over seeds."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Epochs of each run in place of the recipes' own."""
+    """Epochs of each run instead of the recipes' own."""
 
     images: int = Field(default=360, ge=2)
     """Test images that the probes see."""
@@ -73,14 +72,14 @@ def run(arguments: Sequence[str]) -> int:
             runs[recipe, seed], steps[path] = path, num_steps
     num_workers = at_a_time(list(steps))
     print(
-        f"demo: {len(runs)} runs to train and probe, {num_workers} at a time; what each says is in {options.out / LOGS}",
+        f"demo: {len(runs)} runs to train and probe, {num_workers} at a time; their output is in {options.out / LOGS}",
         file=sys.stderr,
     )
     # masks are those of the training
     probes: dict[str, dict[str, Any]] = {name: {} for name in PROBES if name not in LEFT_OUT}
     results, stopped_by = work(steps, probes, options.images, options.out, num_workers)
     if stopped_by:
-        print(f"stopped by {stopped_by.name}; the same command goes on from here", file=sys.stderr)
+        print(f"stopped by {stopped_by.name}; the same command continues from here", file=sys.stderr)
         return 128 + stopped_by
     terms, beyond = {}, {}
     for key, path in runs.items():
@@ -179,8 +178,8 @@ def _print(
     untrained, pixels = _baselines(runs, options)
     rows += [["untrained network", *_cells(untrained)], ["raw pixels", *_cells(pixels)]]
     note = (
-        "Contrast terms: lcmae's own exact split of the masked loss over test images (squared error in input units); they add up "
-        "to it. kNN and linear: mean of patch tokens of unmasked test images. "
+        "Contrast terms: lcmae's own exact split of the masked loss over test images (squared error in input units); they "
+        "add up to it. kNN and linear: mean of patch tokens of unmasked test images. "
     )
     note += "± 95 % over seeds (Student's t)." if options.seeds > 1 else "One seed; --seeds 3 gives intervals."
     print_table(f"digits, {options.seeds} seed(s)", header, rows, note=note)

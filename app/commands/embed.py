@@ -19,7 +19,7 @@ class EmbedArguments(ImageOptions, Overrides):
     """Write a vector for every image, with stable ids, to a Parquet file; or compare such files."""
 
     checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
-    """A run (its newest step), one of its steps, or any checkpoint that is understood."""
+    """A run (its newest step), one of its steps, or any supported checkpoint."""
 
     data: str | None = None
     """Images: a path (folder, Parquet, .npy, .tif, zarr, .tar, DICOM), digits, cifar10, ...; by
@@ -33,7 +33,7 @@ class EmbedArguments(ImageOptions, Overrides):
 
     feature: Literal["cls", "mean", "tokens"] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Class token, mean of the patch tokens, or a row for every patch; by default the class token
-    where there is one."""
+    if there is one."""
 
     layer: int | None = None
     """Encoder block, counted from 1, before the final norm; 0: what enters the first; negative:
@@ -43,7 +43,7 @@ class EmbedArguments(ImageOptions, Overrides):
     """train, test or all; by default test where the data has splits of its own, else all."""
 
     images: int | None = Field(default=None, ge=1)
-    """The first so many of a fixed, class-balanced choice; by default all."""
+    """How many images, of a fixed, class-balanced choice; by default all."""
 
     batch_size: int = Field(default=64, ge=1)
     """Images of one forward pass."""

@@ -14,7 +14,7 @@ class ExportArguments(Overrides):
     """Write a model in another library's layout; the round trip is exact."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A run (its newest step), one of its steps, or any checkpoint that is understood."""
+    """A run (its newest step), one of its steps, or any supported checkpoint."""
 
     to: Literal["official", "timm", "huggingface"]
     """official: .pth with decoder; timm: .safetensors of the encoder; huggingface: a folder."""

@@ -13,8 +13,8 @@ from lcmae.app.command_line.image_options import source_name
 
 
 class ImportArguments(Overrides):
-    """Make a run of a foreign checkpoint; what was assumed is printed, recorded in the run, and can
-    be overridden."""
+    """Import a foreign checkpoint as a run; what was assumed is printed, recorded in the run, and
+    can be overridden."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """A checkpoint file, or a Hugging Face folder."""
@@ -23,7 +23,7 @@ class ImportArguments(Overrides):
     """Folder of the new run."""
 
     data: str | None = None
-    """Images that it is shown with unless others are named: a path, or the name of a source."""
+    """Images that probes and pages use by default: a path, or the name of a source."""
 
     value_range: str | None = None
     """Their stored values that are black and white, LOW:HIGH, such as 0:4000."""

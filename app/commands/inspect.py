@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     rows += [["objective", source.objective]] if source.objective else []
     print_table(str(options.file), ["", "what it is"], rows)
     print_settings("read from the file", source.read, source.origins)
-    print_settings("ASSUMED: the file does not say (--NAME VALUE overrides)", source.assumed, source.origins)
+    print_settings("ASSUMED: the file does not state it (--NAME VALUE overrides)", source.assumed, source.origins)
     for note in source.notes:
         print(f"note: {note}")
     return 0

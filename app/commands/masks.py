@@ -78,10 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     if columns <= WIDEST:
         print_gallery(samples)
     note = (
-        f"{options.num_masks} masks each, seed {options.seed}, neighbours are the 4 that share a side. coverage: a patch's chance "
-        "to be hidden; region: connected visible patches; boundary: hidden patches with a visible neighbour; distance: from a "
-        "hidden patch to the nearest visible one; entropies: evenness of the coverage (1 is even), and bits a patch given its "
-        "left and upper neighbours."
+        f"{options.num_masks} masks each, seed {options.seed}, neighbours are the 4 that share a side. coverage: a patch's "
+        "chance to be hidden; region: connected visible patches; boundary: hidden patches with a visible neighbour; "
+        "distance: from a hidden patch to the nearest visible one; entropies: evenness of the coverage (1 is even), and bits "
+        "per patch given its left and upper neighbours."
     )
     header = [name.replace(" (", "\n(") for name in table[0]]
     print_table(f"Masks on {rows}x{columns} patches", header, [_cells(row) for row in table], note=note)

@@ -25,7 +25,7 @@ from lcmae.settings import Settings, parse
 
 
 class ProbeArguments(ImageOptions, Overrides):
-    """Take checkpoints apart: results are stored as netCDF, and their numbers printed."""
+    """Run probes on checkpoints: results are stored as netCDF, and their numbers printed."""
 
     probes: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Names of probes, or "all"."""
@@ -45,7 +45,7 @@ class ProbeArguments(ImageOptions, Overrides):
     """Segmentation masks: a folder whose files have the images' names, or a column."""
 
     split: str = "test"
-    """train, test or all; where the data has no split of its own, test is a fifth of it."""
+    """train, test or all; if the data has no split of its own, test is a fifth of it."""
 
     images: Annotated[int | str, tyro.conf.arg(metavar="INT|all")] = 500
     """How many images (a fixed, class-balanced choice), or "all"."""
@@ -61,13 +61,14 @@ class ProbeArguments(ImageOptions, Overrides):
     """Compute nothing: list what is stored in these runs, and under which conditions."""
 
     overwrite: bool = False
-    """Compute what is stored already under the same condition, too, and replace it; says what."""
+    """Compute also what is already stored under the same condition, and replace it; each replaced
+    file is named."""
 
     every_step: bool = False
     """Probe every checkpoint of a run instead of its newest."""
 
     seed: int = Field(default=0, ge=0)
-    """Decides masks and all else that is drawn."""
+    """Seed of masks and of all other random draws."""
 
     device: str | None = None
     """cpu, cuda or cuda:N; by default a GPU where there is one."""
@@ -173,7 +174,7 @@ def _print(results: list) -> None:
         for name, file in result.files.items():
             print(f"{file}{'  (stored before)' if name in result.reused else ''}")
             if file in result.replaced:
-                print(f"lcmae probe: replaced what was stored at {file}", file=sys.stderr)
+                print(f"lcmae probe: replaced the result stored at {file}", file=sys.stderr)
 
 
 def _sentences(probe: str, files: dict[str, str]) -> Iterator[str]:
@@ -208,7 +209,7 @@ def _list(options: ProbeArguments) -> int:
                 stored = list(catalogue.stored(folder, probe))
                 known = dict(zip((one.path for one in stored), labels([one.condition for one in stored]), strict=True))
                 for file in catalogue.files(folder, probe):
-                    words = known.get(file, "torn or foreign: computed anew when it is asked for")
+                    words = known.get(file, "damaged or foreign: computed again when needed")
                     rows.append([probe, folder.name, words, str(file.relative_to(path))])
         print_table(str(path), ["probe", "step", "measured on", "file"], sorted(rows))
     return 0

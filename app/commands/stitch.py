@@ -15,12 +15,12 @@ from lcmae.errors import InputError
 
 
 class StitchArguments(ImageOptions):
-    """Can one model's decoder read another's code? An affine map carries tokens from each encoder
-    to each decoder; a table says what each decoder's masked loss rises by."""
+    """Can one model's decoder read another model's tokens? An affine map carries tokens from each
+    encoder to each decoder; a table says by how much each decoder's masked loss rises."""
 
     checkpoints: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Two or more runs (their newest step), steps, or checkpoints that are understood, of one grid
-    of patches."""
+    """Two or more runs (their newest step), steps, or supported checkpoints, of one grid of
+    patches."""
 
     data: str | None = None
     """Images: a path (folder, Parquet, .npy, ...), digits, cifar10, ...; by default what the first
@@ -33,15 +33,15 @@ class StitchArguments(ImageOptions):
     """Replace a file that exists."""
 
     images: int | None = Field(default=500, ge=1)
-    """Images that are measured on: the first so many of a fixed, class-balanced choice."""
+    """How many images to measure on, of a fixed, class-balanced choice."""
 
     fit_images: int = Field(default=1000, ge=10)
-    """Most images of the other split that maps are fitted on; of data without splits every second
+    """Most images to fit maps on, from the other split; for data without splits, every second
     image."""
 
     ratio: float | None = Field(default=None, gt=0, lt=1)
-    """Masking ratio of random masks; by default the masks that all were trained with, else random
-    at 0.75."""
+    """Masking ratio of random masks; by default the masks that all were trained with, otherwise
+    random at 0.75."""
 
     seed: int = 0
     """Decides the masks."""

@@ -19,7 +19,7 @@ _SIDE = "--model.image-size"
 DESCRIPTION = """Train a recipe, or continue a run bit for bit. The run folder is printed last.
 
 On several devices: torchrun --nproc-per-node N --no-python lcmae train RECIPE ...
-SIGTERM, SIGHUP and Ctrl-C finish the step, publish a checkpoint, and exit with 143, 129 or 130."""
+SIGTERM, SIGHUP and Ctrl-C finish the step, store a checkpoint, and exit with 143, 129 or 130."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -91,9 +91,7 @@ def _train(config, options: argparse.Namespace) -> int:
         raise
     if distributed.is_main():
         if outcome.stopped_by:
-            print(
-                f"stopped by {outcome.stopped_by.name} after step {outcome.step}, which is published", file=sys.stderr
-            )
+            print(f"stopped by {outcome.stopped_by.name} after step {outcome.step}, which is stored", file=sys.stderr)
         print(run.path)
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
@@ -117,7 +115,7 @@ def _own_options() -> argparse.ArgumentParser:
     parser.add_argument("--augment", action="store_true", help="random resized crops and flips with their defaults")
     parser.add_argument("--value-range", metavar="LOW:HIGH", help="stored values that are black and white, as 0:4000")
     parser.add_argument("--bands", metavar="N,N,N", help="bands to take, counted from 1, as 4,3,2 or 1-12")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     return parser
 
 

@@ -16,7 +16,7 @@ from lcmae.settings import Settings
 
 
 class ZooArguments(Settings):
-    """List the small trained models that come with lcmae, or make a run of one, which every command
+    """List the small trained models that come with lcmae, or copy one as a run, which every command
     takes."""
 
     name: Annotated[str | None, tyro.conf.Positional] = None
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         if not rows:
             print(f"no models in {zoo_models.zoo_folder()}; its README.md has the recipe that trains one")
             return 0
-        print_table("models", ["name", "what it is", "MB", "licence"], rows, note="lcmae zoo NAME makes a run of one")
+        print_table("models", ["name", "what it is", "MB", "licence"], rows, note="lcmae zoo NAME copies one as a run")
         return 0
     if options.name not in found:
         raise InputError(f"expected a model out of {', '.join(found) or 'none (zoo/README.md)'}, got {options.name!r}")

@@ -191,7 +191,7 @@ def against(own: Number, others: Mapping[str, Number], begin: str = "") -> str:
     for name, other in others.items():
         if other.is_known and own.is_known:
             found.setdefault(verdict(difference(other, own)), []).append(f"{name} ({_short(other, within=True)})")
-    verbs = {"above": "is above", "below": "is below", "beside": "stands, without an interval, beside"}
+    verbs = {"above": "is above", "below": "is below", "beside": "is shown, without an interval, beside"}
     clauses = [f"{verbs.get(words, words)} {listed(names)}" for words, names in found.items()]
     return f"{begin}{listed(clauses, ', and ')}" if clauses else ""
 

@@ -59,7 +59,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
         near, chance = (number(result, "faithfulness", explanation=name) for name in BASELINES)
         relation = against(found.number, {NEARNESS: near, RANDOM: chance}, ", which ")
         sentence += (
-            f" Of all methods {found.name} names them most faithfully: its order scores {found.number}{relation}"
+            f" Of all methods {found.name} ranks them most faithfully: its order scores {found.number}{relation}"
             f"{found.caution('method')}."
         )
         tiles.append(found.number.tile(f"faithfulness, {found.name}", beside(NEARNESS, near)))
@@ -68,7 +68,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     if own.is_known:
         near = number(result, "agreement", explanation=NEARNESS, other_explanation=ABLATION)
         relation = against(own, {"that of nearness": near, "that of an untrained network": fresh}, ", which ")
-        sentence += f" Attention orders the patches as ablation does with a rank correlation of {own}{relation}."
+        sentence += f" Attention orders the patches like ablation, with a rank correlation of {own}{relation}."
         tiles.append(own.tile("attention with ablation", beside("untrained", fresh)))
     tiles.append(number(result, "additivity", share=True).tile("single ablations add up to"))
     tiles.append(number(result, "completeness_error", share=True).tile("completeness error"))
@@ -151,7 +151,7 @@ def curves(result: xr.Dataset, variable: str) -> go.Figure:
         values, shade = own[variable].sel(explanation=name).values, colours.get(name, style.GREY)
         symbol = style.SYMBOLS[position % len(style.SYMBOLS)]
         rows.append(Series(name, fractions, values, shade, symbol=symbol, dash=BASELINES.get(name, "solid")))
-    verb = "taken away" if variable.startswith("deletion") else "put back"
+    verb = "removed" if variable.startswith("deletion") else "put back"
     return series.curves(
         rows, f"share of visible patches {verb}", TITLES.get(variable, style.axis_title(own[variable]))
     )

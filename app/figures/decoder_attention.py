@@ -122,8 +122,8 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     visible = number(result, "mean_mass", share=True, key="visible")
     relation = against(distance, {"uniform attention": uniform, "an untrained network": far}, ", which ")
     sentence = (
-        f"In layer {last} position alone explains {share} of where hidden patches look; they look {distance} far"
-        f"{relation}."
+        f"In layer {last}, position alone explains {share} of the attention of hidden patches; their attention "
+        f"distance is {distance}{relation}."
     )
     tiles = [
         share.tile(f"position alone, layer {last}", beside("untrained", untrained)),

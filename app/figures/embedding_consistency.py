@@ -175,7 +175,9 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     relation = against(
         own, {"shuffled patches": number(result, "chance", at), "an untrained network": untrained}, ", which "
     )
-    sentence = f"Within images tokens of the last block are arranged as their patches to {own} (CKA){relation}."
+    sentence = (
+        f"Within images, the last block's tokens agree in arrangement with their patches by {own} (CKA){relation}."
+    )
     tiles = []
     for scope, words in SCOPES.items():
         fresh = number(result, "consistency", {**at, "scope": scope}, network="untrained")

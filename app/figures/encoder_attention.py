@@ -34,7 +34,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     )
     uniform = exactly(number(result, "distance_uniform", view="full"))
     relation = against(distance, {"uniform attention": uniform, "an untrained network": untrained}, ", which ")
-    sentence = f"On whole images heads look {distance} far{relation}."
+    sentence = f"On whole images the attention distance is {distance}{relation}."
     words = {"mean_distance": "attention distance", "mean_entropy": "attention entropy"}
     words |= {"mean_mutual_information": "how much the query decides", "mean_head_divergence": "how heads differ"}
     tiles = []

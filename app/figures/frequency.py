@@ -83,8 +83,8 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     pixels = number(result, "log_amplitude", layer="input", frequency=highest)
     relation = against(own, {"the image's own patches": pixels, "an untrained network": untrained}, ", which ")
     sentence = (
-        f"After the last encoder block the grid's highest frequency stands at {own} over frequency 0 (log amplitude)"
-        f"{relation}; lower is smoother."
+        f"After the last encoder block, the log amplitude of the grid's highest frequency over that of frequency 0 "
+        f"is {own}{relation}; lower is smoother."
     )
     like = number(result, "last_cka_to_input")
     fresh = number(result, "last_cka_to_input", network="untrained")

@@ -188,8 +188,8 @@ def _of_distance(result: xr.Dataset) -> Answer:
     mean = mean_of(distances, unit)
     low, high = np.quantile(distances, [0.25, 0.75])
     return Answer(
-        f"Over {len(distances)} whole images heads look {mean} far; for half of the images it is between {low:.3g} and "
-        f"{high:.3g}.",
+        f"Over {len(distances)} whole images the attention distance is {mean}; for half of the images it is between "
+        f"{low:.3g} and {high:.3g}.",
         (mean.tile("mean attention distance"), *_extremes(distances, unit, "distance")),
     )
 

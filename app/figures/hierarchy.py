@@ -249,7 +249,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     name = str(best.name)
     relation = against(best.number, {"an untrained network": fresh[name], "raw pixels": pixels[name]}, "; it ")
     sentence = (
-        f"Off the {at['feature']} token the level “{name}” is read best, {best.number} of the way from chance to perfect"
+        f"From the {at['feature']} token, the level “{name}” is read best, {best.number} of the way from chance to perfect"
         f"{best.caution('level')}{relation}."
     )
     tiles = [skills[one].tile(one, beside("untrained", fresh[one])) for one in levels]

@@ -53,11 +53,11 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     stage, parts = str(result.attrs["stage"]), []
     hidden, visible, prefix = (_worth(result, what) for what in ("all hidden", "visible", "class token"))
     if hidden.is_known:
-        beginning = f"Taking attention between hidden patches out of the {stage} costs {hidden} of the masked loss"
+        beginning = f"Removing attention between hidden patches from the {stage} costs {hidden} of the masked loss"
         parts.append(f"{beginning}{_beside(result, 'all hidden', hidden)}{_by_mean(result, 'all hidden')}.")
     if visible.is_known:
         beside_it = f"{_beside(result, 'visible', visible)}{_by_mean(result, 'visible')}"
-        parts.append(f"That to visible patches costs {visible}{beside_it}.")
+        parts.append(f"Removing attention to visible patches costs {visible}{beside_it}.")
     tiles = [
         hidden.tile("hidden to hidden", beside("mean", _worth(result, "all hidden", "mean"))),
         visible.tile("hidden to visible", beside("mean", _worth(result, "visible", "mean"))),

@@ -76,7 +76,7 @@ def query_words(found: xr.Dataset) -> str:
     most = max(1, round(len(mean) / 10))
     share = float(np.sort(mean)[-most:].sum())
     patches = "the patch" if most == 1 else f"the {most} of {len(mean)} patches"
-    return f"Their mean gives {share:.0%} to {patches} that they look at most (evenly shared: {most / len(mean):.0%})."
+    return f"Their mean gives {share:.0%} to {patches} that they attend to most (if even: {most / len(mean):.0%})."
 
 
 def receptive_field(found: xr.Dataset, patch: int, grid: tuple[int, int]) -> Maps | None:

@@ -59,7 +59,7 @@ def answer(frame: pd.DataFrame, names: tuple[str, str]) -> Answer:
     better end. `frame` is the table of `lcmae.probes.results.differences`."""
     decided = frame.loc[frame["says"].isin(["A better", "B better"])]
     if decided.empty:
-        return Answer("No stored number that has a better end tells A and B apart.")
+        return Answer("No stored number with a better direction tells A and B apart.")
     ratios = decided["B - A"].abs() / (decided["high"] - decided["low"]).clip(lower=np.finfo(float).tiny)
     first: Any = decided.loc[ratios.idxmax()]
     letter = str(first["says"])[0]

@@ -61,7 +61,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     relation = against(
         own, {"chance": chance("position"), "raw patches": share("position", network="pixels")}, ", which "
     )
-    sentence = f"Of the last layer's nearest patches in other images {own} stand at the same position{relation}."
+    sentence = f"Of the last layer's nearest patches in other images {own} are at the same position{relation}."
     tiles = [own.tile("at the same position", beside("chance", chance("position")))]
     target = target_of(result)
     if target in WORDS:
@@ -72,7 +72,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
         tiles.append(purity.tile(WORDS[target], beside("raw patches", others["raw patches"])))
     informed = number(result, "information", at, target=target, removal="nothing")
     fresh = number(result, "information", at, target=target, removal="nothing", network="untrained")
-    tiles.append(informed.tile(f"clusters tell of the {target}", beside("untrained", fresh)))
+    tiles.append(informed.tile(f"clusters tell about the {target}", beside("untrained", fresh)))
     return Answer(sentence, answers.known(tiles))
 
 

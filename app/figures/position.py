@@ -35,7 +35,7 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     sentence = f"{sentence}; {count.value:.0f} of {result.sizes['component']} components are positional."
     before, after = (number(result, "same_position", at, removal=one) for one in ("nothing", "position mean"))
     chance = level(float(result.attrs["chance_same_position"]))
-    sentence += f" Of the nearest patches of other images {before} stand at the same position"
+    sentence += f" Of the nearest patches of other images {before} are at the same position"
     sentence += against(before, {"chance": chance, "those without the mean of each position": after}, ", which ") + "."
     knn, knn_after = (
         number(result, "knn_accuracy", at, share=True, removal=one) for one in ("nothing", "position mean")

@@ -89,8 +89,8 @@ def answer(runs: Mapping[str, xr.Dataset]) -> Answer:
     more = f" and {len(order) - answers.MOST_NAMES} more" if len(order) > answers.MOST_NAMES else ""
     beside = f" ({others}{more})" if others else ""
     sentence = (
-        f"At the last logged steps {first} stands lowest against its own collapse level, at {shares[first]}{beside}. A run has one "
-        "number, so there is no interval; losses of other masks or targets cannot be compared themselves."
+        f"At the last logged steps {first} has the lowest loss against its own collapse level, {shares[first]}{beside}. A run "
+        "has one number, so there is no interval; losses of different masks or targets cannot be compared directly."
     )
     return Answer(sentence, answers.known([shares[name].tile(f"{name}, of collapse") for name in order]))
 

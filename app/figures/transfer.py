@@ -207,7 +207,7 @@ def at_edge(results: Mapping[str, xr.Dataset]) -> str:
         f"{', '.join(names) if len(names) <= answers.MOST_NAMES else f'{len(names)} runs'}: {words}"
         for words, names in runs.items()
     ]
-    return f" Best at the edge of the grid of learning rates (a better one may lie beyond) for {'; '.join(found)}."
+    return f" The best learning rate is at the edge of the grid (a better one may lie beyond) for {'; '.join(found)}."
 
 
 def severities(results: Sequence[xr.Dataset]) -> list[int]:

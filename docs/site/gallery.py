@@ -52,8 +52,8 @@ def pages() -> dict[str, str]:
     index = f"""# Gallery
 
 {sum(counts.values())} figures, all drawn when this site was built, each with the code that drew it.
-**Their numbers are made up** where a page does not say otherwise: they are the tests' synthetic
-runs, so that every figure can be drawn without training anything. What models really do is under
+**Their numbers are invented** unless a page says otherwise: they come from the tests' synthetic
+runs, so that every figure can be drawn without training. Measurements of models are under
 *Results*.
 
 | figures of | number |

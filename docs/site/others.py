@@ -18,7 +18,7 @@ from tests.app.synthetic import RESULTS
 from tests.probes.grids.matrices import synthetic
 from tests.probes.grids.test_grid_verdict import table
 
-MADE_UP = "The numbers are made up (the tests' synthetic runs)."
+MADE_UP = "The numbers are invented (the tests' synthetic runs)."
 OF_THE_ZOO = "The model is the zoo's small MAE, and the photographs come with lcmae: these numbers are real."
 
 
@@ -181,7 +181,7 @@ shown = [microscope.pictures(microscope.forward(batch, mask)) for batch in batch
 pair.pictures(*shown, ("the zoo's MAE", "untrained"))
 """,
         },
-        "The stored numbers are made up (the tests' synthetic runs); the image went through the zoo's MAE, and through the "
+        "The stored numbers are invented (the tests' synthetic runs); the image went through the zoo's MAE, and through the "
         "same network untrained.",
     ),
     "embedding_map": Others(

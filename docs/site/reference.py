@@ -31,7 +31,7 @@ def pages() -> dict[str, str]:
         "commands": commands(),
         "masking": listed("Mask strategies", masking.__doc__, map(path_of, masks)),
         "objectives": listed("Objectives", objectives.__doc__, map(path_of, losses)),
-        "models": listed("Models, patches, recipes", "What a model is to everything else.", MODELS),
+        "models": listed("Models, patches, recipes", "What every model offers.", MODELS),
         "probes": listed("Probes", "Settings that are called with (model, images, rng).", classes.values()),
         "results": listed("Results", "What probes found, as one object.", RESULTS),
     }

@@ -23,13 +23,13 @@ from lcmae.shapes import Bool, Float
 
 
 class LCMAE(Objective):
-    """The masked squared error under K masks an image, its four terms weighed, and optionally a
-    contrast of tokens."""
+    """The masked squared error under K masks per image, with a weight for each of its four terms,
+    and optionally a contrast of tokens."""
 
     kind: Literal["lcmae"] = "lcmae"
 
     num_masks: int = Field(default=2, ge=2)
-    """K: masks an image; the cost of a step grows with it."""
+    """K: masks per image; the cost of a step grows with it."""
 
     invariance: float = Field(default=1.0, ge=0)
     """Weight of the spread of one patch's predictions over masks."""

@@ -72,13 +72,13 @@ def write_record(record: Record, folder: Path) -> Path:
 
 
 def read_record(file: Path) -> Record:
-    """`InputError` of one line for a missing, torn or foreign file."""
+    """`InputError` of one line for a missing, damaged or foreign file."""
     try:
         text = json.loads(read_regular(file, 64 * MIB))
     except OSError as error:
         raise InputError(f"expected the record of `lcmae claims` at {file}, got none: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"expected the record of `lcmae claims` at {file}, got a torn or foreign file") from error
+        raise InputError(f"expected the record of `lcmae claims` at {file}, got a damaged or foreign file") from error
     if not isinstance(text, dict):
         raise InputError(f"expected the record of `lcmae claims` at {file}, got {type(text).__name__}")
     try:

@@ -98,7 +98,7 @@ def _table(
 
 
 def read_matrix(file: Path) -> xr.Dataset:
-    """A stored matrix. `InputError` of one line for a missing, torn or foreign file."""
+    """A stored matrix. `InputError` of one line for a missing, damaged or foreign file."""
     found = load_result(file)
     wanted = {f"{name.rpartition('.')[2]}_{part}" for name in MEASURES for part in _PARTS}
     axes = {"name": ("cell",), "train_ratio": ("cell",), "num_seeds": ("cell",), "test_ratio": ("test_ratio",)}

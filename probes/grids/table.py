@@ -78,7 +78,7 @@ def read_table(path: Path) -> xr.Dataset:
     """The table along `run`, a variable a column with its `long_name` and `units`; numbers that are
     missing are NaN.
 
-    `InputError` of one line for a missing, torn or foreign file.
+    `InputError` of one line for a missing, damaged or foreign file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -88,7 +88,7 @@ def read_table(path: Path) -> xr.Dataset:
     except FileNotFoundError as error:
         raise InputError(f"expected the table of a comparison at {path}, found none") from error
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"expected the table of a comparison at {path}, got a torn or foreign file") from error
+        raise InputError(f"expected the table of a comparison at {path}, got a damaged or foreign file") from error
     missing = [name for name in ABOUT if name not in table.column_names]
     if missing:
         raise InputError(f"expected the table of a comparison at {path}, got one without {', '.join(missing)}")

@@ -137,7 +137,7 @@ class Verdict:
         lines = []
         seeds = min(cell.num_seeds for cell in self.cells)
         if seeds < 2:
-            lines.append(f"One seed says nothing of chance: take --seeds {ADVISED_SEEDS}.")
+            lines.append(f"One seed says nothing about chance: take --seeds {ADVISED_SEEDS}.")
         elif self.is_provisional:
             lines.append(
                 f"Provisional: {seeds} seeds are valid but nearly powerless; --seeds {ADVISED_SEEDS} is the advice."

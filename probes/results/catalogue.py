@@ -71,7 +71,7 @@ def probe_of(path: Path, folder: Path) -> str:
 
 
 def stored(folder: Path, probe: str = "*") -> Iterator[Stored]:
-    """Every whole result in a folder like probes/000500; a torn or foreign one is left out
+    """Every whole result in a folder like probes/000500; a damaged or foreign one is left out
     (`files` has it)."""
     for path in files(folder, probe):
         try:

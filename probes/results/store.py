@@ -103,7 +103,7 @@ def _checked(path: Path) -> memoryview:
         raise InputError(f"cannot read the probe result {path}: {error.strerror}") from error
     data, line = memoryview(content)[:-_LINE], content[-_LINE:]
     if not line.startswith(_MARK):
-        raise InputError(f"expected a probe result written by lcmae at {path}, got a torn or foreign file")
+        raise InputError(f"expected a probe result written by lcmae at {path}, got a damaged or foreign file")
     if line != _MARK + hashlib.sha256(data).hexdigest().encode() + b"\n":
         raise InputError(f"expected a probe result as it was written at {path}, got one whose bytes were altered")
     return data

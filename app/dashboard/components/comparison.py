@@ -14,7 +14,7 @@ from lcmae.probes.grids.verdict import Verdict, labelled, with_seconds
 def panels(found: Verdict, table: xr.Dataset) -> Iterator[tuple[str, Panel]]:
     """Bands, cost, and what more seeds would decide, each with a name that stays."""
     cells = labelled(found)
-    together = "Bands hold for all cells together (95 %, without what a seed does to all cells alike)"
+    together = "Bands hold for all cells together (95 %, without seed effects that all cells share)"
     best = "; open points are ruled out as the best" if found.direction else ""
     yield (
         "bands",
@@ -39,9 +39,9 @@ def panels(found: Verdict, table: xr.Dataset) -> Iterator[tuple[str, Panel]]:
             "power",
             Panel(
                 "What more seeds would decide",
-                f"Further seeds of each cell and of {describe(found.baseline)} that would decide their difference with 80 % "
-                "power, taken alone, after shrinking the difference that was seen. About: for one difference it is right "
-                "within 40 %.",
+                f"Further seeds of each cell and of {describe(found.baseline)} that would decide their difference, taken "
+                "alone, with 80 % power, after shrinking the observed difference. An estimate: for one difference it is "
+                "right within 40 %.",
                 figures.power(cells),
             ),
         )

@@ -8,9 +8,9 @@ from lcmae.app.figures import style
 from lcmae.app.figures import training as figures
 
 SUMMARY = (
-    "The loss of each run beside its collapse level: a run that sits on its level has learned nothing but the mean patch. "
-    "Accuracies are those of frozen features of *unmasked* images (kNN and ridge regression), so runs with different masks "
-    "and losses can be held side by side; the losses themselves can't."
+    "The loss of each run beside its collapse level: a run at its level has learned nothing but the mean patch. "
+    "Accuracies are those of frozen features of *unmasked* images (kNN and ridge regression), so they compare runs with "
+    "different masks and losses; the losses themselves cannot be compared."
 )
 
 TERMS = (
@@ -26,8 +26,8 @@ def all_curves(runs: dict[str, xr.Dataset]) -> list[Panel]:
     found = [
         Panel(
             f"Loss{unit}",
-            "What the optimiser minimises, mean over the logged steps; in grey, the loss of the best constant prediction on the "
-            "same hidden patches. Only runs with the same targets and objective have comparable losses.",
+            "What the optimiser minimises, mean over the logged steps; in grey, the loss of the best constant prediction on "
+            "the same hidden patches. Only runs with the same targets and objective have comparable losses.",
             figures.loss(group),
         )
         for unit, group in style.by_units(runs, "loss")

@@ -55,7 +55,7 @@ def figure_files(figure: go.Figure, key: str, *, caption: str = "", sources: str
                 "layout": layout_on_paper(figure),
                 "caption": printable(caption, 2000),
                 "bibtex": bibtex(sources),
-                "otherwise": "This browser, or this Streamlit, gives no picture here: try the camera above the figure.",
+                "otherwise": "This browser or version of Streamlit gives no picture here: try the camera above the figure.",
             },
             width="content",
         )
@@ -122,5 +122,5 @@ def result_files(files: Mapping[str, Path], probe: str) -> None:
 
 def link(**query: str) -> None:
     """The full address of the present view, to copy; `query` pins what the address leaves open."""
-    otherwise = "This browser gives no access to its clipboard; the address is marked, so Ctrl-C copies it."
+    otherwise = "This browser gives no access to its clipboard; the address is selected, so Ctrl-C copies it."
     BUTTONS(key="link", data={"query": query, "otherwise": otherwise})

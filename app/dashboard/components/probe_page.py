@@ -64,7 +64,7 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     for group, (condition, results) in enumerate(alike):
         steps = [found.steps[name] for name in results]
         if group:
-            st.header(plain(f"Measured otherwise: {', '.join(results)}"))
+            st.header(plain(f"Measured under other conditions: {', '.join(results)}"))
         st.caption(f":material/rule: {prose(measured.words(condition, found.conditions, results, steps))}")
         figured: Mapping[str, xr.Dataset] = results
         left_out: list[str] = []
@@ -149,7 +149,9 @@ def numbers(
     """The table, where it comes from, and files."""
     for group, (condition, results) in enumerate(alike):
         if group:
-            st.caption(prose(f"Measured otherwise: {measured.words(condition, found.conditions, results, [])}"))
+            st.caption(
+                prose(f"Measured under other conditions: {measured.words(condition, found.conditions, results, [])}")
+            )
         key = content.probe + (f"-{group}" if group else "")
         export.table(tables.scalars(results), key, column_config=number_format())
     st.subheader("Where this comes from")
@@ -166,7 +168,7 @@ def numbers(
     commands = [
         again(content.probe, picked.runs[name], step, found.results[name]) for name, step in found.steps.items()
     ]
-    st.caption("The same numbers in a terminal; with `--out FOLDER` behind it, computed anew and put there:")
+    st.caption("The same numbers in a terminal; add `--out FOLDER` to compute them again and store them there:")
     to_copy("\n".join(commands))
 
 

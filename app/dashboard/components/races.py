@@ -25,7 +25,7 @@ EVERY = "1s"
 MOST = 1 << 26
 """Bytes of a page."""
 
-READ = {"compare": "its answer stands above, under Comparison", "advise": "it stands above, under Advice"}
+READ = {"compare": "see its answer above, under Comparison", "advise": "see above, under Advice"}
 """Where what a command found is read, on the same page."""
 
 RATIOS = (0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
@@ -68,8 +68,8 @@ def ask_race(picked: picks.Picks, masks: Sequence[str]) -> None:
     ratios = st.multiselect("Ratios", RATIOS, [0.5, 0.75], key="race_ratios")
     with st.container(horizontal=True):
         data = st.selectbox("Images", sources(picked), key="race_data")
-        epochs = st.number_input("Epochs of a whole run", 1, 1000, 24, key="race_epochs")
-        images = st.number_input("At most so many images", 100, None, None, key="race_images", placeholder="all")
+        epochs = st.number_input("Epochs of a full run", 1, 1000, 24, key="race_epochs")
+        images = st.number_input("Images at most", 100, None, None, key="race_images", placeholder="all")
     try:
         plan = race_plans.race(picked.root, chosen, ratios, data, epochs, images)
     except InputError as error:
@@ -88,7 +88,7 @@ def ask_advice(picked: picks.Picks) -> None:
     with st.container(horizontal=True):
         data = st.selectbox("Images", sources(picked), key="advice_data")
         minutes = st.number_input("Minutes", 1, 600, 30, key="advice_minutes")
-        images = st.number_input("At most so many images", 20, 4000, None, key="advice_images", placeholder="all")
+        images = st.number_input("Images at most", 20, 4000, None, key="advice_images", placeholder="all")
     plan = race_plans.advice(picked.root, data, minutes, images)
     start("Ask for advice", plan, f"at most {minutes} min")
 
@@ -167,12 +167,12 @@ def read_advice(root: Path) -> None:
         st.markdown("**Why**")
         st.markdown("\n".join(f"- {plain(line, 1000)}" for line in one.reasons) or "No reason is stored.")
         if one.alternatives:
-            st.caption(f"Not told apart from it: {plain(', '.join(one.alternatives), 1000)}.")
+            st.caption(f"Cannot be told apart from it: {plain(', '.join(one.alternatives), 1000)}.")
     with unknown:
         st.markdown("**What is not known**")
         st.markdown("\n".join(f"- {plain(line, 1000)}" for line in one.unknown) or "Nothing is named.")
     if one.command:
-        to_copy(one.command, key="advice-command", caption="The training that it comes to:")
+        to_copy(one.command, key="advice-command", caption="The recommended training:")
     if is_regular(one.page):
         st.download_button(
             "The page with its figures", partial(read_regular, one.page, MOST), one.page.name, "text/html",

@@ -33,11 +33,11 @@ def notes(matrix: xr.Dataset) -> list[str]:
     lines = []
     seeds = int(matrix["num_seeds"].min())
     if int(matrix["num_seeds"].max()) < 2:
-        lines.append("One seed says nothing of chance, and has no intervals.")
+        lines.append("One seed has no intervals and says nothing about chance.")
     elif seeds < 2:
         lines.append("Cells of one seed have their variance from the others: their intervals are wide.")
     elif seeds < FEW_SEEDS:
         lines.append(f"Provisional: 2 seeds are valid but nearly powerless; --seeds {ADVISED_SEEDS} is the advice.")
     if matrix.attrs.get("left_out"):
-        lines.append(f"Left out, because training is not at its end: {matrix.attrs['left_out']}.")
+        lines.append(f"Left out, because training has not finished: {matrix.attrs['left_out']}.")
     return lines

@@ -181,7 +181,7 @@ class Queue:
             try:
                 self._tidy(job)
             except OSError as error:  # a folder that somebody else deletes; the queue goes on
-                ended, last_line = ended or 1, last_line or f"its folder could not be tidied: {reason(error)}"
+                ended, last_line = ended or 1, last_line or f"its folder could not be cleaned up: {reason(error)}"
             with self._changed:
                 if job.state == "stopping":
                     job.state = "cancelled"

@@ -148,7 +148,8 @@ def settle(chosen: Selection, notices: Sequence[str]) -> Selection:
     phrases = [*st.session_state.pop(_NOTICES, []), *notices]
     if phrases:
         st.warning(
-            f"Not as the link or your last pick says: {'; '.join(map(plain, phrases[:8]))}.", icon=":material/link_off:"
+            f"Different from the link or your last pick: {'; '.join(map(plain, phrases[:8]))}.",
+            icon=":material/link_off:",
         )
     _put(chosen)
     return chosen

@@ -128,10 +128,10 @@ def ask_mask(chosen: Selection) -> bool:
         editing = st.toggle(
             "Edit mask",
             key="microscope-edit",
-            help="A click hides a patch or shows it, a stroke those on its way; so does Space.",
+            help="A click or Space hides or shows a patch; a stroke does so along its way.",
         )
         if chosen.hidden:
-            st.button("Drawn mask again", on_click=draw_again, icon=":material/undo:")
+            st.button("Back to the drawn mask", on_click=draw_again, icon=":material/undo:")
     return editing
 
 

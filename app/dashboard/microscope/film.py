@@ -104,8 +104,8 @@ def ratio_and_film(location: models.Location) -> None:
     component.film(
         frame_at(location, axis, at if asked == axis.field and at < len(axis.values) else home, top),
         title="Live: ratio, seed, training",
-        caption="Drag the slider, or play. The page follows where the slider comes to rest. Colours of the error end at "
-        f"{top:.3g} in every frame, the most of the picture above; each ratio and each seed draws a mask of its own.",
+        caption=f"Drag the slider, or play. The page follows when the slider rests. The colour scale of the error ends at "
+        f"{top:.3g} in every frame, the maximum of the picture above; each ratio and each seed draws a mask of its own.",
         home=home,
         axes=offered,
         axis=axis.field,
@@ -169,7 +169,7 @@ def files(location: models.Location, axis: Axis, inspected: Inspection, top: flo
             f"Make a moving picture of {len(axis.played)} frames",
             key="film-make",
             icon=":material/movie:",
-            help="Of what the player shows, to export as GIF or APNG.",
+            help="It shows what the player shows, for export as GIF or APNG.",
         )
         if is_asked:
             frames, problem = make(location, axis, top)

@@ -174,9 +174,9 @@ def _receptive_field(inspected: Inspection) -> tuple[str, str, Maps] | None:
     maps = figures.receptive_field(inspected.receptive_field(), inspected.patch, inspected.grid)
     return maps and (
         "Effective receptive field",
-        f"Size of the gradient, at every pixel, of the patch's token after layer {inspected.encoder_layer} (on the full image, and "
-        "under this mask where it is visible) and of its prediction, along random signs; each map to its own maximum. Half of "
-        "the gradient lies within the dotted disc.",
+        f"Size of the gradient, at every pixel, of the patch's token after layer {inspected.encoder_layer} (on the full "
+        "image, and under this mask where it is visible) and of its prediction, along random signs; each map to its own "
+        "maximum. Half of the gradient lies within the dotted disc.",
         maps,
     )
 
@@ -196,8 +196,8 @@ def _query_maps(stored: queries.Queries, inspected: Inspection) -> tuple[str, st
     none = "" if layer == inspected.encoder_layer else f" Of layer {inspected.encoder_layer} none were trained."
     return (
         f"Queries of the attentive probe, layer {layer}",
-        f"Where trained queries look in the full image to name its class: their mean, and those that are most concentrated here. "
-        f"{figures.query_words(found)} {stored.words(layer)}{none} They belong to the image, not to the patch.",
+        f"Where trained queries attend in the full image to classify it: their mean, and those that are most concentrated "
+        f"here. {figures.query_words(found)} {stored.words(layer)}{none} They belong to the image, not to the patch.",
         figures.query_maps(found, inspected.patch),
     )
 
@@ -212,9 +212,9 @@ def contrast(inspected: Inspection) -> Mapped:
 def _contrast(inspected: Inspection) -> tuple[str, str, Maps]:
     return (
         "Contrast terms",
-        f"Of each patch, over {inspection.NUM_MASKS} masks of the strategy: its loss; what the mask alone changes in it "
-        "(invariance); how badly it is separated from the image's other patches (local consistency). Empty where no mask hides "
-        "the patch. Terms between images need more than one.",
+        f"For each patch, over {inspection.NUM_MASKS} masks of the strategy: its loss; how much the mask alone changes its "
+        "prediction (invariance); how badly it is told apart from the image's other patches (local consistency). Empty where "
+        "no mask hides the patch. Terms between images need more than one.",
         figures.contrast(inspected.contrast(), inspected.patch),
     )
 

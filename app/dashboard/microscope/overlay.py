@@ -127,8 +127,8 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
         of_class = _heads(inspected, kind, view, -1) if num_prefix else None
         return Shown(
             f"{KINDS[kind].capitalize()} over the photograph, layer {layer}, {which}",
-            f"From the patch under the pointer (a click keeps it), over {seen}. Rows sum to 1 with what goes to class token "
-            "and registers, which is not drawn. Beside it every head from the kept patch.",
+            f"From the patch under the pointer (a click keeps it), over {seen}. Rows sum to 1 with class token and "
+            "registers, which are not drawn. Beside it every head from the kept patch.",
             photograph,
             "attention",
             packed,
@@ -161,8 +161,8 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
         packed, _ = _matrix(inspected, kind, "full", 0, None)
         return Shown(
             "Pixel similarity over the photograph",
-            "Cosine of the pixels of the patch under the pointer with those of every other one: what tokens are held against. "
-            "Where token similarity looks the same, the tokens need say no more than colour and brightness.",
+            "Cosine of the pixels of the patch under the pointer with those of every other one: the baseline of tokens. "
+            "Where token similarity looks the same, tokens may say no more than colour and brightness.",
             photograph,
             "cosine of two patches",
             packed,
@@ -202,7 +202,7 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
         found = inspected.query_maps(layer, stored.of(layer), stored.which)
         return Shown(
             f"Attentive probe over the photograph, layer {layer}",
-            f"Where the queries of efficient probing look to name the class, a mean over {found.sizes['query']} of them. "
+            f"Where the queries of efficient probing attend to classify the image, a mean over {found.sizes['query']} of them. "
             f"{figures.query_words(found)}",
             photograph,
             "attention",
@@ -211,10 +211,10 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
     if kind == "error":
         pictures = inspected.pictures()
         values = pictures["picture_error"].where(pictures["hidden"] == 1)
-        caption = "Mean squared error of each hidden patch; visible patches, which no model is asked for, stay grey."
+        caption = "Mean squared error of each hidden patch; visible patches stay grey."
     else:
         values = inspected.contrast()[kind]
-        caption = f"Of each patch over {NUM_MASKS} masks of the strategy; patches that no mask hides stay grey."
+        caption = f"For each patch, over {NUM_MASKS} masks of the strategy; patches that no mask hides stay grey."
     return Shown(
         f"{KINDS[kind].capitalize()} over the photograph",
         caption,

@@ -61,7 +61,7 @@ def as_b(chosen: Selection, first: models.Loaded, second: models.Loaded) -> Sele
     data = chosen.data or first.data
     moved = chosen.changed(patch=row * other_columns + column, hidden=hidden, data=data, upload=chosen.upload)
     if data not in models.sources(second):
-        raise InputError(f"expected data that both checkpoints can be shown, got {data}, which is A's alone")
+        raise InputError(f"expected data that both checkpoints can use, got {data}, which only A can use")
     return inspection.fit(second, moved)[0]
 
 
@@ -91,7 +91,8 @@ def board(inspected: Inspection, other: Inspection, editing: bool) -> None:
     mask = (
         "under the same mask"
         if same_mask
-        else f"under masks of one kind, ratio and seed, but each on its own grid ({_grid(inspected)} and {_grid(other)} patches)"
+        else f"under masks of one kind, ratio and seed, but each on its own grid ({_grid(inspected)} and {_grid(other)} "
+        "patches)"
     )
     st.caption(
         f"A: {plain(inspected.loaded.location.label)}. B: {plain(other.loaded.location.label)}. {image}, {mask}."
@@ -125,7 +126,8 @@ def predictions(inspected: Inspection, other: Inspection) -> None:
     units = [str(one["picture_error"].attrs["units"]) for one in (shown, beside)]
     if units[0] != units[1]:
         st.caption(
-            f"Errors are not compared: A's are in {units[0]}, B's in {units[1]}, since they predict other targets. {of_image}"
+            f"Errors are not compared: A's are in {units[0]}, B's in {units[1]}, since they predict different targets. "
+            f"{of_image}"
         )
         return
     draw(
@@ -191,8 +193,8 @@ def internals(inspected: Inspection, other: Inspection) -> None:
         draw(
             Panel(
                 title,
-                f"Size of the gradient at every pixel, as a share of all of it, since its scale says nothing between models; token "
-                f"after block {inspected.encoder_layer} of A and {other.encoder_layer} of B."
+                f"Size of the gradient at every pixel, as a share of all of it, since its scale says nothing between models; "
+                f"token after block {inspected.encoder_layer} of A and {other.encoder_layer} of B."
                 if target != "prediction"
                 else "The same of the patch's prediction, under the mask.",
                 figures.maps(

@@ -29,8 +29,8 @@ def numbers(inspected: Inspection) -> None:
     row, column = divmod(inspected.patch, inspected.grid[1])
     over = f" Loss and its terms are over {NUM_MASKS} masks." if predicts else ""
     caption = (
-        f"Patch {inspected.patch}: row {row + 1}, column {column + 1}. Errors are of hidden patches.{over} Radii are of the disc "
-        "that holds half of a receptive field."
+        f"Patch {inspected.patch}: row {row + 1}, column {column + 1}. Errors are of hidden patches.{over} Radii are of the "
+        "disc that holds half of a receptive field."
     )
     numbers_table(frame_of(inspected), "In numbers", caption, "microscope-numbers")
 
@@ -47,10 +47,10 @@ def among_others(inspected: Inspection) -> None:
     st.subheader("Among other patches")
     location = inspected.loaded.location
     if location.adapter is not None:
-        st.info("Points are stored with a run; this model lives in its file alone.", icon=":material/terminal:")
+        st.info("Points are stored with a run; this model exists only as a file.", icon=":material/terminal:")
         return
     if location.run is None or location.step is None:
-        st.info("Points are stored with a run; `lcmae import` makes one of this file.", icon=":material/terminal:")
+        st.info("Points are stored with a run; `lcmae import` makes a run of this file.", icon=":material/terminal:")
         return
     command = f"{reading.probe_command(MAP, location.run, location.step)} --embedding-consistency.umap"
     if location.step not in reading.result_steps(location.run, MAP):
@@ -76,7 +76,7 @@ def among_others(inspected: Inspection) -> None:
     tokens = result["kind"].values == "token"
     of_image = tokens & (result["image"].values == inspected.picture.index)
     is_there = bool((of_image & (result["position"].values == inspected.patch)).any())
-    marked = "The star is this patch" if is_there else "This patch was not drawn into the table"
+    marked = "The star is this patch" if is_there else "This patch is not in the stored sample"
     draw(
         Panel(
             f"{planes[0].upper()} of tokens",

@@ -54,7 +54,7 @@ def stored(inspected: Inspection) -> Queries | None:
         try:
             result = reading.result_of(location.run, location.step, PROBE, condition)
         except InputError:
-            continue  # torn or foreign: its own page says so
+            continue  # damaged or foreign: its own page says so
         is_own = result.attrs.get("checkpoint_sha256") == inspected.loaded.sha256
         if is_own and fits(result, inspected):
             return Queries(result, reading.stamp(known[condition]))

@@ -124,5 +124,6 @@ def encoding_it(location: models.Location) -> None:
         to_copy(
             reading.probe_command(queries.PROBE, location.run, location.step),
             key="microscope-queries",
-            caption="Where the queries of an attentive probe look stands here once this has trained them (on data with classes):",
+            caption="This trains the queries of an attentive probe (on data with classes); where they attend is then shown "
+            "here:",
         )

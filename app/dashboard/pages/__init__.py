@@ -3,7 +3,7 @@ imports torch."""
 
 from lcmae.app.dashboard.menu import Page
 
-VIEW, LEARNED, HOW, COLLAPSE = "Look", "Learned what?", "How?", "Collapse and spectrum"
+VIEW, LEARNED, HOW, COLLAPSE = "Look", "What was learned?", "How?", "Collapse and spectrum"
 MASKS, TRAINING, THEORY = "Masks", "Through training", "Theory and claims"
 """Headings of the menu: the questions that pages answer."""
 

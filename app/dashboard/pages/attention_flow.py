@@ -14,8 +14,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     share = next(name for name in found if figures.GATHERED[name] == words)
     yield Panel(
         f"Attention on whole images: {words}",
-        "Mean over images, and over heads (line); dots are single heads. MAE's class token is known to look at itself and at all "
-        "patches alike (Przewiezlikowski et al.)." + of_baselines(results, share),
+        "Mean over images, and over heads (line); dots are single heads. MAE's class token is known to attend to itself and "
+        "evenly to all patches (Przewiezlikowski et al.)." + of_baselines(results, share),
         figures.by_layer(results, share),
     )
     if any("class_entropy" in result for result in results.values()):
@@ -31,9 +31,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         count = next(iter(flowing.values())).attrs["num_flow_images"]
         yield Panel(
             "Does attention say what the token depends on?",
-            "Rank correlation, patch by patch, of attention's maps with the gradient of the token with respect to the pixels, on "
-            f"{count} images. Another image's gradient is the control: what it reaches "
-            "is the same for all images, that is, position.",
+            "Rank correlation, patch by patch, of attention's maps with the gradient of the token with respect to the "
+            f"pixels, on {count} images. The control is another image's gradient: it reaches only what all images share, "
+            "that is, position.",
             figures.agreement(flowing),
         )
     drawn = {name: result for name, result in flowing.items() if "picture_flow" in result}
@@ -48,19 +48,20 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
     yield Panel(
         "Outlier tokens, by layer",
-        "Share of patch tokens whose norm lies more than 5 robust deviations above the median of their image. Gaussian norms give "
-        "next to nothing." + of_baselines(results, "outlier_share"),
+        "Share of patch tokens whose norm lies more than 5 robust deviations above the median of their image. Gaussian norms "
+        "would give almost none." + of_baselines(results, "outlier_share"),
         figures.by_layer(results, "outlier_share"),
     )
     yield Panel(
         "Largest norm over the median, by layer",
-        "Of patch tokens, a mean over images. Registers (prefix tokens beyond the class token) exist to take such tokens' part."
-        + of_baselines(results, "norm_ratio"),
+        "Patch tokens, mean over images. Registers (prefix tokens beyond the class token) exist to take the role of such "
+        "tokens." + of_baselines(results, "norm_ratio"),
         figures.by_layer(results, "norm_ratio"),
     )
     yield Panel(
         "Where outliers lie: last layer",
-        "Share of images with an outlier at the position. In a map with few bright positions outliers do not follow the image.",
+        "Share of images with an outlier at the position. Where a map has few bright positions, outliers do not depend on "
+        "the image.",
         figures.outlier_maps(results),
         is_wide=True,
     )
@@ -69,8 +70,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 PAGE = ProbePage(
     probe="attention_flow",
     summary="What the class token gathers, how attention flows through all layers, and which tokens are outliers. Rollout is "
-    "that of Abnar and Zuidema (arXiv 2005.00928), its gradient-weighted form that of Chefer et al. (arXiv 2103.15679); the scalar "
-    "that is differentiated, the agreement with the gradient and the outliers' threshold are lcmae's own.",
+    "that of Abnar and Zuidema (arXiv 2005.00928), its gradient-weighted form that of Chefer et al. (arXiv 2103.15679); the "
+    "scalar that is differentiated, the agreement with the gradient and the outliers' threshold are lcmae's own.",
     panels=panels,
     answer=figures.answer,
     terms=("attention rollout", "attention entropy", "outlier token", "receptive field", "standard error"),

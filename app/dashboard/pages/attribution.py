@@ -16,27 +16,27 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     if "attribution_map" in result:
         picture = choose("picture", list(range(result.sizes["picture"])))
         yield Panel(
-            f"Which visible patches did it: {name}",
-            "The ringed patch is predicted; visible patches are coloured by what they did for the prediction, red towards it, blue "
-            "away from it, over the largest of each map. Nearness looks at no model.",
+            f"What the prediction depends on:  {name}",
+            "The ringed patch is predicted; visible patches are coloured by their effect on the prediction: red towards it, "
+            "blue away from it, relative to the largest of each map. Nearness uses no model.",
             figures.maps(result, picture),
             is_wide=True,
         )
     yield Panel(
         f"Do the methods agree: {name}",
-        "Rank correlation over the visible patches of an image, mean over images; 1: the same order. Where two methods disagree, "
-        "at most one of them says what the prediction depends on.",
+        "Rank correlation over the visible patches of an image, mean over images; 1: the same order. Where two methods "
+        "disagree, at most one of them says what the prediction depends on.",
         figures.agreement(result),
     )
     yield Panel(
         "Which order is faithful",
         "Area under the insertion curve less that under the deletion curve, 95 % intervals by images. A random order has 0 "
-        "whatever the model; nearness is what an order has that knows the positions alone."
+        "whatever the model; nearness is an order by position alone."
         + of_baselines(results, "faithfulness", "Short lines"),
         figures.by_method(results, "faithfulness"),
     )
     measure = choose("curves of", list(MEASURES))
-    for kind, words in (("deletion", "First patches taken away"), ("insertion", "First patches put back")):
+    for kind, words in (("deletion", "First patches removed"), ("insertion", "First patches put back")):
         yield Panel(
             f"{words}: {name}",
             f"Visible patches are {'replaced by the blank image' if kind == 'deletion' else 'brought back into it'}, the one "
@@ -45,20 +45,20 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             figures.curves(result, f"{kind}_{MEASURES[measure]}"),
         )
     yield Panel(
-        "How far what a method names lies",
-        "Mean distance from the query to the visible patches, weighted by the magnitudes of attribution; a random order has the "
-        "mean of all visible patches." + of_baselines(results, "reach", "Short lines"),
+        "How far away the attributed patches are",
+        "Mean distance from the query to the visible patches, weighted by the magnitudes of attribution; a random order has "
+        "the mean of all visible patches." + of_baselines(results, "reach", "Short lines"),
         figures.by_method(results, "reach"),
     )
 
 
 PAGE = ProbePage(
     probe="attribution",
-    summary="What each visible patch does for the prediction of a hidden one, by ablation, integrated gradients (Sundararajan et "
-    "al., arXiv 1703.01365), gradient x input, Shapley values, hiding one more patch and the decoder's attention; and which of "
-    "them to believe, by deletion and insertion (Petsiuk et al., arXiv 1806.07421). "
-    "The number that is explained (the prediction along the direction in which all visible patches move it), the blank image "
-    "(the mean at each position) and faithfulness as the difference of both areas are lcmae's own.",
+    summary="How each visible patch affects the prediction of a hidden one, by ablation, integrated gradients (Sundararajan et "
+    "al., arXiv 1703.01365), gradient x input, Shapley values, hiding one more patch and the decoder's attention; and which "
+    "of these methods is faithful, by deletion and insertion (Petsiuk et al., arXiv 1806.07421). The number that is "
+    "explained (the prediction along the direction in which all visible patches move it), the blank image (the mean at each "
+    "position) and faithfulness as the difference of both areas are lcmae's own.",
     panels=panels,
     answer=figures.answer,
     terms=("attribution", "faithfulness", "completeness error", "additivity", "standard error"),

@@ -20,17 +20,17 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
         yield Panel(
             f"Do loss and alignment fall together?{unit}",
-            "Each point a checkpoint, in the order of steps. The theorem predicts that a small loss needs a small L_align; it "
-            "says nothing of a slope, and longer predictions alone make L_align smaller.",
+            "Each point a checkpoint, in the order of steps. The theorem predicts that a small loss needs a small L_align; "
+            "it says nothing about a slope, and longer predictions alone make L_align smaller.",
             figures.against_alignment(group),
         )
     level = choose("variance", list(figures.LEVELS))
     for unit, group in style.by_units(results, "loss"):
         yield Panel(
             f"Loss against full collapse, Var(x2) {figures.LEVELS[level]}{unit} (theorem 3.6)",
-            "Constant over a run: Var(x2) belongs to images and masks. With a constant encoder the loss cannot "
-            "come below the variance at each position, as all the decoder then knows is the position. A loss below it says only "
-            "that collapse is not full.",
+            "Var(x2) depends on images and masks alone, so it is constant over a run. With a constant encoder the loss "
+            "cannot fall below the variance at each position, because the decoder then knows only the position. A loss below "
+            "it says only that collapse is not full.",
             figures.collapse(group, level),
         )
     yield Panel(
@@ -49,16 +49,17 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
     yield Panel(
         "The tail of the augmentation graph (theorem 4.2, right side)",
-        "Constant over a run: kernel form in pixels, so the lines of runs with equal images and masks lie on each other. "
-        "Solid: the middle bandwidth. It enters as 1 / (4 L) of its value, and L, the decoder's Lipschitz constant, is "
-        "unknown; so only this can be read: the loss falls against a side that does not move.",
+        "Constant over a run: kernel form in pixels, so the lines of runs with equal images and masks coincide. Solid: the "
+        "middle bandwidth. The bound holds 1 / (4 L) of this value, and L, the decoder's Lipschitz constant, is unknown; so "
+        "the figures show only that the loss falls while this side stays constant.",
         figures.tail(results),
     )
     for unit, group in style.by_units(results, "loss"):
         yield Panel(
             f"eps: autoencoding error of the decoder{unit}",
-            "Hidden patches as reconstructed from themselves (masks swapped). The decoder was never trained to repeat what it "
-            "sees, so its class can do better: the theorems' eps is at most this. A large eps loosens their right sides.",
+            "Patches reconstructed from themselves (masks swapped). The decoder was never trained to repeat visible patches, "
+            "so the best decoder of its class can do better: the theorems' eps is at most this. A large eps loosens their "
+            "right sides.",
             figures.autoencoding(group),
         )
     quantity = choose("alignment of", ["prediction", "cls", "mean"])
@@ -73,15 +74,16 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         )
         yield Panel(
             f"The same at the last step, by overlap of the visible patches: {quantity}, {centring}",
-            "At overlap 1 the two views are equal. The slope says how much of the alignment is input that both views share.",
+            "At overlap 1 the two views are equal. The slope says how much of the alignment comes from input that both views "
+            "share.",
             figures.by_overlap(available, quantity, centring),
         )
 
 
 PAGE = ProbePage(
     probe="bounds",
-    summary="Both sides of the bounds of “How Mask Matters” (Zhang, Wang and Wang, arXiv 2210.08344) at every stored step: loss "
-    "against alignment (theorem 3.4), variance (3.6) and spectrum (4.2). "
+    summary="Both sides of the bounds of “How Mask Matters” (Zhang, Wang and Wang, arXiv 2210.08344) at every stored step: "
+    "loss against alignment (theorem 3.4), variance (3.6) and spectrum (4.2). "
     "The theorems' constants are unknown, so these are trends and no proof; how each side is measured is lcmae's own.",
     panels=panels,
     answer=figures.answer,

@@ -25,8 +25,8 @@ from lcmae.safety.files import is_regular
 from lcmae.safety.text import printable
 
 SUMMARY = (
-    "Statements of the papers on masked autoencoders, each held in a small form against runs on this machine. A verdict says "
-    "whether the whole 95 % interval of the number lies where the claim says, by a rule without discretion; it is about these runs."
+    "Claims of the papers on masked autoencoders, each tested in a small form on runs of this machine. A verdict says "
+    "whether the whole 95 % interval of the number lies where the claim says, by a fixed rule; it is about these runs only."
 )
 TERMS = ("masking ratio", "effective rank", "linear probe", "receptive field", "positional share", "alignment")
 
@@ -44,7 +44,7 @@ def show(page: Page, picked: picks.Picks) -> None:
             f"There is no record of `lcmae claims` below {picked.where} yet. This makes one, in about half an hour:"
         )
         to_copy(f"lcmae claims --out {picked.root / 'claims'}")
-        st.caption("It states its cost first. `--claims ID` holds single claims against runs, `--list` names them.")
+        st.caption("It states its cost first. `--claims ID` tests single claims, `--list` names them.")
         return
     file = found[choose("record", list(found))]
     try:
@@ -63,8 +63,8 @@ def show(page: Page, picked: picks.Picks) -> None:
         draw(
             Panel(
                 "Numbers and the levels that decide",
-                "Each claim's number with its 95 % interval (over seeds, if its details say no other), beside the level that it "
-                "must lie above, below or within. One panel a unit. What could not be measured here is in the table.",
+                "Each claim's number with its 95 % interval (over seeds unless its details say otherwise), and the level "
+                "that it must lie above, below or within. One panel per unit. The table lists what could not be measured here.",
                 figures.forest(record.outcomes, SYMBOLS, interval),
             ),
             "claims",
@@ -73,7 +73,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     st.caption(
         f"Made by {as_code(printable(record.command))} on {plain(record.written[:10])}; {plain(record.machine)}; "
         f"{plain(record.versions)}; "
-        f"{record.train_minutes:.0f} minutes of training. The third column opens the runs on the page that the number is of."
+        f"{record.train_minutes:.0f} minutes of training. The third column opens the runs on the number's page."
     )
     frame = cells(table(record, file.parent, picked))
     st.dataframe(
@@ -151,7 +151,7 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
     elif one.runs:
         st.caption(f"Its runs are no longer below {picked.where}.")
     if one.reads:
-        st.caption("The same again:")
+        st.caption("To repeat it:")
         to_copy(f"{one.command} --out {folder}")
 
 

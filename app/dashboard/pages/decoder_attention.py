@@ -12,9 +12,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Shares and distances of every run, then masses and maps of one."""
     yield Panel(
         "How much of attention is position alone",
-        "1: the map depends on where the query stands and on nothing else; 0: it does not depend on it, and by chance a little "
-        "below, since what chance alone explains is taken off. Solid: the same masks "
-        "for all images, so images vary. Dashed: one image at a time, so masks vary."
+        "1: the map depends only on the position of the query; 0: it does not depend on it. Values a little below 0 occur by "
+        "chance, because the share that chance explains is subtracted. Solid: the same masks for all images, so images vary. "
+        "Dashed: one image at a time, so masks vary."
         + of_baselines(results, "positional_share_over_images_pooled", "Lines without marks"),
         figures.positional_share(results),
     )
@@ -26,7 +26,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     )
     yield Panel(
         "How widely hidden patches look",
-        "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token."
+        "Entropy of attention rows: near the dotted line a head attends evenly to all tokens, near zero to a single one."
         + of_baselines(results, "entropy"),
         by_layer(results, "entropy", "entropy_uniform"),
     )
@@ -44,8 +44,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         layer = choose("layer", result["layer"].values.tolist())
         yield Panel(
             f"Whole maps: {name}, layer {layer}",
-            "Each row is a query at a hidden patch, orange in the masked image; each map is one head's attention to all patches, "
-            "on one scale.",
+            "Each row is a query at a hidden patch, orange in the masked image; each map is one head's attention to all "
+            "patches, on one scale.",
             figures.maps(result, picture, layer),
             is_wide=True,
         )
@@ -53,10 +53,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="decoder_attention",
-    summary="To fill in a hidden patch the decoder attends to visible patches, to other hidden ones and to the class token; if its "
-    "maps were the same for every image, it would only know the position. "
-    "The positional share is lcmae's own definition (variance of attention rows between positions, corrected for chance); the "
-    "question is that of Yue et al. (arXiv 2310.01994).",
+    summary="To fill in a hidden patch the decoder attends to visible patches, to other hidden ones and to the class token; "
+    "if its maps were the same for every image, they would depend on position alone. The positional share is lcmae's own "
+    "definition (variance of attention rows between positions, corrected for chance); the question is that of Yue et al. "
+    "(arXiv 2310.01994).",
     panels=panels,
     answer=figures.answer,
     terms=("positional share", "attention distance", "attention entropy", "patch", "masking ratio"),

@@ -12,7 +12,7 @@ WORDS = {"CKA": "cka", "distances (RSA)": "rsa", "shared neighbours": "neighbour
 """Measures by the words that a person picks."""
 
 MEASURES = {
-    "cka": "debiased linear CKA (minibatch estimator): 1 for turned and scaled copies, 0 in the mean for unrelated points",
+    "cka": "debiased linear CKA (minibatch estimator): 1 for rotated and scaled copies, on average 0 for unrelated points",
     "rsa": "representational similarity: Spearman correlation of the distances of all pairs",
     "neighbours": "share of the nearest neighbours that both have in common",
 }
@@ -44,9 +44,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         for unit, group in style.by_units(predicting, variable):
             yield Panel(
                 f"{title}{unit}",
-                "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true patches "
-                "of random images, the mean patch, and the patches themselves (0). All together are the same distribution in "
-                "any order, so there the first has no Wasserstein distance." + of_baselines(group, variable),
+                "Distance from the true hidden patches, of each image (within) and of all together (across). Grey: true "
+                "patches of random images, the mean patch, and the patches themselves (0). Across images, true patches of "
+                "random images are the same set in another order, so this baseline has no Wasserstein distance "
+                "there." + of_baselines(group, variable),
                 figures.distances(group, variable),
             )
     name = choose("points of", list(results))
@@ -63,10 +64,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="embedding_consistency",
-    summary="Whether tokens that are near each other stand for patches that look alike, within an image and across images, layer "
-    "by layer; and whether reconstructed patches are distributed as the true ones. "
-    "It examines the claim of Yue et al. (arXiv 2310.01994) with standard measures, not with that paper's formulas, which were "
-    "not at hand.",
+    summary="Whether tokens that are near each other stand for patches that look alike, within an image and across images, "
+    "layer by layer; and whether reconstructed patches are distributed like the true ones. "
+    "It examines the claim of Yue et al. (arXiv 2310.01994) with standard measures, not with that paper's formulas, which "
+    "were not available to us.",
     panels=panels,
     answer=figures.answer,
     terms=("CKA", "sliced Wasserstein distance", "Gram gap", "standard error"),

@@ -20,9 +20,9 @@ from lcmae.safety.text import printable
 PROBE = "embedding_consistency"
 UMAP = "--embedding-consistency.umap"
 SUMMARY = (
-    "Patches (or whole images) that the model represents alike lie near each other; draw around some, or click one, to see them. "
-    "Beside it the same points by their raw pixels, so what the model adds is what differs; UMAP is McInnes et al.'s "
-    "(arXiv 1802.03426), whose distances between clusters mean little, and contrast terms are lcmae's own definition."
+    "Patches (or whole images) that the model represents alike lie near each other; draw around some, or click one, to see "
+    "them. Beside it are the same points by their raw pixels: the difference is what the model adds. UMAP is McInnes et "
+    "al.'s (arXiv 1802.03426); its distances between clusters mean little. Contrast terms are lcmae's own definition."
 )
 TERMS = ("patch", "invariance", "local consistency")
 MOST = 48
@@ -93,10 +93,10 @@ def bench(result: xr.Dataset, name: str, what: str, plane: str, colour_by: str) 
     is_term = colour_by in ("loss", "invariance", "local_consistency")
     shown = Panel(
         f"{what.capitalize()} of {name}",
-        f"{plane.upper()} of {' (left) and of '.join(figures.TITLES[kind] for kind in figures.SIDES[what])} (right), each with a "
-        f"plane of its own; the same points on both, coloured by {figures.WORDS[colour_by]}. "
+        f"{plane.upper()} of {' (left) and of '.join(figures.TITLES[kind] for kind in figures.SIDES[what])} (right), each "
+        f"with a plane of its own; the same points on both, coloured by {figures.WORDS[colour_by]}. "
         + ("Grey: hidden by no mask, so it has no error. " if is_term else "")
-        + "Lasso, box or click selects; a double click lets go.",
+        + "Lasso, box or click selects; a double click clears the selection.",
         figures.maps(result, what, plane, colour_by, selected),
     )
     st.subheader(plain(shown.title))

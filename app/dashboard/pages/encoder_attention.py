@@ -14,7 +14,7 @@ WORDS = {
     ),
     "entropy": (
         "How widely heads look",
-        "Entropy of attention rows: near the dotted line a head looks everywhere alike, near zero at a single token.",
+        "Entropy of attention rows: near the dotted line a head attends evenly to all tokens, near zero to a single one.",
     ),
     "mutual_information": (
         "How much the query decides",
@@ -44,10 +44,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="encoder_attention",
-    summary="Heads that look near, narrowly and each differently work on local detail; heads that look everywhere alike carry "
-    "what the whole image shares. "
-    "The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) and Xie et al. (2205.13543); "
-    "distances are in patches, and masked images have fewer tokens, so compare with the dotted line of their own view.",
+    summary="Heads with near, narrow and diverse attention work on local detail; heads that attend evenly everywhere carry "
+    "what the whole image shares. The measures are those of Dosovitskiy et al. (arXiv 2010.11929), Park et al. (2305.00729) "
+    "and Xie et al. (2205.13543); distances are in patches, and masked images have fewer tokens, so compare with the dotted "
+    "line of their own view.",
     panels=panels,
     answer=figures.answer,
     terms=("attention distance", "attention entropy", "mutual information", "head divergence", "patch"),

@@ -32,7 +32,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="frequency",
-    summary="Which spatial frequencies the tokens carry from layer to layer, and which layers say the same. "
+    summary="Which spatial frequencies the tokens carry from layer to layer, and which layers are alike. "
     "Amplitudes are in the form of Park et al. (arXiv 2305.00729), with the highest frequency kept; similarity is debiased "
     "linear CKA over minibatches (Nguyen et al., arXiv 2010.15327).",
     panels=panels,

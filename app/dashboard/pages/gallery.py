@@ -28,10 +28,10 @@ from lcmae.probes.results.conditions import Condition, split_settings
 
 PROBE, ATTENTION = "reconstruction", "encoder_attention"
 SUMMARY = (
-    "Every image that the `reconstruction` probe saw, by its own error on hidden patches under its one mask; beside it, the "
-    "error of a copy of the nearest visible patch, that of another picked run on the same image under the same mask, and how "
-    "far attention reaches on the whole image, where `encoder_attention` saw the same images. One mask an image is a noisy "
-    "number: the order says where to look, not which image is harder."
+    "Every image that the `reconstruction` probe saw, with its error on hidden patches under one mask. Beside it are the "
+    "error of a copy of the nearest visible patch, that of another picked run on the same image under the same mask, and the "
+    "attention distance on the whole image, where `encoder_attention` saw the same images. An error under one mask is noisy: "
+    "the order says where to look, not which image is harder."
 )
 PER_PAGE = 300
 FIRST, LAST = "largest first", "smallest first"
@@ -122,7 +122,7 @@ def opens(result: xr.Dataset) -> str:
     """Where a click leads."""
     if is_in_order(result):
         return "A click opens the microscope at that image."
-    return "A click opens the microscope at this run, where images are counted otherwise: pick the image there."
+    return "A click opens the microscope at this run, where images are numbered differently: pick the image there."
 
 
 def is_in_order(result: xr.Dataset) -> bool:

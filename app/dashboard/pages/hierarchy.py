@@ -16,9 +16,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     end = choose("shared set", list(figures.ENDS_SAY))
     yield Panel(
         f"Level of what visible and hidden parts share: {name}",
-        "Predicted without training, a mean over masks of each ratio and unit: the smallest set of latents that parts what is "
-        "visible from what is hidden, and its mean level, from 1 (textures) up to the class. Where several sets are smallest, "
-        "the highest or the lowest one is taken.",
+        "Predicted without training, a mean over masks of each ratio and unit: the smallest set of latents that separates "
+        "what is visible from what is hidden, and its mean level, from 1 (textures) up to the class. Where several sets are "
+        "smallest, the highest or the lowest one is taken.",
         figures.predicted(results[name], end),
     )
     features = _features(results)
@@ -27,10 +27,11 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         words = choose("measured", [words for words, name in figures.MEASURES.items() if _has(results, name)])
         yield Panel(
             "Prediction and measurement side by side",
-            "Above: share of each level's latents that the mask shares (solid: highest smallest set, dotted: lowest). Below: how "
-            f"well each level is decoded from frozen features ({feature}), a dot for each picked run at the ratio and unit of "
-            "its mask, with 95 % intervals over images. The theory speaks of identified, up to any one-to-one map; decoded is "
-            "linear. Runs of `lcmae compare ... --own-masks` belong here; those of another tree than the first are left out.",
+            "Above: share of each level's latents that the mask shares (solid: highest smallest set, dotted: lowest). Below: "
+            f"how well each level is decoded from frozen features ({feature}), a dot for each picked run at the ratio and "
+            "unit of its mask, with 95 % intervals over images. The theory's latents are identified up to any one-to-one "
+            "map; decoding here is linear. Use runs of `lcmae compare ... --own-masks`; runs with another tree than the "
+            "first are left out.",
             figures.side_by_side(results, feature, figures.MEASURES[words]),
             is_wide=True,
         )
@@ -47,7 +48,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         level = choose("level", levels)
         yield Panel(
             f"Where in the encoder: {level}{', ' + name if which else ''}",
-            "Mean token after each block. Dashed: the same network with fresh weights. A ring marks the highest block of each run.",
+            "Mean token after each block. Dashed: the same network with fresh weights. A ring marks the highest block of "
+            "each run.",
             figures.by_layer(with_layers, level),
         )
 
@@ -66,9 +68,9 @@ def _has(results: Results, variable: str) -> bool:
 
 PAGE = ProbePage(
     probe="hierarchy",
-    summary="Images were made from a tree of known latents (`--data hierarchy`): which of them do the visible and the hidden part "
-    "share, and which can be read off the features? The account is that of Kong et al. (CVPR 2023, 2306.04898); the images, the "
-    "minimum cut that stands for their Theorem 1, and the linear decoding are *lcmae's own*.",
+    summary="Images were made from a tree of known latents (`--data hierarchy`): which of them do the visible and the hidden "
+    "part share, and which can be read off the features? The theory is that of Kong et al. (CVPR 2023, 2306.04898); the "
+    "images, the minimum cut that stands for their Theorem 1, and the linear decoding are *lcmae's own*.",
     panels=panels,
     answer=figures.answer,
     terms=("latent", "shared latents", "decodability", "masking ratio", "standard error"),

@@ -13,7 +13,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     images."""
     centring = choose("cosines", ["centred", "raw"])
     about = (
-        "Centred: the mean vector is taken off first, and sums of products are divided by sums of squares (an intraclass "
+        "Centred: the mean vector is subtracted first, and sums of products are divided by sums of squares (an intraclass "
         "correlation). "
         if centring == "centred"
         else "Raw: cosines of the vectors as they are; a mean that all vectors share makes them large. "
@@ -22,7 +22,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         f"Alignment under two masks, {centring}",
         about
         + "Filled: the same patch, or the same image, under two masks. Open: the same patch of another image, or another "
-        "image. What lies between is what the features say of the image."
+        "image. The difference is what the features say about the image."
         + of_baselines(results, "alignment", "Lines, dashed and dotted alike"),
         figures.alignment(results, centring),
     )

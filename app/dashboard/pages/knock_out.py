@@ -14,10 +14,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     if known:
         yield Panel(
             f"Without attention in all blocks{_of_many(results, words)}",
-            "What hidden patches no longer attend to (of the class token: what no patch attends to), and what the masked loss "
-            "rises by: rows that lose entries are renormalised. Controls: as many random entries of the same rows; and attention "
-            "that stays but brings the mean value of each position instead of the image's own. The axis is linear below 1 % and "
-            "logarithmic above. Grey: an untrained network.",
+            "What hidden patches no longer attend to (for the class token: no patch attends to it), and by how much the "
+            "masked loss rises. Rows that lose entries are renormalised. Controls: as many random entries of the same rows; "
+            "and attention that stays but brings the mean value of each position instead of the image's own. The axis is "
+            "linear below 1 % and logarithmic above. Grey: an untrained network.",
             figures.by_kind(known, hows),
             is_wide=True,
         )
@@ -27,14 +27,14 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         kind = choose("attention", [kinds[2], *kinds[:2], *kinds[3:]])
         yield Panel(
             f"Without attention {kind}, in one block{_of_many(results, words)}",
-            "The same in one block alone: the others go on as they were trained.",
+            "The same in one block alone: the others stay as trained.",
             figures.by_block(single, next(what for what, name in figures.KEYS.items() if name == kind), hows),
         )
     skipping = {name: result for name, result in results.items() if "skip_increase" in result}
     if skipping:
         yield Panel(
             "Without whole blocks",
-            "The block gives what entered it; or it adds its mean over images at each position, which keeps what it says of "
+            "The block passes on its input; or it adds its mean over images at each position, which keeps what it says about "
             "position.",
             figures.skipped(skipping),
         )
@@ -43,8 +43,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         run = choose("heads of", list(headed))
         yield Panel(
             f"Without single heads: {run}, {words}",
-            "A head's answer set to 0, or to its mean; of random entries as many as a head has are taken out of the whole block, "
-            "the same for all its heads. Blue heads do harm.",
+            "A head's output is set to 0 or to its mean. The random control removes as many entries as a head has from the "
+            "whole block, the same for all its heads. Without a blue head the loss falls.",
             figures.heads(figures.own_numbers({run: headed[run]})[run], hows[0] if len(hows) == 1 else _how(words)),
         )
 
@@ -59,9 +59,10 @@ def _how(words: str) -> str:
 
 PAGE = ProbePage(
     probe="knock_out",
-    summary="Which attention, heads and blocks a prediction needs: parts are taken out, and the masked loss is measured again on "
-    "the same images. That mask tokens need not attend to each other is said by CrossMAE (Fu et al., arXiv 2401.14391); random "
-    "entries and means beside each number are lcmae's own controls, because a network never saw what it is given here.",
+    summary="Which attention, heads and blocks a prediction needs: parts are removed, and the masked loss is measured again "
+    "on the same images. CrossMAE (Fu et al., arXiv 2401.14391) says that mask tokens need not attend to each other. The "
+    "controls beside each number, random entries and means, are lcmae's own: they are needed because the network never "
+    "met such input in training.",
     panels=panels,
     answer=figures.answer,
     terms=("knock-out", "loss", "standard error"),

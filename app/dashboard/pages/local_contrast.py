@@ -16,15 +16,15 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"What the loss is made of{unit}",
             f"Solid: the masked loss of the run, split into four parts. {kind} Hatched: the same parts for the best constant "
-            "prediction, the level of full collapse; a model that predicts nothing but one patch ends there."
+            "prediction, the level of full collapse; a model that always predicts one patch ends there."
             + of_baselines(group, term, "Pale"),
             figures.terms(group),
         )
         yield Panel(
             f"Each part against its collapse level{unit}",
             "Dots with 95 % intervals over images; a grey bar marks the part's collapse level, a diamond what "
-            "the mean patch of each position would have. Left of its bar a run has "
-            f"learned something in this part; invariance and offset are zero at collapse, so any distance there is a cost. {kind}"
+            f"the mean patch of each position would have. A dot left of its bar means that the run has learned something in "
+            f"this part; invariance and offset are zero at collapse, so any distance there is a cost. {kind}"
             + of_baselines(group, term),
             figures.terms_with_errors(group),
         )
@@ -54,7 +54,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"On the images: {name}",
             "Stored images beside the loss and its parts, means over the masks that hid the patch. Here the split is exact, "
-            "over the masks that were drawn: of a single image an estimate is too noisy.",
+            "over the masks that were drawn: for a single image an estimate would be too noisy.",
             figures.picture_maps(result, first),
             is_wide=True,
         )
@@ -71,8 +71,8 @@ PAGE = ProbePage(
     summary="The masked loss is split into mask noise (invariance), structure within an image (local consistency), "
     "differences between images (global consistency) and a constant offset. "
     "This definition is lcmae's own: the four parts add up to the loss, as estimates and in the exact split that the LC-MAE "
-    "objective weighs. It is *not* the formula of the LC-MAE paper (Yue et al., "
-    "arXiv 2310.01994), whose claim it serves to examine.",
+    "objective weights. It is *not* the formula of the LC-MAE paper (Yue et al., arXiv 2310.01994), but serves to examine "
+    "that paper's claim.",
     panels=panels,
     answer=figures.answer,
     terms=("invariance", "local consistency", "global consistency", "offset", "collapse level"),

@@ -20,7 +20,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     shared = choose("edges share", list(sides))
     yield Panel(
         f"Where edges lead: images that share {shared}, {mask}, {name}",
-        f"{result.attrs['num_sampled']} images; two of them share a content as far as a Gaussian kernel on it says. {band}"
+        f"{result.attrs['num_sampled']} images; a Gaussian kernel says how far two of them share a content. {band}"
         "Dotted: the toy world, exact, over all masks. The spectrum is the same whichever part is shared; label error belongs "
         "to what is visible.",
         figures.edges(result, mask, sides[shared]),
@@ -39,29 +39,29 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         f"Tail of the spectrum beyond rank {rank}, {mask}",
         "The sum of squared eigenvalues that theorem 4.2 asks to be small; k there is the width of the encoder. "
         + reference
-        + "Lines: what each run's features of visible and hidden parts tell of it, from below (held-out canonical "
-        "correlations). Pink, dotted: the toy, exact. "
-        "Few images inflate the grey curve (see the last figure); values below 0.001 are not drawn.",
+        + "Lines: lower estimates from each run's features of visible and hidden parts (held-out canonical correlations). "
+        "Pink, dotted: the toy, exact. Few images inflate the grey curve (see the last figure); values below 0.001 are not "
+        "drawn.",
         figures.tails(same, mask, rank),
     )
     yield Panel(
         f"Connectivity: the second eigenvalue, {mask}",
         "At 1 the graph falls into parts that do not communicate; how many eigenvalues are above 0.99 is in the table. "
         + reference
-        + "Lines: the runs' features, from below.",
+        + "Lines: lower estimates from the runs' features.",
         figures.connectivity(same, mask),
     )
     ratio = choose("ratio", sorted(result["ratio"].values.tolist(), key=lambda value: abs(value - 0.5)))
     yield Panel(
         f"Eigenvalues by rank at ratio {ratio:g}, {mask}",
-        reference + "Lines: the runs' features, from below.",
+        reference + "Lines: lower estimates from the runs' features.",
         figures.spectra(same, mask, ratio),
     )
     yield Panel(
-        "What the estimators are worth: their error on the toy",
-        "Root mean square difference from the exact numbers, by how many images are drawn (two of four blocks hidden; three "
-        "draws). Solid: kernel form. Dashed: canonical correlations of the best possible features. It says how much of the "
-        "curves above is too few images.",
+        "How good the estimators are: their error on the toy",
+        "Root mean square difference from the exact numbers, by the number of images drawn (two of four blocks hidden; three "
+        "draws). Solid: kernel form. Dashed: canonical correlations of the best possible features. It shows how much of the "
+        "curves above is due to too few images.",
         figures.toy_errors(result),
     )
 

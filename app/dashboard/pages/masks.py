@@ -43,9 +43,8 @@ from lcmae.progress import clock
 from lcmae.safety.files import is_regular, read_regular
 
 SUMMARY = (
-    "Which patches a strategy hides, and how that looks in numbers before any model. Below, what `lcmae compare` found: "
-    "runs of equal image-mask pairs (or FLOP, or seconds, where it says so), so a point differs from its neighbours by mask, "
-    "ratio or objective alone."
+    "Which patches a strategy hides, with diagnostics that need no model. Below are the results of `lcmae compare`: its runs "
+    "have equal image-mask pairs (or FLOP, or seconds, where it says so), so points differ by mask, ratio or objective alone."
 )
 
 TERMS = ("masking ratio", "kNN accuracy", "ridge accuracy", "invariance", "local consistency", "global consistency")
@@ -87,8 +86,8 @@ def strategies(picked: picks.Picks) -> list[str]:
     sentence; and its diagnostics. Returns their names."""
     left, middle, right = st.columns(3)
     ratio = left.slider("masking ratio", 0.05, 0.95, 0.75, 0.05, key="mask_ratio", bind="query-params")
-    side = middle.select_slider("patches a side", [4, 7, 8, 14, 16], 14, key="mask_side", bind="query-params")
-    seed = right.number_input("seed (another one draws anew)", 0, 10_000, 0, key="mask_seed", bind="query-params")
+    side = middle.select_slider("patches per side", [4, 7, 8, 14, 16], 14, key="mask_side", bind="query-params")
+    seed = right.number_input("seed (change it to draw again)", 0, 10_000, 0, key="mask_seed", bind="query-params")
     with st.spinner("Drawing masks (loading torch, the first time: up to half a minute on a small machine)"):
         shown = drawn(float(ratio), int(side), int(seed))
     for kind, why in shown.refused.items():
@@ -108,8 +107,8 @@ def strategies(picked: picks.Picks) -> list[str]:
     draw(
         Panel(
             "How far is the nearest visible patch?",
-            f"Mean over hidden patches and {NUM_MASKS} masks, without any model. Where it is near, a copy goes far; where it is "
-            "far, the model must know more than texture.",
+            f"Mean over hidden patches and {NUM_MASKS} masks, without any model. Where it is near, copying it works well; "
+            "where it is far, the model must know more than texture.",
             mask_figures.distances(distances),
         ),
         "mask-distances",
@@ -117,9 +116,10 @@ def strategies(picked: picks.Picks) -> list[str]:
     )
     with st.expander("All diagnostics", icon=":material/table_view:"):
         st.caption(
-            f"From {NUM_MASKS} masks, without any model. Visible region: mean size of connected visible patches. Boundary share: "
-            "hidden patches with a visible neighbour. Distance: from a hidden patch to the nearest visible one. Coverage: the "
-            "smallest and largest chance of a patch to be hidden, with the standard error that an even chance would have."
+            f"From {NUM_MASKS} masks, without any model. Visible region: mean size of connected visible patches. Boundary "
+            "share: hidden patches with a visible neighbour. Distance: from a hidden patch to the nearest visible one. "
+            "Coverage: the smallest and largest chance of a patch to be hidden, with the standard error that an even chance "
+            "would have."
         )
         table = shown.table
         numbers = {
@@ -224,7 +224,7 @@ def comparisons(picked: picks.Picks) -> None:
         conclusions(table, measure)
     num_seeds = len(set(table["seed"].values))
     words = (
-        "bars are 95 % intervals over seeds (Student's t; those of few seeds may leave the picture)"
+        "bars are 95 % intervals over seeds (Student's t; with few seeds they may extend beyond the picture)"
         if num_seeds > 1
         else "one seed, so no intervals"
     )
@@ -241,8 +241,8 @@ def comparisons(picked: picks.Picks) -> None:
             Panel(
                 "Ratio x mask unit",
                 "Means over the seeds (and over the objectives and masks, if there are several) of runs whose mask has a unit. "
-                "The account of masked autoencoders by hierarchical latent variables (Kong et al., 2306.04898) expects the "
-                "best accuracy inside, not at an edge.",
+                "The theory of hierarchical latent variables (Kong et al., 2306.04898) expects the best accuracy in the "
+                "interior, not at an edge.",
                 figures.ratio_by_unit(table, measure),
             ),
             f"compare-unit-{measure}",
@@ -320,7 +320,7 @@ def follow(file: Path, before: grid_progress.Going) -> None:
         if going.at:
             st.dataframe(cells(pd.DataFrame(going.at)), hide_index=True, placeholder=export.NOTHING)
     elif ended < total:
-        st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal goes on from there.")
+        st.caption(f"It stopped after {ended} of {total} runs; the same command in a terminal continues from there.")
 
 
 def tables_below(root: Path) -> dict[str, Path]:

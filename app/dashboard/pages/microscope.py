@@ -25,8 +25,8 @@ from lcmae.errors import InputError
 from lcmae.safety.text import printable
 
 SUMMARY = (
-    "Everything that one checkpoint says about one patch of one image under one mask: click a patch, or move it with the arrow "
-    "keys, and every picture follows. The numbers are the probes' own, for this single image: reconstruction error as in MAE, "
+    "Everything that one checkpoint says about one patch of one image under one mask. Click a patch, or move with the arrow "
+    "keys: every picture follows. The numbers are the probes' own, for this single image: reconstruction error as in MAE, "
     "the model's attention, Luo et al.'s receptive field, and contrast terms that are lcmae's own definition."
 )
 
@@ -80,7 +80,7 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
                     newest if chosen.a_step is None else str(chosen.a_step),
                     lambda step: None if step == newest else int(step),
                 ),
-                help="`newest` is the step of the bar above where this run has it, else its newest.",
+                help="`newest` is the step picked in the bar above if this run has it, otherwise its newest.",
                 width=120,
             )
 

@@ -17,7 +17,7 @@ from lcmae.app.dashboard.menu import Page
 from lcmae.safety.text import printable
 from lcmae.safety.text import show as shown_path
 
-ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstructions have nothing to say about it."
+ENCODER_ONLY = "Encoder only: no patch can be predicted, so probes of reconstructions do not apply to it."
 
 
 def show(page: Page, picked: picks.Picks) -> None:
@@ -26,14 +26,14 @@ def show(page: Page, picked: picks.Picks) -> None:
     st.title(page.title)
     st.markdown(
         f"Files and folders below {picked.where} that may be checkpoints of MAE, U-MAE, SimMIM, timm, Hugging Face and "
-        "others. Nothing in a file is run: a process of its own reads names and shapes, and may write no byte to a file "
-        "nor take more than 1 GiB beyond torch and the file. Weights are not looked at before the import."
+        "others. No code in a file is run: a separate process reads names and shapes; it can write no byte to a file and "
+        "take at most 1 GiB beyond torch and the file. Weights are not read before the import."
     )
     path = ask(picked.root)
     if path is None:
         return
     with st.spinner(
-        "Reading names and shapes in a process of its own (half a minute on a small machine)", show_time=True
+        "Reading names and shapes in a separate process (half a minute on a small machine)", show_time=True
     ):
         answer = reader.inspect_below(picked.root, path)
     if answer.facts is None:
@@ -63,7 +63,7 @@ def ask(root: Path) -> str | None:
         key="path",
         bind="query-params",
         max_chars=4000,
-        help="From the root on, or absolute, but inside it.",
+        help="Relative to the root, or absolute within it.",
     )
     return written.strip() or chosen
 
@@ -87,13 +87,13 @@ def describe(facts: dict[str, Any]) -> None:
     st.subheader("Assumed")
     if facts["assumed"]:
         st.caption(
-            "The file does not say these, and a wrong one loads without complaint. Compare them with your source."
+            "The file does not state these, and a wrong value loads without an error. Compare them with your source."
         )
         st.dataframe(
             settings_table(facts["assumed"], facts["origins"], is_assumed=True), hide_index=True, key="assumed"
         )
     else:
-        st.caption("Nothing: the file says it all.")
+        st.caption("Nothing: the file states everything.")
     if facts["read"]:
         st.subheader("Read from the file")
         st.dataframe(
@@ -132,12 +132,12 @@ def continue_with(facts: dict[str, Any], root: Path, path: str) -> None:
         st.caption("It is a run, or a step of one, so it needs no import. This computes every probe:")
         to_copy(f"lcmae probe all --checkpoint {shlex.quote(shown_path(file))}")
         return
-    st.caption("This makes a run of it, which the other pages and every command take. The weights are checked then.")
+    st.caption("This imports it as a run, which the other pages and every command take, and checks the weights.")
     command = f"lcmae import {shlex.quote(shown_path(file))} --out {shlex.quote(shown_path(free_run(root, file)))}"
     to_copy(command)
     replaceable = [name for name in facts["assumed"] if name in Overrides.model_fields]
     if replaceable:
-        st.caption("The same, saying what was assumed; put the right values in:")
+        st.caption("The same with the assumed values as options; correct them where needed:")
         options = " ".join(option(name, facts["assumed"][name]) for name in replaceable)
         to_copy(f"{command} {options}")
 

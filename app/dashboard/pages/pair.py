@@ -34,9 +34,10 @@ from lcmae.probes.results.differences import differences, differing
 from lcmae.probes.results.metric_directions import BETTER
 
 SUMMARY = (
-    "Two checkpoints under the same conditions: every stored number with the interval of its difference, and one image under one "
-    "mask through both models on one colour scale. "
-    "Numbers are those of the probes' own pages; which end of them is better, and why, is lcmae's own table, and most have none."
+    "Two checkpoints under the same conditions: every stored number with the interval of its difference, and one image under "
+    "one mask through both models on one colour scale. "
+    "The numbers are those of the probes' own pages. Whether high or low is better, and why, is lcmae's own table; for most "
+    "numbers neither is."
 )
 TERMS = ("standard error", "masking ratio", "error", "receptive field")
 ALL = "all probes"
@@ -90,7 +91,7 @@ def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int
                 f"Step of {letter.upper()}",
                 [picks.NEWEST, *map(str, reversed(steps))],
                 **tied(f"{letter}_step", shown, lambda text: None if text == picks.NEWEST else int(text)),
-                help="`newest` is the step of the bar above where this run has it, else its newest.",
+                help="`newest` is the step picked in the bar above if this run has it, otherwise its newest.",
                 width=130,
             )
 
@@ -106,7 +107,7 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     if any(unlike.values()):
         words = "; ".join(f"{probe} ({', '.join(names).replace('_', ' ')})" for probe, names in unlike.items() if names)
         st.warning(
-            f"Not measured alike, so not only the models differ: {words}. Such numbers are never paired.",
+            f"Measured under different conditions, so not only the models differ: {words}. Such numbers are never paired.",
             icon=":material/rule:",
         )
     whole = pd.concat(
@@ -124,9 +125,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         draw(
             Panel(
                 "What differs",
-                "B minus A with 95 % intervals; triangles point to the better one (orange: A, blue: B), diamonds differ without a "
-                "better end, grey circles are not told apart. Paired intervals are by groups of the same images; the table says "
-                "which are.",
+                "B minus A with 95 % intervals; triangles point to the better one (orange: A, blue: B), diamonds differ but "
+                "neither is better, grey circles cannot be told apart. Paired intervals are by groups of the same images; "
+                "the table says which are.",
                 figures.differences(frame, chosen),
             ),
             "compare-differences",
@@ -134,8 +135,8 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     st.subheader("Every number")
     st.caption(f"A is {plain(a.label)}; B is {plain(b.label)}.")
     export.table(frame, "compare", column_config=columns())
-    with st.expander("Which end is better, and why", icon=":material/menu_book:"):
-        st.caption("What is not listed has no better end: it describes, or is a baseline.")
+    with st.expander("Which direction is better, and why", icon=":material/menu_book:"):
+        st.caption("Numbers that are not listed have no better direction: they describe, or are baselines.")
         reasons = [(name, direction, reason) for name, (direction, reason) in BETTER.items()]
         st.dataframe(
             pd.DataFrame(reasons, columns=["number", "better", "because"]), hide_index=True, placeholder=export.NOTHING
@@ -159,8 +160,8 @@ def tally(frame: pd.DataFrame) -> str:
     if decided.empty:
         return f"{paired} of {len(frame)} differences are paired over images."
     return (
-        f"Of {len(decided)} numbers that differ and have a better end, {words}; at 95 % each, about one in twenty speaks by "
-        f"chance, and numbers of one probe move together. {paired} of {len(frame)} differences are paired over images."
+        f"Of {len(decided)} numbers that differ and have a better direction, {words}; at 95 % each, about one in twenty does "
+        f"so by chance, and numbers of one probe are correlated. {paired} of {len(frame)} differences are paired over images."
     )
 
 
@@ -183,7 +184,7 @@ def columns() -> dict:
     return {
         **dict.fromkeys(names, number),
         "interval": st.column_config.TextColumn("interval", help="paired over images; apart: from the two intervals"),
-        "better": st.column_config.TextColumn("better", help="which end is better; the table below says why"),
+        "better": st.column_config.TextColumn("better", help="which direction is better; the table below says why"),
         "says": st.column_config.TextColumn("says", help="what the 95 % interval of the difference says"),
     }
 
@@ -196,7 +197,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     (condition, results), *others = measured.groups(found.results)
     if others:
         left_out = ", ".join(name for _, group in others for name in group)
-        st.caption(prose(f"Measured on {condition}; not here, as measured otherwise: {left_out}."))
+        st.caption(prose(f"Measured on {condition}; left out, because measured under other conditions: {left_out}."))
     numbers = tables.scalars(results)
     options = list(dict.fromkeys(numbers["quantity"]))
     default = [name for name in usual(frame) if name in options] or options[:1]
@@ -255,7 +256,7 @@ def describe_missing(
     for letter, location, own, other in (("A", a, of_a, of_b), ("B", b, of_b, of_a)):
         if location.run is None:
             st.info(
-                f"{letter} is a file: results are stored with runs. `lcmae import` makes one of it.",
+                f"{letter} is a file: results are stored with runs. `lcmae import` makes a run of it.",
                 icon=":material/terminal:",
             )
             continue

@@ -61,10 +61,10 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="receptive_field",
-    summary="The gradient of one token, or of one reconstructed patch, with respect to every pixel shows which part of the image "
-    "it depends on, and how masking bounds that. "
-    "Effective receptive fields are those of Luo et al. (arXiv 1701.04128), the log form and area ratio RepLKNet's (2203.06717); "
-    "the radius is lcmae's own, and tokens are taken before the final norm.",
+    summary="The gradient of one token, or of one reconstructed patch, with respect to every pixel shows which part of the "
+    "image it depends on, and how masking limits it. "
+    "Effective receptive fields are those of Luo et al. (arXiv 1701.04128), the log form and area ratio RepLKNet's "
+    "(2203.06717); the radius is lcmae's own, and tokens are taken before the final norm.",
     panels=panels,
     answer=figures.answer,
     terms=("receptive field", "area ratio", "masking ratio", "standard error"),

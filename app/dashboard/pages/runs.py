@@ -23,11 +23,10 @@ COLUMNS = {
     "name": st.column_config.TextColumn("Run", help="Path of the run below the root.", pinned=True),
     "state": st.column_config.TextColumn(
         "State",
-        help="running; finished; stopped before its end (asked to, or its loss was no number any more); "
-        "ended (one of the two: its checkpoints do not say which); "
-        "interrupted (its process died); empty",
+        help="running; finished; stopped early (on request, or because its loss was not a number); ended (finished or "
+        "stopped: its checkpoints do not say which); interrupted (its process died); empty",
     ),
-    "objective": st.column_config.TextColumn("Objective", help="What was minimised."),
+    "objective": st.column_config.TextColumn("Objective", help="The loss that was minimised."),
     "mask": st.column_config.TextColumn("Mask", help="The strategy that hides patches."),
     "ratio": st.column_config.NumberColumn("Ratio", format="%.2f", help=GLOSSARY["masking ratio"]),
     "losses": st.column_config.LineChartColumn("Course", help="The loss through training.", width="small"),
@@ -66,7 +65,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     """The table; a click on a heading sorts it, the boxes at the left pick."""
     st.title(page.title)
     st.markdown(
-        f"Every run below {picked.where}. Tick runs to look at them on the other pages; click a heading to sort. "
+        f"Every run below {picked.where}. Tick runs to show them on the other pages; click a heading to sort. "
         "Accuracies are of frozen features of unmasked test images, on the class token where there is one."
     )
     if not picked.runs:
@@ -81,7 +80,9 @@ def show(page: Page, picked: picks.Picks) -> None:
     commands = commands if images is None else [images.of(command) for command in commands]
     compute_button.offer_all(commands)
     for name, command in list(zip(unprobed, commands, strict=True))[:5]:
-        compute_button.offer(f"{name} is not taken apart yet; this runs every probe on its newest checkpoint:", command)
+        compute_button.offer(
+            f"{name} has no probe results yet; this runs every probe on its newest checkpoint:", command
+        )
     export.link()
 
 

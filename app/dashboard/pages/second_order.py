@@ -17,9 +17,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     )
     yield Panel(
         "Gain over linear prediction",
-        "Explained share of the network less that of the linear predictor that does not see the mask (dashed) and of the Wiener "
-        "filter, the best linear predictor of each mask (solid). Above 0 the network knows what second-order statistics do not "
-        "say; for Gaussian images nothing can lie above the Wiener filter.",
+        "Explained share of the network less that of the linear predictor that does not see the mask (dashed) and of the "
+        "Wiener filter, the best linear predictor of each mask (solid). Above 0 the network knows more than second-order "
+        "statistics; for Gaussian images nothing can lie above the Wiener filter.",
         figures.gains(results),
     )
     yield Panel(
@@ -32,15 +32,15 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     reaching = {name: result for name, result in results.items() if "far_gain" in result}
     if reaching:
         yield Panel(
-            "How far off linear prediction looks",
-            "Explained share of the linear predictor less that of one that sees the 8 touching patches alone, on the images under "
-            f"test: what covariance says of patches farther off. {figures.reach_words(reaching)}".strip(),
+            "How far away linear prediction looks",
+            f"Explained share of the linear predictor less that of one that sees the 8 touching patches alone, on the tested "
+            f"images: what covariance says about patches farther away. {figures.reach_words(reaching)}".strip(),
             figures.far(reaching),
         )
     yield Panel(
         "Directions that patches share",
         "What a linear code of the visible patches explains of all patches, direction by direction: the closed form of the "
-        "loss on all pixels. A steep fall means that few directions carry what patches know of each other.",
+        "loss on all pixels. A steep fall means that few directions carry what patches tell about each other.",
         figures.shared(results),
     )
 
@@ -48,8 +48,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 PAGE = ProbePage(
     probe="second_order",
     summary="What the network learned beyond patch covariance: its masked error beside the best linear predictors of the same "
-    "hidden patches. Closed forms are lcmae's own, in the family of linear masked autoencoders (Bisulco et al., 2508.15404); "
-    "the baseline that a reviewer asks for first.",
+    "hidden patches. Closed forms are lcmae's own, in the family of linear masked autoencoders (Bisulco et al., 2508.15404).",
     panels=panels,
     answer=figures.answer,
     terms=("standard error",),

@@ -28,13 +28,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
     yield Panel(
         title,
-        "Of pooled vectors (cls, mean) and of tokens, on full images and under the first mask, with 95 % intervals over images "
+        "For pooled vectors (cls, mean) and tokens, on full images and under the first mask, with 95 % intervals over images "
         f"(jackknife). Convention: {' / '.join(conventions)}." + of_baselines(results, number),
         figures.numbers(results, number),
     )
     yield Panel(
         "LiDAR rank",
-        "How many directions tell images apart, once the directions in which masks move an image are scaled down; the views "
+        "How many directions tell images apart, after the directions in which masks move an image are scaled down; the views "
         "are masks of one image. At most the number of images less one." + of_baselines(results, "lidar"),
         figures.lidar(results),
     )
@@ -42,8 +42,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     view = choose("view", ["full", "masked"])
     yield Panel(
         f"Singular values: {feature}, {view}",
-        "Of the vectors as they are (uncentred, unless the probe was told to centre), over the root of their number. A cliff is "
-        "dimensional collapse; so is a first value that stands alone." + of_baselines(results, "singular_value"),
+        "For the vectors as they are (uncentred, unless the probe is set to centre), over the root of their number. A cliff "
+        "is dimensional collapse; so is a first value far above the others." + of_baselines(results, "singular_value"),
         figures.spectra(results, "singular_value", feature, view),
     )
     yield Panel(
@@ -55,8 +55,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="spectrum",
-    summary="How many directions pooled vectors and tokens really use: a model that maps all images into a few has collapsed in "
-    "the others. "
+    summary="How many directions pooled vectors and tokens really use: a model that maps all images into a few has collapsed "
+    "in the others. "
     "Every number has its source (U-MAE, RankMe, alpha-ReQ, LiDAR, TwoNN) and a convention that is printed with it; others "
     "publish other numbers under the same names.",
     panels=panels,

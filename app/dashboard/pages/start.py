@@ -86,7 +86,7 @@ def ask(picked: picks.Picks) -> None:
             "Take apart", type="primary", icon=":material/play_arrow:", disabled=checkpoint is None, key="take-apart"
         )
     preset = preset or "quick"
-    st.caption(f"{preset}: {taking_apart.PRESETS[preset].words}. It goes on when you leave this page.")
+    st.caption(f"{preset}: {taking_apart.PRESETS[preset].words}. It continues when you leave this page.")
     if pressed and checkpoint is not None:
         try:
             begin(picked.root, checkpoint, data, photographs, preset, is_zoo=is_zoo)
@@ -111,7 +111,7 @@ def ask_checkpoint(picked: picks.Picks) -> tuple[Any, bool, bool]:
         return st.selectbox("Model", list(zoo), key="start_zoo"), True, False
     if kind == "a name on the hub":
         written = st.text_input("Name", placeholder="hf:facebook/vit-mae-base", key="start_hub", max_chars=300)
-        st.caption("Fetched by this server, once, into its cache of the hub.")
+        st.caption("This server fetches it once, into its cache of the hub.")
         return (f"hf:{written.strip().removeprefix('hf:')}" if written.strip() else None), False, False
     if kind == "a file below the root":
         found = reader.candidates_below(picked.root)
@@ -119,7 +119,7 @@ def ask_checkpoint(picked: picks.Picks) -> tuple[Any, bool, bool]:
         return (None if name is None else str(within_root(name, picked.root))), False, False
     file = st.file_uploader(
         "Checkpoint", type=[one[1:] for one in taking_apart.SUFFIXES], max_upload_size=MOST_MEGABYTES, key="start_upload",
-        help="Kept in uploads/ below the root of the runs. Nothing in it is run: names, shapes and numbers are read.",
+        help="Kept in uploads/ below the root of the runs. No code in it is run: only names, shapes and numbers are read.",
     )  # fmt: skip
     return file, False, False
 
@@ -198,7 +198,7 @@ def show_card(name: str, path: Path, begun: taking_apart.Plan | None) -> None:
     describe(path)
     if not results:
         if begun is None:
-            st.info("None of the probes that make a card is stored yet.", icon=":material/info:")
+            st.info("No probe of the card is stored yet.", icon=":material/info:")
             compute_button.offer(
                 "This computes them:",
                 shlex.join(["lcmae", "probe", *taking_apart.HEADLINE, "--checkpoint", str(path), "--images", "64"]),
@@ -275,11 +275,11 @@ def describe(path: Path) -> None:
     kind = source.get("format") or model.get("kind") or "unknown"
     st.markdown(f"**{plain(kind)}**: {plain(', '.join(map(str, sizes)))}")
     if model.get("kind") == "vit":  # what every import without a decoder is
-        st.caption("An encoder alone: it predicts no patch, so what is about reconstructions does not apply.")
+        st.caption("An encoder alone: it predicts no patch, so nothing about reconstructions applies.")
     assumed = source.get("assumed")
     if isinstance(assumed, dict) and assumed:
         words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in assumed.items())
-        st.caption(f"Assumed, because the file does not say it: {plain(words, 1000)}")
+        st.caption(f"Assumed, because the file does not state it: {plain(words, 1000)}")
 
 
 def cost(results: dict[str, xr.Dataset], path: Path, begun: taking_apart.Plan | None) -> None:
@@ -297,7 +297,7 @@ def cost(results: dict[str, xr.Dataset], path: Path, begun: taking_apart.Plan | 
     else:
         commands = dict.fromkeys(printable(result.attrs.get("command", ""), 4000) for result in results.values())
         to_copy("\n".join(command for command in commands if command))
-    st.caption(f"Everything lies in {as_code(printable(path, 1000))}.")
+    st.caption(f"Everything is stored in {as_code(printable(path, 1000))}.")
 
 
 def go(probe: str, name: str) -> None:

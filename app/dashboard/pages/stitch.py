@@ -23,9 +23,9 @@ from lcmae.probes.results.store import load_result
 from lcmae.safety.files import is_regular
 
 SUMMARY = (
-    "Can one model's decoder read another's code? An affine map carries the tokens of each encoder to each decoder, and the cell "
-    "says what that decoder's masked loss rises by. Stitching is by Lenc and Vedaldi (arXiv 1411.5908) and Bansal et al. (arXiv "
-    "2106.07682); the closed form of the map and the baselines are lcmae's own."
+    "Can one model's decoder read another model's tokens? An affine map carries the tokens of each encoder to each decoder, "
+    "and a cell says by how much that decoder's masked loss rises. Stitching is by Lenc and Vedaldi (arXiv 1411.5908) and "
+    "Bansal et al. (arXiv 2106.07682); the closed form of the map and the baselines are lcmae's own."
 )
 TERMS = ("stitching", "loss", "standard error")
 FILES = "stitch*.nc"
@@ -66,8 +66,8 @@ def matrix(result: xr.Dataset, variable: str) -> Panel:
     return Panel(
         f"Tokens handed over {figures.HANDED[variable]}",
         "Rows are encoders, columns decoders; a cell is the increase of the decoder's masked loss as a share of its own, in "
-        "percent, with half of its 95 % interval over images. The diagonal is a model's own code, carried over in the same "
-        "way. Empty: widths differ, so that nothing can be handed over as it is.",
+        "percent, with half of its 95 % interval over images. The diagonal is each model with itself, by a map of the same "
+        "kind. Empty: widths differ, so tokens cannot be passed without a map.",
         figures.matrix(result, variable),
     )
 
@@ -75,9 +75,9 @@ def matrix(result: xr.Dataset, variable: str) -> Panel:
 def baselines(result: xr.Dataset) -> Panel:
     """Each decoder's baselines."""
     return Panel(
-        "Beside an untrained encoder, and no code at all",
+        "Compared with an untrained encoder, and with no information",
         "By decoder: every encoder's tokens by an affine map of their own; grey: those of an untrained encoder, and the "
-        "decoder's mean token everywhere, which is what a map scores that carries nothing.",
+        "decoder's mean token everywhere, the score of a map that carries nothing.",
         figures.beside_baselines(result),
     )
 

@@ -38,16 +38,16 @@ from lcmae.errors import InputError
 from lcmae.probes.results.conditions import Condition
 
 SUMMARY = (
-    "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's own "
-    "page at the step of the slider. "
-    "Axes and colour scales hold all steps at once, so what moves under the slider is the model; definitions are those of the "
-    "probe's page."
+    "What probes have stored at each checkpoint of the picked runs: numbers against the step, and the figures of the probe's "
+    "own page at the step of the slider. "
+    "Axes and colour scales are the same for all steps, so only the model changes under the slider; definitions are those of "
+    "the probe's page."
 )
 TERMS = ("standard error",)
 WHEN = (
-    "The step at which each number first made half of its change from the first stored step to the last, earliest on top (lcmae's "
-    "own definition, docs/probes.md). Intervals: the same crossing with each value moved within its error. Left out: numbers "
-    "without an error, and those whose change is within theirs."
+    "The step at which each number first made half of its change from the first stored step to the last, earliest on top "
+    "(lcmae's own definition, docs/probes.md). Intervals: the same crossing with each value varied within its error. Left "
+    "out: numbers without an error, and those whose change is within theirs."
 )
 
 
@@ -176,7 +176,7 @@ def scrub(probe: str, moments: Sequence[Moment]) -> None:
         here = at_step(own, at)
         results = {moment.run: moment.result() for moment in here}
         if group:
-            st.header(plain(f"Measured otherwise: {_by_steps(own)}"))
+            st.header(plain(f"Measured under other conditions: {_by_steps(own)}"))
         words = measured.words(condition, (other for other, _ in groups), results, [])
         st.caption(f":material/rule: {prose(words)}")
         draw_group(probe, own, steps, at, group, nullcontext() if group else right)

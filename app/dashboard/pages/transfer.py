@@ -21,7 +21,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         [trained_on] = set(counts.values())
     yield Panel(
         "Accuracy of frozen features",
-        "Features of unmasked test images after the last norm, classified by what was learned from the other split (images: "
+        "Features of unmasked test images after the last norm, classified by classifiers trained on the other split (images: "
         f"{trained_on}); Wilson's 95 % intervals. An untrained network and raw pixels are the level to beat."
         + (figures.at_edge(results) if classifier == "linear" else ""),
         figures.accuracies(results, classifier),
@@ -43,8 +43,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         severity = choose("severity", figures.severities(list(corrupted.values())))
         yield Panel(
             f"Corrupted images: {tested}, severity {severity}",
-            "The same heads on some of the test images, clean and corrupted. Kinds are in the style of CIFAR-10-C, parameters are "
-            "lcmae's own, so numbers are not those of CIFAR-10-C.",
+            "The same heads on some of the test images, clean and corrupted. Kinds are in the style of CIFAR-10-C, "
+            "parameters are lcmae's own, so numbers are not those of CIFAR-10-C.",
             figures.robustness(corrupted, classifier, tested, severity),
         )
     name = choose("confusion of", list(results))
@@ -66,24 +66,23 @@ def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
     result = there[name]
     count = result.attrs["num_pooled_images"]
     yield Panel(
-        f"Is the class there, but spread? {name}",
-        f"{figures.pooled_words(result)} All poolings are trained on the same {count} images, before any final norm; the rate is "
-        "chosen on held-out training images, the last epoch counts. Efficient probing and AbMILP learn which tokens to attend to; "
-        "the MLP has as many parameters as efficient probing.",
+        f"Which pooling reads the class best? {name}",
+        f"{figures.pooled_words(result)} All poolings are trained on the same {count} images, before any final norm; the "
+        "rate is chosen on held-out training images, the last epoch counts. Efficient probing and AbMILP learn which tokens "
+        "to attend to; the MLP has as many parameters as efficient probing.",
         figures.pooled(result),
     )
     yield Panel(
         f"What the classifiers could fit anyway: {name}, last layer",
-        "The same classifiers trained on shuffled labels name test images right by chance alone; how many *training* images they "
-        "fit says how much they can learn by heart. What is between the two test accuracies is the tokens' doing (selectivity, "
-        "after Hewitt and Liang, arXiv 1909.03368).",
+        "The same classifiers trained on shuffled labels classify test images at chance; the share of *training* images that "
+        "they fit says how much they can memorise. The difference of the two test accuracies comes from the tokens "
+        "(selectivity, after Hewitt and Liang, arXiv 1909.03368).",
         figures.controls(result),
     )
     yield Panel(
-        f"Where queries look: {name}, last layer",
-        "Attention of efficient probing's queries over patches, mean over test images; the six whose maps are least even. A map "
-        "that is even looks at all positions alike on average, which does not say that it does in each image: the microscope "
-        "shows single images, at every layer.",
+        f"Where queries attend: {name}, last layer",
+        "Attention of efficient probing's queries over patches, mean over test images; the six whose maps are least even. An "
+        "even mean does not imply even attention in each image: the microscope shows single images, at every layer.",
         figures.query_maps(result),
         is_wide=True,
     )
@@ -91,8 +90,8 @@ def pooled(results: Results, choose: Choose) -> Iterator[Panel]:
 
 PAGE = ProbePage(
     probe="transfer",
-    summary="Which classes can be read off frozen features of unmasked images, by their neighbours and by a linear map, layer by "
-    "layer and on corrupted images. "
+    summary="Which classes can be read off frozen features of unmasked images, by their neighbours and by a linear map, "
+    "layer by layer and on corrupted images. "
     "kNN is that of Wu et al. (arXiv 1805.01978), the linear head that of MAE (He et al., arXiv 2111.06377) under one fixed "
     "protocol; efficient probing is that of Psomas et al. (arXiv 2506.10178), AbMILP that of Przewiezlikowski et al. (arXiv "
     "2412.03215), both trained by Adam here; U-MAE's online accuracy, on masked images, is another number.",

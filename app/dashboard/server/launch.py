@@ -87,6 +87,6 @@ def warning(address: str) -> str | None:
     if is_local:
         return None
     return (
-        f"warning: the dashboard listens on {address} and asks nobody for a password; whoever reaches this port sees every "
+        f"warning: the dashboard listens on {address} and asks for no password; whoever reaches this port sees every "
         "run. Safer: keep 127.0.0.1 and use an SSH tunnel (ssh -L 8501:127.0.0.1:8501 HOST)"
     )

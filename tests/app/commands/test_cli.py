@@ -181,7 +181,7 @@ def test_other_commands_refuse_in_one_line(complaint: Callable[..., str], argume
             ["--epochs", "Passes over the images", "--objective.mask.ratio", "in pixels"],
         ),
         (["probe", "--help"], ["--checkpoint", "--images", "local_contrast"]),
-        (["probe", "local_contrast", "--help"], ["--local-contrast.num-masks", "K: masks an image"]),
+        (["probe", "local_contrast", "--help"], ["--local-contrast.num-masks", "K: masks per image"]),
         (["demo", "--help"], ["--no-dashboard", "--seeds"]),
         (["dashboard", "--help"], ["--port", "127.0.0.1"]),
         (["--version"], ["lcmae 0"]),
@@ -256,7 +256,7 @@ class TestTraining:
         assert main(["train", "mae-digits", *SMALL]) == code
         out, err = capsys.readouterr()
         assert out.splitlines()[-1] == "runs/mae-digits-s0"
-        assert "after step 3, which is published" in err
+        assert "after step 3, which is stored" in err
         monkeypatch.setattr(training, "update", update)
         assert main(["train", "--resume", "runs/mae-digits-s0"]) == 0
         out, err = capsys.readouterr()

@@ -122,7 +122,7 @@ def test_one_seed_has_no_intervals(
     answering(lambda cell: {"mean_knn": 0.5}, monkeypatch)
     assert main(["compare", *HERE, "--masks", "random,grid", "--ratios", ".5", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "One seed says nothing of chance: take --seeds 5." in out
+    assert "One seed says nothing about chance: take --seeds 5." in out
     assert "undecided" not in out
 
 
@@ -141,7 +141,7 @@ def test_a_stopped_comparison_ends_with_the_signal(
 ) -> None:
     answering(lambda cell: comparing.CellStopped(15), monkeypatch)
     assert main(["compare", *HERE, "--ratios", ".5", "--out", str(tmp_path)]) == 143
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command continues from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_what_is_equal_and_the_matrix_of_ratios_are_shown(root: Path) -> None:
 def test_a_torn_table_is_a_sentence(root: Path) -> None:
     comparison_folder(root / "compare").write_bytes(b"PAR1")
     app = open_page()
-    assert "torn or foreign" in app.warning[0].value
+    assert "damaged or foreign" in app.warning[0].value
 
 
 def test_a_clicked_dot_picks_its_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

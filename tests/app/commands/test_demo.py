@@ -92,7 +92,7 @@ def test_a_signal_publishes_what_is_trained(tmp_path: Path, number: signal.Signa
     out, err = command.communicate(timeout=60)
     assert command.returncode == 128 + number, err
     assert out == ""
-    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from here"
+    assert err.splitlines()[-1] == f"stopped by {number.name}; the same command continues from here"
     (step,) = Run.open(run).steps()
     assert 10 < step < 440
 

@@ -59,7 +59,7 @@ def test_numbers_stand_beside_those_of_the_baselines(name: str):
 def test_a_result_without_intervals_makes_no_claim():
     bare = synthetic.reconstruction(seed=0).drop_vars(["error_sem", "error_nearest_sem"])
     found = page("reconstruction").answer({"a": bare})
-    assert "stands, without an interval, beside" in found.sentence
+    assert "is shown, without an interval, beside" in found.sentence
     assert not re.search(r"\b(above|below)\b", found.sentence)
     both = page("reconstruction").answer({"a": bare, "b": synthetic.reconstruction(seed=5)})
     assert "cannot be told apart" in both.sentence
@@ -166,7 +166,7 @@ def test_training_says_where_a_run_stands_against_its_collapse_level():
     assert "10 % of its collapse level: the rest was learned" in training.answer({"a": run(0.04)}).sentence
     assert "nothing but the mean patch" in training.answer({"a": run(0.4)}).sentence
     both = training.answer({"a": run(0.2), "b": run(0.04)})
-    assert "b stands lowest against its own collapse level, at 10 % (a 50 %)" in both.sentence
+    assert "b has the lowest loss against its own collapse level, 10 % (a 50 %)" in both.sentence
     assert [tile.label for tile in both.tiles] == ["b, of collapse", "a, of collapse"]
     assert "No picked run" in training.answer({"a": run(0.2).drop_vars("collapse")}).sentence
 

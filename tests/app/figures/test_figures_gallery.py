@@ -42,7 +42,7 @@ def test_images_by_attention_distance_where_the_same_images_have_one(results: di
     assert list(shown.images) == np.argsort(-distance).tolist()
     assert f"attention distance {distance.max():.3g}" in shown.titles[0]
     said = gallery.answer(results, "a", gallery.DISTANCE)
-    assert said.sentence.startswith(f"Over 40 whole images heads look {distance.mean():.2f}")
+    assert said.sentence.startswith(f"Over 40 whole images the attention distance is {distance.mean():.2f}")
     assert said.tiles[2].label == f"largest distance, image {distance.argmax()}"
 
 

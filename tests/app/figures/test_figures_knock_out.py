@@ -50,7 +50,7 @@ def test_blocks_and_heads(result: xr.Dataset) -> None:
 
 def test_the_sentence_says_what_attention_costs_beside_its_controls(result: xr.Dataset) -> None:
     found = knock_out.answer({"a": result})
-    assert found.sentence.startswith("Taking attention between hidden patches out of the decoder costs ")
+    assert found.sentence.startswith("Removing attention between hidden patches from the decoder costs ")
     assert "as many random entries" in found.sentence
     assert "an untrained network's" in found.sentence
     assert found.sentence.count("; replaced by its mean over images it costs ") == 2

@@ -64,4 +64,4 @@ def test_the_clearest_difference_is_named(outcome: str):
         )
         assert [tile.label for tile in said.tiles] == ["A: a, step 1", "B: b, step 2", "B less A"]
     else:
-        assert said.sentence == "No stored number that has a better end tells A and B apart."
+        assert said.sentence == "No stored number with a better direction tells A and B apart."

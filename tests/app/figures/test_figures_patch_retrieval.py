@@ -42,7 +42,7 @@ def test_the_patch_itself_keeps_its_colours() -> None:
 def test_the_answer_says_what_is_known(result: xr.Dataset) -> None:
     assert figures.target_of(result) == "pixel class"
     found = figures.answer({"a": result})
-    assert "stand at the same position" in found.sentence
+    assert "are at the same position" in found.sentence
     assert "of the same class of pixels" in found.sentence
     bare = result.copy()
     bare["chance"] = bare["chance"].where(bare["target"] == "position")

@@ -406,7 +406,7 @@ def test_the_list_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_foreign_record_is_written_anew(tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / FILE).write_text("{torn")
     assert main(["claims", "--claims", "umae-imagenet", "--out", str(tmp_path)]) == 0
-    assert "it is written anew" in capsys.readouterr().err
+    assert "a new one is written" in capsys.readouterr().err
     assert json.loads((tmp_path / FILE).read_text())["outcomes"][0]["id"] == "umae-imagenet"
 
 

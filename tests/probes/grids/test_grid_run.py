@@ -416,7 +416,7 @@ def test_a_table_that_is_none_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected the table of a comparison at .*, found none"):
         read_table(tmp_path / TABLE)
     (tmp_path / TABLE).write_bytes(b"PAR1 torn")
-    with pytest.raises(InputError, match="torn or foreign"):
+    with pytest.raises(InputError, match="damaged or foreign"):
         read_table(tmp_path / TABLE)
     write_table(
         [{"run": "a", "status": "done", "extra": None, "ratio": 0.5}], {"extra": ("extra", "1")}, tmp_path / TABLE

@@ -90,7 +90,7 @@ def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     found = verdict(table(tmp_path, 1), "mean_knn")
     assert all(math.isnan(cell.low) for cell in found.cells)
     assert len(found.best) == len(found.cells)
-    assert "One seed says nothing of chance" in found.notes()[0]
+    assert "One seed says nothing about chance" in found.notes()[0]
 
 
 def test_missing_runs_are_left_out_and_say_so_in_the_count(tmp_path: Path) -> None:

@@ -91,11 +91,11 @@ def test_a_foreign_file_is_refused(result: xr.Dataset, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.nc"
     result.to_netcdf(foreign, engine="h5netcdf")
     with pytest.raises(
-        InputError, match=r"^expected a probe result written by lcmae at .*foreign\.nc, got a torn or foreign"
+        InputError, match=r"^expected a probe result written by lcmae at .*foreign\.nc, got a damaged or foreign"
     ):
         load_result(foreign)
     (tmp_path / "text.nc").write_text("not a result, but longer than the line that a result ends with " * 3)
-    with pytest.raises(InputError, match="torn or foreign"):
+    with pytest.raises(InputError, match="damaged or foreign"):
         load_result(tmp_path / "text.nc")
 
 

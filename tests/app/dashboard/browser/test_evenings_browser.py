@@ -65,7 +65,7 @@ def test_a_foreign_checkpoint_and_photographs_become_an_answer_card(page: Page, 
         number = float(result["mean_distance"].sel(network="trained", view="full"))
         text = page.inner_text("[data-testid=stMain]")
         assert "Assumed" in text
-        found = re.search(r"heads look ([\d.]+)", text)
+        found = re.search(r"the attention distance is ([\d.]+)", text)
         assert found is not None
         assert float(found[1]) == pytest.approx(number, rel=0.01), "the stored number stands on the card"
 

@@ -45,6 +45,6 @@ def test_a_picture_opens_the_microscope_at_its_image(tmp_path: Path) -> None:
             "a": "a", "image": str(order[1]), "mask": "block", "ratio": "0.5", "seed": "3",
         }  # fmt: skip
         expect(page.locator(".st-key-selection-image input")).to_have_value(str(order[1]))
-        assert page.locator("[data-testid=stAlert]", has_text="Not as the link").count() == 0
+        assert page.locator("[data-testid=stAlert]", has_text="Different from the link").count() == 0
         assert watch.complaints == []
         assert watch.hosts <= {"127.0.0.1", None}

@@ -187,7 +187,7 @@ def test_in_edit_mode_a_click_or_space_hides_and_shows(address: str):
         assert [one != other for one, other in zip(first, second, strict=True)] == [
             position == 1 for position in range(16)
         ]
-        page.get_by_role("button", name="Drawn mask again").click()
+        page.get_by_role("button", name="Back to the drawn mask").click()
         page.wait_for_function("!location.search.includes('hidden=')")
         expect(veil).to_have_attribute("d", drawn)
 

@@ -67,7 +67,7 @@ def test_a_race_is_started_followed_and_ends(root: Path, queue: Queue):
     (root / "go").touch()
     queue.wait(job)
     assert "race in race: done" in words(checked(app.run()))
-    assert "its answer stands above, under Comparison" in words(app)
+    assert "see its answer above, under Comparison" in words(app)
     assert any("race-2" in command for command in commands(app)), "the next one goes into a folder of its own"
 
 

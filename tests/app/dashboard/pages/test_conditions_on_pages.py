@@ -49,7 +49,7 @@ def test_a_page_shows_the_shared_condition_and_offers_the_other(root: Path) -> N
     (question,) = [box for box in app.selectbox if box.label == "Data"]
     assert len(question.options) == 2
     app = checked(question.select(question.options[1]).run())
-    assert [header.value for header in app.header] == ["Measured otherwise: b"]
+    assert [header.value for header in app.header] == ["Measured under other conditions: b"]
     assert "cifar10, 4 test images" in words(app)
     assert len(figures(app)) > alone
 
@@ -60,6 +60,6 @@ def test_a_report_keeps_conditions_apart(tmp_path: Path) -> None:
     add(b, "local_contrast", FEW)
     write_report([a.path, b.path], tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    assert "Measured otherwise: " in text
+    assert "Measured under other conditions: " in text
     assert "digits, 360 test images" in text
     assert "cifar10, 4 test images" in text

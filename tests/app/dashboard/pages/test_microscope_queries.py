@@ -66,7 +66,7 @@ def test_queries_stand_beside_the_other_maps_of_the_picked_layer(run: Run):
     assert len(board["panels"]) == 7
     assert "Queries of the attentive probe, layer 1" in words(app)
     assert "Efficient probing of layer 1, on 40 training images, gives" in words(app)
-    assert "of 16 patches that they look at most (evenly shared: 12%)" in words(app)
+    assert "of 16 patches that they attend to most (if even: 12%)" in words(app)
     assert not any("lcmae probe transfer" in one for one in commands(app))
     checked(app.toggle("microscope-figure").set_value(True).run())
 
@@ -96,7 +96,7 @@ def test_a_result_of_before_reads_and_has_no_maps(run: Run, root: Path):
     app = open_page("microscope")
     assert "queries" not in maps(app)
     assert any("lcmae probe transfer" in one for one in commands(app))
-    assert "Where queries look" in words(open_page("transfer", "a"))
+    assert "Where queries attend" in words(open_page("transfer", "a"))
 
 
 def test_queries_of_other_weights_or_of_another_model_are_not_drawn(run: Run, root: Path):

@@ -108,7 +108,7 @@ def test_the_tally_counts_what_has_a_better_end():
         columns=["better", "says", "interval"],
     )  # fmt: skip
     text = tally(frame)
-    assert "Of 3 numbers that differ and have a better end, 1 speak for A, 1 for B, 1 for neither" in text
+    assert "Of 3 numbers that differ and have a better direction, 1 speak for A, 1 for B, 1 for neither" in text
     assert "1 of 6 differences are paired" in text
 
 
@@ -276,7 +276,7 @@ def test_a_file_of_an_encoder_has_no_stored_numbers_and_says_how_to_get_some(roo
     save_file(load_file(weights), root / "encoder.safetensors")
     shutil.rmtree(encoder.path)
     app = open_page(NAME, "a", b="encoder.safetensors", live="true")
-    assert "B is a file: results are stored with runs. `lcmae import` makes one of it." in words(app)
+    assert "B is a file: results are stored with runs. `lcmae import` makes a run of it." in words(app)
     assert app.selectbox("selection-b").value == "encoder.safetensors"
     assert not app.dataframe
 
@@ -291,5 +291,5 @@ def test_a_patch_is_at_the_same_place_of_another_grid(tmp_path: Path):
     assert as_b(chosen, fine, coarse).patch == 2 * 4 + 1
     assert as_b(chosen, fine, coarse).hidden == ""
     assert as_b(Selection(patch=2 * 4 + 1), coarse, fine).patch == 5 * 8 + 3
-    with pytest.raises(InputError, match="A's alone"):
+    with pytest.raises(InputError, match="which only A can use"):
         as_b(Selection(data="folder:/elsewhere"), fine, coarse)

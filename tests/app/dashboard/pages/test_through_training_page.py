@@ -257,7 +257,7 @@ def test_steps_that_were_measured_otherwise_stand_apart(root: Path):
         result.attrs["num_images"] = images
         save_result(result, run.result_path(step, "local_contrast"))
     app = open_page(NAME, "a")
-    assert [header.value for header in app.header] == ["Measured otherwise: a at 20"]
+    assert [header.value for header in app.header] == ["Measured under other conditions: a at 20"]
     assert "digits, 500 images" in words(app)
     assert "digits, 7 images" in words(app)
     shown = figures(app)
@@ -267,7 +267,7 @@ def test_steps_that_were_measured_otherwise_stand_apart(root: Path):
     assert next(trace["x"] for trace in decoded(shown[7]) if trace["name"] == "a") == [20]
     (question,) = [box for box in app.selectbox if box.label == "Measured on"]
     app = checked(question.select(question.options[1]).run())
-    assert [header.value for header in app.header] == ["Measured otherwise: a at 40, 60"]
+    assert [header.value for header in app.header] == ["Measured under other conditions: a at 40, 60"]
     probed(root / "b")
     assert not open_page(NAME, "b").header
 
@@ -280,7 +280,7 @@ def test_runs_that_were_measured_otherwise_stand_apart(root: Path):
             result.attrs["num_images"] = images
             save_result(result, run.result_path(step, "local_contrast"))
     app = open_page(NAME, "a", "b", "c")
-    assert [header.value for header in app.header] == ["Measured otherwise: a at 20, 40"]
+    assert [header.value for header in app.header] == ["Measured under other conditions: a at 20, 40"]
     shown = figures(app)
     assert {trace["name"] for trace in shown[0]["data"]} == {"b", "c"}
     assert {trace["name"] for trace in shown[7]["data"]} == {"a"}
