@@ -207,10 +207,10 @@ def refuse_combinations(options: CompareArguments) -> None:
     asked += ["--predict"] if options.matrix is not None and options.predict is not None else []
     for name in ("matrix", "predict"):
         if getattr(options, name) is not None and asked:
-            raise InputError(f"expected --{name} FOLDER alone (it trains nothing), got also {asked[0]}")
+            raise InputError(f"expected --{name} FOLDER alone, as it trains nothing; got also {asked[0]}")
     if options.untrained and len(asked) > 1:
         other = next(one for one in asked if one != "--untrained")
-        raise InputError(f"expected --untrained alone (it trains nothing), got also {other}")
+        raise InputError(f"expected --untrained alone, as it trains nothing; got also {other}")
 
 
 def run_matrix(folder: Path, options: CompareArguments) -> int:

@@ -215,11 +215,11 @@ def test_the_command_answers_and_writes_a_page(folder: Path, capsys: pytest.Capt
     [
         (
             ["--matrix", "a", "--predict", "b"],
-            "expected --matrix FOLDER alone (it trains nothing), got also --predict",
+            "expected --matrix FOLDER alone, as it trains nothing; got also --predict",
         ),
-        (["--matrix", "a", "--race"], "expected --matrix FOLDER alone (it trains nothing), got also --race"),
-        (["--predict", "a", "--equal", "flops"], "expected --predict FOLDER alone, .* got --equal flops, too"),
-        (["--untrained", "--race"], "expected --untrained alone (it trains nothing), got also --race"),
+        (["--matrix", "a", "--race"], "expected --matrix FOLDER alone, as it trains nothing; got also --race"),
+        (["--predict", "a", "--equal", "flops"], "expected --predict FOLDER alone, .* got also --equal flops"),
+        (["--untrained", "--race"], "expected --untrained alone, as it trains nothing; got also --race"),
         (["--matrix", "nowhere"], "expected finished runs below nowhere, found none"),
         (["--equal", "flop"], "flop"),
     ],
