@@ -241,6 +241,7 @@ class _DecoderAttention(Accumulator):
                 sums.filled_sizes,
                 self.probe.num_masks,
                 combine=lambda x: torch.cat([x.flatten(-2), x[..., -1:, -1] - x[..., 0, -1:]], dim=-1),
+                of_pairs=reading == "over_masks",  # a variance over masks
             )
             name, long_name = f"positional_share_{reading}", f"share of attention that position alone explains, {what}"
             for label, dims, words, pick in (

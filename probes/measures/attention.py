@@ -16,7 +16,6 @@ from torch import Tensor
 from lcmae.patches import Grid
 from lcmae.probes.statistics.jackknife import GroupedSums
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.two_way import LEAST
 from lcmae.shapes import Bool, Float, Int
 
 TINY = torch.finfo(torch.float32).tiny
@@ -98,15 +97,17 @@ class PositionalShare:
     - over images: each mask fixed, images varied; both sums are pooled over masks;
     - over masks: each image fixed, masks varied; both sums are pooled over images.
 
-    Only sums are kept, by group of images and by mask, so that both can be left out
-    (`lcmae.probes.statistics.two_way`): groups x pairs x heads x keys numbers, whatever the number
-    of images.
+    Only sums are kept, by group of images and by mask, so that any of both can be left out
+    (`lcmae.probes.statistics.two_way`): groups x pairs x heads x keys numbers, and products of the
+    rows that two masks have at a position, whatever the number of images.
     """
 
     def __init__(self, mask: Int[Tensor, " p"], position: Int[Tensor, " p"], num_images: int) -> None:
         self.by_mask = _one_hot(mask)
         self.by_position = _one_hot(position)
         self.num_masks = self.by_mask.shape[1]
+        self.at = self.by_position.argmax(1), self.by_mask.argmax(1)
+        self.hides = (self.by_position.T @ self.by_mask).double()  # [position mask], 0 or 1
         self.sums = GroupedSums(num_images)
         self.count = 0
         self.origin: Tensor | None = None
@@ -116,31 +117,23 @@ class PositionalShare:
         rows = rows.detach().double().cpu()
         # sums are taken around a first guess of the means, so that squares do not cancel
         self.origin = rows.mean(0) if self.origin is None else self.origin
-        off = rows - self.origin
-        every = list(range(self.num_masks))
-        subsets = [every, *([[k for k in every if k != one] for one in every] if self.num_masks >= LEAST else [])]
+        off, about = rows - self.origin, rows - self.origin.mean(0)
+        of_position = rows - _group_means(self.origin[None], self.by_position)
+        table = rows.new_zeros(len(rows), *self.hides.shape, *rows.shape[2:])
+        table[:, *self.at] = of_position
+        of_mask = einsum(about, self.by_mask, "b p h k, p m -> b m h k")
         self.sums.add(
             range(self.count, self.count + len(rows)),
             images=torch.ones(len(rows)),
             rows=off,
             squares=off.square().sum(3),
-            # of all masks, then without each
-            of_image=torch.stack([self._of_image(rows, masks) for masks in subsets], dim=1),
+            sizes=rows.square().sum(3),
+            spreads=about.square().sum(3),
+            # products of two masks' rows: at each position, and of their sums over positions
+            at_positions=einsum(table, table, "b i m h k, b i l h k -> b h i m l"),
+            of_masks=einsum(of_mask, of_mask, "b m h k, b l h k -> b h m l"),
         )
         self.count += len(rows)
-
-    def _of_image(self, rows: Float[Tensor, "b p h k"], masks: Sequence[int]) -> Float[Tensor, "b 3 h"]:
-        pairs, member = self._pairs(masks)
-        rows = rows[:, pairs]
-        within = (rows - _group_means(rows, member)).square().sum((1, 3))
-        total = (rows - rows.mean(1, keepdim=True)).square().sum((1, 3))
-        return torch.stack([within, total, rows.square().sum((1, 3))], dim=1)
-
-    def _pairs(self, masks: Sequence[int]) -> tuple[Bool[Tensor, " p"], Float[Tensor, "q g"]]:
-        """Which pairs are of these masks, and to which position each of them belongs."""
-        pairs = self.by_mask[:, list(masks)].sum(1) > 0
-        member = self.by_position[pairs]
-        return pairs, member[:, member.sum(0) > 0]
 
     @property
     def groups(self) -> list[int]:
@@ -155,7 +148,7 @@ class PositionalShare:
         assert self.origin is not None
         sums = self.sums.of(self.groups if groups is None else groups)
         masks = range(self.num_masks) if masks is None else masks
-        pairs, _ = self._pairs(masks)
+        pairs = self._pairs(masks)
         count, num_pairs, num_masks = float(sums["images"]), int(pairs.sum()), len(masks)
         off = sums["rows"][pairs] / count
         mean, member = off + self.origin[pairs], self.by_mask[pairs][:, list(masks)]
@@ -167,16 +160,23 @@ class PositionalShare:
     def over_masks(
         self, groups: Sequence[int] | None = None, masks: Sequence[int] | None = None
     ) -> Float[Tensor, " s"]:
-        """The same, masks varied; all masks, or all but one. NaN where no position is hidden under
-        two masks."""
+        """The same, masks varied. NaN where no position is hidden under two masks."""
         sums = self.sums.of(self.groups if groups is None else groups)
-        masks = list(range(self.num_masks)) if masks is None else masks
-        left_out = [mask for mask in range(self.num_masks) if mask not in masks]
-        assert len(left_out) < 2, "sums are kept of all masks, and without one"
-        within, total, size = sums["of_image"][left_out[0] + 1 if left_out else 0] / sums["images"]
-        pairs, member = self._pairs(masks)
-        num_pairs, num_positions = int(pairs.sum()), member.shape[1]
-        return _shares(within, float(num_pairs - num_positions), total, float(num_pairs - 1), size)
+        masks = list(range(self.num_masks)) if masks is None else list(masks)
+        pairs, hidden = self._pairs(masks), self.hides[:, masks].sum(1)
+        num_pairs, num_positions = int(pairs.sum()), int((hidden > 0).sum())
+        # sum of |x|^2 less |sum of x|^2 / count: at each position, and of all pairs
+        products = sums["at_positions"][..., masks, :][..., masks]
+        alone = products.diagonal(dim1=-2, dim2=-1).sum((-2, -1))
+        within = alone - (products.sum((-2, -1)) / hidden.clamp(min=1)).sum(-1)
+        together = sums["of_masks"][..., masks, :][..., masks].sum((-2, -1)) / num_pairs
+        total = sums["spreads"][pairs].sum(0) - together
+        parts = [part.clamp(min=0) / sums["images"] for part in (within, total, sums["sizes"][pairs].sum(0))]
+        return _shares(parts[0], float(num_pairs - num_positions), parts[1], float(num_pairs - 1), parts[2])
+
+    def _pairs(self, masks: Sequence[int]) -> Bool[Tensor, " p"]:
+        """Which pairs are of these masks."""
+        return self.by_mask[:, list(masks)].sum(1) > 0
 
 
 def _shares(within: Tensor, dof_within: float, total: Tensor, dof_total: float, size: Tensor) -> Float[Tensor, " s"]:

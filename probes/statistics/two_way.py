@@ -22,15 +22,20 @@ it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from lcmae.probes.statistics.jackknife import standard_error
+from lcmae.probes.statistics.jackknife import counted_once, standard_error
 from lcmae.shapes import Float
 
 LEAST = 4
 """Fewest masks that give an error."""
+
+MOST_PAIRS = 28
+"""All pairs of 8 masks."""
 
 FEW_MASKS = (
     f"images share fewer than {LEAST} masks, which are too few for the error that masks bring: take more (num_masks)"
@@ -78,9 +83,14 @@ def two_way(
     sizes: Float[Tensor, " g"],
     num_masks: int,
     combine: Callable[[Tensor], Tensor] = lambda numbers: numbers,
+    *,
+    of_pairs: bool = False,
 ) -> TwoWay:
-    """What `combine` makes of the numbers of (groups, masks); `sizes`: images in each
-    group."""
+    """What `combine` makes of the numbers of (groups, masks); `sizes`: images in each group.
+
+    `of_pairs`: the numbers are made of pairs of masks, as a variance over masks is, and the
+    variance over masks is that of `corrected` (`variance_of_pairs`).
+    """
 
     def statistic(groups: Sequence[int], masks: Sequence[int]) -> Tensor:
         return combine(of_subset(groups, masks))
@@ -96,8 +106,40 @@ def two_way(
     corrected = mean_pseudo_value(whole, no_group, no_mask, neither)
     of_images = standard_error(whole, no_group, sizes).square()
     of_masks = standard_error(whole, no_mask, torch.ones(num_masks)).square()
+    if of_pairs:
+        better = variance_of_pairs(lambda some: statistic(groups, some), num_masks)
+        of_masks = torch.where(better.isfinite(), better, of_masks)
     both = of_both(no_group, no_mask, neither)
     return TwoWay(whole, corrected, of_images, of_masks, len(groups), num_masks, both)
+
+
+def variance_of_pairs(statistic: Callable[[Sequence[int]], Tensor], num_masks: int) -> Tensor:
+    """Variance over masks of `statistic` without its bias of few masks, K theta - (K - 1) mean
+    theta_(-k), where it is made of pairs of masks.
+
+    Masks of one size have little of their own (each hides as much as any other), and a variance
+    over them is nearly all pairs, which a jackknife counts twice; and what is corrected varies less
+    than what is not, as the bias of one draw goes with its value. So the corrected number is left
+    out of, and pairs count once (`lcmae.probes.statistics.jackknife.counted_once`); at most
+    `MOST_PAIRS` of them, evenly spaced.
+    """
+    masks = list(range(num_masks))
+
+    @cache
+    def left(out: frozenset[int]) -> Tensor:
+        return statistic([mask for mask in masks if mask not in out])
+
+    def corrected(*out: int) -> Tensor:
+        rest = [mask for mask in masks if mask not in out]
+        fewer = torch.stack([left(frozenset((*out, mask))) for mask in rest])
+        return len(rest) * left(frozenset(out)) - (len(rest) - 1) * fewer.mean(0)
+
+    whole, without = corrected(), torch.stack([corrected(mask) for mask in masks])
+    every = list(combinations(masks, 2))
+    pairs = every[:: -(-len(every) // MOST_PAIRS)]
+    without_both = torch.stack([corrected(*pair) for pair in pairs])
+    variance = standard_error(whole, without, torch.ones(num_masks)).square()
+    return counted_once(variance, whole, without, pairs, without_both)
 
 
 def of_both(
