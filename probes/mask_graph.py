@@ -19,8 +19,8 @@ side, and dense algebra on sample x sample, which is capped.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, Literal
 
@@ -34,28 +34,30 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, CoarseRandom, MaskStrategy, Random, at_ratio
 from lcmae.models import MaskedImageModel
 from lcmae.probes.base import Accumulator, Probe
-from lcmae.probes.mask_graphs.kernel import Sample, bootstrap, gaussian, kernel_edges, kernel_graph
+from lcmae.probes.mask_graphs.kernel import (
+    Sample,
+    gaussian,
+    kernel_graph,
+    variance_over_images,
+)
 from lcmae.probes.mask_graphs.numbers import DENSE, EDGES, SIDES, GraphNumbers, rising
-from lcmae.probes.mask_graphs.sample import Content, Distances, GraphSample, fixed_masks
+from lcmae.probes.mask_graphs.sample import Distances, GraphSample, fixed_masks
 from lcmae.probes.mask_graphs.toy import toy_variables
-from lcmae.probes.measures.canonical import canonical_spectrum
+from lcmae.probes.measures.canonical import HeldOut, both_halves, canonical_spectrum
 from lcmae.probes.statistics.jackknife import NUM_GROUPS
 from lcmae.probes.statistics.two_way import TwoWay, images_alone, mean_over_masks, stacked
 from lcmae.probes.statistics.variables import crossed_errors, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
-from lcmae.shapes import Float
 
-RESAMPLED = 2
-"""Masks under which images are resampled, for the errors that images bring."""
-
-JACKKNIFED = 7
-"""Edges and label error, the first of the kernel form's numbers."""
+LOOKED_AT = 2
+"""Masks under which groups of images are left out of the kernel form, for the errors that images
+bring: each costs eight graphs."""
 
 
 class MaskGraph(Probe):
     """Returns, by (mask, ratio, bandwidth): `edges` by side and kind, `label_error`, `eigenvalue`
-    and `tail` by rank, and `components`, with bootstrapped errors; by (mask, ratio, rank) the
+    and `tail` by rank, and `components`, with jackknifed errors; by (mask, ratio, rank) the
     model's `model_eigenvalue` and `model_tail`; the same of the exact toy (`toy_...`), with the
     error of both estimators there (`toy_error`)."""
 
@@ -95,12 +97,6 @@ class MaskGraph(Probe):
     num_eigenvalues: int | None = Field(default=None, ge=1)
     """k: largest eigenvalues that are computed, fewer than images; by default 64, or all but one
     where images are few."""
-
-    num_bootstrap: int = Field(default=8, ge=2)
-    """Samples drawn with repetition, for the part that images bring to the errors of eigenvalues,
-    tail and components (under the first 2 masks: the interaction of images and masks then counts
-    more than it must). An image that is drawn twice doubles its edge to itself, so the errors of
-    edges and label error come from leaving groups of images out."""
 
     ridge: float = Field(default=1e-2, gt=0)
     """Ridge of the canonical correlations, in units of the mean variance of a feature."""
@@ -190,76 +186,41 @@ class _MaskGraph(Accumulator):
     def _kernel(self, known: Sample, distances: Distances, masks: range) -> TwoWay:
         """Numbers for each bandwidth [bandwidth q], means over masks."""
 
-        def numbers(mask: int, rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-            content = contents.get(mask) or distances.under(mask)
-            few, count = Sample(known.label[rows], known.image[rows]), min(self.num_eigenvalues, len(rows) - 1)
-            at = np.ix_(rows, rows)
-            found = []
+        def numbers(mask: int, rows: np.ndarray, unit: float) -> np.ndarray:
+            content = contents.get(mask) or distances.under(masks[mask])
+            few, at, found = Sample(known.label[rows], known.image[rows]), np.ix_(rows, rows), []
             for factor in self.probe.bandwidths:
-                bandwidth = factor * self.unit
-                visible, hidden = (gaussian(part[at], bandwidth) for part in (content.visible, content.hidden))
-                graph = kernel_graph(visible, hidden, few, count, weight)
+                visible, hidden = (gaussian(part[at], factor * unit) for part in (content.visible, content.hidden))
+                graph = kernel_graph(visible, hidden, few, min(self.num_eigenvalues, len(rows) - 1))
                 found.append(_numbers(graph, self.num_eigenvalues))
             return np.stack(found)
 
-        every, equal = np.arange(len(known.label)), np.full(len(known.label), 1 / len(known.label))
-        some = masks[:RESAMPLED]
-        contents = {mask: distances.under(mask) for mask in some}
-        of_masks = np.stack([numbers(mask, every, equal) for mask in masks])
-        # the same draws for every cell, so that their differences are not noise
-        rng = np.random.default_rng(generator("graph-bootstrap", self.seed).initial_seed())
-        error = bootstrap(
-            lambda rows, weight: np.mean([numbers(mask, rows, weight) for mask in some], axis=0),
-            len(every),
-            rng,
-            self.probe.num_bootstrap,
-        )
-        of_images = torch.from_numpy(error).square()
-        of_images[:, :JACKKNIFED] = self._edges(
-            known, contents, torch.from_numpy(of_masks[: len(some), :, :JACKKNIFED])
-        )
-        return mean_over_masks(torch.from_numpy(of_masks), of_images, self.probe.num_bootstrap)
-
-    def _edges(
-        self, known: Sample, contents: Mapping[int, Content], whole: Float[Tensor, "k w q"]
-    ) -> Float[Tensor, "w q"]:
-        """Variance over images of edges and label error for each bandwidth, under some masks."""
-
-        def numbers(content: Content, rows: np.ndarray) -> np.ndarray:
-            few, equal, at = Sample(known.label[rows], rows), np.full(len(rows), 1 / len(rows)), np.ix_(rows, rows)
-            found = []
-            for factor in self.probe.bandwidths:
-                bandwidth = factor * self.unit
-                visible, hidden = (gaussian(part[at], bandwidth) for part in (content.visible, content.hidden))
-                edges, label_error = kernel_edges(visible, hidden, few, equal)
-                found.append([*edges.ravel(), label_error])
-            return np.array(found)
-
-        group = np.arange(len(known.label)) % NUM_GROUPS
-        sizes = np.bincount(group)
-        left_out = [(group != one).nonzero()[0] for one in range(len(sizes))]
-        without = np.stack([[numbers(content, rows) for content in contents.values()] for rows in left_out])
-        return images_alone(whole, torch.from_numpy(without), torch.from_numpy(sizes).double())
+        contents = {mask: distances.under(masks[mask]) for mask in range(min(LOOKED_AT, len(masks)))}
+        every = np.arange(len(known.label))
+        of_masks = np.stack([numbers(mask, every, self.unit) for mask in range(len(masks))])
+        of_images = variance_over_images(numbers, of_masks[: len(contents)], distances.nearest)
+        return mean_over_masks(torch.from_numpy(of_masks), of_images, min(NUM_GROUPS, len(every)))
 
     def _of_model(self, masks: range) -> TwoWay:
         """Eigenvalues and tail [2 k] by canonical correlations, means over masks."""
         size = len(self.sample)
         half = torch.randperm(size, generator=generator("graph-half", self.seed)).numpy() % 2 == 0
         group = np.arange(size) % NUM_GROUPS
-
-        def estimate(mask: int, judged: np.ndarray) -> Tensor:
-            visible, hidden = self.sample.features(mask)
-            count, ridge = self.num_eigenvalues, self.probe.ridge
-            values, squares = canonical_spectrum(visible, hidden, half, ridge, count, judged)
-            return torch.from_numpy(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
-
-        of_masks = torch.stack([estimate(mask, np.ones(size, bool)) for mask in masks])
-        some = masks[:RESAMPLED]
         left_out = [group != index for index in range(min(NUM_GROUPS, size))]
-        sizes = torch.tensor([float((~subset).sum()) for subset in left_out])
-        # under the fits of all images: those to fewer are noisier, and errors three times too large
-        without = torch.stack([torch.stack([estimate(mask, judged) for mask in some]) for judged in left_out])
-        return mean_over_masks(of_masks, images_alone(of_masks[: len(some)], without, sizes), len(left_out))
+        of_masks, without = [], []
+        for mask in masks:
+            halves = both_halves(*self.sample.features(mask), half, self.probe.ridge)
+            # under the fits of all images: those to fewer are noisier, errors three times too large
+            found = [self._spectrum(halves, judged) for judged in (None, *left_out)]
+            of_masks.append(found[0])
+            without.append(torch.stack(found[1:]))
+        # under all masks: two alone know too little of the interaction, and errors were too wide
+        whole, sizes = torch.stack(of_masks), torch.tensor([float((~judged).sum()) for judged in left_out])
+        return mean_over_masks(whole, images_alone(whole, torch.stack(without, dim=1), sizes), len(left_out))
+
+    def _spectrum(self, halves: tuple[HeldOut, HeldOut], judged: np.ndarray | None) -> Tensor:
+        values, squares = canonical_spectrum(halves, self.num_eigenvalues, judged)
+        return torch.from_numpy(np.stack([values, np.maximum(squares - np.cumsum(values**2), 0.0)]))
 
     def result(self) -> xr.Dataset:
         if not self.kernel:
@@ -276,11 +237,9 @@ class _MaskGraph(Accumulator):
                 of_name = values[..., columns]
                 return of_name.unflatten(-1, (2, 3)) if name == "edges" else of_name if dims else of_name[..., 0]
 
-            part, method = kernel.map(pick), "bootstrap"
-            if columns.stop <= JACKKNIFED:
-                part, method = replace(part, groups=min(NUM_GROUPS, len(self.label))), "jackknife"
+            part = kernel.map(pick)
             result[name] = variable((*swept, *dims), part.value, long_name)
-            result |= crossed_errors((*swept, *dims), part, name, long_name, method=method)
+            result |= crossed_errors((*swept, *dims), part, name, long_name, method="jackknife")
         of_model = stacked(self.of_model).map(lambda values: values.unflatten(0, shape))
         for number, name in enumerate(("eigenvalue", "tail")):
             words, dims = f"{_layout(1)[name][2]}, from below by the model's features", ("mask", "ratio", "rank")

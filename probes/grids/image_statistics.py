@@ -40,11 +40,12 @@ from lcmae.probes.baselines.second_order import (
 )
 from lcmae.probes.mask_graphs.kernel import (
     Sample,
-    bootstrap,
     gaussian,
     kernel_edges,
     nearest_distance,
+    nearest_distances,
     squared_distances,
+    variance_over_images,
 )
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, GroupedSums, groups_of
 from lcmae.probes.statistics.two_way import TwoWay, mean_over_masks, stacked
@@ -57,8 +58,8 @@ LEAST_IMAGES = 20
 
 COMPONENTS, RIDGES, HELD_OUT = 8, (1e-3, 1e-2, 1e-1, 1.0), 5
 MASKS_A_GROUP, DRAWN = 2, 256
-MOST_JOINED, GRAPH_MASKS, RESAMPLED, BOOTSTRAP = 256, 4, 2, 8
-"""Images of the graph, masks of a cell, masks under which images are resampled, and how often."""
+MOST_JOINED, GRAPH_MASKS, LOOKED_AT = 256, 4, 2
+"""Images of the graph, masks of a cell, masks under which groups of images are left out."""
 
 BANDWIDTH = 0.5
 """Kernel bandwidth, in median distances between an image and the nearest other one."""
@@ -296,33 +297,24 @@ def _joined(
     known = labels is not None and repeated(labels[:count])
     label = np.arange(count) if labels is None or not known else np.unique(labels[:count], return_inverse=True)[1]
     whole = squared_distances(patches.reshape(count, -1))
-    bandwidth = BANDWIDTH * nearest_distance(whole)
-    draws = generator("advice-bootstrap", seed).initial_seed()
+    unit, nearest = nearest_distance(whole), nearest_distances(whole)
     parts: list[TwoWay] = []
     for strategy in strategies:
         contents = []
         for hidden in _masks(strategy, GRAPH_MASKS, grid, seed, "advice-graph"):
             of_hidden = squared_distances(patches[:, hidden].reshape(count, -1))
-            contents.append([gaussian(part, bandwidth) for part in (np.maximum(whole - of_hidden, 0), of_hidden)])
+            contents.append((np.maximum(whole - of_hidden, 0), of_hidden))
 
-        def numbers(mask: int, rows: np.ndarray, weight: np.ndarray, contents: list[Any] = contents) -> np.ndarray:
-            visible, hidden = (kernel[np.ix_(rows, rows)] for kernel in contents[mask])
-            edges, label_error = kernel_edges(visible, hidden, Sample(label[rows], rows), weight)
+        def numbers(mask: int, rows: np.ndarray, unit: float, contents: list[Any] = contents) -> np.ndarray:
+            visible, hidden = (gaussian(part[np.ix_(rows, rows)], BANDWIDTH * unit) for part in contents[mask])
+            equal = np.full(len(rows), 1 / len(rows))
+            edges, label_error = kernel_edges(visible, hidden, Sample(label[rows], rows), equal)
             same, own_class, other_class = edges[0]
             return np.array([1 - same, other_class / (own_class + other_class), label_error])
 
-        equal = np.full(count, 1 / count)
-        of_masks = np.stack([numbers(mask, np.arange(count), equal) for mask in range(GRAPH_MASKS)])
-        # the same draws for every cell, so that their differences are not noise
-        error = bootstrap(
-            lambda rows, weight, numbers=numbers: np.mean(
-                [numbers(mask, rows, weight) for mask in range(RESAMPLED)], axis=0
-            ),
-            count,
-            np.random.default_rng(draws),
-            BOOTSTRAP,
-        )
-        parts.append(mean_over_masks(torch.from_numpy(of_masks), torch.from_numpy(error).square(), BOOTSTRAP))
+        of_masks = np.stack([numbers(mask, np.arange(count), unit) for mask in range(GRAPH_MASKS)])
+        of_images = variance_over_images(numbers, of_masks[:LOOKED_AT], nearest)
+        parts.append(mean_over_masks(torch.from_numpy(of_masks), of_images, NUM_GROUPS))
         advance()
     graph = stacked(parts).map(lambda values: values.reshape(*shape, -1))
     names = {
@@ -334,7 +326,7 @@ def _joined(
     for column, (name, words) in enumerate(names.items() if known else list(names.items())[:1]):
         part = graph.map(lambda values, column=column: values[..., column])
         found[name] = variable(("unit", "ratio"), part.value, words)
-        found |= crossed_errors(("unit", "ratio"), part, name, words, method="bootstrap")
+        found |= crossed_errors(("unit", "ratio"), part, name, words, method="jackknife")
     if known:
         share = np.bincount(label) / count
         found["chance"] = variable((), 1 - float((share**2).sum()), "pairs of images of different classes")

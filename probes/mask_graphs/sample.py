@@ -15,7 +15,12 @@ from torch import Tensor
 from lcmae.masking import Mask, MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.patches import Grid, patchify
-from lcmae.probes.mask_graphs.kernel import nearest_distance, principal_components, squared_distances
+from lcmae.probes.mask_graphs.kernel import (
+    nearest_distance,
+    nearest_distances,
+    principal_components,
+    squared_distances,
+)
 from lcmae.probes.statistics.sample import ImageSample
 from lcmae.probes.watching.batch import Batch
 from lcmae.randomness import generator
@@ -110,8 +115,8 @@ class Distances:
     """Distances between parts of images in one space: pixels, principal components of the pixels,
     or frozen features.
 
-    `unit` is the median distance of a whole image to the nearest other one. `InputError` where
-    images are equal.
+    `unit` is the median of `nearest`, the distance of each whole image to the nearest other one.
+    `InputError` where images are equal.
     """
 
     def __init__(self, sample: GraphSample, space: str, num_components: int) -> None:
@@ -120,6 +125,7 @@ class Distances:
         points = sample.whole if space == "features" else self._in_space(self._patches)
         self._whole = squared_distances(points)
         self.unit = nearest_distance(self._whole, space)
+        self.nearest = nearest_distances(self._whole)
 
     def under(self, mask: int) -> Content:
         """Under mask number `mask` of the sample."""

@@ -10,7 +10,7 @@ from lcmae.probes.mask_graphs.discrete import exact_graph
 from lcmae.probes.mask_graphs.kernel import Sample, gaussian, kernel_graph, squared_distances
 from lcmae.probes.mask_graphs.numbers import GraphNumbers
 from lcmae.probes.mask_graphs.palette_images import PATCHES, exact_sweep, masks, palette_images
-from lcmae.probes.measures.canonical import canonical_spectrum
+from lcmae.probes.measures.canonical import both_halves, canonical_spectrum
 from lcmae.probes.statistics.variables import variable
 
 SIZES = (100, 300, 1000)
@@ -71,7 +71,7 @@ def estimator_errors(sizes: tuple[int, ...] = SIZES) -> np.ndarray:
             of_kernel = kernel_graph(kernels[0], kernels[1], Sample(images.label[rows], rows), 2)
             # the features of the best encoder: which content it is
             visible, other = (_which(images.colours[rows][:, part]) for part in (~hidden, hidden))
-            values, total = canonical_spectrum(visible, other, rng.random(size) < 0.5, 1e-2, 2)
+            values, total = canonical_spectrum(both_halves(visible, other, rng.random(size) < 0.5, 1e-2), 2)
             of_model = np.array([np.nan, np.nan, values[1], total - float((values**2).sum())])
             squares[:, :, number] += (np.stack([_described(of_kernel), of_model]) - exact) ** 2
     return np.sqrt(squares / ROUNDS)

@@ -7,6 +7,8 @@ their squares estimate eigenvalues of the mask-induced augmentation graph
 of x2, and these are the linear functions of f alone.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from lcmae.shapes import Bool, Float
@@ -16,39 +18,54 @@ CONSTANT = 1e-10
 with nothing."""
 
 
-def held_out_correlations(
-    first: Float[np.ndarray, "n d"],
-    second: Float[np.ndarray, "n e"],
-    fit: Bool[np.ndarray, " n"],
-    ridge: float,
-    judged: Bool[np.ndarray, " n"] | None = None,
-) -> Float[np.ndarray, " k"]:
-    """Correlation of each canonical pair on the images that are not `fit` (of `judged`, where it is
-    given), in the order of the fit; k = min(d, e).
+@dataclass(frozen=True)
+class HeldOut:
+    """Canonical pairs as they were fitted to some images, on the others."""
 
-    `ridge` is added to the variances, in units of the mean variance of a coordinate.
+    on: Bool[np.ndarray, " n"]
+    """Which images are not of the fit."""
+
+    first: Float[np.ndarray, "m k"]
+    second: Float[np.ndarray, "m k"]
+
+    def correlations(self, judged: Bool[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " k"]:
+        """Of each pair, in the order of the fit; on these images, or on those of them that are
+        `judged`."""
+        on = slice(None) if judged is None else judged[self.on]
+        scores, other = self.first[on], self.second[on]
+        if not len(scores):
+            return np.zeros(scores.shape[1])
+        scores, other = scores - scores.mean(0), other - other.mean(0)
+        scale = np.sqrt((scores**2).sum(0) * (other**2).sum(0))
+        return np.divide((scores * other).sum(0), scale, out=np.zeros(len(scale)), where=scale > 0)
+
+
+def held_out(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], fit: Bool[np.ndarray, " n"], ridge: float
+) -> HeldOut:
+    """Canonical pairs fitted to the images that are `fit`, k = min(d, e) of them; zeros where a
+    side is constant. `ridge` is added to the variances, in units of the mean variance of a
+    coordinate.
     """
     pairs = min(first.shape[1], second.shape[1])
     halves = [_whitening(part[fit], ridge) for part in (first, second)]
     if any(half is None for half in halves) or fit.all() or not fit.any():
-        return np.zeros(pairs)
+        return HeldOut(~fit, *np.zeros((2, int((~fit).sum()), pairs)))
     (centre, white), (other_centre, other_white) = (half for half in halves if half is not None)
     scores, other = (first - centre) @ white, (second - other_centre) @ other_white
     left, _, right = np.linalg.svd(scores[fit].T @ other[fit], full_matrices=False)
-    on = ~fit if judged is None else ~fit & judged
-    scores, other = scores[on] @ left, other[on] @ right.T
-    scores, other = scores - scores.mean(0), other - other.mean(0)
-    scale = np.sqrt((scores**2).sum(0) * (other**2).sum(0))
-    return np.divide((scores * other).sum(0), scale, out=np.zeros(pairs), where=scale > 0)
+    return HeldOut(~fit, scores[~fit] @ left, other[~fit] @ right.T)
+
+
+def both_halves(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n e"], half: Bool[np.ndarray, " n"], ridge: float
+) -> tuple[HeldOut, HeldOut]:
+    """Pairs of each half, on the other."""
+    return held_out(first, second, half, ridge), held_out(first, second, ~half, ridge)
 
 
 def canonical_spectrum(
-    first: Float[np.ndarray, "n d"],
-    second: Float[np.ndarray, "n e"],
-    half: Bool[np.ndarray, " n"],
-    ridge: float,
-    num_eigenvalues: int,
-    judged: Bool[np.ndarray, " n"] | None = None,
+    halves: tuple[HeldOut, HeldOut], num_eigenvalues: int, judged: Bool[np.ndarray, " n"] | None = None
 ) -> tuple[Float[np.ndarray, " k"], float]:
     """The largest eigenvalues, 1 for constants first, and the sum of squares of all.
 
@@ -57,7 +74,7 @@ def canonical_spectrum(
     noise leaves eigenvalues of about 1 / images. `judged` leaves images out of the judgement, and
     never of the fit.
     """
-    both = [np.sort(held_out_correlations(first, second, fit, ridge, judged))[::-1] for fit in (half, ~half)]
+    both = [np.sort(one.correlations(judged))[::-1] for one in halves]
     values = np.concatenate([[1.0], np.maximum(np.mean(both, axis=0), 0.0) ** 2])
     shown = np.zeros(num_eigenvalues)
     shown[: len(values)] = values[:num_eigenvalues]

@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "embedding_consistency": {"num_masks": 2, "num_directions": 8},
     "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": (0.5,), "units": (1,)},
-    "mask_graph": {"ratios": (0.5,), "num_bootstrap": 2, "num_masks": 1},
+    "mask_graph": {"ratios": (0.5,), "num_masks": 1},
     "bounds": {"num_graph_masks": 1, "num_masks": 2},
 }
 

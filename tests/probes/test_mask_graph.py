@@ -22,7 +22,7 @@ from lcmae.probes.results.store import load_result, save_result
 from lcmae.settings import parse
 from tests.reference.work import counted_rows, numbers_held
 
-SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=4, num_eigenvalues=5, num_bootstrap=3, batch_size=5)
+SMALL = MaskGraph(ratios=(0.25, 0.75), num_masks=4, num_eigenvalues=5, batch_size=5)
 
 
 @dataclass(frozen=True)

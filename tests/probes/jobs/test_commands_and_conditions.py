@@ -29,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "embedding_consistency": {"num_masks": 2, "num_directions": 8},
     "dense": {"train_images": 20, "rates": [0.1], "epochs": 2},
     "hierarchy": {"train_images": 30, "num_masks": 2, "ratios": [0.5], "units": [1]},
-    "mask_graph": {"ratios": [0.5], "num_bootstrap": 2, "num_masks": 1},
+    "mask_graph": {"ratios": [0.5], "num_masks": 1},
     "bounds": {"num_graph_masks": 1, "num_masks": 2},
 }
 """What makes a probe quick; the others run with their defaults."""

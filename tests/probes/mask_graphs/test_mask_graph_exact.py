@@ -13,17 +13,18 @@ from lcmae.probes.mask_graphs.discrete import Discrete, exact_graph
 from lcmae.probes.mask_graphs.kernel import (
     Sample,
     bistochastic,
-    bootstrap,
     gaussian,
     kernel_graph,
     nearest_distance,
     principal_components,
     squared_distances,
+    unit_of,
+    variance_over_images,
 )
 from lcmae.probes.mask_graphs.numbers import GraphNumbers, largest_eigenvalues
 from lcmae.probes.mask_graphs.palette_images import PATCHES, exact_sweep, masks, palette_images
 from lcmae.probes.mask_graphs.toy import QUANTITIES, estimator_errors
-from lcmae.probes.measures.canonical import canonical_spectrum, held_out_correlations
+from lcmae.probes.measures.canonical import both_halves, canonical_spectrum, held_out
 
 # Two patches of two colours, two classes; the class is the colour of the left patch.
 TWO = Discrete(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0.4, 0.1, 0.1, 0.4]), np.array([0, 0, 1, 1]))
@@ -231,7 +232,7 @@ def test_estimators_on_samples_of_the_hand_solved_world(size: int) -> None:
     rng = np.random.default_rng(1)
     rows = rng.choice(4, size, p=TWO.probability)
     colours = np.eye(2)[TWO.colours[rows]]
-    values, squares = canonical_spectrum(colours[:, 0], colours[:, 1], rng.random(size) < 0.5, 1e-3, 2)
+    values, squares = canonical_spectrum(both_halves(colours[:, 0], colours[:, 1], rng.random(size) < 0.5, 1e-3), 2)
     # four standard errors of a squared correlation of .6: 4 x 2 x .6 x (1 - .36) / sqrt(n)
     room = 3.1 / np.sqrt(size)
     assert values[1] == pytest.approx(0.36, abs=room)
@@ -250,24 +251,49 @@ def test_canonical_correlations_of_known_ones() -> None:
     second = 3 + np.stack([0.8, 0.3]) * shared + np.sqrt(1 - np.stack([0.8, 0.3]) ** 2) * noise
     fit = rng.random(20_000) < 0.5
     # linear maps of either side change nothing: correlations .8 and .3
-    assert held_out_correlations(first, second, fit, 1e-6) == pytest.approx([0.8, 0.3], abs=0.03)
+    assert held_out(first, second, fit, 1e-6).correlations() == pytest.approx([0.8, 0.3], abs=0.03)
     # features that are unrelated, and constant ones, correlate with nothing on other images
-    assert np.abs(held_out_correlations(first, rng.normal(size=(20_000, 2)), fit, 1e-6)).max() < 0.04
-    assert held_out_correlations(np.full((20_000, 3), 1e3), second, fit, 1e-6).tolist() == [0, 0]
+    assert np.abs(held_out(first, rng.normal(size=(20_000, 2)), fit, 1e-6).correlations()).max() < 0.04
+    assert held_out(np.full((20_000, 3), 1e3), second, fit, 1e-6).correlations().tolist() == [0, 0]
+
+
+def test_canonical_pairs_are_judged_on_any_of_the_other_images() -> None:
+    rng = np.random.default_rng(2)
+    first = rng.normal(size=(60, 3))
+    second, fit = first @ rng.normal(size=(3, 2)) + rng.normal(size=(60, 2)), np.arange(60) % 2 == 0
+    found, judged = held_out(first, second, fit, 1e-3), np.arange(60) % 5 != 0
+    on = judged[~fit]
+    expected = [np.corrcoef(found.first[on, pair], found.second[on, pair])[0, 1] for pair in range(2)]
+    np.testing.assert_allclose(found.correlations(judged), expected)
+    np.testing.assert_allclose(found.correlations(np.ones(60, bool)), found.correlations())
+    # nothing to judge on, and nothing to fit to
+    assert found.correlations(fit).tolist() == [0, 0]
+    assert held_out(first, second, np.ones(60, bool), 1e-3).correlations().tolist() == [0, 0]
+    assert held_out(first, second, np.zeros(60, bool), 1e-3).correlations().tolist() == [0, 0]
 
 
 def test_few_images_and_many_features_do_not_pass_for_correlation() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 60, 50))
-    values, _ = canonical_spectrum(first, second, np.arange(60) % 2 == 0, 1e-2, 3)
+    values, _ = canonical_spectrum(both_halves(first, second, np.arange(60) % 2 == 0, 1e-2), 3)
     # on the images of the fit they all are 1
     assert values[1] < 0.4
 
 
-def test_the_bootstrap_s_error_of_a_mean() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    found = bootstrap(lambda rows, weight: np.array([values[rows] @ weight]), 400, np.random.default_rng(1), 400)
-    assert found[0] == pytest.approx(values.std() / 20, rel=0.15)
+def test_the_variance_over_images_of_a_mean_and_of_the_unit() -> None:
+    rng = np.random.default_rng(0)
+    values, nearest, group = rng.normal(size=400), 1 + rng.random(400), np.arange(400) % 8
+    each = np.array([values[group == one].mean() for one in range(8)])
+    whole = np.full((2, 1), values.mean())
+    found = variance_over_images(lambda mask, rows, unit: values[rows].mean(keepdims=True), whole, nearest)
+    assert float(found[0]) == pytest.approx(each.var(ddof=1) / 8)
+    # what is as long as the unit has the jackknife's error of a median, over the distances of the whole sample
+    medians = np.array([np.median(nearest[group != one]) for one in range(8)])
+    whole = np.full((2, 1), np.median(nearest))
+    found = variance_over_images(lambda mask, rows, unit: np.array([unit]), whole, nearest)
+    assert float(found[0]) == pytest.approx(7 / 8 * ((medians - medians.mean()) ** 2).sum())
+    # where most of the images that are left have an equal one, the unit is that of all
+    assert unit_of(np.array([0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0]), np.arange(5)) == 2
 
 
 def test_distances_and_components() -> None:
