@@ -135,7 +135,7 @@ def decide(tested: RaceEvidence) -> Advice:
             f"{words(published.key).capitalize()}, as published: no tested mask is better beyond chance on your images."
         )
         return Advice(published.key, "not ruled out", text, tuple(reasons), others, tuple(unknown))
-    undone = 1.96 * verdict.test_set_error
+    undone = verdict.test_set_reach
     gain = top.mean - published.mean
     if top.word not in ("higher", "lower") or gain * verdict.direction <= undone:
         text = (
@@ -159,7 +159,7 @@ def _notes(verdict: Verdict) -> list[str]:
     if verdict.test_set_error:
         lines.append(
             "Intervals are over seeds on these test images; other images would add up to "
-            f"± {1.96 * verdict.test_set_error:.1%} to a difference."
+            f"± {verdict.test_set_reach:.1%} to a difference (binomial, 95 %)."
         )
     return lines
 

@@ -29,7 +29,10 @@ class Scale:
 
     def test_set_error(self, share: float) -> float:
         """Standard error that other test images would add to a difference of two accuracies near
-        `share`, at most (runs that err independently), on the raw scale; 0 for other measures."""
+        `share`, at most (runs that err independently), on the raw scale; 0 for other measures.
+
+        Binomial: it follows from the share and the number of images, and is estimated from no
+        groups, so a 95 % interval takes the normal quantile and no Student's t."""
         if self.num_images is None:
             return 0.0
         return math.sqrt(2 * share * (1 - share) / self.num_images)

@@ -18,6 +18,7 @@ from lcmae.probes.grids.scales import ACCURACY_UNIT, Scale, scale_of
 from lcmae.probes.grids.statistics import ALPHA, Contrast, Grid
 from lcmae.probes.grids.table import by_cell, describe
 from lcmae.probes.results.metric_directions import better
+from lcmae.probes.statistics.intervals import NORMAL
 
 Key = tuple[Any, ...]
 """Objective, mask, ratio and mask unit of a cell."""
@@ -85,6 +86,12 @@ class Verdict:
     time."""
 
     @property
+    def test_set_reach(self) -> float:
+        """Half of the 95 % interval that other test images would add: binomial, so normal
+        (`lcmae.probes.grids.scales.Scale.test_set_error`)."""
+        return NORMAL * self.test_set_error
+
+    @property
     def best(self) -> list[Key]:
         """Cells that may be the best."""
         return [cell.key for cell in self.cells if cell.may_be_best]
@@ -147,7 +154,7 @@ class Verdict:
         if self.test_set_error:
             lines.append(
                 f"Intervals are over seeds on these test images; other images would add up to "
-                f"± {1.96 * self.test_set_error:.2g} to a difference."
+                f"± {self.test_set_reach:.2g} to a difference (binomial, 95 %)."
             )
         return lines
 

@@ -2,9 +2,10 @@
 
 lcmae's own definition: with v(s) the value at the first and v(t) at the last stored step, the first
 step at which v has moved by half of v(t) - v(s), between stored steps along a straight line. The
-interval is that of the same crossing when each value is moved at random within its standard error:
-errors of different steps are taken as independent, which is too wide where all steps saw the same
-images. A number whose whole change is within its 95 % interval has no such step.
+interval is that of the same crossing when each value is moved at random, with 95 % within its own
+interval (`lcmae.probes.statistics.intervals`): errors of different steps are taken as independent,
+which is too wide where all steps saw the same images. A number whose whole change is within its
+95 % interval has no such step.
 """
 
 import math
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from lcmae.probes.statistics.intervals import NORMAL
 
 DRAWS = 500
 LEAST_CROSSED = 0.5
@@ -37,25 +40,25 @@ NEVER = Half(math.nan, math.nan, math.nan, math.nan, math.nan)
 
 
 def half_change(
-    steps: Sequence[int] | Sequence[float], values: Sequence[float], errors: Sequence[float] | None = None
+    steps: Sequence[int] | Sequence[float], values: Sequence[float], reaches: Sequence[float] | None = None
 ) -> Half:
-    """When these values made half of their change; `errors` are standard errors (NaN: not
-    known). Steps rise."""
+    """When these values made half of their change; `reaches` are halves of their 95 % intervals
+    (NaN: not known). Steps rise."""
     at, number = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
-    error = np.full(len(at), np.nan) if errors is None else np.asarray(errors, dtype=float)
+    reach = np.full(len(at), np.nan) if reaches is None else np.asarray(reaches, dtype=float)
     known = np.isfinite(number)
-    at, number, error = at[known], number[known], error[known]
+    at, number, reach = at[known], number[known], reach[known]
     if len(at) < 2:
         return NEVER
     change = float(number[-1] - number[0])
-    spread = 1.96 * math.hypot(*np.nan_to_num(error[[0, -1]]))
+    spread = math.hypot(*np.nan_to_num(reach[[0, -1]]))
     if change == 0 or abs(change) <= spread:
         return Half(math.nan, math.nan, math.nan, change, float(number[0]))
     step = float(_crossings(at, number[None])[0])
-    if not np.isfinite(error).all() or not error.any():
+    if not np.isfinite(reach).all() or not reach.any():
         return Half(step, math.nan, math.nan, change, float(number[0]))
     rng = np.random.default_rng(0)
-    moved = number + error * rng.standard_normal((DRAWS, len(number)))
+    moved = number + reach / NORMAL * rng.standard_normal((DRAWS, len(number)))
     # draws that change the other way did not happen
     found = _crossings(at, moved[(moved[:, -1] - moved[:, 0]) * change > 0])
     if len(found) < LEAST_CROSSED * DRAWS:
@@ -74,15 +77,16 @@ def _crossings(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of a table of numbers by `run`, `step`, `quantity` and `part` (with `value` and `standard
-    error`): the step of half change of each number of each run, earliest first; numbers without one
-    are left out."""
+    """Of a table of numbers by `run`, `step`, `quantity` and `part` (with `value` and the ends of
+    its interval): the step of half change of each number of each run, earliest first; numbers
+    without one are left out."""
     rows: list[Mapping[str, object]] = []
     keys = ["run", "quantity", "part", "unit"]
     key: Any
     for key, group in frame.groupby(keys, sort=False):
         line = group.sort_values("step")
-        found = half_change(line["step"].tolist(), line["value"].tolist(), line["standard error"].tolist())
+        reaches = (line["high (95 %)"] - line["low (95 %)"]) / 2
+        found = half_change(line["step"].tolist(), line["value"].tolist(), reaches.tolist())
         if math.isfinite(found.step):
             half = {"step": found.step, "low": found.low, "high": found.high, "change": found.change}
             rows.append({**dict(zip(keys, key, strict=True)), **half})

@@ -36,7 +36,7 @@ def test_intervals_hold_the_true_step_as_often_as_they_say() -> None:
     steps, held = np.arange(0, 101, 10), 0
     for _ in range(200):
         values = steps / 100 + 0.03 * rng.standard_normal(11)
-        found = half_change(steps.tolist(), values.tolist(), [0.03] * 11)
+        found = half_change(steps.tolist(), values.tolist(), [1.96 * 0.03] * 11)
         held += found.low <= 50 <= found.high
     # the first crossing of a noisy line comes early, so a little less is possible
     assert held / 200 > 0.85
@@ -64,7 +64,8 @@ def test_numbers_are_ordered_by_their_step() -> None:
                 "unit": "1",
                 "step": 10 * at,
                 "value": value,
-                "standard error": 0.01,
+                "low (95 %)": value - 0.02,
+                "high (95 %)": value + 0.02,
             }
             for at, value in enumerate(values)
         ]

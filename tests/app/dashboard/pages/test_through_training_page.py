@@ -129,7 +129,7 @@ def test_numbers_stand_at_the_step_of_half_their_change():
     def rows(quantity: str, values: list[float]) -> list[dict[str, object]]:
         return [
             {"run": "a", "quantity": quantity, "part": "", "unit": "1", "step": 10 * at, "value": value,
-             "standard error": 0.01, "beside": ""}
+             "standard error": 0.01, "low (95 %)": value - 0.02, "high (95 %)": value + 0.02, "beside": ""}
             for at, value in enumerate(values)
         ]  # fmt: skip
 
