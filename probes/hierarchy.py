@@ -43,7 +43,7 @@ from lcmae.probes.latents.separator import Levels, expected_levels, patch_of_pix
 from lcmae.probes.latents.shared_levels import level_map, own_levels
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.running import RunningMean
-from lcmae.probes.statistics.variables import error_of, variable
+from lcmae.probes.statistics.variables import GIVEN_FIT, error_of, variable
 from lcmae.probes.watching.batch import Batch
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
 from lcmae.randomness import generator
@@ -62,13 +62,15 @@ LEAST = 20
 FRESH, BLOCK = "untrained ", "block "
 """What names of representations begin with."""
 
+SCALE = ": 0 is chance, 1 is perfect"
+
 
 class Hierarchy(Probe):
     """Returns `skill` and `score` by (network, feature, level), `chance` by (feature, level),
     `gain` over fresh weights by (feature, level) and `layer_skill` by (network, layer, level), with
     standard errors; for `mask`, `own_level` and `own_top` by end and `own_share` by (end, level);
     `predicted_level`, `predicted_top` by (end, unit, ratio), `predicted_share` also by level.
-    Errors over masks."""
+    Errors over images, given the decoders and the fresh weights, or over masks."""
 
     name: ClassVar[str] = "hierarchy"
     question: ClassVar[str] = (
@@ -142,8 +144,14 @@ class _Hierarchy(Accumulator):
     scores: RunningMean = field(default_factory=RunningMean)
     """[representation level], in the order of `names`."""
 
+    above_chance: RunningMean = field(default_factory=RunningMean)
+    """[representation level]: scores less those of the constant, image by image."""
+
     gains: RunningMean = field(default_factory=RunningMean)
     """[feature level]: scores less those of fresh weights, image by image."""
+
+    gains_and_chance: RunningMean = field(default_factory=RunningMean)
+    """[feature level]: the same and the constant's score."""
 
     def __post_init__(self) -> None:
         has_class_token = self.model.num_prefix > 0
@@ -182,10 +190,14 @@ class _Hierarchy(Accumulator):
         spread[..., self.known] = of_patches
         of_patches = rearrange(spread, "(b t) f level -> b t f level", b=len(batch)).mean(1)
         scores = torch.cat([of_images, of_patches], dim=1)
+        chance = [self._chance(name) for name in self.names]
         self.scores.add(scores)
+        self.above_chance.add(scores - scores[:, chance])
         if FRESH in self.networks:
             own, fresh = ([self.names.index(f"{name}{feature}") for feature in self.features] for name in ("", FRESH))
-            self.gains.add(scores[:, own] - scores[:, fresh])
+            gains = scores[:, own] - scores[:, fresh]
+            self.gains.add(gains)
+            self.gains_and_chance.add(gains + scores[:, [chance[row] for row in own]])
 
     def _learn(self, batch: Batch) -> None:
         """Decoders from images of the other split, for whole images and for single patches."""
@@ -284,33 +296,38 @@ class _Hierarchy(Accumulator):
         """Scores, chance, skill; gains where there are fresh weights; blocks where they were asked
         for."""
         mean, sem, degrees = self.scores.mean, self.scores.sem, self.scores.degrees_of_freedom
+        above, above_sem = self.above_chance.mean, self.above_chance.sem
         assert mean is not None
+        assert above is not None
         rows = torch.tensor([[self.names.index(_name(one, feature)) for feature in self.features] for one in networks])
-        score, error, chance = mean[rows], sem[rows], mean[[self._chance(name) for name in self.features]]
+        at_chance = [self._chance(name) for name in self.features]
+        chance = mean[at_chance], sem[at_chance]
         dims, words = ("network", "feature", "level"), "accuracy of kinds, R2 of attributes"
         found = {
-            "score": variable(dims, score, words),
-            "score_sem": error_of(dims, error, words, degrees=degrees),
-            "chance": variable(dims[1:], chance, "score of the best constant answer"),
-            **_skills("skill", dims, score, error, chance, "decodability", degrees),
+            "score": variable(dims, mean[rows], words),
+            "score_sem": error_of(dims, sem[rows], words, degrees=degrees, over=GIVEN_FIT),
+            "chance": variable(dims[1:], chance[0], "score of the best constant answer"),
+            **share_of_room(
+                "skill", dims, f"decodability{SCALE}", (above[rows], above_sem[rows]), chance, sem[rows], degrees
+            ),
         }
         if self.gains.mean is not None:
-            gain, sems = self.gains.mean / _room(chance), self.gains.sem / _room(chance)
-            words, dims = "decodability beyond that of fresh weights", ("feature", "level")
-            found["gain"] = variable(dims, gain, words)
-            found["gain_sem"] = error_of(dims, sems, words, degrees=self.gains.degrees_of_freedom)
+            words, gain = "decodability beyond that of fresh weights", (self.gains.mean, self.gains.sem)
+            found |= share_of_room("gain", dims[1:], words, gain, chance, self.gains_and_chance.sem, degrees)
         blocks = [
             [number for number, name in enumerate(self.names) if name.startswith(f"{network}{BLOCK}")]
             for network in self.networks
         ]
         if blocks[0]:
-            chance = mean[self._chance(BLOCK)]
-            dims, words = ("network", "layer", "level"), "decodability from the mean token of a block"
+            constant = self._chance(BLOCK)
             # pixels have no blocks
-            score, error = (
-                F.pad(part[torch.tensor(blocks)], (0, 0, 0, 0, 0, 1), value=torch.nan) for part in (mean, sem)
+            value, error, both = (
+                F.pad(part[torch.tensor(blocks)], (0, 0, 0, 0, 0, 1), value=torch.nan)
+                for part in (above, above_sem, sem)
             )
-            found |= _skills("layer_skill", dims, score, error, chance, words, degrees)
+            words = f"decodability from the mean token of a block{SCALE}"
+            dims, chance = ("network", "layer", "level"), (mean[constant], sem[constant])
+            found |= share_of_room("layer_skill", dims, words, (value, error), chance, both, degrees)
         return found
 
     def _chance(self, name: str) -> int:
@@ -345,13 +362,27 @@ def _name(network: str, feature: str) -> str:
     return feature if network == TRAINED else f"{FRESH}{feature}"
 
 
-def _skills(
-    name: str, dims: tuple[str, ...], score: Tensor, error: Tensor, chance: Tensor, words: str, degrees: int
+def share_of_room(
+    name: str,
+    dims: tuple[str, ...],
+    words: str,
+    value: tuple[Tensor, Tensor],
+    chance: tuple[Tensor, Tensor],
+    error_of_sum: Tensor,
+    degrees: int,
 ) -> dict[str, xr.Variable]:
-    words = f"{words}: 0 is chance, 1 is perfect"
+    """A mean over images as a share of how much better than chance one can be, 1 - chance, a mean
+    over the same images; each with its standard error, and that of their sum, which tells how far
+    they go together."""
+    (mean, error), (constant, error_of_chance) = value, chance
+    share = mean / _room(constant)
+    together = (error_of_sum.square() - error.square() - error_of_chance.square()) / 2
+    # delta method: d share = (d mean + share d chance) / room
+    variance = error.square() + share.square() * error_of_chance.square() + 2 * share * together
+    sem = variance.clamp(min=0).sqrt() / _room(constant)
     return {
-        name: variable(dims, (score - chance) / _room(chance), words),
-        f"{name}_sem": error_of(dims, error / _room(chance), words, degrees=degrees),
+        name: variable(dims, share, words),
+        f"{name}_sem": error_of(dims, sem, words, degrees=degrees, over=GIVEN_FIT),
     }
 
 

@@ -39,7 +39,7 @@ from lcmae.probes.baselines.second_order import neighbours, predict, predict_wie
 from lcmae.probes.baselines.untrained import untrained
 from lcmae.probes.results.networks import TRAINED
 from lcmae.probes.statistics.jackknife import NUM_GROUPS, GroupedSums, groups_of
-from lcmae.probes.statistics.variables import error_of, variable
+from lcmae.probes.statistics.variables import GIVEN_FIT, error_of, variable
 from lcmae.probes.watching.batch import Batch
 
 LINEAR, NEAR, WIENER = "linear", "linear, 8 neighbours", "wiener"
@@ -265,11 +265,22 @@ class _SecondOrder(Accumulator):
         result: dict[str, xr.Variable] = {
             "error": variable(dims, mean, "mean squared error of hidden patches", units),
             "error_sem": error_of(
-                dims, mean_sem, "mean squared error of hidden patches", units, degrees=degrees, method="jackknife"
+                dims,
+                mean_sem,
+                "mean squared error of hidden patches",
+                units,
+                degrees=degrees,
+                over=GIVEN_FIT,
+                method="jackknife",
             ),
             "r2": variable(dims, r2, "share of the variance about the position mean that is explained"),
             "r2_sem": error_of(
-                dims, r2_sem, "share of the variance that is explained", degrees=degrees, method="jackknife"
+                dims,
+                r2_sem,
+                "share of the variance that is explained",
+                degrees=degrees,
+                over=GIVEN_FIT,
+                method="jackknife",
             ),
         }
         for name, other in (("linear", LINEAR), ("wiener", WIENER)):
@@ -278,11 +289,15 @@ class _SecondOrder(Accumulator):
             )
             words = f"explained share of the trained network less that of {other}"
             result[f"gain_over_{name}"] = variable(("ratio",), gain, words)
-            result[f"gain_over_{name}_sem"] = error_of(("ratio",), gain_sem, words, degrees=degrees, method="jackknife")
+            result[f"gain_over_{name}_sem"] = error_of(
+                ("ratio",), gain_sem, words, degrees=degrees, over=GIVEN_FIT, method="jackknife"
+            )
         far, far_sem = sums.estimate(lambda total: share(total)[order.index(LINEAR)] - share(total)[order.index(NEAR)])
         words = "explained share of the linear predictor less that from the 8 neighbours alone"
         result["far_gain"] = variable(("ratio",), far, words)
-        result["far_gain_sem"] = error_of(("ratio",), far_sem, words, degrees=degrees, method="jackknife")
+        result["far_gain_sem"] = error_of(
+            ("ratio",), far_sem, words, degrees=degrees, over=GIVEN_FIT, method="jackknife"
+        )
 
         own = ratios.index(self.own)
         seen = hidden[own].sum(0)

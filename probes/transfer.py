@@ -45,7 +45,7 @@ from lcmae.probes.measures.linear_probe import fit
 from lcmae.probes.measures.pooled_accuracy import PooledAccuracy, Source
 from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.statistics.sample import ImageSample
-from lcmae.probes.statistics.variables import by_groups, by_network, error_of, variable
+from lcmae.probes.statistics.variables import GIVEN_FIT, by_groups, by_network, error_of, variable
 from lcmae.probes.watching.batch import Batch, Images
 from lcmae.probes.watching.finetuning import Classifier, finetune
 from lcmae.probes.watching.layers import Layers, layers, layers_of, watch_layers
@@ -460,7 +460,11 @@ class _Transfer(Accumulator):
             ),
             "corrupted_accuracy": variable(dims[:3], self._tested(overall), words),
             "corrupted_accuracy_sem": error_of(
-                dims[:3], self._tested(self.corrupted_mean.sem), words, degrees=self.corrupted_mean.degrees_of_freedom
+                dims[:3],
+                self._tested(self.corrupted_mean.sem),
+                words,
+                degrees=self.corrupted_mean.degrees_of_freedom,
+                over=GIVEN_FIT,
             ),
             **by_groups(dims[:3], self._tested(groups, 2), self.corrupted_mean.count, "corrupted_accuracy", words),
         }

@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from lcmae.probes.measures.linear_probe import LinearProbe
-from lcmae.probes.statistics.variables import error_of, variable
+from lcmae.probes.statistics.variables import GIVEN_FIT, error_of, variable
 from lcmae.shapes import Float, Int
 from lcmae.training.classifiers import knn_predict
 
@@ -58,7 +58,8 @@ class Bank:
 
 
 def wilson(share: Float[Tensor, "..."], count: int, z: float = 1.96) -> tuple[Tensor, Tensor]:
-    """The 95 % interval of a share of `count` images (Wilson, 1927); not empty at 0 and 1."""
+    """The 95 % interval of a share of `count` images (Wilson, 1927); not empty at 0 and 1. Its
+    variance is the binomial one, estimated from no groups: a normal quantile, not Student's t."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)).clamp(min=0).sqrt()
     return (middle - reach).clamp(0, 1), (middle + reach).clamp(0, 1)
@@ -67,12 +68,17 @@ def wilson(share: Float[Tensor, "..."], count: int, z: float = 1.96) -> tuple[Te
 def with_interval(
     name: str, dims: tuple[str, ...], share: Float[Tensor, "..."], count: int, long_name: str
 ) -> Mapping[str, xr.Variable]:
-    """An accuracy over `count` images, its binomial standard error and its Wilson interval
-    (`_interval`, by `bound`)."""
+    """An accuracy over `count` images, its binomial standard error, given the classifier,
+    and its Wilson interval (`_interval`, by `bound`)."""
     return {
         name: variable(dims, share, long_name),
         f"{name}_sem": error_of(
-            dims, (share * (1 - share) / count).clamp(min=0).sqrt(), long_name, degrees=count - 1, method="binomial"
+            dims,
+            (share * (1 - share) / count).clamp(min=0).sqrt(),
+            long_name,
+            degrees=count - 1,
+            over=GIVEN_FIT,
+            method="binomial",
         ),
         f"{name}_interval": variable(
             (*dims, "bound"), torch.stack(wilson(share, count), dim=-1), f"95 % interval (Wilson): {long_name}"

@@ -12,6 +12,10 @@ from lcmae.probes.statistics.running import NUM_GROUPS, RunningMean
 from lcmae.probes.statistics.two_way import FEW_MASKS, LEAST, TwoWay
 from lcmae.shapes import Float
 
+GIVEN_FIT = "images, given the fit"
+"""Of numbers that are measured with what was fitted to other images: of other test images, not of
+other training images, nor of another draw of them, of weights or of an order."""
+
 
 def variable(dims: tuple[str, ...] | str, values: Any, long_name: str, units: str = "1", **attrs: Any) -> xr.Variable:
     """A labelled variable; tensors become float32 arrays on the CPU unless they are integers or

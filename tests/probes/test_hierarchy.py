@@ -12,9 +12,10 @@ from lcmae.data.hierarchy import HierarchySettings
 from lcmae.masking import AttentionGuided, CoarseRandom, Random
 from lcmae.models import MAE
 from lcmae.probes.base import ProbeError
-from lcmae.probes.hierarchy import Hierarchy, owners
+from lcmae.probes.hierarchy import Hierarchy, owners, share_of_room
 from lcmae.probes.latents.decoding import CONSTANT, Decoder, Level
 from lcmae.probes.measures.ridge import HELD_OUT, STRENGTHS, fit
+from lcmae.probes.statistics.running import RunningMean
 from lcmae.probes.watching.views import open_view
 
 DATA = "hierarchy:images=60,classes=3,layouts=4"
@@ -180,3 +181,29 @@ def test_a_ratio_that_the_grid_cannot_have_is_blank() -> None:
     found = probed(Hierarchy(num_masks=2, ratios=(0.5, 0.97), units=(1, 2), mask=Random(ratio=0.5)))
     assert np.isnan(found["predicted_level"].sel(ratio=0.97)).all()
     assert np.isfinite(found["predicted_level"].sel(ratio=0.5)).all()
+
+
+def test_the_error_of_skill_holds_that_of_chance() -> None:
+    """Scores that go with chance: in draws of images skill spreads as far as its error says, and
+    less far than the score alone over what is left above chance."""
+    rng, shares, errors, of_scores = torch.Generator().manual_seed(1), [], [], []
+    for _ in range(400):
+        constant = (torch.rand(96, 1, generator=rng) < 0.5).double()
+        score = torch.where(torch.rand(96, 1, generator=rng) < 0.7, torch.maximum(constant, score_of(rng)), 0.0)
+        means = [RunningMean() for _ in range(3)]
+        for mean, values in zip(means, (score - constant, constant, score), strict=True):
+            mean.add(values)
+        pairs = [(mean.mean, mean.sem) for mean in means if mean.mean is not None]
+        found = share_of_room("skill", ("level",), "skill", pairs[0], pairs[1], means[2].sem, 95)
+        shares.append(float(found["skill"].values[0]))
+        errors.append(float(found["skill_sem"].values[0]))
+        of_scores.append(float(means[2].sem / (1 - pairs[1][0])))
+    spread = np.std(shares, ddof=1)
+    # 400 draws know a spread to 3.5 %
+    assert spread / np.sqrt(np.square(errors).mean()) == pytest.approx(1, abs=0.12)
+    assert spread / np.sqrt(np.square(of_scores).mean()) < 0.85
+
+
+def score_of(rng: torch.Generator) -> torch.Tensor:
+    """What is right of its own accord."""
+    return (torch.rand(96, 1, generator=rng) < 0.3).double()
