@@ -48,8 +48,8 @@ def held_out(
     coordinate.
     """
     pairs = min(first.shape[1], second.shape[1])
-    halves = [_whitening(part[fit], ridge) for part in (first, second)]
-    if any(half is None for half in halves) or fit.all() or not fit.any():
+    halves = [_whitening(part[fit], ridge) for part in (first, second)] if fit.any() else [None]
+    if any(half is None for half in halves):
         return HeldOut(~fit, *np.zeros((2, int((~fit).sum()), pairs)))
     (centre, white), (other_centre, other_white) = (half for half in halves if half is not None)
     scores, other = (first - centre) @ white, (second - other_centre) @ other_white

@@ -17,7 +17,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         f"mIoU by layer, {words}",
         "Mean intersection over union of the classes, by pixel, on images not used for training; 95 % intervals over these "
-        "images. " + lines,
+        "images, given the classifiers. " + lines,
         figures.by_layer(results, classifier, "miou"),
     )
     yield Panel(

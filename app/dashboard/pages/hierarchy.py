@@ -29,8 +29,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "Prediction and measurement side by side",
             "Above: share of each level's latents that the mask shares (solid: highest smallest set, dotted: lowest). Below: "
             f"how well each level is decoded from frozen features ({feature}), a dot for each picked run at the ratio and "
-            "unit of its mask, with 95 % intervals over images. The theory's latents are identified up to any one-to-one "
-            "map; decoding here is linear. Use runs of `lcmae compare ... --own-masks`; runs with another tree than the "
+            "unit of its mask, with 95 % intervals over images, given the decoders. The theory's "
+            "latents are identified up to any one-to-one map; decoding here is linear. Use runs of `lcmae compare ... "
+            "--own-masks`; runs with another tree than the "
             "first are left out.",
             figures.side_by_side(results, feature, figures.MEASURES[words]),
             is_wide=True,
@@ -38,7 +39,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     few, which = (results, "") if len(results) <= MOST else ({name: results[name]}, f": {name}")
     yield Panel(
         f"What can be read off the features{which}",
-        "Accuracy of kinds and R2 of attributes on one scale, 95 % intervals over images. Open: the same network with fresh "
+        "Accuracy of kinds and R2 of attributes on one scale, 95 % intervals over images, given the decoders. "
+        "Open: the same network with fresh "
         "weights; grey: the pixels themselves.",
         figures.decodability(few, feature),
     )

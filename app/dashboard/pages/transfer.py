@@ -22,7 +22,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         "Accuracy of frozen features",
         "Features of unmasked test images after the last norm, classified by classifiers trained on the other split (images: "
-        f"{trained_on}); Wilson's 95 % intervals. An untrained network and raw pixels are the level to beat."
+        f"{trained_on}); Wilson's 95 % intervals, given the classifiers. An untrained network and raw pixels are the level to beat."
         + (figures.at_edge(results) if classifier == "linear" else ""),
         figures.accuracies(results, classifier),
     )

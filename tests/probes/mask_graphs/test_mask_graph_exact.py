@@ -287,7 +287,7 @@ def test_the_variance_over_images_of_a_mean_and_of_the_unit() -> None:
     whole = np.full((2, 1), values.mean())
     found = variance_over_images(lambda mask, rows, unit: values[rows].mean(keepdims=True), whole, nearest)
     assert float(found[0]) == pytest.approx(each.var(ddof=1) / 8)
-    # what is as long as the unit has the jackknife's error of a median, over the distances of the whole sample
+    # the unit itself has the jackknife's error of a median, of distances within the whole sample
     medians = np.array([np.median(nearest[group != one]) for one in range(8)])
     whole = np.full((2, 1), np.median(nearest))
     found = variance_over_images(lambda mask, rows, unit: np.array([unit]), whole, nearest)
