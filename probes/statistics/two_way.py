@@ -107,8 +107,8 @@ def two_way(
     of_images = standard_error(whole, no_group, sizes).square()
     of_masks = standard_error(whole, no_mask, torch.ones(num_masks)).square()
     if of_pairs:
-        better = variance_of_pairs(lambda some: statistic(groups, some), num_masks)
-        of_masks = torch.where(better.isfinite(), better, of_masks)
+        of_corrected = variance_of_pairs(lambda some: statistic(groups, some), num_masks)
+        of_masks = torch.where(of_corrected.isfinite(), of_corrected, of_masks)
     both = of_both(no_group, no_mask, neither)
     return TwoWay(whole, corrected, of_images, of_masks, len(groups), num_masks, both)
 

@@ -120,8 +120,8 @@ def spread_of(masks: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
 def test_what_is_made_of_pairs_of_masks_counts_them_once() -> None:
     """Masks that each hide 6 of 24 patches: none has anything of its own, and a variance over them
     is made of pairs alone."""
-    places = np.argsort(np.random.default_rng(6).random((2000, 8, 24)), axis=-1)
-    masks = torch.from_numpy(places < 6).double()
+    order = np.argsort(np.random.default_rng(6).random((2000, 8, 24)), axis=-1)
+    masks = torch.from_numpy(order < 6).double()
     found, plain = (
         two_way(lambda groups, chosen: spread_of(masks, chosen), torch.ones(8), 8, of_pairs=pairs)
         for pairs in (True, False)
