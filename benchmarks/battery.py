@@ -36,6 +36,7 @@ from lcmae.probes.base import (
     Probe,
     Results,
     batches,
+    images_a_pass,
     show_batches,
     start_with_baselines,
     unchanged,
@@ -166,7 +167,7 @@ def measure(probes: list[Probe], model: MaskedImageModel, images: Images, clock:
         for probe in probes:
             with clock.during((probe.name, "start")):
                 running[probe.name] = probe, Watched(probe.name, _started(probe, model, len(images)), clock)
-        size = min(probe.batch_size for probe in probes)
+        size = images_a_pass(probes, model)
         with ProgressBar("probing", len(images)) as bar:
             show_batches(running, batches(model, images, size, SEED), results, bar)
         with ProgressBar("concluding", len(running)) as bar:

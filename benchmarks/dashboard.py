@@ -288,10 +288,10 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     edits = []
     back = [OPPOSITE[key] for key in keys[: len(times)][::-1]]
     board.focus()
-    for number in range(num_clicks):
+    for number in range(min(num_clicks, len(back))):  # a small grid has fewer patches than that
         edits.append(answer(page, lambda: page.keyboard.press("Space")))
         # to a patch that was not edited yet
-        answer(page, lambda number=number: page.keyboard.press(back[number % len(back)]))
+        answer(page, lambda number=number: page.keyboard.press(back[number]))
         bar.advance(note="edited masks")
     uploads = []
     for number in range(num_clicks):

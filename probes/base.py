@@ -20,6 +20,7 @@ from pydantic import Field
 from lcmae.data.hierarchy import KnownLatents
 from lcmae.errors import InputError
 from lcmae.masking import MaskStrategy
+from lcmae.memory import release_free
 from lcmae.models import MaskedImageModel
 from lcmae.probes.baselines.pixels import RawPixels
 from lcmae.probes.baselines.untrained import untrained
@@ -38,6 +39,10 @@ CONVENTIONS = (
     "is the trained model, then baselines; patches in raster order, prefix tokens not counted"
 )
 """How to read a result, in its attributes; the number rises when a meaning changes."""
+
+
+PATCHES_A_PASS = 1024
+"""Of all images of a pass that several probes share on a processor: 5 images of 14 x 14 patches."""
 
 
 NOT_FINITE = "beyond the range of floating-point numbers (overflow, or a division by nothing)"
@@ -198,9 +203,10 @@ def run_probes(
                 running[probe.name] = probe, start_with_baselines(probe, model, len(images), seed)
             except InputError as error:
                 results.failures[probe.name] = probe.failure(error)
-        size = results.batch_size = min((probe.batch_size for probe, _ in running.values()), default=1)
+        size = results.batch_size = images_a_pass([probe for probe, _ in running.values()], model)
         with ProgressBar("probing", len(images)) if show_progress else Silent() as bar:
             show_batches(running, batches(model, images, size, seed), results, bar)
+        release_free()
         long = sum(accumulator.num_steps for _, accumulator in running.values())
         with ProgressBar("concluding", len(running) + long) if show_progress else Silent() as bar:
             for name in list(running):
@@ -213,6 +219,16 @@ def run_probes(
                     results.failures[name] = probe.failure(_as_input(error))
                 bar.advance(note=name)
     return results
+
+
+def images_a_pass(probes: Sequence[Probe], model: MaskedImageModel) -> int:
+    """How many images go through a model at once: the fewest that a probe asks for. On a processor
+    several probes together get at most `PATCHES_A_PASS` patches, because what each of them watches
+    in a pass is held at the same time."""
+    fewest = min((probe.batch_size for probe in probes), default=1)
+    if len(probes) < 2 or model.device.type != "cpu":
+        return fewest
+    return min(fewest, max(1, PATCHES_A_PASS // model.num_patches))
 
 
 def start_with_baselines(probe: Probe, model: MaskedImageModel, num_images: int, seed: int) -> Accumulator:
@@ -297,6 +313,7 @@ def show_batches(
     for batch in every_batch:
         if batch.first == 0:
             each(lambda accumulator, batch=batch: accumulator.prepare(batch))
+            release_free()
         for _, accumulator in running.values():
             accumulator.watch(batch)
         each(lambda accumulator, batch=batch: accumulator.update(batch))

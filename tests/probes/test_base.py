@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Block, Random
 from lcmae.models import MAE
-from lcmae.probes.base import Accumulator, Probe, ProbeError, batches, checked, run_probes, unchanged
+from lcmae.probes.base import Accumulator, Probe, ProbeError, batches, checked, images_a_pass, run_probes, unchanged
 from lcmae.probes.local_contrast import LocalContrast
 from lcmae.probes.reconstruction import Reconstruction
 from lcmae.probes.registry import probe_class
@@ -90,6 +90,13 @@ def used(images: Tensor) -> MAE:
     hook = model.blocks[1].register_forward_hook(lambda *_: None)
     assert hook.id is not None
     return model
+
+
+def test_several_probes_of_many_patches_share_smaller_passes() -> None:
+    few, many = tiny_mae(), MAE(image_size=32, patch_size=1, channels=1, width=8, depth=1, heads=2)
+    assert images_a_pass([Probing(batch_size=8)], many) == 8
+    assert images_a_pass([Probing(batch_size=8), Other(batch_size=4)], many) == 1
+    assert images_a_pass([Probing(batch_size=8), Other(batch_size=4)], few) == 4
 
 
 class TestTheModelComesBack:

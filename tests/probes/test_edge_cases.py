@@ -30,6 +30,7 @@ from lcmae.probes.watching.views import View, open_view
 from lcmae.settings import parse
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    "reconstruction": {"linear_images": 40},
     "local_contrast": {"num_masks": 2},
     "second_order": {"ratios": (0.5,), "num_masks": 8, "fit_images": 40, "components": 4},
     "receptive_field": {"ratios": (0.5,), "masks": ("random",), "num_images": 4},
