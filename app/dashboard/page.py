@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures.answers import Answer
+from lcmae.probes.results.words import called
 
 Results = Mapping[str, xr.Dataset]
 """Stored results of one probe by the name of their run."""
@@ -57,3 +58,9 @@ class ProbePage:
 def take_first(question: str, options: Sequence[Any]) -> Any:
     """The answer of a report: the first option."""
     return options[0]
+
+
+def ask_in_words(choose: Choose, question: str, labels: Sequence[str]) -> str:
+    """One of the labels of a result; the person reads words, never `cls`."""
+    known = {called(label): label for label in labels}
+    return known[choose(question, list(known))]

@@ -38,7 +38,7 @@ def against_ratio(table: xr.Dataset, measure: str, interval: Interval) -> go.Fig
     as open circles, which decide the vertical axis: long bars leave the picture."""
     table = done(table)
     labels = series(table)
-    names = list(dict.fromkeys(labels))
+    names = sorted(set(labels))
     if not names:
         raise ValueError("expected at least one run that is done, got none")
     shown = style.figure(height=380)
@@ -120,7 +120,8 @@ def ratio_by_unit(table: xr.Dataset, measure: str) -> go.Figure:
             hovertemplate="ratio %{x}, unit %{y}: %{z:.4g}<extra></extra>",
         )
     )
-    shown.update_layout(coloraxis=style.colour_axis(_title(table[measure])))
+    words = style.beside_bar(style.axis_title(table[measure]), 160 + 60 * len(units))
+    shown.update_layout(coloraxis=style.colour_axis(words))
     # numbers as names: cells of one size, whatever the steps between them
     shown.update_xaxes(title=style.axis_title(table["ratio"]), type="category", showgrid=False)
     shown.update_yaxes(title=style.axis_title(table["unit"]), type="category", showgrid=False)
@@ -131,8 +132,8 @@ def scatter(table: xr.Dataset, x: str, y: str) -> go.Figure:
     """A dot for each run, one column against another; `customdata` of a dot is the name of its
     run."""
     table = done(table)
-    labels = series(table, leave_out="")
-    names = list(dict.fromkeys(labels))
+    labels = series(table)
+    names = sorted(set(labels))
     colours = style.colours(names)
     shown = style.figure(height=440)
     for position, name in enumerate(names):

@@ -18,7 +18,7 @@ def bands(cells: xr.Dataset) -> go.Figure:
     """Means against the ratio, a line and a band for each objective, mask and unit. Bands are 95 %
     intervals for all cells together; filled points may be the best."""
     names = _series(cells)
-    distinct = list(dict.fromkeys(names))
+    distinct = sorted(set(names))  # so that a mask has one colour in every picture of a comparison
     colours, dashes = style.colours(distinct), style.dashes(distinct)
     shown = style.figure(height=420)
     for position, name in enumerate(distinct):
@@ -87,53 +87,61 @@ def cost(cells: xr.Dataset) -> go.Figure:
                 error_y={**ends, "symmetric": False, "thickness": 1, "width": 3},
                 mode="markers+text" if value == 1 else "markers",
                 text=[str(name) for name in mine["name"].values],
-                textposition="top center",
+                textposition=_apart(mine["seconds"].values, mean, cells["seconds"].values),
                 textfont={"size": 10},
                 name=label,
                 marker={"size": 10, "color": colour, "symbol": symbol},
                 hovertemplate="%{text}: %{y:.4g}, %{x:.4g} s<extra></extra>",
             )
         )
-    shown.update_xaxes(title=style.axis_title(cells["seconds"]))
+    seconds = cells["seconds"].values
+    room = 0.12 * np.ptp(seconds) or 1.0
+    shown.update_xaxes(title=style.axis_title(cells["seconds"]), range=[seconds.min() - room, seconds.max() + room])
     return shown.update_yaxes(title=_wrapped(cells["mean"]))
 
 
+def _apart(seconds: np.ndarray, mean: np.ndarray, every: np.ndarray) -> list[str]:
+    """Where the name of each point stands: beside it, towards the middle of the picture; of points
+    that are near one another above the upper and below the lower one."""
+    near = 0.2 * (np.ptp(every) or 1.0)
+    found = []
+    for one, height in zip(seconds, mean, strict=True):
+        beside = mean[(np.abs(seconds - one) < near) & (mean != height)]
+        side = "right" if one <= (every.min() + every.max()) / 2 else "left"
+        level = "middle" if not len(beside) else "top" if (height > beside).all() else "bottom"
+        found.append(f"{level} {side}")
+    return found
+
+
 def power(cells: xr.Dataset) -> go.Figure:
-    """How many more seeds would decide each cell's difference to the baseline; 0 where it is
-    decided, a cross where more than 40 would not do."""
+    """How many more seeds would decide each cell's difference to the baseline, in words where it is
+    decided, or where more than 40 would not do."""
     others = cells.isel(cell=np.flatnonzero(cells["verdict"].values != "baseline"))
     names = [str(name) for name in others["name"].values]
     decided = np.isin(others["verdict"].values, ("higher", "lower"))
     needed = np.where(decided, 0.0, others["seeds_needed"].values)
-    known = np.isfinite(needed)
-    shown = style.figure(height=130 + 24 * max(len(names), 1))
+    words = [
+        "decided" if done else f"{more:.0f}" if math.isfinite(more) else "not within 40 more"
+        for done, more in zip(decided, needed, strict=True)
+    ]
+    shown = style.figure(height=130 + 24 * max(len(names), 1), showlegend=False)
     shown.add_trace(
         go.Bar(
-            x=needed[known],
-            y=[name for name, one in zip(names, known, strict=True) if one],
+            x=np.nan_to_num(needed),
+            y=names,
             orientation="h",
-            name="80 % power",
             marker={"color": style.BLUE},
-            text=["decided" if one else "" for one in decided[known]],
+            text=words,
             textposition="outside",
-            hovertemplate="%{y}: %{x:.0f} more seeds<extra></extra>",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    if not known.all():
-        unknown = [name for name, one in zip(names, known, strict=True) if not one]
-        shown.add_trace(
-            go.Scatter(
-                x=[0.0] * len(unknown),
-                y=unknown,
-                mode="markers",
-                name="not within 40 more",
-                marker={"symbol": "x", "size": 9, "color": style.GREY},
-                hovertemplate="%{y}: not within 40 more seeds<extra></extra>",
-            )
-        )
-    shown.update_xaxes(title=style.axis_title(cells["seeds_needed"]), rangemode="tozero")
-    shown.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
-    return shown.update_layout(showlegend=not known.all())
+    most = float(np.nan_to_num(needed).max(initial=0)) or 1.0
+    shown.update_xaxes(
+        title=style.axis_title(cells["seeds_needed"]), range=[0, 1.2 * most], dtick=None if most > 4 else 1
+    )
+    return shown.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
 
 
 def _series(cells: xr.Dataset) -> list[str]:
@@ -144,7 +152,7 @@ def _series(cells: xr.Dataset) -> list[str]:
         words = [
             str(value) if name != "unit" else "no unit" if math.isnan(value) else f"unit {value:g}" for value in values
         ]
-        if len(set(words)) > 1:
+        if len(set(words) - {"no unit"}) > 1:
             parts.append(words)
     return [", ".join(row) for row in zip(*parts, strict=True)] if parts else ["all"] * cells.sizes["cell"]
 

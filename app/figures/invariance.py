@@ -10,6 +10,7 @@ import xarray as xr
 from lcmae.app.figures import answers, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, level, number
 from lcmae.app.figures.baselines import DASHED, DOTTED, baselines_of, lines, own_numbers, segments, shift
+from lcmae.probes.results.words import called
 from lcmae.probes.statistics import intervals
 
 PAIRS = {"same_image": "same image", "other_image": "another image"}
@@ -49,12 +50,16 @@ def alignment(results: Mapping[str, xr.Dataset], centring: str) -> go.Figure:
                         "size": 10,
                         "symbol": symbol if pair == "same_image" else f"{symbol}-open",
                     },
-                    customdata=here,
+                    customdata=[called(quantity) for quantity in here],
                     hovertemplate="%{customdata}: %{y:.4g}<extra>" + f"{name}, {words}</extra>",
                 )
             )
     first = next(iter(results.values()))["alignment"]
-    shown.update_xaxes(tickvals=list(range(len(quantities))), ticktext=quantities, range=[-0.5, len(quantities) - 0.5])
+    shown.update_xaxes(
+        tickvals=list(range(len(quantities))),
+        ticktext=[called(quantity) for quantity in quantities],
+        range=[-0.5, len(quantities) - 0.5],
+    )
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12})
 
 

@@ -10,13 +10,14 @@ import xarray as xr
 from lcmae.app.figures import answers, style
 from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, number
 from lcmae.app.figures.baselines import baselines_of, lines, own_numbers, segments, shift
+from lcmae.probes.results.words import called
 from lcmae.probes.statistics import intervals
 
 
 def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     """One number of every feature and view, with 95 % intervals; a colour and symbol a run."""
     positions = {
-        f"{feature}, {view}": {"feature": feature, "view": view}
+        f"{called(feature)}, {called(view)}": {"feature": feature, "view": view}
         for feature in features(results)
         for view in ("full", "masked")
     }
@@ -27,7 +28,7 @@ def numbers(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
 
 def lidar(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """LiDAR rank of pooled vectors, with 95 % intervals."""
-    pooled = {feature: {"feature": feature} for feature in features(results) if feature != "token"}
+    pooled = {called(feature): {"feature": feature} for feature in features(results) if feature != "token"}
     shown = _dots(results, "lidar", pooled)
     first = next(iter(results.values()))["lidar"]
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")
@@ -103,7 +104,9 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[s
             )
         )
     return shown.update_xaxes(
-        tickvals=list(range(len(positions))), ticktext=list(positions), range=[-0.5, len(positions) - 0.5]
+        tickvals=list(range(len(positions))),
+        ticktext=[words.replace(", ", ",<br>") for words in positions],
+        range=[-0.5, len(positions) - 0.5],
     )
 
 

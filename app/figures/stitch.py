@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from lcmae.app.figures import answers, series, style
-from lcmae.app.figures.answers import Answer, Number, against, beside, level, number
+from lcmae.app.figures.answers import Answer, Number, against, beside, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
@@ -38,20 +38,22 @@ def answer(result: xr.Dataset) -> Answer:
     for one, words in ((best, "least"), (worst, "most")):
         encoder, decoder = found_pair = next(pair for pair in found if pair == one.name)
         others = _beside(result, *found_pair)
-        sentences.append(
-            f"An affine map from the encoder of {encoder} to the decoder of {decoder} costs {words}, {one.number} of its loss"
-            f"{against(one.number, others, ', which ')}{_caution(one)}."
-        )
+        if sentences:
+            sentences.append(f"from {encoder} to {decoder} it costs {words}, {one.number}{_caution(one)}")
+        else:
+            sentences.append(
+                f"An affine map from the encoder of {encoder} to the decoder of {decoder} costs {words}, {one.number} of its loss"
+                f"{against(one.number, others, ', which ')}{_caution(one)}"
+            )
         tiles.append(one.number.tile(f"{encoder} to {decoder}", beside("untrained", others["an untrained encoder's"])))
         if len(found) == 1:
             break
-    return Answer(" ".join(sentences), answers.known(tiles))
+    return Answer(f"{'; '.join(sentences)}.", answers.known(tiles))
 
 
 def _beside(result: xr.Dataset, encoder: str, decoder: str) -> Mapping[str, Number]:
     del encoder
     return {
-        "nothing": level(0.0, share=True),
         "an untrained encoder's": number(result, "untrained_increase", share=True, decoder=decoder),
         "the mean token's": number(result, "constant_increase", share=True, decoder=decoder),
     }

@@ -24,8 +24,8 @@ MOST_ROWS = 40
 
 
 def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
-    """The table of `table.scalars` with a column `step`, of results by (run, step); what is NaN is
-    left out.
+    """The table of `table.scalars` with a column `step`, of results by (run, step), its parts in
+    words; what is NaN is left out.
 
     Numbers of baselines stand under the quantity that they are beside, and have the baseline in the
     column `beside`.
@@ -34,6 +34,7 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
     for (run, step), result in results.items():
         rows, found = tables.scalars({run: result}), list(tables.cells(result))
         rows["beside"], rows["quantity"] = [cell.beside for cell in found], [cell.long_name for cell in found]
+        rows["part"] = [cell.place for cell in found]
         frames.append(rows.assign(step=step))
     whole = (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*tables.COLUMNS, "step", "beside"])

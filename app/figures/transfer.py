@@ -11,6 +11,7 @@ from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, Number, against, beside, exactly, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.results.networks import networks_of
+from lcmae.probes.results.words import called
 from lcmae.probes.statistics import intervals
 
 
@@ -24,7 +25,7 @@ def representations(result: xr.Dataset) -> dict[str, dict[str, str]]:
             found[network] = {"network": network, "feature": features[0]}
             continue
         words = "" if network == "trained" else f"{network} "
-        found |= {f"{words}{feature}": {"network": network, "feature": feature} for feature in features}
+        found |= {f"{words}{called(feature)}": {"network": network, "feature": feature} for feature in features}
     return found
 
 

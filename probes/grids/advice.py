@@ -127,7 +127,7 @@ def decide(tested: RaceEvidence) -> Advice:
             (),
             ("Whether another mask serves these images better: give it more time or more images.", *unknown),
         )
-    reasons = [f"Tested: {tested.conditions}.", f"{measure.capitalize()}: {verdict.sentence()}", *_baselines(tested)]
+    reasons = [f"Tested: {tested.conditions}.", f"By {measure}: {verdict.sentence()}", *_baselines(tested)]
     reasons += _units_and_ratios(tested)
     others = tuple(key for key in verdict.best if key != published.key)
     if published.may_be_best:

@@ -101,6 +101,10 @@ class Verdict:
         """Whether some cell has fewer than three seeds."""
         return min(cell.num_seeds for cell in self.cells) < FEW_SEEDS
 
+    def name(self, cell: CellVerdict) -> str:
+        """A cell by the settings that vary over the grid: "random 0.5"."""
+        return _short(cell.key, self.cells)
+
     def sentence(self) -> str:
         """The answer in one sentence: first of all cells, then each against the baseline."""
         parts = []

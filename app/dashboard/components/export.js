@@ -3,6 +3,7 @@
 
 const INCH = 96; // CSS pixels
 const POINTS = 8; // of text on paper
+const LEAST = 6; // of headings that would touch one another
 const DOTS = 600; // to the inch, of a PNG for paper
 const TEXT = (POINTS * INCH) / 72; // the same in CSS pixels
 const LINE = 19; // of a row of the legend at that size
@@ -131,25 +132,47 @@ function wrapped(layout, width, height, left) {
     if (letter === "x") most = Math.max(most, lines.length);
     found[name] = { ...part, title: { ...part.title, text: lines.join("<br>") } };
   }
-  found.annotations = headings(layout.annotations ?? [], width);
+  const hasBar = Object.keys(layout).some((name) => /^coloraxis\d*$/.test(name) && layout[name].colorbar?.orientation !== "h");
+  found.annotations = headings(layout.annotations ?? [], width - (hasBar ? 80 : 24));
   const above = Math.max(1, ...found.annotations.map((note) => (note.text ?? "").split("<br>").length));
   const margin = { ...found.margin, b: (found.margin?.b ?? 36) + (most - 1) * TEXT * 1.3 };
   if (above > 1) margin.t = Math.max(margin.t ?? 30, above * TEXT * 1.3 + 4);
   return { ...found, margin };
 }
 
-// Headings of pictures that stand in a row, in as many lines as their share of the width asks for; a colour bar takes the rest.
+// Headings of pictures that stand in a row, in as many lines as their share of the width asks for.
+// A word that is longer than its picture is made smaller, and hyphenated where it would be too small to read.
 function headings(notes, width) {
   return notes.map((note) => {
     const beside = notes.filter((other) => other.y === note.y && other.xref === note.xref && other.yref === note.yref).length;
     if (note.showarrow !== false || beside < 2 || !note.text) return note;
-    return { ...note, text: inLines(note.text, (width - 80) / beside).join("<br>") };
+    const room = width / beside - 4;
+    const longest = Math.max(...words(note.text).map(lengthOf));
+    const scale = Math.max(Math.min(1, room / longest), LEAST / POINTS);
+    const text = inLines(note.text, room / scale, true).join("<br>");
+    return { ...note, text, font: { ...note.font, size: TEXT * scale } };
   });
 }
 
-function inLines(text, room) {
+const words = (text) => text.replace(/<br ?\/?>/g, " ").split(" ").filter(Boolean);
+
+// A word in pieces that fit, with hyphens between them; one with tags in it stays whole.
+function pieces(word, room) {
+  if (/[<&]/.test(word) || lengthOf(word) <= room) return [word];
+  const found = [""];
+  for (const letter of word) {
+    if (found.at(-1).length > 1 && lengthOf(`${found.at(-1)}${letter}-`) > room) {
+      found[found.length - 1] += "-";
+      found.push("");
+    }
+    found[found.length - 1] += letter;
+  }
+  return found;
+}
+
+function inLines(text, room, isBroken = false) {
   const lines = [];
-  for (const word of text.replace(/<br ?\/?>/g, " ").split(" ").filter(Boolean)) {
+  for (const word of words(text).flatMap((one) => (isBroken ? pieces(one, room) : [one]))) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
     if (lines.length && lengthOf(longer) <= room) lines[lines.length - 1] = longer;
     else lines.push(word);

@@ -17,6 +17,7 @@ from lcmae.app.dashboard.jobs.queue import Job, server_queue
 from lcmae.app.dashboard.stored import race_plans, reading
 from lcmae.app.figures.answers import Answer
 from lcmae.errors import InputError
+from lcmae.probes.results.words import called
 from lcmae.progress import clock
 from lcmae.safety.files import is_regular, read_regular
 from lcmae.safety.text import printable
@@ -64,7 +65,8 @@ def ask(picked: picks.Picks, masks: Sequence[str]) -> None:
 
 def ask_race(picked: picks.Picks, masks: Sequence[str]) -> None:
     """The grid, and the button."""
-    chosen = st.multiselect("Masks", masks, [one for one in FIRST if one in masks], key="race_masks")
+    first = [one for one in FIRST if one in masks]
+    chosen = st.multiselect("Masks", masks, first, key="race_masks", format_func=called)
     ratios = st.multiselect("Ratios", RATIOS, [0.5, 0.75], key="race_ratios")
     with st.container(horizontal=True):
         data = st.selectbox("Images", sources(picked), key="race_data")

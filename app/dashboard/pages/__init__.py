@@ -43,3 +43,6 @@ PAGES: tuple[Page, ...] = (
     Page("hierarchy", "Hierarchy", ":material/family_history:", section=THEORY),
     Page("claims", "Claims", ":material/fact_check:", section=THEORY, is_probe=False),
 )
+
+TITLES = {page.name: page.title for page in PAGES if page.is_probe}
+"""What a probe is called where a person picks or reads it: the title of its page."""

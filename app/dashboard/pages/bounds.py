@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import bounds as figures
 from lcmae.app.figures import style
+from lcmae.probes.results.words import called
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -62,18 +63,18 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             "right sides.",
             figures.autoencoding(group),
         )
-    quantity = choose("alignment of", ["prediction", "cls", "mean"])
+    quantity = ask_in_words(choose, "alignment of", ["prediction", "cls", "mean"])
     centring = choose("cosines", ["centred", "raw"])
     available = {name: result for name, result in results.items() if quantity in result["quantity"].values}
     if available:
         yield Panel(
-            f"Alignment of positive pairs: {quantity}, {centring}",
+            f"Alignment of positive pairs: {called(quantity)}, {centring}",
             "Solid: the same image under two masks that share a hidden part. Dotted: another image, the shuffled baseline. "
             "Raw cosines count what all vectors have in common; centred ones (intraclass correlation) do not.",
             figures.alignment(available, quantity, centring),
         )
         yield Panel(
-            f"The same at the last step, by overlap of the visible patches: {quantity}, {centring}",
+            f"The same at the last step, by overlap of the visible patches: {called(quantity)}, {centring}",
             "At overlap 1 the two views are equal. The slope says how much of the alignment comes from input that both views "
             "share.",
             figures.by_overlap(available, quantity, centring),

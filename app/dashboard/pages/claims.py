@@ -82,7 +82,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         placeholder=export.NOTHING,
         height=min(38 + 35 * len(frame), 900),
         column_config={
-            "claim": st.column_config.TextColumn(pinned=True),
+            "claim": st.column_config.TextColumn(pinned=True, width=180),
             "says": st.column_config.TextColumn(width="large"),
             "runs": st.column_config.LinkColumn(display_text="open"),
         },
@@ -140,11 +140,14 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
     known = {one.id: one for one in record.outcomes}
     one = known[choose("claim", list(known))]
     st.markdown(f"**{plain(one.says, 1000)}** {badge(one.verdict)}")
-    rows = {"source": one.source, "number": one.quantity, "read": ", ".join(one.reads)}
-    rows |= {"interval": interval(one), "over": OVER[one.over] if one.effect is not None else ""}
+    rows = {"source": one.source, "number": one.quantity}
+    rows |= {"interval": f"{interval(one)}, {OVER[one.over]}" if one.effect is not None else ""}
     rows |= {"each seed": ", ".join(f"{value:.4g}" for value in one.values) if len(one.values) > 1 else ""}
     rows |= {"expected": one.expected, "verdict": f"{one.verdict}: {one.reason}", "leaves open": one.leaves_open}
-    st.markdown("\n".join(f"- {name}: {plain(text, 1000)}" for name, text in rows.items() if text not in ("", "-")))
+    lines = [f"- {name}: {plain(text, 1000)}" for name, text in rows.items() if text not in ("", "-")]
+    if one.reads:
+        lines.append(f"- read off the runs: {', '.join(as_code(printable(text, 200)) for text in one.reads)}")
+    st.markdown("\n".join(lines))
     address = link(one, folder, picked)
     if address is not None:
         st.link_button("Open these runs", address, icon=":material/open_in_new:")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import embedding_consistency as figures
 from lcmae.app.figures import style
 from lcmae.app.figures.baselines import caption as of_baselines
@@ -52,8 +52,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             )
     name = choose("points of", list(results))
     result = results[name]
-    plane = choose("plane", figures.planes(result))
-    colour_by = choose("colour", ["label", "position", "image"])
+    plane = ask_in_words(choose, "plane", figures.planes(result))
+    colour_by = ask_in_words(choose, "colour", ["label", "position", "image"])
     yield Panel(
         f"Tokens and patches in a plane: {name}",
         f"{plane.upper()} of the same patches as tokens of the last block and as pixels; each has its own plane.",

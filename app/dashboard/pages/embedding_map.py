@@ -12,7 +12,7 @@ from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, ask_condition, ask_for_runs, choose, condition_of, heading
 from lcmae.app.dashboard.menu import Page
-from lcmae.app.dashboard.page import Panel
+from lcmae.app.dashboard.page import Panel, ask_in_words
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import embedding_map as figures
 from lcmae.safety.text import printable
@@ -54,8 +54,9 @@ def show(page: Page, picked: picks.Picks) -> None:
         result = mapped[name]
         what = choose("map of", figures.things(result))
         planes = figures.planes(result, what)
-        plane = choose("plane", planes)
-        colour_by = choose("colour", figures.colours(result, what))
+        plane = ask_in_words(choose, "plane", planes)
+        by_words = {figures.WORDS[one]: one for one in figures.colours(result, what)}
+        colour_by = by_words[choose("colour", list(by_words))]
     words = measured.words(condition_of(result), found.conditions, {name: result}, [found.steps[name]])
     st.caption(f":material/rule: {prose(words)}")
     answer(figures.answer(result, what, plane), "embedding-map")

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import encoder_attention as figures
 from lcmae.app.figures.baselines import caption as of_baselines
+from lcmae.probes.results.words import called
 
 WORDS = {
     "distance": (
@@ -34,11 +35,12 @@ WORDS = {
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Five measures by layer, on the chosen view."""
-    view = choose("view", ["full", "masked"])
-    images = "whole images" if view == "full" else "masked images"
+    view = ask_in_words(choose, "view", ["full", "masked"])
     for variable, (title, caption) in WORDS.items():
         yield Panel(
-            f"{title}: {images}", caption + of_baselines(results, variable), figures.measure(results, variable, view)
+            f"{title}: {called(view)}",
+            caption + of_baselines(results, variable),
+            figures.measure(results, variable, view),
         )
 
 

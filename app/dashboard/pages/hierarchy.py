@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import hierarchy as figures
+from lcmae.probes.results.words import called
 
 MOST = 6
 """Runs that a figure with a row for each run can take; of more, only the one that was picked is
@@ -22,13 +23,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         figures.predicted(results[name], end),
     )
     features = _features(results)
-    feature = choose("read from", features)
+    feature = ask_in_words(choose, "read from", features)
     if figures.random_runs(results):
         words = choose("measured", [words for words, name in figures.MEASURES.items() if _has(results, name)])
         yield Panel(
             "Prediction and measurement side by side",
             "Above: share of each level's latents that the mask shares (solid: highest smallest set, dotted: lowest). Below: "
-            f"how well each level is decoded from frozen features ({feature}), a dot for each picked run at the ratio and "
+            f"how well each level is decoded from frozen features ({called(feature)}), a dot for each picked run at the ratio and "
             "unit of its mask, with 95 % intervals over images, given the decoders. The theory's "
             "latents are identified up to any one-to-one map; decoding here is linear. Use runs of `lcmae compare ... "
             "--own-masks`; runs with another tree than the "

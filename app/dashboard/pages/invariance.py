@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import invariance as figures
 from lcmae.app.figures.baselines import caption as of_baselines
 from lcmae.probes.results.networks import trained
+from lcmae.probes.results.words import called
 
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
@@ -26,11 +27,11 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         + of_baselines(results, "alignment", "Lines, dashed and dotted alike"),
         figures.alignment(results, centring),
     )
-    quantity = choose("vectors", ["token", "cls", "mean"])
+    quantity = ask_in_words(choose, "vectors", ["token", "cls", "mean"])
     available = {name: result for name, result in results.items() if quantity in result["quantity"].values}
     if available:
         yield Panel(
-            f"Alignment by overlap of the visible patches: {quantity}, {centring}",
+            f"Alignment by overlap of the visible patches: {called(quantity)}, {centring}",
             "Two masks that show the same patches make the same features; the slope says how much of the alignment is shared "
             "input. Dotted: another image. Bins without a pair are left out."
             + of_baselines(available, "alignment_by_overlap", "Lines without marks, dashed and dotted alike"),

@@ -18,12 +18,11 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from lcmae.app.dashboard.components import export, picks, races
+from lcmae.app.dashboard.components import comparison, export, picks, races
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.comparison import panels as comparison_panels
 from lcmae.app.dashboard.components.plain import cells, plain, prose
-from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading
+from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading, in_rows
 from lcmae.app.dashboard.components.ratio_matrix import notes as matrix_notes
 from lcmae.app.dashboard.components.ratio_matrix import panels as matrix_panels
 from lcmae.app.dashboard.menu import Page
@@ -195,7 +194,9 @@ def comparisons(picked: picks.Picks) -> None:
         st.info(f"There is no comparison below {picked.where} yet. A small one, two seeds of four cells:")
         to_copy("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2")
         return
-    name = choose("comparison", list(found))
+    asked = st.container(horizontal=True)
+    with asked:
+        name = choose("comparison", list(found))
     try:
         table = table_of(stamp(found[name]))
     except InputError as error:
@@ -219,40 +220,38 @@ def comparisons(picked: picks.Picks) -> None:
 
     known = [*(name for name in FIRST if name in known), *(name for name in known if name not in FIRST)]
     by_words = in_words(table, known)
-    measure = by_words[choose("measure", list(by_words))]
-    if len(set(table["seed"].values)) > 1:
-        conclusions(table, measure)
+    with asked:
+        measure = by_words[choose("measure", list(by_words))]
     num_seeds = len(set(table["seed"].values))
+    named = conclusions(table, measure) if num_seeds > 1 else {}
     words = (
         "bars are 95 % intervals over seeds (Student's t; with few seeds they may extend beyond the picture)"
         if num_seeds > 1
         else "one seed, so no intervals"
     )
-    draw(
-        Panel(
-            f"{table[measure].attrs['long_name']} against the masking ratio",
-            f"Means over seeds; {words}; open circles are single runs.",
-            figures.against_ratio(table, measure, interval),
-        ),
-        f"compare-ratio-{measure}",
+    named["ratio"] = Panel(
+        f"{comparison.capital(str(table[measure].attrs['long_name']))} against the masking ratio",
+        f"Means over seeds; {words}; open circles are single runs.",
+        figures.against_ratio(table, measure, interval),
     )
     if len(set(table["unit"].dropna("row").values)) > 1:
-        draw(
-            Panel(
-                "Ratio x mask unit",
-                "Means over the seeds (and over the objectives and masks, if there are several) of runs whose mask has a unit. "
-                "The theory of hierarchical latent variables (Kong et al., 2306.04898) expects the best accuracy in the "
-                "interior, not at an edge.",
-                figures.ratio_by_unit(table, measure),
-            ),
-            f"compare-unit-{measure}",
+        named["unit"] = Panel(
+            "Ratio x mask unit",
+            "Means over the seeds (and over the objectives and masks, if there are several) of runs whose mask has a unit. "
+            "The theory of hierarchical latent variables (Kong et al., 2306.04898) expects the best accuracy in the "
+            "interior, not at an edge.",
+            figures.ratio_by_unit(table, measure),
         )
+    for (one, area), key in zip(in_rows(iter(named.values())), named, strict=True):
+        with area:
+            draw(one, f"compare-{key}-{measure}")
     ratio_matrix(found[name].parent)
     st.subheader("Any column against any other")
     by_words = in_words(table, [*known, "ratio", "hidden_share"])
     [ratio] = (words for words, name in by_words.items() if name == "ratio")
-    y = by_words[choose("upwards", list(by_words))]
-    x = by_words[choose("across", [ratio, *(words for words in by_words if words != ratio)])]
+    with st.container(horizontal=True):
+        y = by_words[choose("upwards", list(by_words))]
+        x = by_words[choose("across", [ratio, *(words for words in by_words if words != ratio)])]
     st.caption("A dot is a run. Click dots to pick their runs for all pages.")
     figure, key = figures.scatter(table, x, y), f"compare-scatter-{name}-{x}-{y}"
     st.plotly_chart(
@@ -265,18 +264,19 @@ def comparisons(picked: picks.Picks) -> None:
     )
     export.figure_files(figure, key)
     st.subheader("Table")
-    export.table(frame(table), "comparison", parquet=partial(read_regular, found[name], MOST))
+    headings = {column: str(table[column].attrs.get("long_name", column)) for column in frame(table)}
+    headings = {column: words.replace("_", " ") for column, words in headings.items()}
+    export.table(frame(table), "comparison", parquet=partial(read_regular, found[name], MOST), column_config=headings)
 
 
-def conclusions(table: xr.Dataset, measure: str) -> None:
-    """The verdict in words, then its pictures: bands, cost, and what more seeds would decide."""
+def conclusions(table: xr.Dataset, measure: str) -> dict[str, Panel]:
+    """The verdict in words; its pictures by a name that stays: bands, cost, and what more seeds
+    would decide."""
     found = verdict(table, measure)
-    st.subheader("Answer")
-    st.markdown(plain(found.sentence()))
+    answer(comparison.answer(found), f"compare-{measure}")
     for note in found.notes():
         st.caption(plain(note))
-    for name, panel in comparison_panels(found, table):
-        draw(panel, f"compare-{name}-{measure}")
+    return dict(comparison.panels(found, table))
 
 
 def ratio_matrix(folder: Path) -> None:

@@ -24,7 +24,7 @@ from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.microscope.controls import steps_of
 from lcmae.app.dashboard.microscope.pair import bench
 from lcmae.app.dashboard.page import Panel
-from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.pages import PAGES, TITLES
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import pair as figures
 from lcmae.errors import InputError
@@ -105,7 +105,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         return
     unlike = {probe: differing(of_a[probe], of_b[probe]) for probe in both}
     if any(unlike.values()):
-        words = "; ".join(f"{probe} ({', '.join(names).replace('_', ' ')})" for probe, names in unlike.items() if names)
+        words = "; ".join(
+            f"{TITLES[probe]} ({', '.join(names).replace('_', ' ')})" for probe, names in unlike.items() if names
+        )
         st.warning(
             f"Measured under different conditions, so not only the models differ: {words}. Such numbers are never paired.",
             icon=":material/rule:",
@@ -116,7 +118,8 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     if whole.empty:
         st.info("The two have no number in common.", icon=":material/rule:")
         return
-    probe = choose("numbers of", [ALL, *dict.fromkeys(whole["probe"])])
+    probes = {ALL: ALL, **{TITLES[probe]: probe for probe in dict.fromkeys(whole["probe"])}}
+    probe = probes[choose("numbers of", list(probes))]
     frame = whole if probe == ALL else whole.loc[whole["probe"] == probe]
     answer(figures.answer(frame, (a.label, b.label)), "compare")
     st.markdown(tally(frame))
@@ -210,7 +213,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
         steps = ", ".join(f"{name}: {step}" for name, step in found.steps.items())
         draw(
             Panel(
-                f"{probe.replace('_', ' ').capitalize()} of all picked runs",
+                f"{TITLES[probe]}: all picked runs",
                 f"Dots with 95 % intervals, of the newest stored step or the bar's above ({steps}).",
                 figures.of_runs(numbers, quantities, list(results)),
             ),

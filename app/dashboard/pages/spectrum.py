@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import spectrum as figures
 from lcmae.app.figures.baselines import caption as of_baselines
+from lcmae.probes.results.words import called
 
 TITLES = {
     "Effective rank": "effective_rank",
@@ -38,16 +39,16 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "are masks of one image. At most the number of images less one." + of_baselines(results, "lidar"),
         figures.lidar(results),
     )
-    feature = choose("feature", figures.features(results))
-    view = choose("view", ["full", "masked"])
+    feature = ask_in_words(choose, "feature", figures.features(results))
+    view = ask_in_words(choose, "view", ["full", "masked"])
     yield Panel(
-        f"Singular values: {feature}, {view}",
+        f"Singular values: {called(feature)}, {called(view)}",
         "For the vectors as they are (uncentred, unless the probe is set to centre), over the root of their number. A cliff "
         "is dimensional collapse; so is a first value far above the others." + of_baselines(results, "singular_value"),
         figures.spectra(results, "singular_value", feature, view),
     )
     yield Panel(
-        f"Shares of the variance: {feature}, {view}",
+        f"Shares of the variance: {called(feature)}, {called(view)}",
         "Eigenvalues of the centred covariance, scaled to sum 1." + of_baselines(results, "variance_share"),
         figures.spectra(results, "variance_share", feature, view),
     )

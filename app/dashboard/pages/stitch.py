@@ -11,7 +11,7 @@ from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
 from lcmae.app.dashboard.components.plain import plain, prose
-from lcmae.app.dashboard.components.probe_page import choose, draw, heading
+from lcmae.app.dashboard.components.probe_page import choose, draw, heading, in_rows
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.stored.names import label, name_of
@@ -51,8 +51,11 @@ def show(page: Page, picked: picks.Picks) -> None:
     answer(figures.answer(result), "stitch")
     how = choose("tokens", list(figures.HANDED.values()))
     variable = next(name for name, words in figures.HANDED.items() if words == how)
-    draw(matrix(result, variable), "stitch")
-    draw(baselines(result), "stitch-baselines")
+    for (one, area), key in zip(
+        in_rows(iter([matrix(result, variable), baselines(result)])), ("stitch", "stitch-baselines"), strict=True
+    ):
+        with area:
+            draw(one, key)
     st.caption(plain(condition(result)))
     frame = (
         result[["increase", "increase_sem", "identity_increase", "identity_increase_sem"]].to_dataframe().reset_index()

@@ -29,7 +29,7 @@ from lcmae.app.dashboard.components.probe_page import (
 )
 from lcmae.app.dashboard.menu import Page
 from lcmae.app.dashboard.page import Panel, ProbePage
-from lcmae.app.dashboard.pages import PAGES
+from lcmae.app.dashboard.pages import TITLES
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import limits
 from lcmae.app.figures import through_training as figures
@@ -91,7 +91,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     heading(page.title, SUMMARY, TERMS)
     if not ask_for_runs(picked):
         return
-    probes = [known.name for known in PAGES if known.is_probe and _has_results(picked, known.name)]
+    probes = {title: name for name, title in TITLES.items() if _has_results(picked, name)}
     if not probes:
         images = compute_images.ask(picked)
         for name, path in picked.paths.items():
@@ -99,7 +99,7 @@ def show(page: Page, picked: picks.Picks) -> None:
             compute_button.offer(sentence, images.of(reading.every_step_command(path)))
         return
     with picked.bar or nullcontext():  # beside runs and condition: height belongs to the figures
-        probe = choose("probe", probes)
+        probe = probes[choose("probe", list(probes))]
     moments = whole_moments(picked, probe, ask_condition(picked, probe))
     if moments:
         st.fragment(scrub)(probe, moments)
@@ -141,7 +141,7 @@ def describe_missing(picked: picks.Picks, probe: str, moments: Sequence[Moment])
         missing = sorted(set(reading.steps_of(path)) - {moment.step for moment in own})
         if missing:
             first = ", ".join(map(str, missing[:6])) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-            sentence = f"{run} has no `{probe}` at step {first}. This computes it, and leaves what is stored as it is:"
+            sentence = f"{run} has no result of {TITLES[probe]} at step {first}. This computes it; what is stored stays as it is:"
             offers.append((sentence, reading.every_step_command(path, own[-1].result() if own else None)))
     if offers:
         with st.expander(f"Steps without a result: {len(offers)} of the picked runs", icon=":material/terminal:"):

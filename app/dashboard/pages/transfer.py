@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results
+from lcmae.app.dashboard.page import Choose, Panel, ProbePage, Results, ask_in_words
 from lcmae.app.figures import transfer as figures
+from lcmae.probes.results.words import called
 
 CLASSIFIERS = {"linear": "linear", "kNN": "knn"}
 """Classifiers by the words that a person picks."""
 
-TESTED = ("mean", "cls", "pixels")
+TESTED = ("mean token", "class token", "pixels")
 """What corruptions and confusions are counted of."""
 
 
@@ -29,9 +30,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     layered = {name: result for name, result in results.items() if "layer_accuracy" in result}
     if layered:
         found = {feature for result in layered.values() for feature in result["feature"].values.tolist()}
-        feature = choose("feature", sorted(found, reverse=True))
+        feature = ask_in_words(choose, "feature", sorted(found, reverse=True))
         yield Panel(
-            f"Accuracy after each block: {feature}",
+            f"Accuracy after each block: {called(feature)}",
             "Before any final norm. Dashed: the same network with fresh weights.",
             figures.by_layer(layered, classifier, feature),
         )

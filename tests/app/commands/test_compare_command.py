@@ -1,5 +1,6 @@
 """The commands compare and masks, the figures of a comparison, and the page Mask strategies."""
 
+import json
 import math
 import re
 import subprocess
@@ -316,15 +317,19 @@ def test_a_comparison_is_shown(root: Path) -> None:
     text = " ".join(block.value for block in [*app.subheader, *app.warning])
     assert "against the masking ratio" in text
     assert "Ratio x mask unit" in text
-    for title in ("Answer", "with bands for all cells together", "What more seeds would decide"):
+    for title in ("with bands for all cells together", "What more seeds would decide"):
         assert title in text
-    assert any("ruled out as the best" in block.value or "may be best" in block.value for block in app.markdown)
+    answers = [json.loads(proto.json) for proto in components(app, "lcmae.answer")]
+    found = answers[1]  # after that of the strategies
+    assert "ruled out as the best" in found["sentence"] or "may be the best" in found["sentence"]
+    assert [tile["label"].partition(", ")[2] for tile in found["tiles"]][1] == "the baseline"
+    assert all(tile["interval"] for tile in found["tiles"])
     assert "mae-grid-0.75-s1 failed: loss is nan at step 3" in text
     assert any("lcmae compare --matrix" in one for one in commands(app)), "the command, where there is no matrix"
     assert len(app.dataframe[-1].value) == 8
     app.selectbox(key="measure").set_value("masked loss").run()
     assert not app.exception, app.exception
-    assert "masked loss against the masking ratio" in " ".join(block.value for block in app.subheader)
+    assert "Masked loss against the masking ratio" in " ".join(block.value for block in app.subheader)
 
 
 def test_what_is_equal_and_the_matrix_of_ratios_are_shown(root: Path) -> None:

@@ -109,11 +109,13 @@ def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[st
     shown = transfer.accuracies({"a": result}, "knn")
     (trace,) = traces(shown)
     here = result.sel(classifier="knn").stack(one=("network", "feature")).isel(one=slice(0, 5))  # pixels once
-    assert list(trace.customdata) == ["cls", "mean", "untrained cls", "untrained mean", "pixels"]
+    assert list(trace.customdata) == [
+        "class token", "mean token", "untrained class token", "untrained mean token", "pixels",
+    ]  # fmt: skip
     np.testing.assert_allclose(trace.y + trace.error_y.array, here["accuracy_interval"].sel(bound=0.975), rtol=1e-6)
     np.testing.assert_allclose(trace.y, here["accuracy"])
     assert shown.layout.shapes[0].y0 == float(result["majority_accuracy"])
-    (matrix,) = traces(transfer.confusion(result, "knn", "mean"))
+    (matrix,) = traces(transfer.confusion(result, "knn", "mean token"))
     np.testing.assert_allclose(matrix.z.sum(1), 1)
     (corrupted,) = traces(transfer.robustness({"a": result}, "linear", "pixels", 4))
     assert list(corrupted.customdata) == ["clean", "brightness", "contrast"]
@@ -144,7 +146,7 @@ def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[st
     result["learning_rate"] = axes, [[10.0, 0.1], [0.01, 0.01]]
     result["rate_at_edge"] = axes, [[1, 0], [1, 1]]
     not_at_edge = result.assign(rate_at_edge=(axes, [[0, 0], [0, 0]]))
-    words = "for a: cls (10), pixels (0.01)."
+    words = "for a: class token (10), pixels (0.01)."
     shown = {"a": result, "b": not_at_edge, "old": result.drop_vars("rate_at_edge")}
     assert transfer.at_edge(shown).endswith(words)
     assert transfer.at_edge({"b": not_at_edge}) == ""
@@ -159,7 +161,7 @@ def test_a_learning_rate_at_the_edge_is_told_in_words(results: dict[str, dict[st
 
 
 def test_a_class_without_images_is_blank(results: dict[str, dict[str, xr.Dataset]]) -> None:
-    (matrix,) = traces(transfer.confusion(results["transfer"]["b"], "knn", "mean"))
+    (matrix,) = traces(transfer.confusion(results["transfer"]["b"], "knn", "mean token"))
     assert np.isfinite(matrix.z[0]).all()
     assert np.isnan(matrix.z[1]).all()
 

@@ -31,12 +31,12 @@ def test_bands_hold_for_all_cells_together_and_open_points_are_ruled_out(tmp_pat
     assert (found["together_high"].values > found["high"].values).all()
     shown: Any = figures.bands(found)
     lines = {trace.name: trace for trace in traces(shown) if trace.mode == "lines+markers"}
-    assert set(lines) == {"random, unit 1", "grid, no unit", "block, no unit", "window, no unit"}
-    random = lines["random, unit 1"]
+    assert set(lines) == {"random", "grid", "block", "window"}
+    random = lines["random"]
     assert list(random.x) == [0.5, 0.75]
     # 0.5 may be the best, 0.75 may not
     assert [symbol.endswith("-open") for symbol in random.marker.symbol] == [False, True]
-    band = next(trace for trace in traces(shown) if trace.fill == "toself" and trace.name == "random, unit 1")
+    band = next(trace for trace in traces(shown) if trace.fill == "toself" and trace.name == "random")
     mine = found.isel(cell=found["mask"].values == "random").sortby("ratio")
     assert list(band.y) == pytest.approx([*mine["together_high"].values, *mine["together_low"].values[::-1]])
     assert shown.layout.yaxis.title.text == "kNN accuracy, mean token, mean over seeds<br>[share of test images]"
@@ -52,6 +52,8 @@ def test_cost_stands_across(tmp_path: Path) -> None:
     assert {trace.name for trace in found} == {"may be best", "ruled out as the best"}
     assert all(list(trace.x) == [60.0] * len(trace.x) for trace in found)
     assert sum(len(trace.x) for trace in found) == 5
+    [best, _] = found
+    assert len(set(zip(best.textposition, best.x, strict=True))) == len(best.x), "names of near points stand apart"
     neutral = traces(figures.cost(cells(tmp_path, "other.number")))
     assert [trace.name for trace in neutral] == ["cells"]
 
@@ -59,14 +61,13 @@ def test_cost_stands_across(tmp_path: Path) -> None:
 def test_power_counts_the_seeds_that_verdicts_offer(tmp_path: Path) -> None:
     found = cells(tmp_path, seeds=2, noise=0.05)
     shown = figures.power(found)
-    (bars, *rest) = traces(shown)
+    [bars] = traces(shown)
     names = [str(name) for name in found["name"].values if str(name) != "random 0.75"]
-    drawn = [*bars.y, *(name for trace in rest for name in trace.y)]
-    assert sorted(drawn) == sorted(names)
+    assert sorted(bars.y) == sorted(names)
     needed = dict(zip(found["name"].values.tolist(), found["seeds_needed"].values.tolist(), strict=True))
-    for name, seeds in zip(bars.y, bars.x, strict=True):
-        assert seeds == needed[name]
-    assert all(np.isnan(needed[name]) for trace in rest for name in trace.y)
+    for name, seeds, text in zip(bars.y, bars.x, bars.text, strict=True):
+        assert seeds == np.nan_to_num(needed[name])
+        assert text == ("not within 40 more" if np.isnan(needed[name]) else f"{needed[name]:.0f}")
     decided = traces(figures.power(cells(tmp_path)))[0]
     assert list(decided.text) == ["decided"] * 4
     assert list(decided.x) == [0.0] * 4

@@ -129,7 +129,7 @@ def test_a_page_without_fresh_weights_measures_above_chance() -> None:
 
     titles = [shown.title for shown in PAGE.panels({"a": synthetic.hierarchy(bare=True)}, choose)]
     assert asked["measured"] == ["above chance"]
-    assert asked["read from"] == ["mean", "cls", "patch"]
+    assert asked["read from"] == ["mean token", "class token", "patch tokens"]
     assert titles == [
         "Level of what visible and hidden parts share: a",
         "Prediction and measurement side by side",

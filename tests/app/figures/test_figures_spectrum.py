@@ -34,7 +34,9 @@ def test_numbers_stand_at_their_feature_and_view(whole: xr.Dataset) -> None:
     first, second = own(shown)
     assert first.y.tolist() == trained(whole)["rankme"].values.reshape(-1).tolist()
     np.testing.assert_allclose(first.error_y.array, intervals.half_width(trained(whole), "rankme").reshape(-1))
-    assert list(second.customdata) == ["mean, full", "mean, masked", "token, full", "token, masked"]
+    assert list(second.customdata) == [
+        "mean token, whole images", "mean token, masked images", "single tokens, whole images", "single tokens, masked images",
+    ]  # fmt: skip
     assert [round(x) for x in second.x] == [2, 3, 4, 5]
     assert shown.layout.yaxis.title.text == "RankMe"
     assert first.marker.symbol != second.marker.symbol
@@ -42,7 +44,7 @@ def test_numbers_stand_at_their_feature_and_view(whole: xr.Dataset) -> None:
 
 def test_lidar_is_of_pooled_vectors(whole: xr.Dataset) -> None:
     (trace,) = own(figures.lidar({"a": whole}))
-    assert list(trace.customdata) == ["cls", "mean"]
+    assert list(trace.customdata) == ["class token", "mean token"]
     assert np.isfinite(trace.y).all()
 
 

@@ -108,8 +108,8 @@ def test_two_runs_are_compared_by_what_is_stored(page: Page, address: str, runs:
     first = table[0]
     assert [float(first["A"]), float(first["B"])] == trained
     # the figure shows these differences, of one probe alone where the address says so
-    page.goto(f"{address}/pair?runs=a&runs=bb&numbers_of=reconstruction")
-    page.get_by_text("Reconstruction of all picked runs").wait_for()
+    page.goto(f"{address}/pair?runs=a&runs=bb&numbers_of=Reconstruction")
+    page.get_by_text("Reconstruction: all picked runs").wait_for()
     settle(page, 2)
     points = [x for trace in drawn(page, "compare-differences") for x in trace["x"]]
     assert float(first["B - A"]) in points

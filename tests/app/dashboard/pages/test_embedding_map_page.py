@@ -170,15 +170,15 @@ def test_a_stored_map_is_shown_by_its_pca_and_then_its_umap(root: Path, whole: x
 @pytest.mark.parametrize("colour", maps.COLOURS)
 def test_every_colour_of_a_link_is_drawn(root: Path, whole: xr.Dataset, colour: str):
     stored(root / "a", whole)
-    app = open_page(NAME, "a", colour=colour)
-    assert app.selectbox(key="colour").value == colour
+    app = open_page(NAME, "a", colour=maps.WORDS[colour])
+    assert app.selectbox(key="colour").value == maps.WORDS[colour]
     assert len(figures(app)) == 1
 
 
 def test_an_encoder_alone_has_a_map_without_terms(root: Path, whole: xr.Dataset):
     stored(root / "a", whole.drop_vars(["loss", "invariance", "local_consistency"]))
     app = open_page(NAME, "a")
-    assert app.selectbox(key="colour").options == ["label", "row", "column", "image"]
+    assert app.selectbox(key="colour").options == ["class", "row of the grid", "column of the grid", "image"]
 
 
 def test_a_torn_result_and_a_deleted_run_are_named(root: Path, whole: xr.Dataset):

@@ -1,10 +1,12 @@
 """Every page of the menu is drawn with stored results of every probe and a checkpoint that loads;
 what a page lacks by design is named here."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.probes.registry import PROBES
@@ -23,6 +25,21 @@ WITHOUT_FIGURE = {
     "claims": "needs a record of `lcmae claims`; tests/app/dashboard/pages/test_claims_page.py has one",
 }
 """Pages that draw no plotly figure in the state below, and why."""
+
+
+RAW = re.compile(r"\b(cls|umap|pca)\b|[a-z]_[a-z]")
+"""Names of variables and probes, and labels of results that are no words."""
+
+
+def labels(app: AppTest) -> set[str]:
+    """What a person picks from, headings of figures and the words in them; not files' names."""
+    found = {str(option) for kind in ("selectbox", "multiselect") for one in app.get(kind) for option in one.options}
+    found |= {str(one.value) for one in app.get("subheader")}
+    for figure in figures(app):
+        found |= {str(trace.get("name", "")) for trace in figure["data"]}
+        for axis in (part for name, part in figure["layout"].items() if name.startswith(("xaxis", "yaxis"))):
+            found |= {str(axis.get("title", {}).get("text", "")), *map(str, axis.get("ticktext", ()))}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +75,4 @@ def test_a_page_is_drawn(runs: Path, root: Path, name: str):
     drawn = figures(app)
     assert all(figure["data"] for figure in drawn)
     assert bool(drawn) != (name in WITHOUT_FIGURE), WITHOUT_FIGURE.get(name, "every other page draws")
+    assert not {one for one in labels(app) if RAW.search(one)}

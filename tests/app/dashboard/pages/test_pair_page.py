@@ -141,7 +141,7 @@ def test_stored_numbers_of_two_runs(root: Path):
     frame = app.dataframe[0].value
     assert set(frame["probe"]) == set(synthetic.RESULTS)
     assert len(figures(app)) == 1
-    checked(app.selectbox(key="numbers_of").select("reconstruction").run())
+    checked(app.selectbox(key="numbers_of").select("Reconstruction").run())
     assert set(app.dataframe[0].value["probe"]) == {"reconstruction"}
     # all picked runs follow, with the quantity that has a better end
     assert app.multiselect(key="compare_reconstruction").value == ["mean squared error of hidden patches"]

@@ -241,7 +241,7 @@ def test_missing_steps_come_with_the_command_of_what_is_stored(root: Path):
     text = words(open_page(NAME, "a"))
     wanted = f"lcmae probe local_contrast --checkpoint {root}/a --images 7 --local-contrast.num-masks 4 --every-step"
     assert wanted in text
-    assert "a has no `local_contrast` at step 20" in text
+    assert "a has no result of Local contrast at step 20" in text
 
 
 def test_a_command_without_its_checkpoint_is_put_together(tmp_path: Path):
