@@ -330,8 +330,8 @@ class _EmbeddingConsistency(Accumulator):
 
 _REFERENCES = {
     "consistency": "similarity of the geometry of tokens and patches",
-    "chance": "the same with shuffled patches",
-    "ceiling": "the same of the patches with themselves",
+    "chance": "similarity of the geometry of tokens and shuffled patches",
+    "ceiling": "similarity of the geometry of the patches with themselves",
 }
 _RECONSTRUCTED = ("model", "shuffled", "constant", "itself")
 """What is held against the true hidden patches: predictions; true patches of random images and

@@ -154,7 +154,10 @@ class _LocalContrast(Accumulator):
             **self._groups(units),
             **self._estimates(units),
             "collapse": variable(
-                "part", [collapse[name] for name in TERMS], "the same for the best constant prediction", units
+                "part",
+                [collapse[name] for name in TERMS],
+                "part of the masked loss of the best constant prediction",
+                units,
             ),
             "token_share": variable(
                 "source",
@@ -235,9 +238,11 @@ class _LocalContrast(Accumulator):
         of_position = float((means - means.mean(0)).square().mean())
         position = [0.0, constant[1] - of_position, between, 0.0]
         return found | {
-            "collapse_position": variable("part", position, "the same for the mean patch of each position", units),
+            "collapse_position": variable(
+                "part", position, "part of the masked loss of the mean patch of each position", units
+            ),
             "collapse_unbiased": variable(
-                "part", constant, "the same for the best constant prediction, all patches", units
+                "part", constant, "part of the loss of the best constant prediction over all patches", units
             ),
             "invariance_unbiased": variable((), found["term_unbiased"].values[0], f"invariance, {few}", units),
         }

@@ -268,7 +268,10 @@ class _Retrieval(Accumulator):
                 dims, information_error * known, described, degrees=min(count, NUM_GROUPS) - 1, method="jackknife"
             ),
             "chance": variable(
-                "target", self.chance * known, "the same of patches of other images at random", **missing
+                "target",
+                self.chance * known,
+                "share of patches of other images at random that have it in common",
+                **missing,
             ),
             **self._cluster_maps(),
             **self._thumbnails(),

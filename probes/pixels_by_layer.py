@@ -221,8 +221,8 @@ class _PixelsByLayer(Accumulator):
             "r2_sem": error_of(dims, every_error, words, **jackknife),
         }
         about = {
-            "own": ("the same of the token's own patch", "1"),
-            "around": ("the same, mean over the touching patches", "1"),
+            "own": ("share of the variance of the token's own patch that is read off it", "1"),
+            "around": ("share of the variance of the touching patches that is read off the token, mean over them", "1"),
             "reach": ("mean distance of what is read, weighted by its share", "patches"),
         }
         for index, (name, (long_name, units)) in enumerate(about.items()):

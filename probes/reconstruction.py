@@ -197,15 +197,24 @@ class _Reconstruction(Accumulator):
         error_map = self.by_position[0] / self.by_position[1]  # NaN where no mask ever hid the place
         result = {
             **with_sem((), self.error, "error", "mean squared error of hidden patches", units),
-            **with_sem((), self.nearest, "error_nearest", "the same, copying the nearest visible patch", units),
+            **with_sem(
+                (),
+                self.nearest,
+                "error_nearest",
+                "mean squared error of hidden patches, copying the nearest visible patch",
+                units,
+            ),
             "error_constant": variable(
                 (),
                 self.target.covariance.trace() / model.config.patch_values,
-                "the same, by the best constant patch",
+                "mean squared error of hidden patches, by the best constant patch",
                 units,
             ),
             "error_position": variable(
-                (), self.position_mean.error, "the same, by the mean patch of each position", units
+                (),
+                self.position_mean.error,
+                "mean squared error of hidden patches, by the mean patch of each position",
+                units,
             ),
             **self._error_linear(units),
             "error_map": variable(
@@ -229,14 +238,17 @@ class _Reconstruction(Accumulator):
         return {
             "image_error": variable("image", own["error"], "mean squared error of an image's hidden patches", units),
             "image_error_nearest": variable(
-                "image", own["nearest"], "the same, copying the nearest visible patch", units
+                "image",
+                own["nearest"],
+                "mean squared error of an image's hidden patches, copying the nearest visible patch",
+                units,
             ),
             "image_class": variable("image", own["class"], "class of the image (-1: unknown)"),
             "image_thumbnail": variable(axes, own["thumbnail"], "a small picture of the image", "pixel value"),
         }
 
     def _error_linear(self, units: str) -> Mapping[str, xr.Variable]:
-        words = "the same, by the best linear predictor of the visible patches"
+        words = "mean squared error of hidden patches, by the best linear predictor of the visible patches"
         if self.linear.mean is not None:
             return with_sem((), self.linear, "error_linear", words, units)
         return {"error_linear": variable((), np.nan, words, units, missing=self.no_linear)}

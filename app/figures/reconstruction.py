@@ -106,6 +106,7 @@ def errors(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 hovertemplate="%{customdata}: %{x:.4g}<extra>" + label + "</extra>",
             )
         )
+    shown.update_layout(legend_itemsizing="constant")  # else the tall bar reaches into the entry below
     shown.update_xaxes(title=style.axis_title(next(iter(results.values()))["error"]), rangemode="tozero")
     return shown.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
 

@@ -152,7 +152,9 @@ class PooledAccuracy:
             **self._shuffled(num_images),
             "pooled_fit": variable("pooling", [one for one, _ in fits], "share of the training images named right"),
             "shuffled_fit": variable(
-                "pooling", [two for _, two in fits], "the same of classifiers trained on shuffled labels"
+                "pooling",
+                [two for _, two in fits],
+                "share of the training images named right by classifiers trained on shuffled labels",
             ),
             "pooled_rate": variable(dims, rate, "learning rate that held-out training images chose"),
             "pooled_rate_at_edge": variable(dims, edge, "whether it is the smallest or largest one tried (1: yes)"),

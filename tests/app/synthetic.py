@@ -42,7 +42,7 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
     values = {
         "error": var((), 0.3 + 0.1 * rng.random(), "mean squared error of hidden patches", units),
         "error_sem": var((), 0.02, "standard error over images: mean squared error of hidden patches", units),
-        "error_nearest": var((), 0.5, "the same, copying the nearest visible patch", units),
+        "error_nearest": var((), 0.5, "mean squared error of hidden patches, copying the nearest visible patch", units),
         "error_nearest_sem": var((), 0.03, "standard error over images: the same", units),
         "error_constant": var((), 0.7, "the same, by the best constant patch", units),
         "error_position": var((), 0.6, "the same, by the mean patch of each position", units),
@@ -54,7 +54,7 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
     small = np.random.default_rng(0).integers(0, 256, (40, 6, 8, channels), np.uint8)
     values |= {
         "image_error": var("image", own, "mean squared error of an image's hidden patches", units),
-        "image_error_nearest": var("image", np.full(40, 0.5), "the same, copying the nearest visible patch", units),
+        "image_error_nearest": var("image", np.full(40, 0.5), "an image's error, nearest patch copied", units),
         "image_class": var("image", np.arange(40) % 3, "class of the image (-1: unknown)"),
         "image_thumbnail": var(
             ("thumbnail", "thumbnail_y", "thumbnail_x", "channel"), small, "a small picture of the image", "pixel value"
@@ -91,7 +91,7 @@ def local_contrast(
         "loss_sem": var((), np.nan if one_image else 0.01, "standard error over images: masked loss", units),
         "term": var("part", terms, "part of the masked loss", units),
         "term_sem": var("part", sem, "standard error over images: part of the loss", units),
-        "collapse": var("part", [0, 0.4, 0.3, 0], "the same for the best constant prediction", units),
+        "collapse": var("part", [0, 0.4, 0.3, 0], "part of the masked loss of the best constant prediction", units),
         "invariance_unbiased": var((), 0.06, "invariance, corrected for the number of masks", units),
         "token_share": var("source", share, "share of the encoder tokens' variance"),
         "position_share": var("quantity", [0.5, np.nan, 0.3], "share of the variance that position alone explains"),

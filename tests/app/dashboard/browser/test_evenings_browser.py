@@ -170,7 +170,7 @@ def test_masks_are_seen_raced_and_advised_on(page: Page, tmp_path: Path) -> None
         page.get_by_text(re.compile(r"race in race: rung \d of 3, runs: \d+ of \d+")).wait_for(timeout=COMPUTING)
         page.get_by_text("race in race: done").wait_for(timeout=2 * COMPUTING)
         settle(page, 1)
-        page.get_by_role("heading", name="Answer", exact=True).wait_for()
+        expect(page.locator(".sentence", has_text="against random 0.75, the baseline")).to_be_visible()
         page.get_by_text("rung 1: ").wait_for()
         page.get_by_text("advice in advice: done").wait_for(timeout=COMPUTING)
         page.get_by_role("heading", name="Advice", exact=True).wait_for()

@@ -27,8 +27,9 @@ WITHOUT_FIGURE = {
 """Pages that draw no plotly figure in the state below, and why."""
 
 
-RAW = re.compile(r"\b(cls|umap|pca)\b|[a-z]_[a-z]")
-"""Names of variables and probes, and labels of results that are no words."""
+RAW = re.compile(r"\b(cls|umap|pca)\b|[a-z]_[a-z]|^the same\b")
+"""Names of variables and probes, labels of results that are no words, and words that lean on
+others which do not stand beside them in a picker."""
 
 
 def labels(app: AppTest) -> set[str]:
