@@ -13,6 +13,9 @@ WORDS = {
 }
 """What a person reads for a label; others are words as they are."""
 
+NAMED = ("feature", "quantity", "view")
+"""Dimensions whose labels these are; "mean" and "patch" mean other things along others."""
+
 
 def called(label: str) -> str:
     """A label in words: "class token" of "cls", "coarse random" of "coarse_random"."""
@@ -21,5 +24,6 @@ def called(label: str) -> str:
 
 def placed(dimension: str, label: str) -> str:
     """A label that is a number, with what it counts: "layer 3"; others in words."""
-    is_number = label.lstrip("-").replace(".", "", 1).isdigit()
-    return f"{dimension.replace('_', ' ')} {label}" if is_number else called(label)
+    if label.lstrip("-").replace(".", "", 1).isdigit():
+        return f"{dimension.replace('_', ' ')} {label}"
+    return called(label) if dimension in NAMED else label.replace("_", " ")

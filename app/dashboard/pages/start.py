@@ -16,11 +16,13 @@ from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.jobs.queue import Job, server_queue
 from lcmae.app.dashboard.menu import GO, Page
 from lcmae.app.dashboard.page import Panel
+from lcmae.app.dashboard.pages import TITLES
 from lcmae.app.dashboard.stored import reading, taking_apart
 from lcmae.app.figures import card, reconstruction
 from lcmae.app.figures.answers import Answer
 from lcmae.app.zoo_models import models
 from lcmae.errors import InputError
+from lcmae.probes.results.words import called
 from lcmae.progress import clock
 from lcmae.runs.within_root import within_root
 from lcmae.safety.text import printable
@@ -180,7 +182,7 @@ def progress(planned: taking_apart.Plan, was_active: bool) -> None:
         st.button("Cancel", icon=":material/stop:", on_click=cancel, args=(planned,), key="cancel-start")
     for job in jobs:
         if job.state == "failed":
-            for reason in taking_apart.left_out(job.complaints or [job.error]):
+            for reason in taking_apart.left_out(job.complaints or [job.error], TITLES):
                 st.caption(f":material/info: Left out: {plain(reason, 1000)}.")
         elif job.state == "cancelled":
             st.caption("Cancelled; what was computed by then is shown.")
@@ -278,7 +280,7 @@ def describe(path: Path) -> None:
         st.caption("An encoder alone: it predicts no patch, so nothing about reconstructions applies.")
     assumed = source.get("assumed")
     if isinstance(assumed, dict) and assumed:
-        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in assumed.items())
+        words = ", ".join(f"{name.replace('_', ' ')} {_assumed(name, value)}" for name, value in assumed.items())
         st.caption(f"Assumed, because the file does not state it: {plain(words, 1000)}")
 
 
@@ -304,6 +306,15 @@ def go(probe: str, name: str) -> None:
     """Open a probe's page for this run."""
     st.session_state["runs"] = [name]
     st.session_state[GO] = probe
+
+
+def _assumed(name: str, value: Any) -> str:
+    """A setting as a person says it: 224 x 224, class token, yes; 0.485 / 0.456 / 0.406."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and not name.endswith("size"):
+        return " / ".join(map(str, value))
+    return called(value) if isinstance(value, str) else _extent(value)
 
 
 def _extent(value: Any) -> str:

@@ -7,7 +7,7 @@ what is done with it are the commands of a terminal, which a page starts as jobs
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +89,10 @@ def free(root: Path, name: str) -> Path:
     return found
 
 
-def left_out(complaints: Iterable[str]) -> list[str]:
-    """What a command said of the probes that it could not compute, without the paths: a sentence
-    of those that gave the same reason; anything else as it stands."""
+def left_out(complaints: Iterable[str], titles: Mapping[str, str]) -> list[str]:
+    """What a command said of the probes that it could not compute, by the titles of their pages and
+    without the paths: a sentence of those that gave the same reason; anything else as it
+    stands."""
     probes: dict[str, list[str]] = {}
     others = []
     for complaint in complaints:
@@ -99,7 +100,7 @@ def left_out(complaints: Iterable[str]) -> list[str]:
         if found is None:
             others.append(complaint)
         else:
-            probes.setdefault(found[2], []).append(found[1])
+            probes.setdefault(found[2], []).append(titles.get(found[1], found[1]))
     return [f"{', '.join(names)}: {why}" for why, names in probes.items()] + others
 
 

@@ -1,5 +1,6 @@
 """The start page: what it offers where there is nothing, and the card of a run."""
 
+import json
 from pathlib import Path
 
 from lcmae.probes.results.store import save_result
@@ -36,3 +37,17 @@ def test_an_old_link_says_so(root: Path) -> None:
     app = open_page("start", card="../../etc")
     assert "No longer here" in words(app)
     assert app.button(key="take-apart") is not None
+
+
+def test_what_was_assumed_is_said_in_words(root: Path) -> None:
+    run = synthetic.run(root / "a", results=False)
+    assumed = {
+        "feature": "cls",
+        "image_size": [224, 224],
+        "pixel_mean": [0.485, 0.456, 0.406],
+        "prefix_positions": True,
+    }
+    (run.path / "config.json").write_text(json.dumps({**run.config, "source": {"format": "vit", "assumed": assumed}}))
+    save_result(computed.with_baselines("encoder_attention"), run.result_path(40, "encoder_attention"))
+    said = words(open_page("start", card="a"))
+    assert "feature class token, image size 224 x 224, pixel mean 0.485 / 0.456 / 0.406, prefix positions yes" in said

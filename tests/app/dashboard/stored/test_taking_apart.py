@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lcmae.app.dashboard.pages import TITLES
 from lcmae.app.dashboard.stored import taking_apart
 from lcmae.app.dashboard.stored.taking_apart import HEADLINE, PRESETS, plan
 from lcmae.errors import InputError
@@ -77,8 +78,8 @@ def test_presets_name_probes_that_exist() -> None:
 
 def test_what_was_left_out_is_said_once_and_without_paths() -> None:
     said = [f"runs/m: probe {name}: needs a decoder" for name in ("reconstruction", "second_order")]
-    assert taking_apart.left_out([*said, "/a/b: probe x: got 4", "no space left"]) == [
-        "reconstruction, second_order: needs a decoder",
+    assert taking_apart.left_out([*said, "/a/b: probe x: got 4", "no space left"], TITLES) == [
+        "Reconstruction, Beyond covariance: needs a decoder",
         "x: got 4",
         "no space left",
     ]
