@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from lcmae.probes.results.networks import BASELINES, NETWORK, TRAINED, networks_of
-from lcmae.probes.results.words import placed
+from lcmae.probes.results.words import located
 from lcmae.probes.statistics import intervals
 
 MAX_LENGTH = 64
@@ -80,7 +80,7 @@ class Cell:
     low: float
     high: float
     unit: str
-    place: str = ""
+    where: str = ""
     """`part` in words: "layer 3, head 2", "class token, whole images"."""
 
 
@@ -108,8 +108,8 @@ def cells(result: xr.Dataset) -> Iterator[Cell]:
             beside = "" if network == TRAINED else network
             quantity = f"{long_name}, {BASELINES.get(beside, beside)}" if beside else long_name
             part = ", ".join(parts.values()).replace("_", " ")
-            place = ", ".join(placed(str(dim), one) for dim, one in parts.items())
-            yield Cell(str(key), position, long_name, beside, quantity, part, value, error, bottom, top, unit, place)
+            where = ", ".join(located(str(dim), one) for dim, one in parts.items())
+            yield Cell(str(key), position, long_name, beside, quantity, part, value, error, bottom, top, unit, where)
 
 
 def _labels(variable: xr.DataArray, dim: Hashable) -> list[str]:

@@ -22,7 +22,7 @@ def called(label: str) -> str:
     return WORDS.get(label, label.replace("_", " "))
 
 
-def placed(dimension: str, label: str) -> str:
+def located(dimension: str, label: str) -> str:
     """A label that is a number, with what it counts: "layer 3"; others in words."""
     if label.lstrip("-").replace(".", "", 1).isdigit():
         return f"{dimension.replace('_', ' ')} {label}"

@@ -317,7 +317,7 @@ def test_a_comparison_is_shown(root: Path) -> None:
     text = " ".join(block.value for block in [*app.subheader, *app.warning])
     assert "against the masking ratio" in text
     assert "Ratio x mask unit" in text
-    for title in ("with bands for all cells together", "What more seeds would decide"):
+    for title in (": bands for all cells together", "What more seeds would decide"):
         assert title in text
     answers = [json.loads(proto.json) for proto in components(app, "lcmae.answer")]
     found = answers[1]  # after that of the strategies
