@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from lcmae.app.dashboard.components import comparison
 from lcmae.app.figures import grid_verdict as figures
 from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
 from tests.probes.grids.test_grid_verdict import table
@@ -71,6 +72,16 @@ def test_power_counts_the_seeds_that_verdicts_offer(tmp_path: Path) -> None:
     decided = traces(figures.power(cells(tmp_path)))[0]
     assert list(decided.text) == ["decided"] * 4
     assert list(decided.x) == [0.0] * 4
+
+
+def test_the_answer_has_the_best_mean_the_baseline_and_their_difference(tmp_path: Path) -> None:
+    best, base, less = comparison.answer(verdict(table(tmp_path), "mean_knn")).tiles
+    assert best.label in ("random 0.5, highest mean", "grid 0.5, highest mean")
+    assert base.label == "random 0.75, the baseline"
+    assert all(tile.interval for tile in (best, base, less))
+    number, unit = less.value.split()
+    assert unit == "points"
+    assert float(number) == pytest.approx(float(best.value.split()[0]) - float(base.value.split()[0]), abs=0.3)
 
 
 def test_they_need_no_torch() -> None:
