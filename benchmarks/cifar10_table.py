@@ -195,8 +195,8 @@ def document(command: str, day: date, about: str, runs: Sequence[Finished], miss
     lines += [
         f"{day.isoformat()}: {len(runs)} runs on {sources}"
         + (f"; {missing} more were asked for and have not finished" if missing else "")
-        + f". Judged on unmasked images ({seen}). Means and 95 % intervals over seeds (Student's t).",
-        "Best block: the one with the largest mean over seeds, chosen on the same test images, so a little too good. Contrast",
+        + f". Evaluated on unmasked images ({seen}). Means and 95 % intervals over seeds (Student's t).",
+        "Best block: the one with the largest mean over seeds, chosen on the same test images, so slightly optimistic. Contrast",
         "terms are lcmae's own definition (probes/local_contrast.py), of each model under the same masks; wall time is that of the",
         "steps; PFLOP are counted by formula (benchmarks/roof.py).",
         "",
@@ -215,12 +215,12 @@ def document(command: str, day: date, about: str, runs: Sequence[Finished], miss
     lines[-1] += ". ".join(f"{name}: {'; '.join(found.values())}" for name, found in blocks.items()) + "."
     lines += [
         "",
-        "Published: slides of 2210.08344; which feature, patch size, epochs and data they had is not known.",
+        "Published: slides of 2210.08344; their feature, patch size, epochs and data are not known.",
         "",
         "## Answers",
         "",
         "Rule: differences of linear accuracy (class token), in points, paired by seed; better or worse where the 95 % interval",
-        "leaves 0 out, widened for the number of comparisons under one question (Bonferroni). The best U-MAE is the one with the",
+        "excludes 0, widened for the number of comparisons under one question (Bonferroni). The best U-MAE is the one with the",
         "largest mean on the same test images.",
     ]
     for question, verdicts in questions(runs).items():

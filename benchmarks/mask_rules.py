@@ -34,7 +34,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Untested:
-    """A rule that the grid cannot judge."""
+    """A rule that the grid cannot test."""
 
     name: str
     source: str
@@ -214,10 +214,11 @@ def from_claims(names: Sequence[str], file: Path) -> str:
     if not names or not file.is_file():
         return ""
     text, found = file.read_text(), []
+    seeds = re.search(r"(\d+) seeds;", text)
     for name in names:
         row = re.search(rf"^\| \*\*{re.escape(name)}\*\*: (.*)$", text, re.MULTILINE)
         if row is None:
             continue
-        cells = [part.strip() for part in row[1].split(" | ")]
-        found.append(f"*{name}* {cells[2]}: {cells[4].removesuffix('|').strip().lstrip('✓✗– ')}")
-    return f" Claims, 3 seeds: {'; '.join(found)}." if found else ""
+        *_, interval, _, decided = [part.strip() for part in row[1].strip().removesuffix("|").split(" | ")]
+        found.append(f"*{name}* {interval}: {decided.lstrip('✓✗– ')}")
+    return f" Claims{f', {seeds[1]} seeds' if seeds else ''}: {'; '.join(found)}." if found else ""

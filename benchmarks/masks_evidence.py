@@ -126,7 +126,7 @@ def baselines(folder: Path, table: xr.Dataset) -> tuple[dict[str, float], dict[s
 def masks_page(found: dict[str, Found | None], runs: Path, note: str = "") -> str:
     """The whole file."""
     lines = [
-        "# Which mask, ratio and unit? What was trained here",
+        "# Which mask, ratio and unit? Results of small networks",
         "",
         "    python -m benchmarks.masks_evidence --train digits --seeds 3",
         *(
@@ -138,7 +138,7 @@ def masks_page(found: dict[str, Found | None], runs: Path, note: str = "") -> st
         "",
         "Written by the last command, not by hand. {random, block, grid, window} x {0.25, 0.5, 0.75, 0.9} x unit {1, 2} (units",
         "for random alone, the others have none), MAE, equal image-mask pairs. Verdicts are those of",
-        "[lcmae compare](../compare.md): log odds, seeds as blocks, guarded variances, Holm. Rules that these runs can judge:",
+        "[lcmae compare](../compare.md): log odds, seeds as blocks, guarded variances, Holm. Rules that these runs can test:",
         "[design-rules](../design-rules.md).",
         "",
         *([note, ""] if note else []),
@@ -161,7 +161,7 @@ def left_out(found: dict[str, Found | None]) -> list[str]:
         elif one.done < one.asked or one.seeds < 5:
             missing = f"{one.asked - one.done} of its {one.asked} runs are missing; " if one.done < one.asked else ""
             lines.append(
-                f"- **{data}**: {missing}{seeds_of(one)} where five are the advice. `{command(data, 5)}` goes on."
+                f"- **{data}**: {missing}{seeds_of(one)} where five are advised. `{command(data, 5)}` continues."
             )
     lines.append("- Objectives other than MAE, other widths, longer schedules, and every data set but those above.")
     return lines
@@ -170,7 +170,7 @@ def left_out(found: dict[str, Found | None]) -> list[str]:
 def seeds_of(one: Found) -> str:
     """How many seeds the cells have."""
     counts = sorted({cell.num_seeds for cell in verdict(one.table, "mean_knn").cells})
-    return f"{counts[0]} seeds a cell" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds a cell"
+    return f"{counts[0]} seeds per cell" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds per cell"
 
 
 def section(one: Found, runs: Path) -> list[str]:
@@ -184,7 +184,7 @@ def section(one: Found, runs: Path) -> list[str]:
         f"    {command(one.data, one.seeds)}",
         "",
         f"{one.done} runs of {int(done['epochs'].max())} epochs ({int(done['steps'].max())} steps), {seeds_of(one)}; "
-        f"{seconds / 60:.0f} minutes of training steps, {seconds / one.done:.0f} s a run.",
+        f"{seconds / 60:.0f} minutes of training steps, {seconds / one.done:.0f} s per run.",
         "",
     ]
     for name, found in verdicts.items():
@@ -243,7 +243,7 @@ def rules_page(found: dict[str, Found | None]) -> str:
     judged = judge_all(tables)
     words = [one.word for one in judged]
     lines = [
-        "# Design rules of masked autoencoders, held against runs",
+        "# Design rules of masked autoencoders, tested on runs",
         "",
         "    python -m benchmarks.masks_evidence --write",
         "",
@@ -255,9 +255,9 @@ def rules_page(found: dict[str, Found | None]) -> str:
         "*Holds*: the whole interval lies on the rule's side. *Contradicted*: all of it on the other. Verdicts are by",
         f"intervals that hold for all {len(judged)} numbers together with 95 % (Bonferroni), by guarded variances over seeds;",
         "other test images are a second error. These are small networks after short training: a rule that holds or fails here",
-        "may do otherwise at the scale that it was made for.",
+        "may behave differently at its intended scale.",
         "",
-        "## Judged here",
+        "## Tested here",
         "",
         "| rule | source | data, measure | difference, points | 95 %, alone | 95 %, together | verdict |",
         "|---|---|---|---|---|---|---|",

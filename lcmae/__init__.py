@@ -1,6 +1,6 @@
 """lcmae: train masked autoencoders and take them apart.
 
-    model = lcmae.load("runs/demo/mae-digits-s0")    # a run, a step, or a file from elsewhere
+    model = lcmae.load("runs/demo/mae-digits-s0")    # a run, a step, or a foreign file
     images = lcmae.images("folder:photos", limit=500)
     results = lcmae.probe(model, images, ["local_contrast"])    # stored ones: lcmae.results(folder)
     mask = lcmae.masking.Random(ratio=0.75)(len(images), model.grid, rng)

@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     for one in found.findings:
         print(f"  {one.verdict.upper():11}  {one.question} {printable(one.reason, 400)}")
         if one.do:
-            print(f"{'':13}  say {one.do}")
+            print(f"{'':13}  set {one.do}")
     lines = []
     for one in found.readings:
         difference = "" if math.isnan(one.low) else f"{one.low:+.3f} to {one.high:+.3f}"

@@ -251,7 +251,7 @@ stitch.beside_baselines(stitched)
     ),
     "claims": Others(
         "Claims",
-        "Published statements held against runs, `lcmae claims`: numbers and the levels that decide.",
+        "Published claims tested on runs, `lcmae claims`: numbers and the levels that decide.",
         {
             "Numbers and the levels that decide": """
 from lcmae.app.figures import claims

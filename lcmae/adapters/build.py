@@ -1,8 +1,8 @@
 """A module and two functions -> a `MaskedImageModel`.
 
-What is asked of a person is what no module says by itself: which part encodes and which predicts,
-given a mask. Everything else is measured on random images (`lcmae.adapters.contract`): widths,
-heads, whether the encoder sees hidden patches, and whether the functions keep their promises.
+You say only what no module states by itself: which part encodes and which predicts, given a mask.
+Everything else is measured on random images (`lcmae.adapters.contract`): widths, heads, whether the
+encoder sees hidden patches, and whether the functions meet the requirements.
 """
 
 import hashlib
@@ -45,12 +45,12 @@ def adapt(
     """Any PyTorch masked autoencoder as a model for every probe, picture and `lcmae.probe`.
 
     `encode(images, mask) -> tokens` [b s+t d]: the first `num_prefix` (s) are class token and
-    registers, the others one a visible patch, in the order of `mask.visible`; or one a patch, where
-    the encoder sees mask tokens. `predict(tokens, mask) -> [b n p]`: every patch in raster order,
-    values ordered (row, column, channel), or pictures [b c h w]; None for an encoder alone. Images
-    come normalised by `pixel_mean` and `pixel_std` (ImageNet's for three channels by default); a
-    mask (`lcmae.masking.Mask`) has `visible` [b v], `hidden` [b m] and `is_hidden` [b n], and may
-    hide nothing.
+    registers, the others one per visible patch, in the order of `mask.visible`; or one per patch,
+    if the encoder sees mask tokens. `predict(tokens, mask) -> [b n p]`: every patch in raster
+    order, values ordered (row, column, channel), or pictures [b c h w]; None for an encoder alone.
+    Images come normalised by `pixel_mean` and `pixel_std` (ImageNet's for three channels by
+    default); a mask (`lcmae.masking.Mask`) has `visible` [b v], `hidden` [b m] and `is_hidden` [b
+    n], and may hide nothing.
 
     `encoder_blocks` and `decoder_blocks` are the modules, first to last, that probes of layers,
     gradients and attention watch: each takes and gives tokens [b t d]. Attention maps come from
@@ -58,8 +58,8 @@ def adapt(
     vector of an image (the first prefix token where there is one). `fresh` makes the same with new
     random weights, for the baseline `untrained`.
 
-    The promises are tried on random images. Raises `InputError`, one sentence, where one is broken;
-    `strict=False` turns it into a note of `model.source`, but for shapes.
+    These requirements are tested on random images. Raises `InputError` (one sentence) if one fails;
+    `strict=False` turns this into a note of `model.source`, except for shapes.
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"expected a torch.nn.Module to adapt, got {type(module).__name__}")

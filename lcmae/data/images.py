@@ -42,12 +42,12 @@ def images(
 ) -> ImageSource:
     """A source of uint8 images [c h w] from anything that holds images.
 
-    `limit`: the first so many of a fixed shuffle in which classes alternate (of a stream: the first
-    that come). `image_size`, `channels`: by default those of the first image, the shorter side at
-    most 256 pixels; a probe asks for its model's (`ImageSource.at`). `split`: train, test or all;
-    by default test where the data has splits of its own, else all. `value_range`: the values that
-    are black and white; by default those of the type. `bands`: which to take, counted from 1.
-    `masks`: segmentation masks, a folder or a column. `root`: as in `open_source`. Raises
+    `limit`: how many images, the first of a fixed shuffle in which classes alternate (for a stream,
+    the first that come). `image_size`, `channels`: by default those of the first image, the shorter
+    side at most 256 pixels; a probe asks for its model's (`ImageSource.at`). `split`: train, test
+    or all; by default test where the data has splits of its own, else all. `value_range`: the
+    values that are black and white; by default those of the type. `bands`: which to take, counted
+    from 1. `masks`: segmentation masks, a folder or a column. `root`: as in `open_source`. Raises
     `InputError` for what cannot be read.
     """
     if isinstance(anything, ImageSource):

@@ -23,9 +23,9 @@ MOST_FILES = 10_000
 """Files of a folder that are counted."""
 
 KINDS = {
-    "folder": "image files, one subfolder a class, or flat and without labels",
+    "folder": "image files, one subfolder per class, or flat and without labels",
     "parquet": "a Parquet file, or a folder of them, in Hugging Face's layout: image {bytes, path}, label",
-    "numpy": "an .npy file [b h w c], an .npz file (images, labels), or a folder of .npy files, one an image",
+    "numpy": "an .npy file [b h w c], an .npz file (images, labels), or a folder of .npy files, one per image",
     "tiff": "a TIFF that holds a stack of images",
     "zarr": "a zarr array, or a group with the arrays images and labels",
     "webdataset": "a .tar shard, a folder of them, or shards-{000..012}.tar: KEY.jpg beside KEY.cls",
@@ -50,7 +50,7 @@ _ELSE = {
     ".pt": "load it yourself, since reading it can run code, and hand the tensor to lcmae.images",
     ".pth": "load it yourself, since reading it can run code, and hand the tensor to lcmae.images",
     ".pkl": "load it yourself, since reading it can run code, and hand the images to lcmae.images",
-    ".csv": "pack images and labels into a Parquet file, or into one folder a class",
+    ".csv": "pack images and labels into a Parquet file, or into one folder per class",
     ".mp4": "store its frames as image files in a folder",
 }
 """What to do with files of other kinds."""
@@ -64,7 +64,7 @@ SOURCES = {
     "photographs": "four photographs that come with lcmae (CC0 and public domain), without labels",
     "hierarchy": "images made from a tree of known latents (lcmae/data/hierarchy.py), as hierarchy:depth=4,classes=10,...",
     **{f"{kind}:PATH": text for kind, text in KINDS.items()},
-    "PATH": "a bare path: which of these it is, is found out",
+    "PATH": "a bare path: its kind is detected",
 }
 """What `open_source` opens: name -> one line."""
 

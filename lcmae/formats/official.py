@@ -108,7 +108,7 @@ def read_mae(
     values = facts["patch_size"] ** 2 * facts["channels"]
     predicted = required(state, "decoder_pred.weight", 2, where)[0]
     if predicted != values:
-        raise CheckpointError(f"expected predictions of {values} values a patch in {where}, got {predicted}")
+        raise CheckpointError(f"expected predictions of {values} values per patch in {where}, got {predicted}")
 
     assume_heads(facts, "heads", facts["width"], heads)
     assume_heads(facts, "decoder_heads", decoder_width, DECODER_HEADS, size=32)

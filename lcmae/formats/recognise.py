@@ -54,12 +54,12 @@ ADAPT = "lcmae.adapt takes it from memory (docs/adapting-a-model.md)"
 SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
     (
         f"a Swin transformer, whose windows and merged patches have no single grid of tokens; {ADAPT}, if encode() "
-        "returns one token a patch",
+        "returns one token per patch",
         simmim.is_swin,
     ),
     (
         "a SatMAE of grouped channels, whose groups are tokens of their own: a patch has several, and no mask of patches "
-        f"hides them; {ADAPT}, if encode() returns one token a patch",
+        f"hides them; {ADAPT}, if encode() returns one token per patch",
         lambda w: (
             any(name.endswith("patch_embed.0.proj.weight") for name in w.tensors)
             and any(name.endswith("channel_embed") for name in w.tensors)
@@ -70,15 +70,15 @@ SHAPED_LIKE: tuple[tuple[str, Callable[[Weights], bool]], ...] = (
         lambda w: "blocks.0.attn.q_bias" in w,
     ),
     (
-        f"a Hiera, whose tokens are pooled between its stages; {ADAPT}, if encode() returns one token a patch",
+        f"a Hiera, whose tokens are pooled between its stages; {ADAPT}, if encode() returns one token per patch",
         lambda w: (
             any(name.endswith("blocks.0.attn.qkv.weight") for name in w.tensors)
             and any(name.endswith("pos_embed_spatial") for name in w.tensors)
         ),
     ),
     (
-        "a ConvNeXt, whose patches are seen by convolutions and not as tokens: its hidden patches cannot be left out; no next "
-        "step here, a ViT is needed",
+        "a ConvNeXt, whose patches go through convolutions and are no tokens, so hidden patches cannot be left out; a ViT is "
+        "needed",
         lambda w: any(
             re.search(r"(?:^|\.)stages\.0\.(?:blocks\.)?0\.(?:conv_dw|dwconv)\.weight$", name) for name in w.tensors
         ),
@@ -265,5 +265,6 @@ def _refuse(states: Sequence[Weights]) -> NoReturn:
     largest = max(states, key=lambda weights: len(weights.tensors))
     raise CheckpointError(
         f"expected a ViT checkpoint of a known layout (MAE, U-MAE, timm, Hugging Face, mmpretrain, DINOv2, SimMIM, solo-learn, "
-        f"lightly, stable-pretraining), got keys {first_keys(largest.tensors)}; a ViT has patch_embed.proj.weight: {largest.path}"
+        f"lightly, stable-pretraining), got keys {first_keys(largest.tensors)}; a ViT has patch_embed.proj.weight: "
+        f"{largest.path}"
     )

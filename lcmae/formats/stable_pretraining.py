@@ -80,7 +80,7 @@ def _channels_last(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]
     channels, patch = required(state, "patch_embed.proj.weight", 4, where)[1:3]
     if required(state, "decoder_pred.weight", 2, where)[0] != channels * patch**2:
         raise CheckpointError(
-            f"expected predictions of {channels * patch**2} values a patch in {where}, got another number"
+            f"expected predictions of {channels * patch**2} values per patch in {where}, got another number"
         )
     sizes = {"c": channels, "ph": patch, "pw": patch}
     return {

@@ -102,7 +102,7 @@ def _sign(folder: Path, path: Path, kernel_decides: bool) -> None:
             if not here or (not kernel_decides and alive(left["pid"])):
                 hint = "" if here else f"; if that process is gone, delete {show(folder / '.lock')}"
                 raise InputError(f"expected no other writer of {show(folder)}, got {_writer(left)}{hint}")
-            log.warning("%s: took over from %s, which ended without a word", show(folder), _writer(left))
+            log.warning("%s: took over from %s, which ended without releasing it", show(folder), _writer(left))
         mine = {
             "pid": os.getpid(),
             "host": socket.gethostname(),

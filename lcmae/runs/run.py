@@ -239,7 +239,7 @@ class Run:
                 return Checkpoint(folders[step])
             except CheckpointError as error:
                 (report or log.warning)(f"skipped step {step}: {error}")
-        found = f"{len(folders)} that are torn" if folders else "none"
+        found = f"{len(folders)} that are damaged" if folders else "none"
         raise InputError(f"expected a published checkpoint in {show(self.path)}, got {found}")
 
     def results_folder(self, step: int) -> Path:

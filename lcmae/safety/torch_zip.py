@@ -51,7 +51,9 @@ def check_zip(path: Path) -> tuple[bytes, dict[str, int]]:
         ValueError,
         struct.error,
     ) as error:
-        raise CheckpointError(f"expected a whole checkpoint, got a torn zip: {show(path)}: {reason(error)}") from error
+        raise CheckpointError(
+            f"expected a whole checkpoint, got a damaged zip: {show(path)}: {reason(error)}"
+        ) from error
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str, int]]:
@@ -128,5 +130,5 @@ def _check_directory(path: Path, size: int) -> None:
         raise CheckpointError(f"expected at most {MAX_MEMBERS} members in {show(path)}, got {count}")
     if count and offset + length != start + last:
         raise CheckpointError(
-            f"expected a whole checkpoint, got a torn zip whose list of members lies elsewhere: {show(path)}"
+            f"expected a whole checkpoint, got a damaged zip whose list of members lies elsewhere: {show(path)}"
         )

@@ -133,7 +133,7 @@ class Needs:
             if wanted > had
         ]
         missing += [f"images with {label}" for label in sorted(self.labels - scale.labels)]
-        return missing + [f"{what} (not published, or not at hand)" for what in self.unpublished]
+        return missing + [f"{what} (not published, or not available)" for what in self.unpublished]
 
 
 @dataclass(frozen=True)

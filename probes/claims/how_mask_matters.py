@@ -53,8 +53,9 @@ PAIRS = {"quantity": "prediction", "pair": "same_image", "centring": "centred"}
 UMAE: dict[str, Any] = {"objective": "umae"}
 ACCURACY = "share of test images"
 KERNEL = (
-    "Kernel form in pixels. Changed after a first look: the number is that of bandwidth 0.5, and now the interval holds those of "
-    "0.35 and 0.7, too; its error holds the masks that all images share. No model is tested: kernel, images and masks alone."
+    "Kernel form in pixels. Changed after a first look: the number is that of bandwidth 0.5, and now the interval holds "
+    "those of 0.35 and 0.7, too; its error holds the masks that all images share. No model is tested: kernel, images and "
+    "masks alone."
 )
 
 CLAIMS = (
@@ -118,7 +119,7 @@ CLAIMS = (
         units=ACCURACY,
         readings=(linear("simmim", "mean", objective="usimmim"), linear("simmim", "mean", objective="simmim")),
         combine=difference,
-        leaves_open="SimMIM does not train its class token, so the mean token is judged.",
+        leaves_open="SimMIM does not train its class token, so the mean token is used.",
     ),
     Claim(
         id="umae-imagenet",
@@ -133,8 +134,8 @@ CLAIMS = (
         quantity="centred cosine of the predictions of true positive pairs, trained less fresh weights",
         readings=(bound("alignment", PAIRS), bound("alignment", PAIRS, grid="untrained")),
         combine=difference,
-        leaves_open="The direction alone: constant and eps are unknown. Changed after a first look: it was L_align itself, which "
-        "also counts the length of predictions; fresh weights make long ones, so it rose in training.",
+        leaves_open="The direction alone: constant and eps are unknown. Changed after a first look: it was L_align itself, "
+        "which also counts the length of predictions; fresh weights make long ones, so it rose in training.",
     ),
     Claim(
         id="theorem-3.6",
@@ -173,8 +174,9 @@ CLAIMS = (
         ),
         combine=correlation,
         needs=Needs(unpublished=("the decoder's Lipschitz constant L", "the constant of the bound at each ratio")),
-        leaves_open="The correlation is shown for what it is. Changed after a first look: it was asked to be positive, which a "
-        "bound with an unknown constant at each ratio does not say. Three ratios, MAE's runs, kernel form of bandwidth 0.5.",
+        leaves_open="The correlation is shown for what it is. Changed after a first look: it was required to be positive, "
+        "which a bound with an unknown constant at each ratio does not imply. Three ratios, MAE's runs, kernel form of "
+        "bandwidth 0.5.",
     ),
     Claim(
         id="graph-intra",

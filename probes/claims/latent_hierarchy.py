@@ -34,14 +34,14 @@ def gain(level: str) -> Reading:
 CLAIMS = (
     Claim(
         id="inverted-u",
-        says="Very small and very large masking ratios give worse representations than ratios between (ImageNet-1K, linear: 47 % "
-        "at 0.1, 67 % at 0.75, 63 % at 0.9).",
+        says="Very small and very large masking ratios give worse representations than ratios between (ImageNet-1K, linear: "
+        "47 % at 0.1, 67 % at 0.75, 63 % at 0.9).",
         source=f"{SOURCE}, sweep over the ratio",
         quantity="accuracy of the linear probe by SGD (class token), trained at ratio 0.5 less the better of 0.1 and 0.9",
         units="share of test images",
         readings=(linear("ratios", ratio=LOW), linear("mae"), linear("ratios", ratio=HIGH)),
         combine=middle_above_ends,
-        leaves_open="Equal numbers of steps: at 0.9 training has not come as far.",
+        leaves_open="Equal numbers of steps: at 0.9 training is less advanced.",
     ),
     Claim(
         id="cut-inverted-u",
@@ -69,7 +69,7 @@ CLAIMS = (
         id="latents-inverted-u",
         says="Trained at ratios between the extremes, features hold the highest latent best.",
         source=f"{SOURCE}, theorems 1 and 2",
-        quantity="decodability of the class, trained at ratio 0.5 less the better of 0.1 and 0.9, made images",
+        quantity="decodability of the class, trained at ratio 0.5 less the better of 0.1 and 0.9, synthetic images",
         readings=tuple(skill("class", ratio) for ratio in RATIOS),
         combine=middle_above_ends,
         leaves_open="Linear decodability is more than the theorem's one-to-one map. 320 steps, of which the first 200 "
@@ -79,7 +79,7 @@ CLAIMS = (
         id="latents-identified",
         says="Masked autoencoders identify latents that visible and hidden parts share: layouts, the level above the parts.",
         source=f"{SOURCE}, theorem 2",
-        quantity="decodability of layouts at ratio 0.5, beyond that of fresh weights, made images",
+        quantity="decodability of layouts at ratio 0.5, beyond that of fresh weights, synthetic images",
         readings=(gain("layout"),),
         combine=value,
         leaves_open="Linear decodability, from the mean token.",
@@ -92,7 +92,8 @@ CLAIMS = (
     ),
     Claim(
         id="shape-bias",
-        says="Ratios between the extremes give features with more shape bias, and more robust ones (ImageNet-v2, -A, -R, Sketch).",
+        says="Ratios between the extremes give features with more shape bias, and more robust ones (ImageNet-v2, -A, -R, "
+        "Sketch).",
         source=f"{SOURCE}, shape bias and robustness",
         needs=Needs(images=1_281_167, image_side=224, labels=frozenset({"cue conflicts of shape and texture"})),
     ),

@@ -95,7 +95,7 @@ CLAIMS = (
     ),
     Claim(
         id="consistency-learned",
-        says="The same as something that is learned.",
+        says="The same, as an effect of training.",
         source=f"{SOURCE} v2",
         quantity="CKA of the last block's tokens with the image's patches, trained less fresh weights",
         readings=(geometry("consistency"), geometry("consistency", "untrained")),
@@ -128,7 +128,8 @@ CLAIMS = (
         id="decoder-positional",
         says="The decoder's first layer is positional, later layers add what the image says.",
         source=f"{SOURCE} v1 (as reviewers report it)",
-        quantity="positional share of attention over images, last of four decoder blocks less first, trained less fresh weights",
+        quantity="positional share of attention over images, last of four decoder blocks less first, trained less fresh "
+        "weights",
         readings=tuple(
             Reading("deep_decoder", "decoder_attention", "positional_share_over_images_rise", {"network": network})
             for network in ("trained", "untrained")
@@ -169,7 +170,7 @@ CLAIMS = (
         ),
         combine=LessNull(difference, UNTRAINED, above=False),
         rule=Rule("below"),
-        leaves_open=f"{CHANGED} With fewer visible patches a prediction must look farther for any.",
+        leaves_open=f"{CHANGED} With fewer visible patches a prediction must reach farther to see any.",
     ),
     Claim(
         id="augmentation",

@@ -138,22 +138,23 @@ def to_markdown(record: Record) -> str:
     tested = sum(one.over == "seeds" for one in measured)
     seeds = max((len(one.values) for one in measured), default=0)
     lines = [
-        "# Published claims, held against small runs",
+        "# Published claims, tested on small runs",
         "",
         f"    {record.command}",
         "",
         f"Written by this command on {record.written[:10]}, not by hand: {counts(record.outcomes)}. {record.machine}; "
         f"{record.versions}. {seeds} seeds; {record.train_minutes:.0f} minutes of training in all.",
         "",
-        "Each claim stands with its number and its rule in `probes/claims/`; where these were changed after a first look at runs, "
-        "that is said. Where an untrained network would pass, the number is the trained network's *less the null*, which stands "
-        "beside it. *Reproduced*: the whole 95 % interval lies where the claim says. *Contradicted*: all of it lies on the "
-        "other side. *Not decidable* at this scale: the interval holds the level that decides, or what it needs is not here.",
+        "`probes/claims/` has each claim with its number and its rule; the tables say where these were changed after a first "
+        "look at runs. Where an untrained network would pass, the number is the trained network's *less the null*, which is "
+        "shown beside it. *Reproduced*: the whole 95 % interval lies where the claim says. *Contradicted*: all of it lies on "
+        "the other side. *Not decidable* at this scale: the interval holds the level that decides, or something that the "
+        "claim needs is not available.",
         "",
-        f"Intervals over {seeds} seeds are wide. Were nothing there, each of the {tested} would still confirm its claim in 2.5 % "
-        f"of cases, {tested * 0.025:.1f} claims in all. Nothing here is evidence about ImageNet: networks of some hundred thousand "
-        "parameters on 1,437 images of digits, and on made images. A contradiction says that the claim's direction does not hold "
-        "here, not that its authors did not see it there.",
+        f"Intervals over {seeds} seeds are wide. If there were no effect, each of the {tested} would still confirm its claim "
+        f"in 2.5 % of cases, {tested * 0.025:.1f} claims in all. Nothing here is evidence about ImageNet: these are networks "
+        "of some hundred thousand parameters on 1,437 images of digits, and on synthetic images. A contradiction says that "
+        "the claim's direction does not hold here, not that its authors did not see it there.",
     ]
     for name in dict.fromkeys(map(paper, record.outcomes)):
         mine = [one for one in record.outcomes if paper(one) == name]

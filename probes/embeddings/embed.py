@@ -80,14 +80,14 @@ def embed(
     device: str = "cpu",
     show_progress: bool = False,
 ) -> pd.DataFrame | Path:
-    """Vectors of whole images with stable ids, a row an image (or, with "tokens", a patch).
+    """Vectors of whole images with stable ids, one row per image (or, with "tokens", per patch).
 
-    `model`: a loaded one, a path, or a hub's name. `images`: whatever `lcmae.images` takes.
+    `model`: a loaded one, a path, or a name on the hub. `images`: whatever `lcmae.images` takes.
     `feature`: "cls" (default where there is a class token), "mean" or "tokens". `layer`: encoder
-    block from 1 on, before the final norm; 0 what enters the first; negative from the end; None the
-    encoder's output. With `out` the rows are streamed to that Parquet file, written whole or not at
-    all, and its path is returned; memory does not grow with the images. `InputError` for a bad
-    choice, or a file that exists.
+    block from 1 on, before the final norm; 0 is the input of the first; negative counts from the
+    end; None is the encoder's output. With `out` the rows are streamed to that Parquet file,
+    written whole or not at all, and its path is returned; memory does not grow with the images.
+    `InputError` for a bad choice, or a file that exists.
     """
     if batch_size < 1:
         raise InputError(f"expected a batch_size of at least 1, got {batch_size}")

@@ -229,7 +229,7 @@ def of_statistics(statistics: xr.Dataset) -> list[str]:
         at = {"unit": unit, "ratio": ratio}
         lines.append(
             f"Random {ratio:g}{'' if unit == 1 else f' in units of {unit} patches'}: a linear predictor explains "
-            f"{_interval(statistics, 'r2_linear', **at)} of what hidden patches vary, the 8 neighbours alone "
+            f"{_interval(statistics, 'r2_linear', **at)} of the variance of hidden patches, the 8 neighbours alone "
             f"{_interval(statistics, 'r2_near', **at)}."
         )
     if "label_error" in statistics:
@@ -238,12 +238,12 @@ def of_statistics(statistics: xr.Dataset) -> list[str]:
             for value in statistics["ratio"].values.tolist()
         ]
         lines.append(
-            f"Label error of like visible parts by ratio: {'; '.join(errors)} (naming the commonest class: "
+            f"Label error of similar visible parts by ratio: {'; '.join(errors)} (always the commonest class: "
             f"{float(statistics['label_chance']):.2f})."
         )
     lines.append(
-        "These rise or fall with the ratio from end to end, so they do not choose one: what is explained by neighbours is "
-        "interpolation, and a higher ratio or a larger unit leaves less of it."
+        "These rise or fall steadily with the ratio, so they do not choose one: what neighbours explain is interpolation, "
+        "and a higher ratio or a larger unit leaves less of it."
     )
     return lines
 

@@ -197,7 +197,7 @@ def _no_race(question: Question, source: ImageSource) -> str | None:
     """Why no race could decide anything; None where one could."""
     only = (
         "Only statistics that need no classes were taken, and they do not choose a mask: losses and ranks of networks that "
-        "were trained under different masks are no common measure."
+        "were trained under different masks cannot be compared."
     )
     if source.labels is None:
         return f"The images have no classes to compare features by. {only}"
@@ -300,7 +300,7 @@ def _test(
         if pace is None:
             return None, (
                 f"{question.minutes:g} minutes were too few to time a training step on this machine. Statistics are done and "
-                "kept; the same command goes on."
+                "stored; the same command continues."
             )
         known |= {"seconds_a_step": pace.seconds_a_step, "seconds_a_run": pace.seconds_a_run}
     measure = "mean_knn" if _images_a_class(source) >= NEIGHBOURS else "mean_linear"
@@ -315,8 +315,9 @@ def _test(
         if design is None:  # another call may bring more time
             least = _least_minutes(pace, workers)
             return None, (
-                f"{question.minutes:g} minutes were too few for a race on this machine. Statistics and timing are done and kept; "
-                f"the same command with --minutes {max(least, math.ceil(question.minutes)):.0f} goes on, and probably reaches one."
+                f"{question.minutes:g} minutes were too few for a race on this machine. Statistics and timing are done and "
+                f"stored; the same command with --minutes {max(least, math.ceil(question.minutes)):.0f} goes on, and "
+                "probably reaches one."
             )
         known |= {"design": DESIGNS.index(design), "epochs": max(1, steps // steps_an_epoch)}
         _write(known, out)
@@ -349,7 +350,7 @@ def _test(
         raise CellStopped(result.stopped_by)
     table = last_table(out, len(design.rungs))
     if table is None:
-        return None, "The time ended before each mask had two seeds; the same command goes on from there."
+        return None, "The time ended before each mask had two seeds; the same command continues from there."
     config = config_of(grid, Cell("random", 0.75, 1, "mae", 0))
     found = verdict(table, measure, PUBLISHED)
     seeds = min(cell.num_seeds for cell in found.cells)

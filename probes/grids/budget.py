@@ -78,7 +78,8 @@ class Budget:
         counts = [self.epochs(key) for key in self.cost]
         return (
             f"Equal {WORDS[self.by]}: every run gets what {describe(self.baseline)} takes in {self.epochs(self.baseline)} "
-            f"epochs. That is {min(counts)} to {max(counts)} epochs; whole ones miss it by {low:+.1%} to {high:+.1%}."
+            f"epochs. That is {min(counts)} to {max(counts)} epochs; rounding to whole epochs misses it by {low:+.1%} to "
+            f"{high:+.1%}."
         )
 
 

@@ -127,8 +127,8 @@ class Predictions:
         """The answer."""
         if len(set(self.data)) < 2:
             return (
-                f"One data set ({self.data[0]}): correlations are shown, but a choice cannot be judged where it was learned. "
-                "Compare on a second data set."
+                f"One data set ({self.data[0]}): correlations are shown, but a choice cannot be tested on the data where it "
+                "was learned. Compare on a second data set."
             )
         best = [one for one in self.predictors if one.beats_rule]
         rule = f'"always random 0.75" (regret {_points(self.rule)})'
@@ -137,8 +137,8 @@ class Predictions:
             others = len(self.predictors) - len(known)
             left_out = f" ({others} more stand in one data set's tables alone)" if others else ""
             return (
-                f"Nothing that is stored beats the rule {rule}: of {len(known)} numbers{left_out} none chooses better on a data "
-                "set that it was not tuned on, beyond chance."
+                f"Nothing that is stored beats the rule {rule}: of {len(known)} numbers{left_out} none chooses better on a "
+                "data set that it was not tuned on, beyond chance."
             )
         names = ", ".join(f"{one.measure} (regret {_points(one.regret)})" for one in best[:3])
         more = f" and {len(best) - 3} more" if len(best) > 3 else ""

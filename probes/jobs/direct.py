@@ -32,12 +32,12 @@ def probe(
 ) -> Results:
     """Run probes on a model and images.
 
-    `model`: a loaded one, a path, a name of a hub, or a dict of these by the name that results
-    give them. `images`: whatever `lcmae.images` takes. `probes`: names, "all", settings
-    (`LocalContrast(num_masks=4)`), or {name: settings}. `seed` decides masks and all else that is
-    drawn. `out`: a folder where results are stored, and found when the same is asked again.
-    `device` is of models that are loaded here. A probe that cannot run is named in
-    `Results.failures`; `InputError` where none can.
+    `model`: a loaded one, a path, a name on the hub, or a dict of these by the names that results
+    use. `images`: whatever `lcmae.images` takes. `probes`: names, "all", settings
+    (`LocalContrast(num_masks=4)`), or {name: settings}. `seed` decides masks and all other draws.
+    `out`: a folder where results are stored, and found again by the same call. `device`: for models
+    that are loaded here. A probe that cannot run is named in `Results.failures`; `InputError` if
+    none can.
     """
     chosen = chosen_probes(probes)
     models = dict(model) if isinstance(model, Mapping) else {"": model}

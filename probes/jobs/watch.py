@@ -5,10 +5,10 @@
         ...
         watch(step)
 
-Every so many steps the probes run on the same images with the same seed; results lie in a run
-folder as those of `lcmae train` do, so the dashboard follows it live. The training is left as it
-was: random state (Python, NumPy, torch, CUDA), modes, gradients, `requires_grad`. What a
-measurement fails with is logged and named in `Watch.failures`, and the training goes on.
+Every N steps the probes run on the same images with the same seed. Results go into a run folder
+like those of `lcmae train`, so the dashboard follows it live. The training is not changed: random
+state (Python, NumPy, torch, CUDA), modes, gradients, `requires_grad`. A failure of a measurement is
+logged and listed in `Watch.failures`, and the training continues.
 """
 
 import atexit
@@ -54,13 +54,13 @@ class Watch:
     """Call it with the step after every step; it measures at multiples of `every`.
 
     `model`: one of `lcmae.load`, `lcmae.models` or `lcmae.adapt`; or any module together with
-    `adapt`, which makes one of it (and `Watch` sees to it that the module stays in training mode).
-    `images`: whatever `lcmae.images` takes, at most `limit` of them, read once. `probes`: as in
-    `lcmae.probe`. `out`: the run folder; a new one, or that of the same watch, which is continued.
-    `loggers`: "tensorboard", "wandb", "mlflow", or functions of (step, {name: value}).
-    `checkpoints`: also publish the weights at each measurement, by default of models that
-    `lcmae.load` reads back. Of several processes the main one measures. `InputError` for what can
-    be known to fail before training begins.
+    `adapt`, which makes one of it (the module stays in training mode). `images`: whatever
+    `lcmae.images` takes, at most `limit` of them, read once. `probes`: as in `lcmae.probe`. `out`:
+    the run folder; a new one, or that of the same watch, which is continued. `loggers`:
+    "tensorboard", "wandb", "mlflow", or functions of (step, {name: value}). `checkpoints`: also
+    store the weights at each measurement, by default for models that `lcmae.load` can read back.
+    With several processes, the main one measures. `InputError` for faults that can be known before
+    training begins.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """`lcmae.check`: is my loading right?
 
 A state dict does not say how pixels were normalised, how many heads it has, or whether its targets
-were normalised patches; a wrong answer loads strictly and computes something else. Here every
-setting that was *assumed* is tried the other way on the user's own images, under the same masks,
-and the readings are compared in pairs of images (95 % intervals of Student's t, shared among all
-that are tried: Bonferroni). lcmae's own procedure; `measure` says what is measured.
+were normalised patches; a wrong value loads strictly and computes something else. Here every
+setting that was *assumed* is tested against its alternatives on the user's own images, under the
+same masks, and the readings are compared in pairs of images (95 % intervals of Student's t, shared
+among all that are tried: Bonferroni). lcmae's own procedure; `measure` says what is measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,11 +102,11 @@ def check(
 ) -> Check:
     """Is the checkpoint read as its authors meant it?
 
-    `checkpoint`: a path or a hub's name; `images`: whatever `lcmae.images` takes, best such as the
-    model was trained on; `overrides`: what is known, as for `lcmae.load` (it is not doubted then).
-    What fits better than what was assumed is taken, and the rest tried once more, for at most
-    `ROUNDS` rounds. Time: a pass of `limit` images for each reading that is tried, five to ten of
-    them a round. `InputError` for fewer than 8 images, and the errors of `load`.
+    `checkpoint`: a path or a name on the hub; `images`: whatever `lcmae.images` takes, best like
+    those of its training; `overrides`: what is known, as for `lcmae.load` (it is not tested). An
+    alternative that fits better is taken, and the others are tested again, for at most `ROUNDS`
+    rounds. Time: a pass of `limit` images for each reading, five to ten readings per round.
+    `InputError` for fewer than 8 images, and the errors of `load`.
     """
     model = load(checkpoint, device=device, **overrides)
     source = open_images(images, limit=limit).at(model.config.image_size, model.config.channels)
@@ -219,7 +219,7 @@ class _Round:
             return Finding(question, "cannot tell", f"{text}: neither near 1 (raw) nor near 0 (normalised)")
         text = f"{text}: it predicts {'raw' if is_raw else 'normalised'} patches"
         if is_normalised == said:
-            return Finding(question, "right", f"{text}, and is read so")
+            return Finding(question, "right", f"{text}, as it is read")
         wanted = {"normalize_targets": is_normalised}
         if is_normalised:
             # a network that learned nothing knows no brightness either
@@ -228,7 +228,7 @@ class _Round:
             if interval(self._numbers(other)[0], 1)[0] <= 0:
                 return Finding(question, "cannot tell", f"{text}, or nothing: it fits neither")
         return Finding(
-            question, "suspect", f"{text}, and was read as the other", option(wanted), overrides=wanted, value=1.0
+            question, "suspect", f"{text}, but was read the other way", option(wanted), overrides=wanted, value=1.0
         )
 
     def settings(self, tried: Sequence[Candidate], said: Mapping[str, Any]) -> tuple[list[Reading], list[Finding]]:
@@ -268,7 +268,7 @@ def _warnings(model: MaskedImageModel) -> list[Finding]:
     """What the notes of reading it warn of, but for what was tried here."""
     assert model.source is not None
     return [
-        Finding("What does reading it warn of?", "cannot tell", note)
+        Finding("Are there warnings from reading it?", "cannot tell", note)
         for note in model.source.notes
         if "resampled" in note or (note.startswith("ASSUMED") and "heads" not in note)
     ]
@@ -286,17 +286,17 @@ def answer(setting: str, base: Reading, others: Sequence[tuple[Candidate, Readin
     where all are worse."""
     question = "Are pixels normalised as it expects?" if setting == "pixels" else f"Is {setting} right?"
     if not others:
-        return Finding(question, "right", "no other answer fits the shapes")
+        return Finding(question, "right", "no alternative fits the shapes")
     _, best = max(others, key=lambda pair: pair[1].value)
     adopted = [pair for pair in others if pair[1].low > 0]
     if adopted:
         candidate, best = max(adopted, key=lambda pair: pair[1].value)
         text, wanted = against(best, base), candidate.overrides
-        return Finding(question, "suspect", f"another answer fits better, {text}", option(wanted), wanted, best.value)
+        return Finding(question, "suspect", f"an alternative fits better, {text}", option(wanted), wanted, best.value)
     text = against(best, base)
     if all(reading.high < 0 for _, reading in others):
-        return Finding(question, "right", f"every other answer fits worse; the nearest, {text}")
-    return Finding(question, "cannot tell", f"another answer fits about as well, {text}")
+        return Finding(question, "right", f"every alternative fits worse; the nearest, {text}")
+    return Finding(question, "cannot tell", f"an alternative fits about as well, {text}")
 
 
 def _of_nothing(one: Finding) -> Finding:
@@ -315,7 +315,7 @@ def conclusion(findings: list[Finding]) -> tuple[Verdict, str]:
     """The whole in a sentence."""
     advised = [finding.do for finding in findings if finding.verdict == "suspect" and finding.do]
     if advised:
-        return "suspect", f"Something is read otherwise than it was meant; try {' '.join(advised)}"
+        return "suspect", f"Some settings do not fit these images; try {' '.join(advised)}"
     if any(finding.verdict == "suspect" for finding in findings):
         return "suspect", (
             "It predicts no better than no network: another model's weights, images unlike those it was trained on, or a "
@@ -324,5 +324,5 @@ def conclusion(findings: list[Finding]) -> tuple[Verdict, str]:
     if any(finding.verdict == "right" for finding in findings):
         open_ones = [finding.question for finding in findings if finding.verdict == "cannot tell"]
         rest = f"; these images leave open: {' '.join(open_ones)}" if open_ones else ""
-        return "right", f"Nothing speaks against how it is read{rest}"
-    return "cannot tell", "These images do not tell one reading from another"
+        return "right", f"Nothing contradicts the current reading{rest}"
+    return "cannot tell", "These images cannot tell the readings apart"

@@ -1,5 +1,5 @@
-"""`Results`: what probes found out about models, as one object that knows its table and its
-figures. No torch.
+"""`Results`: what probes found out about models, as one object with its table and its figures. No
+torch.
 
     results = lcmae.probe(model, images, ["local_contrast"])     # or lcmae.results("runs/demo")
     results.to_frame()                    # every number, tidy
@@ -91,8 +91,8 @@ class ResultsWarning(UserWarning):
 
 class Results:
     """Results of probes by run, step and condition; `failures` says in a sentence what could not
-    run. A stored result that is not as its probe writes it is left out, with a `ResultsWarning`:
-    it costs its own run one sentence, and the others nothing."""
+    run. A stored result that differs in form from what its probe writes is left out, with a
+    `ResultsWarning`; the other runs are not affected."""
 
     def __init__(self, entries: Iterable[Entry], failures: Mapping[str, str] | None = None) -> None:
         self.entries = tuple(entries)
@@ -185,7 +185,7 @@ class Results:
 
     def figures(self, probe: str) -> dict[str, Any]:
         """The dashboard's own figures of a probe, {title: plotly Figure}. Runs of different
-        conditions stand in figures of their own, whose titles say so."""
+        conditions get separate figures, whose titles say so."""
         page, groups = self._page(probe), self._alike(probe)
         figures: dict[str, Any] = {}
         for words, results in groups:
@@ -212,8 +212,8 @@ class Results:
 
     def compare(self, a: str, b: str) -> pd.DataFrame:
         """B minus A for every number that both have, with its 95 % interval: paired over images
-        where both were measured alike. Of each probe the newest step under a shared condition is
-        taken, where there is one."""
+        where both were measured alike. For each probe the newest step under a shared condition is
+        compared, if there is one."""
         for name in (a, b):
             if name not in self.runs:
                 raise InputError(f"expected a run out of {', '.join(self.runs)}, got {name!r}")
@@ -273,7 +273,7 @@ def _plain(result: xr.Dataset) -> ResultDataset:
 
 def results(folder_or_runs: Any) -> Results:
     """What is stored: of a run, of every run below a folder, of a folder of results (`--out`,
-    `Results.save`), or of several of these, also as {name: path}. Torn files are left out.
+    `Results.save`), or of several of these, also as {name: path}. Damaged files are left out.
     `InputError` where nothing is stored."""
     if isinstance(folder_or_runs, Mapping):
         named = [(str(name), _path(one)) for name, one in folder_or_runs.items()]

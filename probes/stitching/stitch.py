@@ -1,13 +1,13 @@
-"""Can one model's decoder read another's code? `lcmae.stitch`: an affine map from the encoder's
-tokens of one model to those of another, and what the other's masked loss rises by.
+"""Can one model's decoder read another model's tokens? `lcmae.stitch`: an affine map from the
+encoder's tokens of one model to those of another, and how much the other's masked loss rises.
 
 Model stitching: Lenc and Vedaldi (1411.5908); Bansal, Nakkiran and Barak (2106.07682). For masked
 autoencoders there is no need to train through the network: both encoders see the same visible
 patches, so the map is a ridge regression between their tokens (`affine.py`), fitted on other images
-than it is measured on. lcmae's own are the closed form, and what stands beside each pair: tokens
-handed over as they are (`identity`), an untrained encoder of the decoder's own model with a map of
-its own (`untrained`), and the decoder's mean token in place of every token (`constant`), which is
-what a map scores that carries nothing.
+than it is measured on. lcmae's own are the closed form and the baselines of each pair: tokens
+without a map (`identity`), an untrained encoder of the decoder's own model with a map of its own
+(`untrained`), and the decoder's mean token in place of every token (`constant`), the score of a map
+that carries nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,13 +58,13 @@ def stitch(
     device: str = "cpu",
     show_progress: bool = False,
 ) -> xr.Dataset:
-    """What each decoder's masked loss rises by with each encoder's tokens, over [encoder decoder].
+    """How much each decoder's masked loss rises with each encoder's tokens, over [encoder decoder].
 
-    `models`: two or more models of one grid, {name: model, path or hub's name} or a list of these.
-    `images`: whatever `lcmae.images` takes; errors are over them. `fit`: the images that maps are
-    fitted on; by default at most `fit_images` of the other split, of data without splits every
-    second image. `mask`: by default the strategy that all were trained with, else random. Returns
-    `increase`, `identity_increase` (NaN between different widths), and by decoder
+    `models`: two or more models of one grid, {name: model, path or name on the hub} or a list of
+    these. `images`: whatever `lcmae.images` takes; errors are over them. `fit`: the images that
+    maps are fitted on; by default at most `fit_images` of the other split, of data without splits
+    every second image. `mask`: by default the strategy that all were trained with, else random.
+    Returns `increase`, `identity_increase` (NaN between different widths), and by decoder
     `untrained_increase`, `constant_increase` and the intact `loss`, each with a jackknife error;
     increases are shares of the intact loss. `InputError` for models that do not fit together.
     """

@@ -119,10 +119,11 @@ def test_the_lines_are_grids_that_can_be_trained_and_have_the_cells_of_the_rules
 def test_claims_are_read_from_their_file(tmp_path: Path) -> None:
     file = tmp_path / "claims.md"
     file.write_text(
-        "| **umae-linear**: Words. | linear | -0.0037 [-0.0424, +0.035] share | above 0 | – not decidable: it |\n"
+        "Written by this command. 8 seeds; 1 minute of training.\n\n"
+        "| **umae-linear**: Words. | linear | - | -0.0037 [-0.0424, +0.035] share | above 0 | – not decidable: it |\n"
     )
     assert from_claims(("umae-linear", "nothing"), file) == (
-        " Claims, 3 seeds: *umae-linear* -0.0037 [-0.0424, +0.035] share: not decidable: it."
+        " Claims, 8 seeds: *umae-linear* -0.0037 [-0.0424, +0.035] share: not decidable: it."
     )
     assert from_claims((), file) == ""
 
@@ -134,7 +135,7 @@ def test_the_files_say_what_is_left_out(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "runs" / "digits" / "comparison.json").write_text(asked)
     assert main(["--write", "--runs", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "results" / "masks.md").read_text()
-    assert "**digits**: 27 of its 45 runs are missing; 2 seeds a cell where five are the advice." in page
+    assert "**digits**: 27 of its 45 runs are missing; 2 seeds per cell where five are advised." in page
     assert "**cifar10**: not run. `lcmae compare" in page
     assert "Untrained networks reach 45.0%, raw pixels 90.0%" in page
     assert "Provisional: 2 seeds" in page

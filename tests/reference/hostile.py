@@ -294,7 +294,7 @@ for _part in ("data.pkl", "data/0", "data/7", "version"):
         path.write_bytes(bytes(data))
         return path
 
-    entry(f"bit flip in {_part}", "checksum|torn zip|whole pickle|refused")(_flip)
+    entry(f"bit flip in {_part}", "checksum|damaged zip|whole pickle|refused")(_flip)
 
 
 @entry("small table of relative positions, enormous index", "tables take at most")
@@ -366,7 +366,7 @@ _bytes("HDF5", "HDF5", b"\x89HDF\r\n\x1a\n" + bytes(50))
 _bytes("text", "something else", b"just words, no weights\n" * 9)
 _bytes("zeros", "something else", bytes(4096))
 _bytes("legacy tar", "a tar archive", bytes(257) + b"ustar\x0000" + bytes(255))
-_bytes("zip end alone", "torn zip|without one data.pkl", b"PK\x05\x06" + bytes(18))
+_bytes("zip end alone", "damaged zip|without one data.pkl", b"PK\x05\x06" + bytes(18))
 
 
 @entry("zip without data.pkl", "without one data.pkl")

@@ -52,7 +52,7 @@ for _name in ("BYTEORDER", "../../escape", "data/../x", "data/0x", "extra", "dat
     entry(f"member {_name}", "only the members|same name twice|without one data.pkl")(_member(_name, b"big"))
 
 
-@entry("member behind a NUL", "only the members|same name twice|torn zip")
+@entry("member behind a NUL", "only the members|same name twice|damaged zip")
 def _(folder: Path) -> Path:
     path = _member("byteordeX", b"big")(folder)
     path.write_bytes(path.read_bytes().replace(b"byteordeX", b"byteorde\0"))
@@ -68,7 +68,7 @@ def _(folder: Path) -> Path:
     return path
 
 
-@entry("two lists of members", "with two|more behind|elsewhere|torn zip")
+@entry("two lists of members", "with two|more behind|elsewhere|damaged zip")
 def _(folder: Path) -> Path:
     # a zip64 locator that points at one list, in front of the end that points at another
     path = folder / "a.pth"

@@ -53,7 +53,7 @@ export default function ({ parentElement, data }) {
     const named = () => ({ ...data, layout: relabelled(data.layout, labels) });
     size.onkeydown = (event) => event.stopPropagation(); // Streamlit has letters as shortcuts
     row.replaceChildren(
-      button("PNG", "this figure as a PNG picture, two dots to a pixel, or 600 to the inch", () => picture(named(), "png", size.value)),
+      button("PNG", "this figure as a PNG picture, two dots per pixel, or 600 per inch", () => picture(named(), "png", size.value)),
       button("SVG", "this figure as an SVG drawing, for print", () => picture(named(), "svg", size.value)),
       button("PDF", "this figure alone, as vectors, in the browser's print window: save as PDF", () => print(named(), size.value)),
       size,

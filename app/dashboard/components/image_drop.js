@@ -44,7 +44,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const send = async () => {
     const { id, at, file } = state;
     clearTimeout(state.timer);
-    state.timer = setTimeout(() => tell("No receipt for half a minute."), PATIENCE);
+    state.timer = setTimeout(() => tell("No confirmation for half a minute."), PATIENCE);
     state.sent = performance.now();
     const part = await base64(file.slice(at, at + state.part)).catch(() => null); // a file that was moved away
     if (state.id !== id) return;

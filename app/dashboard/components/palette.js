@@ -18,7 +18,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       .filter((one) => one.score < Infinity);
     scored.sort((one, other) => one.score - other.score || one.number - other.number);
     Object.assign(state, { found: scored.slice(0, MOST), at: 0 });
-    none.textContent = state.found.length ? "" : "Nothing of that name.";
+    none.textContent = state.found.length ? "" : "Nothing with that name.";
     draw();
   };
   const draw = () => {

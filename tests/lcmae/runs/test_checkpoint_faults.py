@@ -100,7 +100,7 @@ def test_no_checkpoint_is_an_input_error(run: Run) -> None:
     with pytest.raises(CheckpointError, match="step 4"):
         run.checkpoint(4)
     flip(publish(run, 1) / "resume.pt", 9)
-    with pytest.raises(InputError, match="1 that are torn"):
+    with pytest.raises(InputError, match="1 that are damaged"):
         run.newest(report=lambda line: None)
 
 

@@ -115,7 +115,7 @@ def test_needs_are_held_against_what_there_is() -> None:
         "224 pixels a side (there are 32)",
         "3 sides of the mask unit on the patch grid (there are 2)",
         "images with boxes",
-        "c1 (not published, or not at hand)",
+        "c1 (not published, or not available)",
     ]
     assert Needs(images=1437, image_side=32, mask_units=2, labels=frozenset({"classes"})).lacking(DIGITS) == []
 

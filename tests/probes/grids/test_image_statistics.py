@@ -68,7 +68,7 @@ def test_classes_that_look_apart_have_no_label_error() -> None:
     assert float(found["chance"]) == pytest.approx(0.5)
     assert float(found["label_chance"]) == pytest.approx(0.5)
     text = " ".join(of_statistics(found))
-    assert "Label error of like visible parts" in text
+    assert "Label error of similar visible parts" in text
     assert "so they do not choose one" in text
 
 

@@ -91,7 +91,7 @@ def test_few_photographs_find_the_loudest_of_it(bare: dict[str, Path], crops: np
 def test_nothing_speaks_against_what_is_right(bare: dict[str, Path], crops: np.ndarray) -> None:
     for path, known in ((bare["official"], TRUE), (bare["run"], {})):
         found = found_for(path, crops, **known)
-        assert (found.verdict, found.sentence) == ("right", "Nothing speaks against how it is read")
+        assert (found.verdict, found.sentence) == ("right", "Nothing contradicts the current reading")
 
 
 def test_raw_targets_are_told_by_brightness(bare: dict[str, Path], crops: np.ndarray) -> None:
@@ -131,7 +131,7 @@ def test_weights_that_learned_nothing_speak_for_no_reading(
     assert found.verdict == "suspect"
     pixels = next(one for one in found.findings if one.question == "Are pixels normalised as it expects?")
     assert pixels.verdict == "cannot tell"
-    assert pixels.reason.startswith("every other answer fits worse")
+    assert pixels.reason.startswith("every alternative fits worse")
     assert pixels.reason.endswith("but it predicts no better than no network")
     counts = re.findall(r"(\d+)/(\d+) \(", capsys.readouterr().err)
     assert counts
@@ -168,7 +168,7 @@ def test_margins_by_hand() -> None:
 def test_too_few_images_are_refused(bare: dict[str, Path], crops: np.ndarray) -> None:
     with pytest.raises(InputError, match="expected at least 8 images"):
         check(bare["run"], crops[:3])
-    assert conclusion([]) == ("cannot tell", "These images do not tell one reading from another")
+    assert conclusion([]) == ("cannot tell", "These images cannot tell the readings apart")
 
 
 def test_the_command(
@@ -179,6 +179,6 @@ def test_the_command(
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert text.startswith("SUSPECT: ")
-    assert "say --decoder-heads 4" in text
+    assert "set --decoder-heads 4" in text
     assert main([*arguments, "--json", "--heads", "4", "--decoder-heads", "4"]) == 0
     assert json.loads(capsys.readouterr().out)["measure"].startswith("fit (R2 on hidden patches)")
