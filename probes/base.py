@@ -41,8 +41,8 @@ CONVENTIONS = (
 """How to read a result, in its attributes; the number rises when a meaning changes."""
 
 
-PATCHES_A_PASS = 1024
-"""Of all images of a pass that several probes share on a processor: 5 images of 14 x 14 patches."""
+PATCHES_A_PASS = 256
+"""Of all images of a pass that several probes share on a processor: 1 image of 14 x 14 patches."""
 
 
 NOT_FINITE = "beyond the range of floating-point numbers (overflow, or a division by nothing)"
