@@ -37,6 +37,16 @@ settings.register_profile(
 settings.load_profile(os.environ.get("LCMAE_HYPOTHESIS", "fast"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a test that may take longest (its own `timeout`) first: else the last worker would
+    begin with one of them when the others have ended."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0), mark.args[0] if mark else 0)
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(autouse=True)
 def _no_global_seed() -> None:
     """Weights are initialised from torch's global generator; each test starts it at the same

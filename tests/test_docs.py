@@ -238,6 +238,7 @@ def test_some_blocks_are_run() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_marked_blocks_run(page: Path, tmp_path: Path) -> None:
     """As a person would type them, in an empty folder; `lcmae` is this source tree's."""
