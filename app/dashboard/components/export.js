@@ -84,10 +84,13 @@ function picture({ figure, layout, name }, format, size) {
   const camera = drawn._fullLayout._modeBar.buttons.flat().find((found) => found.name === "toImage");
   const box = drawn.getBoundingClientRect();
   const entries = [...drawn.querySelectorAll(".legend .legendtext")].map((entry) => entry.textContent);
-  const { width, height } = extent(box, size, entries);
+  const rows = pictured(layout, size);
+  const { width, height: least } = extent(rows ?? box, size, entries);
+  const paper = size === "screen" ? layout : wrapped(printed(layout), width, least, leftOf(drawn));
+  const height = rows ? least + paper.margin.t : least; // headings take nothing from the pictures below them
   const scale = format !== "png" ? 1 : size === "screen" ? 2 : DOTS / INCH;
   const toImageButtonOptions = { format, filename: size === "screen" ? name : `${name}-${size}in`, width, height, scale };
-  const wanted = size === "screen" ? layout : { ...wrapped(printed(layout), width, height, leftOf(drawn)), width, height };
+  const wanted = size === "screen" ? layout : { ...paper, width, height };
   return camera.click({ data: drawn.data, layout: wanted, config: {}, _context: { ...drawn._context, toImageButtonOptions } });
 }
 
@@ -101,6 +104,18 @@ function extent({ width, height }, size, entries) {
   const tall = Math.round(wide * Math.min(Math.max(height / width, 0.55), 1.4)) + LINE * Math.max(rows - 1, 0);
   return { width: wide, height: Math.max(tall, 2 * LINE * rows + LINE) };
 }
+
+// Pictures in rows fill the width on paper, whatever room the page gave them; null for other figures.
+function pictured({ xaxis, yaxis, ...rest }, size) {
+  if (size === "screen" || xaxis?.visible !== false || !yaxis?.scaleanchor || !xaxis.range || !yaxis.range) return null;
+  const [across, down] = [xaxis.range, yaxis.range].map(([start, end]) => Math.abs(end - start));
+  const wide = Number(size) * INCH;
+  return { width: wide, height: ((wide - besideRows(rest)) * down) / across + 2 * TEXT };
+}
+
+// What a colour bar, or margins alone, take from rows of pictures.
+const besideRows = (layout) =>
+  Object.keys(layout).some((name) => /^coloraxis\d*$/.test(name) && layout[name].colorbar?.orientation !== "h") ? 100 : 24;
 
 // Of a text on paper, in pixels.
 function lengthOf(text) {
@@ -121,7 +136,7 @@ function wrapped(layout, width, height, left) {
   for (const [name, part] of Object.entries(layout)) {
     if (/^coloraxis\d*$/.test(name) && part?.colorbar?.title?.text) {
       const bar = part.colorbar;
-      const room = bar.orientation === "h" ? (bar.len ?? 1) * (width - left) : height - 40;
+      const room = bar.orientation === "h" ? (bar.len ?? 1) * (width - left) : height - 80;
       found[name] = { ...part, colorbar: { ...bar, title: { ...bar.title, text: inLines(bar.title.text, room).join("<br>") } } };
     }
     const letter = /^([xy])axis\d*$/.exec(name)?.[1];
@@ -132,8 +147,7 @@ function wrapped(layout, width, height, left) {
     if (letter === "x") most = Math.max(most, lines.length);
     found[name] = { ...part, title: { ...part.title, text: lines.join("<br>") } };
   }
-  const hasBar = Object.keys(layout).some((name) => /^coloraxis\d*$/.test(name) && layout[name].colorbar?.orientation !== "h");
-  found.annotations = headings(layout.annotations ?? [], width - (hasBar ? 80 : 24));
+  found.annotations = headings(layout.annotations ?? [], width - besideRows(layout));
   const above = Math.max(1, ...found.annotations.map((note) => (note.text ?? "").split("<br>").length));
   const margin = { ...found.margin, b: (found.margin?.b ?? 36) + (most - 1) * TEXT * 1.3 };
   if (above > 1) margin.t = Math.max(margin.t ?? 30, above * TEXT * 1.3 + 4);
@@ -146,7 +160,7 @@ function headings(notes, width) {
   return notes.map((note) => {
     const beside = notes.filter((other) => other.y === note.y && other.xref === note.xref && other.yref === note.yref).length;
     if (note.showarrow !== false || beside < 2 || !note.text) return note;
-    const room = width / beside - 4;
+    const room = (0.9 * width) / beside - 2; // a gap lies between pictures
     const longest = Math.max(...words(note.text).map(lengthOf));
     const scale = Math.max(Math.min(1, room / longest), LEAST / POINTS);
     const text = inLines(note.text, room / scale, true).join("<br>");
@@ -159,21 +173,16 @@ const words = (text) => text.replace(/<br ?\/?>/g, " ").split(" ").filter(Boolea
 // A word in pieces that fit, with hyphens between them; one with tags in it stays whole.
 function pieces(word, room) {
   if (/[<&]/.test(word) || lengthOf(word) <= room) return [word];
-  const found = [""];
-  for (const letter of word) {
-    if (found.at(-1).length > 1 && lengthOf(`${found.at(-1)}${letter}-`) > room) {
-      found[found.length - 1] += "-";
-      found.push("");
-    }
-    found[found.length - 1] += letter;
-  }
-  return found;
+  const letters = Math.max(3, Math.ceil(word.length / Math.ceil((1.15 * lengthOf(word)) / room)));
+  const found = word.match(new RegExp(`.{1,${letters}}`, "g"));
+  return found.map((part, at) => (at < found.length - 1 ? `${part}-` : part));
 }
 
 function inLines(text, room, isBroken = false) {
   const lines = [];
-  for (const word of words(text).flatMap((one) => (isBroken ? pieces(one, room) : [one]))) {
-    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+  for (const word of words(text).flatMap((one) => (isBroken ? one.split(/(?<=-)/).flatMap((part) => pieces(part, room)) : [one]))) {
+    const gap = isBroken && lines.at(-1)?.endsWith("-") ? "" : " ";
+    const longer = lines.length ? `${lines.at(-1)}${gap}${word}` : word;
     if (lines.length && lengthOf(longer) <= room) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
@@ -215,7 +224,7 @@ function printed(layout) {
     );
   };
   const found = smaller(layout);
-  return { ...found, font: { ...found.font, size }, margin: { l: 42, r: 8, t: 30, b: 36, ...(layout.margin?.l < 20 ? layout.margin : {}) } };
+  return { ...found, font: { ...found.font, size }, margin: { l: 42, r: layout.margin?.r > 40 ? 44 : 8, t: 30, b: 36, ...(layout.margin?.l < 20 ? layout.margin : {}) } };
 }
 
 // The drawing alone on a sheet of its own size, given to the browser's printer, which writes vectors and fonts. The camera
