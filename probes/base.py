@@ -19,8 +19,8 @@ from pydantic import Field
 
 from lcmae.data.hierarchy import KnownLatents
 from lcmae.errors import InputError
+from lcmae.free_memory import release_free
 from lcmae.masking import MaskStrategy
-from lcmae.memory import release_free
 from lcmae.models import MaskedImageModel
 from lcmae.probes.baselines.pixels import RawPixels
 from lcmae.probes.baselines.untrained import untrained

@@ -44,9 +44,13 @@ def reconstruction(*, seed: int = 0, normalised: bool = False, pictures: int = 6
         "error_sem": var((), 0.02, "standard error over images: mean squared error of hidden patches", units),
         "error_nearest": var((), 0.5, "mean squared error of hidden patches, copying the nearest visible patch", units),
         "error_nearest_sem": var((), 0.03, "standard error over images: the same", units),
-        "error_constant": var((), 0.7, "the same, by the best constant patch", units),
-        "error_position": var((), 0.6, "the same, by the mean patch of each position", units),
-        "error_linear": var((), 0.4, "the same, by the best linear predictor of the visible patches", units),
+        "error_constant": var((), 0.7, "mean squared error of hidden patches, by the best constant patch", units),
+        "error_position": var(
+            (), 0.6, "mean squared error of hidden patches, by the mean patch of each position", units
+        ),
+        "error_linear": var(
+            (), 0.4, "mean squared error of hidden patches, by the best linear predictor of the visible patches", units
+        ),
         "error_linear_sem": var((), 0.02, "standard error over images: the same", units),
         "error_map": var(("row", "column"), error_map, "mean squared error where the patch was hidden", units),
     }

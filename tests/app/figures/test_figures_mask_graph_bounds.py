@@ -14,6 +14,7 @@ from lcmae.app.dashboard.pages.mask_graph import PAGE as MASK_GRAPH
 from lcmae.app.dashboard.stored.trends import along_steps
 from lcmae.app.figures import bounds, mask_graph
 from lcmae.probes.results.store import save_result
+from lcmae.probes.results.words import called
 from tests.app import synthetic
 from tests.app.pages import traces
 
@@ -121,7 +122,7 @@ def test_the_bounds_page_keeps_units_apart() -> None:
     assert "lambda 0.01" in next(page.caption for page in shown if "L_U-MAE" in page.title)
 
     def pooled(question: str, options: Any) -> Any:
-        return "mean" if question == "alignment of" else options[0]
+        return called("mean") if question == "alignment of" else options[0]
 
     names = {trace.name for page in list(BOUNDS.panels(results, pooled))[-2:] for trace in traces(page.figure)}
     assert not any(name.startswith("simmim") for name in names)

@@ -40,7 +40,6 @@ def _few_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ratio and one unit: the statistics are tested elsewhere."""
     monkeypatch.setattr(advising.image_statistics, "RATIOS", (0.75,))
     monkeypatch.setattr(advising.image_statistics, "UNITS", (1,))
-    monkeypatch.setattr(advising.image_statistics, "BOOTSTRAP", 2)
 
 
 # --- the plan ---

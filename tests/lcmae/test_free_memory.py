@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcmae.memory import release_free
+from lcmae.free_memory import release_free
 
 
 def resident() -> int:
