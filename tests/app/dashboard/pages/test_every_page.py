@@ -34,8 +34,8 @@ others which do not stand beside them in a picker."""
 
 def labels(app: AppTest) -> set[str]:
     """What a person picks from, headings of figures and the words in them; not files' names."""
-    found = {str(option) for kind in ("selectbox", "multiselect") for one in app.get(kind) for option in one.options}
-    found |= {str(one.value) for one in app.get("subheader")}
+    found = {str(option) for one in [*app.selectbox, *app.multiselect] for option in one.options}
+    found |= {str(one.value) for one in app.subheader}
     for figure in figures(app):
         found |= {str(trace.get("name", "")) for trace in figure["data"]}
         for axis in (part for name, part in figure["layout"].items() if name.startswith(("xaxis", "yaxis"))):
