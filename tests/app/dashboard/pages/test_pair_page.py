@@ -152,7 +152,7 @@ def test_stored_numbers_of_two_runs(root: Path):
 def test_many_runs_stand_in_the_plot_of_runs(root: Path):
     for name in ("a", "bb", "ccc", "dddd"):
         synthetic.run(root / name)
-    app = open_page(NAME, "a", "bb", "ccc", "dddd", numbers_of="local_contrast")
+    app = open_page(NAME, "a", "bb", "ccc", "dddd", numbers_of="Local contrast")
     assert set(figures(app)[-1]["layout"]["yaxis"]["ticktext"]) == {"a", "bb", "ccc", "dddd"}
 
 
