@@ -25,7 +25,8 @@ demo: setup
 	@$(RUN) lcmae demo $(ARGS)
 
 test: setup
-	@$(RUN) pytest -n 2 $(ARGS)
+# three workers on two cores: many tests wait for processes of their own
+	@$(RUN) pytest -n 3 --dist worksteal $(ARGS)
 
 check: setup
 	$(RUN) ruff check .
