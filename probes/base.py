@@ -52,6 +52,15 @@ NOT_FINITE = "beyond the range of floating-point numbers (overflow, or a divisio
 class ProbeError(InputError):
     """What a probe needs and does not find, in one sentence that names the probe."""
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether its numbers did not come out, though it had what it needs."""
+        return isinstance(self.__cause__, NumbersError)
+
+
+class NumbersError(InputError):
+    """Numbers that a probe cannot compute with: an overflow, a matrix without an inverse."""
+
 
 class Accumulator(ABC):
     """Sees every batch once and keeps sums only. Sub-classes implement `update` and `result`; the
@@ -176,7 +185,7 @@ out."""
 def _as_input(error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
-    return InputError(f"expected numbers that it can compute with, got {type(error).__name__}: {reason(error)}")
+    return NumbersError(f"expected numbers that it can compute with, got {type(error).__name__}: {reason(error)}")
 
 
 def run_probes(

@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from pydantic import Field, create_model
@@ -22,6 +22,9 @@ from lcmae.errors import InputError, did_you_mean
 from lcmae.probes.registry import PROBES, probe_class
 from lcmae.safety.text import is_full, printable
 from lcmae.settings import Settings, parse
+
+if TYPE_CHECKING:
+    from lcmae.probes.jobs.batch import JobResult
 
 
 class ProbeArguments(ImageOptions, Overrides):
@@ -96,8 +99,8 @@ class ProbeArguments(ImageOptions, Overrides):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Probe; exit code 1 when a probe could not run on a checkpoint, 2 when its mask does not fit
-    the grid, and the others' results are there all the same."""
+    """Probe; exit code 2 when a named probe lacks what it needs, 1 when it broke, and the others'
+    results are there all the same. Of "all", those that lack something are named and left out."""
     if "--list" in arguments:
         return _list(parse_arguments(ProbeArguments, arguments, command="probe"))
     names = _names(arguments)
@@ -142,8 +145,8 @@ def run(arguments: Sequence[str]) -> int:
     for outcome in run_jobs(jobs, engine, Path(outs[0] or checkpoints[0])):
         if isinstance(outcome, JobResult):
             results.append(outcome)
-            for name, sentence in outcome.failures.items():
-                code = max(code, 2 if name in outcome.refused else 1)
+            code = max(code, exit_code(outcome, of_all=list(arguments[:1]) == ["all"]))
+            for sentence in outcome.failures.values():
                 print(f"lcmae probe: {outcome.checkpoint}: {sentence}", file=sys.stderr)
         else:
             job, error = outcome
@@ -153,6 +156,14 @@ def run(arguments: Sequence[str]) -> int:
             print(f"lcmae probe: {job.checkpoint}: {' '.join(what.split())}", file=sys.stderr)
     _print(results)
     return code
+
+
+def exit_code(outcome: "JobResult", *, of_all: bool) -> int:
+    """Of one checkpoint: 2 where a probe lacks what it needs, 1 where one broke. Who asks for all
+    does not ask for those that do not apply, so they count only where none did."""
+    lacking = 0 if of_all and outcome.files else 2
+    codes = [lacking if name in outcome.refused else 1 for name in outcome.failures]
+    return max(codes, default=0)
 
 
 def _print(results: list) -> None:

@@ -88,7 +88,8 @@ class JobResult:
     """Files whose old content was overwritten."""
     failures: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
-    """Probes whose mask cannot be drawn on the checkpoint's grid: bad input, and no failure."""
+    """Those of `failures` that lack what they need (another mask, masks of the pixels, a decoder):
+    bad input, and nothing that broke."""
 
 
 def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
@@ -131,6 +132,7 @@ def run_job(job: Job, *, show_progress: bool = False) -> JobResult:
             dataset.attrs.update(about, command=command_of(job, name, data, model.source.step, computed.batch_size))
             result.files[name] = str(catalogue.add(dataset, folder, overwrite=job.overwrite))
         result.failures |= {name: str(error) for name, error in computed.failures.items()}
+        result.refused += [name for name, error in computed.failures.items() if not error.is_failure]
         result.replaced = [file for file in result.replaced if file in result.files.values()]
     return result
 

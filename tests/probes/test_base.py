@@ -303,6 +303,20 @@ class TestFailures:
         assert list(results.datasets) == ["other"]
         expected = "probe probing: expected other images to learn from, got none"
         assert str(results.failures["probing"]) == expected
+        assert not results.failures["probing"].is_failure
+
+    def test_numbers_that_do_not_come_out_are_a_failure_and_no_lack(self, images: Tensor) -> None:
+        class Breaks(_Probing):
+            def prepare(self, batch: Batch) -> None:
+                raise np.linalg.LinAlgError("singular matrix")
+
+        class Breaking(Probing):
+            def start(self, model: MAE, num_images: int, seed: int) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return Breaks(self, model)
+
+        error = run_probes([Breaking(), Other()], tiny_mae(), images, seed=0).failures["probing"]
+        assert "singular matrix" in str(error)
+        assert error.is_failure
 
     def test_a_checkpoint_without_decoder_is_told_so(self, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
         model = tiny_mae()

@@ -17,7 +17,9 @@ from PIL import Image
 from lcmae.app import cli
 from lcmae.app.cli import main
 from lcmae.app.command_line.arguments import one_line
+from lcmae.app.commands.probe import exit_code
 from lcmae.errors import InputError
+from lcmae.probes.jobs.batch import JobResult
 from lcmae.probes.registry import PROBES
 from lcmae.probes.results.store import load_result
 from lcmae.recipes import RECIPES
@@ -323,6 +325,30 @@ class TestProbing:
             attrs = load_result(only_file(tmp_path / run / "probes" / step, "reconstruction")).attrs
             settings = json.loads(attrs["settings"])
             assert (settings["mask"]["kind"], settings["mask"]["ratio"]) == ("block", 0.5)
+
+    def test_what_a_named_probe_lacks_is_bad_input_and_the_others_are_there(
+        self, run: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["probe", "dense", "reconstruction", "--checkpoint", run, "--images", "10", "--device", "cpu"]) == 2
+        out, err = capsys.readouterr()
+        assert "probe dense: needs" in err
+        assert "--masks" in err
+        assert f"{run}/probes/000004/reconstruction/digits-test-10-random-" in out
+
+    @pytest.mark.parametrize(
+        ("files", "refused", "of_all", "code"),
+        [
+            (["spectrum"], ["dense"], False, 2),
+            (["spectrum"], ["dense"], True, 0),  # nobody asked for it by name
+            ([], ["dense"], True, 2),
+            (["spectrum"], [], True, 1),  # it broke
+            (["spectrum"], [], False, 1),
+        ],
+    )
+    def test_exit_code(self, files: list[str], refused: list[str], of_all: bool, code: int) -> None:
+        outcome = JobResult("run", dict.fromkeys(files, "x.nc"), failures={"dense": "why"}, refused=refused)
+        assert exit_code(outcome, of_all=of_all) == code
+        assert exit_code(JobResult("run", dict.fromkeys(files, "x.nc")), of_all=of_all) == 0
 
     def test_one_bad_checkpoint_does_not_stop_the_other(self, run: str, capsys: pytest.CaptureFixture[str]) -> None:
         asked = ["--checkpoint", "no/where", run, "--images", "10", "--device", "cpu"]
