@@ -33,9 +33,18 @@ def ridge_predict(
     train: Float[Tensor, "a d"], labels: Int[Tensor, " a"], test: Float[Tensor, "b d"], strength: float = 1e-3
 ) -> Int[Tensor, " b"]:
     """Ridge regression of standardised features onto one-hot classes, in float64; the penalty is
-    `strength` per image."""
+    `strength` per image. Memory grows with the smaller of d^2 and a^2: raw pixels are many."""
     mean, std = train.double().mean(0), train.double().std(0).clamp(min=1e-6)
-    x, y = (train.double() - mean) / std, F.one_hot(labels).double()
-    gram = x.T @ x + strength * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
-    return ((test.double() - mean) / std @ weights + y.mean(0)).argmax(1)
+    x, z = ((part.double() - mean) / std for part in (train, test))
+    y = F.one_hot(labels).double()
+    penalty, centre = strength * len(x), y.mean(0)
+    if len(x) < x.shape[1]:  # X'(XX' + pI)^-1 is (X'X + pI)^-1 X'
+        fitted = z @ (x.T @ _ridged_solve(x @ x.T, penalty, y - centre))
+    else:
+        fitted = z @ _ridged_solve(x.T @ x, penalty, x.T @ (y - centre))
+    return (fitted + centre).argmax(1)
+
+
+def _ridged_solve(gram: Float[Tensor, "n n"], penalty: float, right: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    gram.diagonal().add_(penalty)
+    return torch.linalg.solve(gram, right)

@@ -462,14 +462,11 @@ def _images_a_class(source: ImageSource) -> float:
 
 def _baselines(grid: Comparison, seeds: int, measure: str) -> Baselines:
     """Untrained networks and raw pixels, by the same measure on the same images."""
-    found, pixels = [], math.nan
-    for seed in range(seeds):
-        config = config_of(grid, Cell("random", 0.75, 1, "mae", seed))
-        monitor = open_monitor(config, open_training_data(config))
-        assert monitor is not None
-        found.append(monitor(build_model(config))[measure])
-        pixels = monitor.raw_pixels()[measure.partition("_")[2]]
-    return Baselines(tuple(found), pixels)
+    configs = [config_of(grid, Cell("random", 0.75, 1, "mae", seed)) for seed in range(seeds)]
+    monitor = open_monitor(configs[0], open_training_data(configs[0]))
+    assert monitor is not None
+    pixels = monitor.raw_pixels()[measure.partition("_")[2]]
+    return Baselines(tuple(monitor(build_model(config))[measure] for config in configs), pixels)
 
 
 def _conditions(config: RunConfig, source: ImageSource, seeds: int, steps: int) -> str:

@@ -88,6 +88,26 @@ def test_ridge_is_sklearns(split: tuple[Tensor, Tensor, Tensor, Tensor], strengt
     assert 0.5 < accuracy(predicted, test_labels) < 1
 
 
+def test_ridge_of_more_features_than_images_is_sklearns() -> None:
+    from sklearn.linear_model import Ridge
+
+    train, labels = clouds(40, 70, 0, spread=4)
+    test, test_labels = clouds(60, 70, 1, spread=4)
+    mean, std = train.double().mean(0), train.double().std(0)
+    x, z = ((part.double() - mean) / std for part in (train, test))
+    reference = Ridge(alpha=1e-3 * len(train)).fit(x.numpy(), np.eye(4)[labels.numpy()])
+    predicted = ridge_predict(train, labels, test)
+    assert predicted.tolist() == reference.predict(z.numpy()).argmax(1).tolist()
+    assert 0.25 < accuracy(predicted, test_labels) < 1
+
+
+def test_ridge_of_raw_pixels_needs_no_matrix_of_pixels_by_pixels() -> None:
+    # 300,000 pixels by as many would be 720 GB, which no allocator gives
+    pixels = torch.rand(12, 300_000, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(12) % 3
+    assert torch.equal(ridge_predict(pixels, labels, pixels), labels)
+
+
 def test_ridge_does_not_mind_scale_shift_or_a_constant_feature(split: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     train, labels, test, _ = split
     plain = ridge_predict(train.double(), labels, test.double())

@@ -26,6 +26,7 @@ from lcmae.probes.grids.racing import RaceResult, Rung, race
 from lcmae.probes.grids.run import compare
 from lcmae.probes.grids.table import TABLE, write_table
 from lcmae.probes.jobs.executors import Engine
+from lcmae.training.monitor import Monitor
 
 HIERARCHY = "hierarchy:images=128"
 COLUMNS = {
@@ -133,6 +134,19 @@ def test_a_rung_counts_when_each_cell_has_two_seeds(tmp_path: Path) -> None:
     assert last is not None
     assert sorted(last["run"].values) == sorted(names[:5])
     assert advising.last_table(tmp_path / "nowhere", 3) is None
+
+
+def test_baselines_look_at_raw_pixels_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    raw_pixels = Monitor.raw_pixels
+    monkeypatch.setattr(Monitor, "raw_pixels", lambda self: looked.append(1) or raw_pixels(self))
+    question = Question(data="hierarchy:images=64", images=40)
+    base = advising._comparison(question, advising._open(question), 40).model_copy(update={"epochs": 1})
+    found = advising._baselines(base, 3, "mean_linear")
+    assert len(set(found.untrained)) > 1, "each seed has weights of its own"
+    assert len(found.untrained) == 3
+    assert 0 < found.pixels <= 1
+    assert looked == [1], "pixels do not change with the seed"
 
 
 # --- the command ---
