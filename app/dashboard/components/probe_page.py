@@ -22,6 +22,7 @@ from lcmae.app.dashboard.stored import applies, measured, reading, trends
 from lcmae.app.figures import legend, series, style
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, labels
+from lcmae.probes.results.words import called
 from lcmae.safety.text import printable
 
 PLOTLY = {
@@ -232,12 +233,20 @@ def _ask_condition(known: Mapping[str, Mapping[Condition, int]], offered: Sequen
     return by_words[choose("measured on", list(by_words))]
 
 
-def choose(question: str, options: Sequence[Any], group: int = 0, key: str = "") -> Any:
+def choose(
+    question: str, options: Sequence[Any], group: int = 0, key: str = "", *, former: Mapping[str, str] | None = None
+) -> Any:
     """A select box that the address bar remembers; no question where there is no choice. Panels of
-    other conditions (`group`) ask for themselves."""
+    other conditions (`group`) ask for themselves. Links from before options had words hold names of
+    variables: `former` has the option of each; labels of results need none."""
     if len(options) < 2:
         return options[0]
     key = key or question.replace(" ", "_") + (f"_{group}" if group else "")
+    wanted = st.query_params.get(key, "")
+    if wanted not in map(str, options):
+        meant = (former or {}).get(wanted, called(wanted))
+        if meant in options and key not in st.session_state:
+            st.session_state[key] = meant
     if st.session_state.get(key, options[0]) not in options:
         st.session_state[key] = options[0]
     return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=220)

@@ -56,7 +56,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         planes = figures.planes(result, what)
         plane = ask_in_words(choose, "plane", planes)
         by_words = {figures.WORDS[one]: one for one in figures.colours(result, what)}
-        colour_by = by_words[choose("colour", list(by_words))]
+        colour_by = by_words[choose("colour", list(by_words), former=figures.WORDS)]
     words = measured.words(condition_of(result), found.conditions, {name: result}, [found.steps[name]])
     st.caption(f":material/rule: {prose(words)}")
     answer(figures.answer(result, what, plane), "embedding-map")

@@ -99,7 +99,7 @@ def show(page: Page, picked: picks.Picks) -> None:
             compute_button.offer(sentence, images.of(reading.every_step_command(path)))
         return
     with picked.bar or nullcontext():  # beside runs and condition: height belongs to the figures
-        probe = probes[choose("probe", list(probes))]
+        probe = probes[choose("probe", list(probes), former=TITLES)]
     moments = whole_moments(picked, probe, ask_condition(picked, probe))
     if moments:
         st.fragment(scrub)(probe, moments)

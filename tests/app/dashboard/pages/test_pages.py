@@ -164,6 +164,27 @@ def test_a_stale_link_is_explained(root: Path, name: str, query: dict[str, str])
     assert app.multiselect[0].value == (["a"] if query.get("runs") == "a" else [])
 
 
+@pytest.mark.parametrize(
+    ("name", "query", "option"),
+    [
+        ("through_training", {"probe": "local_contrast"}, "Local contrast"),
+        ("spectrum", {"view": "masked"}, "masked images"),
+        ("encoder_attention", {"view": "masked"}, "masked images"),
+        ("embedding_consistency", {"colour": "position"}, "position"),
+        ("spectrum", {"view": "nonsense"}, "whole images"),
+    ],
+)
+def test_a_link_from_before_options_had_words(root: Path, name: str, query: dict[str, str], option: str):
+    synthetic.run(root / "a")
+    synthetic.run(root / "b")
+    [key] = query
+    app = open_page(name, "a", "b", **query)
+    assert app.selectbox(key=key).value == option
+    others = [one for one in app.selectbox(key=key).options if one != option]
+    checked(app.selectbox(key=key).select(others[0]).run())
+    assert app.selectbox(key=key).value == others[0]
+
+
 def test_a_step_is_picked_and_the_newest_is_the_default(root: Path):
     run = synthetic.run(root / "a")
     run.result_path(20, "x").parent.mkdir(parents=True)
