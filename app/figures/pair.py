@@ -22,6 +22,9 @@ from lcmae.app.figures.through_training import panels as panels_of
 HIGH = 190
 """Height of a map, in pixels."""
 
+WIDE = 46
+"""Letters of a line of a row's label."""
+
 
 def pictures(a: xr.Dataset, b: xr.Dataset, names: tuple[str, str]) -> go.Figure:
     """Image and mask once, both reconstructions, and their signed difference (mean over channels,
@@ -68,12 +71,18 @@ def answer(frame: pd.DataFrame, names: tuple[str, str]) -> Answer:
         Number(float(first[name]), float(first[low]), float(first[high]), unit)
         for name, low, high in (("A", "A low", "A high"), ("B", "B low", "B high"), ("B - A", "low", "high"))
     )
-    what = f"{first['quantity']}, {first['part']}" if first["part"] else str(first["quantity"])
+    what = ", ".join(filter(None, (str(first["quantity"]), *places(decided.loc[[first.name]]))))
     sentence = (
         f"The clearest difference is in {what}, where {letter} is better: A has {own}, B {other}, a difference of {apart}; "
         f"{first['better']} is better."
     )
     return Answer(sentence, (own.tile(f"A: {names[0]}"), other.tile(f"B: {names[1]}"), apart.tile("B less A")))
+
+
+def places(frame: pd.DataFrame) -> list[str]:
+    """Where each number stands, in words; of a table without words, its labels as they are
+    stored."""
+    return frame["where" if "where" in frame else "part"].tolist()
 
 
 def row(columns: Sequence[tuple[str, np.ndarray | xr.DataArray]], scales: Mapping[str, str]) -> go.Figure:
@@ -134,7 +143,8 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
     counts = [int((chosen["unit"] == unit).sum()) for unit in units]
     if not units:
         raise ValueError("expected at least one difference with an interval to draw, got none")
-    height = 30 * sum(counts) + 95 * len(units)
+    most = max(len(wrap(label, WIDE)) for label in labels_of(chosen))
+    height = max(30, 16 * most + 4) * sum(counts) + 95 * len(units)
     shown = make_subplots(
         rows=len(units),
         cols=1,
@@ -159,15 +169,18 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
             row=position,
             col=1,
         )
-        labels = [
-            "<br>".join(wrap(f"{q}: {p}" if p else q, 46)) for q, p in zip(here["quantity"], here["part"], strict=True)
-        ]
+        labels = ["<br>".join(wrap(label, WIDE)) for label in labels_of(here)]
         shown.update_yaxes(
             tickvals=list(range(len(here))), ticktext=labels, range=[len(here) - 0.5, -0.5], row=position, col=1
         )
         title = "B - A" if unit == "1" else f"B - A [{unit}]"
         shown.update_xaxes(title=title, title_standoff=4, zeroline=True, zerolinewidth=2, row=position, col=1)
     return shown
+
+
+def labels_of(frame: pd.DataFrame) -> list[str]:
+    """`accuracy: class token` of each row."""
+    return [": ".join(filter(None, pair)) for pair in zip(frame["quantity"], places(frame), strict=True)]
 
 
 def _bars(up: Any, down: Any) -> dict[str, Any]:

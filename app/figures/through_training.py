@@ -32,9 +32,8 @@ def numbers(results: Mapping[tuple[str, int], xr.Dataset]) -> pd.DataFrame:
     """
     frames = []
     for (run, step), result in results.items():
-        rows, found = tables.scalars({run: result}), list(tables.cells(result))
+        rows, found = tables.scalars({run: result}, in_words=True), list(tables.cells(result))
         rows["beside"], rows["quantity"] = [cell.beside for cell in found], [cell.long_name for cell in found]
-        rows["part"] = [cell.where for cell in found]
         frames.append(rows.assign(step=step))
     whole = (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*tables.COLUMNS, "step", "beside"])

@@ -127,7 +127,7 @@ def mask_words(mask: str | Mapping[str, Any]) -> str:
 
 
 NAMES = {"images": "num_images"}
-"""Fields of a condition that go by another name among attributes and in sentences."""
+"""Fields of a condition that go by another name among attributes."""
 
 
 def unlike(conditions: Iterable[Condition]) -> list[str]:
@@ -139,6 +139,29 @@ def unlike(conditions: Iterable[Condition]) -> list[str]:
         if field.name != "checkpoint" and len({getattr(one, field.name) for one in all_of_them}) > 1
     ]
     return [NAMES.get(name, name) for name in found]
+
+
+def in_words(names: Iterable[str]) -> str:
+    """What `unlike` names, as a sentence has it: `data, images`."""
+    fields_of = {attribute: name for name, attribute in NAMES.items()}
+    return ", ".join(fields_of.get(name, name) for name in names)
+
+
+def contrasts(a: Condition, b: Condition) -> list[str]:
+    """What two conditions do not share, in words: `number of images (A 60, B 500)`."""
+    return [_contrast(name, a, b) for name in unlike([a, b])]
+
+
+def _contrast(name: str, a: Condition, b: Condition) -> str:
+    if name == "num_images":
+        if a.num_images == b.num_images:
+            return f"choice of the {a.num_images} images"
+        return f"number of images (A {a.num_images}, B {b.num_images})"
+    if name == "settings":
+        own, other = (_setting_words(one, [a, b]).replace("num_", "number of ").replace("_", " ") for one in (a, b))
+        return f"settings of the probe (A {own}; B {other})"
+    own, other = ((one.mask_words if name == "mask" else getattr(one, name)) or "none" for one in (a, b))
+    return f"{name} (A {own}, B {other})"
 
 
 def labels(conditions: Sequence[Condition]) -> list[str]:

@@ -31,8 +31,8 @@ from lcmae.probes.results.tables import Cell, cells
 from lcmae.probes.statistics.intervals import student
 
 COLUMNS = (
-    "probe", "quantity", "part", "A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high", "interval", "better",
-    "says", "unit",
+    "probe", "quantity", "part", "where", "A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high", "interval",
+    "better", "says", "unit",
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def differing(a: xr.Dataset, b: xr.Dataset) -> list[str]:
 
 
 def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:
-    """A row for each number that both results list in the same unit."""
+    """A row for each number that both results list in the same unit: `part` has its labels as they
+    are stored, `where` the same in words."""
     alike = not differing(a, b)
     of_a = {(cell.variable, cell.beside, cell.part, cell.unit): cell for cell in cells(a)}
     rows = []
@@ -64,7 +65,7 @@ def differences(probe: str, a: xr.Dataset, b: xr.Dataset) -> pd.DataFrame:
         direction = NEITHER.direction if cell.beside else better(probe, cell.variable).direction
         ends = (own.value, own.low, own.high, cell.value, cell.low, cell.high, *found[:3])
         says = (found.how, direction, verdict(found, direction), cell.unit)
-        rows.append((probe, cell.quantity, cell.part, *ends, *says))
+        rows.append((probe, cell.quantity, cell.part, cell.where, *ends, *says))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -42,16 +42,26 @@ NOT_PROVENANCE = ("question", "command")
 COLUMNS = ("run", "quantity", "part", "value", "standard error", "low (95 %)", "high (95 %)", "unit")
 
 
-def scalars(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+def scalars(results: Mapping[str, xr.Dataset], *, in_words: bool = False) -> pd.DataFrame:
     """One row per run, variable and coordinate. Intervals are the stored ones, else those of
-    `lcmae.probes.statistics.intervals`."""
-    rows = [row for name, result in results.items() for row in _rows(name, result)]
+    `lcmae.probes.statistics.intervals`. `in_words`: parts as a person reads them (`Cell.where`),
+    not as they are stored."""
+    rows = [row for name, result in results.items() for row in _rows(name, result, in_words)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows(name: str, result: xr.Dataset) -> list[tuple]:
+def _rows(name: str, result: xr.Dataset, in_words: bool) -> list[tuple]:
     return [
-        (name, cell.quantity, cell.part, cell.value, cell.error, cell.low, cell.high, cell.unit)
+        (
+            name,
+            cell.quantity,
+            cell.where if in_words else cell.part,
+            cell.value,
+            cell.error,
+            cell.low,
+            cell.high,
+            cell.unit,
+        )
         for cell in cells(result)
     ]
 

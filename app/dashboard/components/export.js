@@ -86,8 +86,10 @@ function picture({ figure, layout, name }, format, size) {
   const entries = [...drawn.querySelectorAll(".legend .legendtext")].map((entry) => entry.textContent);
   const rows = pictured(layout, size);
   const { width, height: least } = extent(rows ?? box, size, entries);
-  const paper = size === "screen" ? layout : wrapped(printed(layout), width, least, leftOf(drawn));
-  const height = rows ? least + paper.margin.t : least; // headings take nothing from the pictures below them
+  const ticked = size === "screen" ? layout : withTicks(printed(layout), width);
+  const paper = size === "screen" ? layout : wrapped(ticked, width, least, leftOf(drawn, ticked));
+  // headings take nothing from the pictures below them, and labels of rows never touch
+  const height = rows ? least + paper.margin.t : size === "screen" ? least : Math.max(least, heightOfTicks(paper));
   const scale = format !== "png" ? 1 : size === "screen" ? 2 : DOTS / INCH;
   const toImageButtonOptions = { format, filename: size === "screen" ? name : `${name}-${size}in`, width, height, scale };
   const wanted = size === "screen" ? layout : { ...paper, width, height };
@@ -125,8 +127,36 @@ function lengthOf(text) {
 }
 
 // What the labels of the vertical axis take from the width.
-function leftOf(drawn) {
-  return Math.max(42, ...[...drawn.querySelectorAll(".ytick text")].map((label) => lengthOf(label.textContent) + 12));
+function leftOf(drawn, layout) {
+  const own = vertical(layout).flatMap(({ ticktext }) => ticktext ?? []).flatMap((text) => text.split("<br>"));
+  const labels = own.length ? own : [...drawn.querySelectorAll(".ytick text")].map((label) => label.textContent);
+  return Math.max(42, ...labels.map((text) => lengthOf(text) + 12));
+}
+
+const vertical = (layout) => Object.entries(layout).filter(([name]) => /^yaxis\d*$/.test(name)).map(([, axis]) => axis);
+
+// Words beside the rows of a figure in lines of at most two fifths of the width.
+function withTicks(layout, width) {
+  const found = { ...layout };
+  for (const [name, axis] of Object.entries(layout)) {
+    if (!/^yaxis\d*$/.test(name) || !axis?.ticktext) continue;
+    found[name] = { ...axis, ticktext: axis.ticktext.map((text) => inLines(`${text}`, 0.4 * width).join("<br>")) };
+  }
+  return found;
+}
+
+// In which every label of a row has its lines to itself.
+function heightOfTicks(layout) {
+  const plots = vertical(layout).map(({ ticktext, tickvals, range, type, domain: [start, end] = [0, 1] }) => {
+    if (!ticktext || !tickvals || !range || type === "log") return 0;
+    const lines = ticktext.map((text) => text.split("<br>").length);
+    const rows = tickvals.slice(1).map((at, before) => {
+      const room = 1.35 * TEXT * (lines[before] + lines[before + 1]) / 2 + 4;
+      return room / Math.abs(at - tickvals[before]);
+    });
+    return (Math.max(0, ...rows) * Math.abs(range[1] - range[0])) / (end - start);
+  });
+  return Math.ceil(Math.max(0, ...plots) + layout.margin.t + layout.margin.b);
 }
 
 // Titles of axes and of colour bars in as many lines as their axis or bar is long.

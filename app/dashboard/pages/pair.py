@@ -29,8 +29,8 @@ from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import pair as figures
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
-from lcmae.probes.results.conditions import Condition
-from lcmae.probes.results.differences import differences, differing
+from lcmae.probes.results.conditions import Condition, contrasts
+from lcmae.probes.results.differences import differences
 from lcmae.probes.results.metric_directions import BETTER
 
 SUMMARY = (
@@ -103,13 +103,9 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     if not both:
         describe_missing(a, b, of_a, of_b)
         return
-    unlike = {probe: differing(of_a[probe], of_b[probe]) for probe in both}
-    if any(unlike.values()):
-        words = "; ".join(
-            f"{TITLES[probe]} ({', '.join(names).replace('_', ' ')})" for probe, names in unlike.items() if names
-        )
+    if unlike := not_alike({probe: (of_a[probe], of_b[probe]) for probe in both}):
         st.warning(
-            f"Measured under different conditions, so not only the models differ: {words}. Such numbers are never paired.",
+            f"Not only the models differ, but also how these were measured: {plain(unlike, 4000)}. Such numbers are never paired.",
             icon=":material/rule:",
         )
     whole = pd.concat(
@@ -119,7 +115,7 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         st.info("The two have no number in common.", icon=":material/rule:")
         return
     probes = {ALL: ALL, **{TITLES[probe]: probe for probe in dict.fromkeys(whole["probe"])}}
-    probe = probes[choose("numbers of", list(probes))]
+    probe = probes[choose("numbers of", list(probes), former=TITLES)]
     frame = whole if probe == ALL else whole.loc[whole["probe"] == probe]
     answer(figures.answer(frame, (a.label, b.label)), "compare")
     st.markdown(tally(frame))
@@ -149,6 +145,16 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
     if set(of_a) != set(of_b):
         with st.expander("Not computed for both"):
             describe_missing(a, b, of_a, of_b)
+
+
+def not_alike(results: Mapping[str, tuple[xr.Dataset, xr.Dataset]]) -> str:
+    """What the results of A and B do not share, and the probes of which that is true; nothing where
+    all were measured alike."""
+    found: dict[str, list[str]] = {}
+    for probe, (a, b) in results.items():
+        if words := ", ".join(contrasts(Condition.of(a.attrs), Condition.of(b.attrs))):
+            found.setdefault(words, []).append(TITLES[probe])
+    return "; ".join(f"{', '.join(titles)}: {words}" for words, titles in found.items())
 
 
 def tally(frame: pd.DataFrame) -> str:
@@ -186,6 +192,7 @@ def columns() -> dict:
     names = ("A", "A low", "A high", "B", "B low", "B high", "B - A", "low", "high")
     return {
         **dict.fromkeys(names, number),
+        "part": None,  # as it is stored: in the files
         "interval": st.column_config.TextColumn("interval", help="paired over images; apart: from the two intervals"),
         "better": st.column_config.TextColumn("better", help="which direction is better; the table below says why"),
         "says": st.column_config.TextColumn("says", help="what the 95 % interval of the difference says"),
@@ -201,7 +208,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
     if others:
         left_out = ", ".join(name for _, group in others for name in group)
         st.caption(prose(f"Measured on {condition}; left out, because measured under other conditions: {left_out}."))
-    numbers = tables.scalars(results)
+    numbers = tables.scalars(results, in_words=True)
     options = list(dict.fromkeys(numbers["quantity"]))
     default = [name for name in usual(frame) if name in options] or options[:1]
     key = f"compare_{probe}"

@@ -8,7 +8,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
-from lcmae.probes.results.conditions import Condition
+from lcmae.probes.results.conditions import Condition, in_words
 from lcmae.probes.results.differences import differing
 
 
@@ -24,7 +24,7 @@ def along_steps(path: Path, probe: str, like: xr.Dataset) -> tuple[xr.Dataset, l
             left_out.append(f"step {step}: {error}")
             continue
         if other := differing(result, like):
-            left_out.append(f"step {step}: measured with other {', '.join(other).replace('_', ' ')}")
+            left_out.append(f"step {step}: measured with other {in_words(other)}")
         else:
             found[step] = result
     joined = xr.concat(

@@ -50,18 +50,27 @@ def test_without_classes_shared_neighbours_are_counted():
     assert embedding_map.answer(result, "images", "pca").sentence.startswith("100")
 
 
+@pytest.mark.parametrize(
+    ("place", "read"),
+    [
+        ({"part": "cls, full", "where": "class token, whole images"}, "error, class token, whole images"),
+        ({"part": "cls, full"}, "error, cls, full"),  # a table from before it had words
+        ({"part": "", "where": ""}, "error"),
+    ],
+)
 @pytest.mark.parametrize("outcome", ["A better", "not told apart"])
-def test_the_clearest_difference_is_named(outcome: str):
-    row = {"probe": "reconstruction", "quantity": "error", "part": "", "A": 0.3, "A low": 0.28, "A high": 0.32, "B": 0.5,
+def test_the_clearest_difference_is_named(outcome: str, place: dict[str, str], read: str):
+    row = {"probe": "reconstruction", "quantity": "error", **place, "A": 0.3, "A low": 0.28, "A high": 0.32, "B": 0.5,
            "B low": 0.4, "B high": 0.6, "B - A": 0.2, "low": 0.1, "high": 0.3, "better": "lower", "says": outcome,
            "unit": "1"}  # fmt: skip
     other = {**row, "quantity": "rank", "B - A": 0.2, "low": 0.01, "high": 0.39}
     said = pair.answer(pd.DataFrame([other, row]), ("a, step 1", "b, step 2"))
     if outcome == "A better":
         assert said.sentence == (
-            "The clearest difference is in error, where A is better: A has 0.300 ± 0.020, B 0.50 ± 0.10, a difference of "
-            "0.20 ± 0.10; lower is better."
+            f"The clearest difference is in {read}, where A is better: A has 0.300 ± 0.020, B 0.50 ± 0.10, a difference "
+            "of 0.20 ± 0.10; lower is better."
         )
         assert [tile.label for tile in said.tiles] == ["A: a, step 1", "B: b, step 2", "B less A"]
+        assert pair.labels_of(pd.DataFrame([row])) == [read.replace(",", ":", 1)]
     else:
         assert said.sentence == "No stored number with a better direction tells A and B apart."

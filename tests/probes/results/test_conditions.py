@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcmae.probes.results import catalogue
-from lcmae.probes.results.conditions import Condition, unlike
+from lcmae.probes.results.conditions import Condition, contrasts, in_words, unlike
 from lcmae.probes.results.store import load_attrs, load_result, save_result
 from lcmae.runs import durable
 
@@ -56,6 +57,16 @@ class TestConditions:
         assert one.digest != other.digest
         expected = {"checkpoint_sha256": [], "settings": ["mask"], "images_sha256": ["num_images"]}.get(name, [name])
         assert unlike([one, other]) == expected
+
+    def test_what_two_do_not_share_in_words(self) -> None:
+        a, b = Condition.of(ATTRS), Condition.of({**ATTRS, "num_images": 60, "data": "cifar10"})
+        assert contrasts(a, a) == []
+        assert contrasts(a, b) == ["data (A digits, B cifar10)", "number of images (A 360, B 60)"]
+        assert contrasts(a, replace(a, images="360 abc")) == ["choice of the 360 images"]
+        assert contrasts(a, replace(a, mask="")) == ["mask (A random 0.5, B none)"]
+        few, many = (replace(a, settings=json.dumps({"num_masks": number, "seed": 0})) for number in (2, 8))
+        assert contrasts(few, many) == ["settings of the probe (A number of masks 2; B number of masks 8)"]
+        assert in_words(unlike([a, b])) == "data, images"
 
     def test_the_order_of_settings_and_the_batches_do_not_count(self) -> None:
         values = json.loads(ATTRS["settings"])

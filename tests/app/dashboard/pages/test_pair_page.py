@@ -162,7 +162,8 @@ def test_other_conditions_are_said(root: Path):
     from lcmae.probes.results.store import save_result
 
     save_result(synthetic.local_contrast(seed=9).assign_attrs(num_images=500), other.result_path(40, "local_contrast"))
-    assert "Local contrast (num images)" in words(open_page(NAME, "a", "b"))
+    text = words(open_page(NAME, "a", "b"))
+    assert "how these were measured: Local contrast: number of images (A 7, B 500). Such numbers" in text
 
 
 def test_nothing_stored_comes_with_commands(root: Path):
