@@ -308,9 +308,9 @@ def _ranked(
     alike = [run for run in others if verdict(found[run]) not in ("above", "below")]
     if len(alike) == len(others):
         *some, last = order[:MOST_NAMES]
-        shown = listed([*(f"{run} {_short(known[run])}" for run in some), f"{last} {known[last]}"])
-        more = f" and {len(order) - MOST_NAMES} more" if len(order) > MOST_NAMES else ""
-        return f"The runs cannot be told apart by their {headline.words}{unit}: {shown}{more}."
+        more = [f"{len(order) - MOST_NAMES} more"] if len(order) > MOST_NAMES else []
+        shown = listed([*(f"{run} {_short(known[run])}" for run in some), f"{last} {known[last]}", *more])
+        return f"The runs cannot be told apart by their {headline.words}{unit}: {shown}."
     if alike:
         names = listed(alike) if len(alike) <= MOST_NAMES else f"{len(alike)} of the {len(others)} others"
         return f"{begin}; {names} cannot be told apart from it."

@@ -71,7 +71,7 @@ def answer(frame: pd.DataFrame, names: tuple[str, str]) -> Answer:
         Number(float(first[name]), float(first[low]), float(first[high]), unit)
         for name, low, high in (("A", "A low", "A high"), ("B", "B low", "B high"), ("B - A", "low", "high"))
     )
-    what = ", ".join(filter(None, (str(first["quantity"]), *places(decided.loc[[first.name]]))))
+    what = ", ".join(filter(None, (str(first["quantity"]), *positions(decided.loc[[first.name]]))))
     sentence = (
         f"The clearest difference is in {what}, where {letter} is better: A has {own}, B {other}, a difference of {apart}; "
         f"{first['better']} is better."
@@ -79,7 +79,7 @@ def answer(frame: pd.DataFrame, names: tuple[str, str]) -> Answer:
     return Answer(sentence, (own.tile(f"A: {names[0]}"), other.tile(f"B: {names[1]}"), apart.tile("B less A")))
 
 
-def places(frame: pd.DataFrame) -> list[str]:
+def positions(frame: pd.DataFrame) -> list[str]:
     """Where each number stands, in words; of a table without words, its labels as they are
     stored."""
     return frame["where" if "where" in frame else "part"].tolist()
@@ -143,7 +143,7 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
     counts = [int((chosen["unit"] == unit).sum()) for unit in units]
     if not units:
         raise ValueError("expected at least one difference with an interval to draw, got none")
-    most = max(len(wrap(label, WIDE)) for label in labels_of(chosen))
+    most = max(label.count("<br>") + 1 for label in labels_of(chosen))
     height = max(30, 16 * most + 4) * sum(counts) + 95 * len(units)
     shown = make_subplots(
         rows=len(units),
@@ -169,7 +169,7 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
             row=position,
             col=1,
         )
-        labels = ["<br>".join(wrap(label, WIDE)) for label in labels_of(here)]
+        labels = labels_of(here)
         shown.update_yaxes(
             tickvals=list(range(len(here))), ticktext=labels, range=[len(here) - 0.5, -0.5], row=position, col=1
         )
@@ -179,8 +179,14 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
 
 
 def labels_of(frame: pd.DataFrame) -> list[str]:
-    """`accuracy: class token` of each row."""
-    return [": ".join(filter(None, pair)) for pair in zip(frame["quantity"], places(frame), strict=True)]
+    """`accuracy: class token` of each row; where that is long, the position has lines of its
+    own."""
+    pairs = list(zip(frame["quantity"], positions(frame), strict=True))
+    whole = [": ".join(filter(None, pair)) for pair in pairs]
+    return [
+        label if len(label) <= WIDE else "<br>".join(line for part in pair for line in wrap(part, WIDE))
+        for label, pair in zip(whole, pairs, strict=True)
+    ]
 
 
 def _bars(up: Any, down: Any) -> dict[str, Any]:

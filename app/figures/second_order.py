@@ -51,8 +51,9 @@ def explained(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 rows.append(Series(label, ratios, values.values, shade, low, high, dash=dash))
     first = next(iter(results.values()))["r2"]
     shown = series.curves(rows, style.axis_title(first["ratio"]), style.axis_title(first))
-    best = max(float(np.nanmax(row.y)) for row in rows)
-    least = min(0.0, *(float(np.nanmin(row.y)) for row in rows if row.dash == "solid"))
+    highest = np.concatenate([part for row in rows for part in (row.y, row.high) if part is not None])
+    solid = [part for row in rows if row.dash == "solid" for part in (row.y, row.low) if part is not None]
+    best, least = float(np.nanmax(highest)), min(0.0, float(np.nanmin(np.concatenate(solid))))
     # an untrained network and the nearest patch may be far below the position mean, which is 0
     room = 0.05 * (best - least)
     return shown.update_yaxes(range=[least - room, best + room])
@@ -91,7 +92,7 @@ def shared(results: Mapping[str, xr.Dataset]) -> go.Figure:
         rows.append(Series(name, values["direction"].values.tolist(), values.values, colour[name]))
     first = next(iter(results.values()))["shared_variance"]
     shown = series.curves(rows, "direction, largest first", style.axis_title(first))
-    return shown.update_yaxes(type="log")
+    return shown.update_yaxes(type="log", exponentformat="power")
 
 
 def far(results: Mapping[str, xr.Dataset]) -> go.Figure:

@@ -141,7 +141,8 @@ def table_map(values: xr.DataArray, *, x_title: str, y_title: str, colour_title:
     """A labelled matrix [row column] as colours from 0 (or its least value) to `top`; the first row
     on top."""
     rows, columns = (values[dim].values.astype(str).tolist() for dim in values.dims)
-    shown = style.figure(height=max(300, min(720, 130 + 26 * len(rows))))
+    is_square = len(rows) == len(columns)  # its labels below take as much of the height as those beside it
+    shown = style.figure(height=max(420 if is_square else 300, min(720, 130 + 26 * len(rows))))
     shown.add_trace(
         go.Heatmap(
             z=values.values.astype(float),
@@ -156,7 +157,7 @@ def table_map(values: xr.DataArray, *, x_title: str, y_title: str, colour_title:
     shown.update_layout(coloraxis=style.colour_axis("<br>".join(wrap(colour_title, 26)), **limits))
     shown.update_xaxes(title=x_title, type="category")
     shown.update_yaxes(title=y_title, type="category", autorange="reversed")
-    if len(rows) == len(columns):
+    if is_square:
         shown.update_xaxes(constrain="domain")
         shown.update_yaxes(scaleanchor="x", constrain="domain")
     return shown

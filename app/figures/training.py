@@ -85,9 +85,9 @@ def answer(runs: Mapping[str, xr.Dataset]) -> Answer:
         for metric, label in (("mean_linear", "ridge accuracy, mean token"), ("mean_effective_rank", "effective rank")):
             tiles.append(Number(_last(run, metric), is_share=metric == "mean_linear").tile(label))
         return Answer(sentence, answers.known(tiles))
-    others = answers.listed([f"{name} {shares[name]}" for name in order[1 : answers.MOST_NAMES]])
-    more = f" and {len(order) - answers.MOST_NAMES} more" if len(order) > answers.MOST_NAMES else ""
-    beside = f" ({others}{more})" if others else ""
+    more = [f"{len(order) - answers.MOST_NAMES} more"] if len(order) > answers.MOST_NAMES else []
+    others = answers.listed([*(f"{name} {shares[name]}" for name in order[1 : answers.MOST_NAMES]), *more])
+    beside = f" ({others})" if others else ""
     sentence = (
         f"At the last logged steps {first} has the lowest loss against its own collapse level, {shares[first]}{beside}. A run "
         "has one number, so there is no interval; losses of different masks or targets cannot be compared directly."

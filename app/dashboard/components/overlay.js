@@ -61,7 +61,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     event.stopPropagation();
   };
   const asks = unpacked.isMatrix ? "the pointer or arrow keys choose the query" : "arrow keys choose the patch";
-  photograph.setAttribute("aria-label", `${data.title} over the photograph, ${rows} by ${columns} patches; ${asks}`);
+  photograph.setAttribute("aria-label", `${data.title}, ${rows} by ${columns} patches; ${asks}`);
 }
 
 function move(key, x, y, width, height) {
@@ -222,7 +222,7 @@ function mark(rects, patch, columns) {
 
 function model(room, data, unpacked, state, setTriggerValue) {
   if (!data.heads) return room.replaceChildren();
-  const [layers, heads] = data.heads.shape;
+  const [layers, heads, rows, columns] = data.heads.shape;
   if (!room.children.length) {
     const box = document.createElement("div");
     box.className = "heads";
@@ -242,7 +242,8 @@ function model(room, data, unpacked, state, setTriggerValue) {
     const [layer, head] = at;
     const [width, height] = [100 / (heads + 1), 100 / layers];
     Object.assign(mark.style, {
-      left: `${head * width}%`, top: `${(layer - 1) * height}%`, width: `${width}%`, height: `${height}%`,
+      left: `${head * width}%`, top: `${(layer - 1) * height}%`,
+      width: `${(width * columns) / (columns + GAP)}%`, height: `${(height * rows) / (rows + GAP)}%`, // without the gap behind it
     });
   };
   const here = [data.layer, data.head];

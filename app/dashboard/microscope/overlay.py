@@ -126,7 +126,7 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
         heads = _heads(inspected, kind, view, inspected.patch)
         of_class = _heads(inspected, kind, view, -1) if num_prefix else None
         return Shown(
-            f"{KINDS[kind].capitalize()} over the photograph, layer {layer}, {which}",
+            f"{KINDS[kind].capitalize()} over the image, layer {layer}, {which}",
             f"From the patch under the pointer (a click keeps it), over {seen}. Rows sum to 1 with class token and "
             "registers, which are not drawn. Beside it every head from the kept patch.",
             photograph,
@@ -139,7 +139,7 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
     if kind == "rollout":
         packed, num_prefix = _matrix(inspected, kind, view, 0, None)
         return Shown(
-            "Attention rollout over the photograph",
+            "Attention rollout over the image",
             f"Attention followed through all {inspected.loaded.encoder[0]} blocks, half of each token's mass staying with it "
             f"(Abnar and Zuidema, arXiv 2005.00928), over {where}. A description of attention, not of what the prediction "
             "depends on.",
@@ -151,7 +151,7 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
     if kind == "likeness":
         packed, _ = _matrix(inspected, kind, view, layer, None)
         return Shown(
-            f"Token similarity over the photograph, layer {layer}",
+            f"Token similarity over the image, layer {layer}",
             f"Cosine of the token under the pointer with every other one after block {layer}, over {where}.",
             photograph,
             "cosine of two tokens",
@@ -160,7 +160,7 @@ def shown(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int
     if kind == "pixel_likeness":
         packed, _ = _matrix(inspected, kind, "full", 0, None)
         return Shown(
-            "Pixel similarity over the photograph",
+            "Pixel similarity over the image",
             "Cosine of the pixels of the patch under the pointer with those of every other one: the baseline of tokens. "
             "Where token similarity looks the same, tokens may say no more than colour and brightness.",
             photograph,
@@ -188,7 +188,7 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
         field = inspected.receptive_field()["field"].sel(target="token, full image")
         top = patch_maps.largest(field) or 1.0
         return Shown(
-            f"Receptive field over the photograph, layer {inspected.encoder_layer}",
+            f"Receptive field over the image, layer {inspected.encoder_layer}",
             f"Size of the gradient, at every pixel of the whole image, of the kept patch's token after block "
             f"{inspected.encoder_layer}, along random signs.",
             photograph,
@@ -201,7 +201,7 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
         layer = stored.layer(inspected.encoder_layer)
         found = inspected.query_maps(layer, stored.of(layer), stored.which)
         return Shown(
-            f"Attentive probe over the photograph, layer {layer}",
+            f"Attentive probe over the image, layer {layer}",
             f"Where the queries of efficient probing attend to classify the image, a mean over {found.sizes['query']} of them. "
             f"{figures.query_words(found)}",
             photograph,
@@ -216,7 +216,7 @@ def _map(inspected: Inspection, kind: Overlay, photograph: str) -> Shown:
         values = inspected.contrast()[kind]
         caption = f"For each patch, over {NUM_MASKS} masks of the strategy; patches that no mask hides stay grey."
     return Shown(
-        f"{KINDS[kind].capitalize()} over the photograph",
+        f"{KINDS[kind].capitalize()} over the image",
         caption,
         photograph,
         str(values.attrs.get("units", "")),

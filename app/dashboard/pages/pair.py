@@ -16,7 +16,7 @@ import xarray as xr
 from lcmae.app.dashboard.components import compute_button, export, picks
 from lcmae.app.dashboard.components.answer import answer
 from lcmae.app.dashboard.components.command import to_copy
-from lcmae.app.dashboard.components.plain import plain, prose
+from lcmae.app.dashboard.components.plain import cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import ask_for_runs, choose, draw, heading, number_format
 from lcmae.app.dashboard.live import models, selection
 from lcmae.app.dashboard.live.selection import tied
@@ -133,7 +133,13 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         )
     st.subheader("Every number")
     st.caption(f"A is {plain(a.label)}; B is {plain(b.label)}.")
-    export.table(frame, "compare", column_config=columns())
+    st.dataframe(
+        cells(frame.assign(probe=[TITLES[name] for name in frame["probe"]])),
+        hide_index=True,
+        placeholder=export.NOTHING,
+        column_config=columns(),
+    )
+    export.table_files(frame, "compare")
     with st.expander("Which direction is better, and why", icon=":material/menu_book:"):
         st.caption("Numbers that are not listed have no better direction: they describe, or are baselines.")
         reasons = [(name, direction, reason) for name, (direction, reason) in BETTER.items()]
@@ -162,22 +168,24 @@ def tally(frame: pd.DataFrame) -> str:
     decided = frame.loc[(frame["better"] != "neither") & ~frame["says"].isin(["", "equal"])]
     count = Counter(decided["says"])
     paired = int(frame["interval"].str.startswith("paired").sum())
-    words = ", ".join(
-        f"{count[outcome]} {text}"
-        for outcome, text in (("A better", "speak for A"), ("B better", "for B"), ("not told apart", "for neither"))
-    )
     if decided.empty:
         return f"{paired} of {len(frame)} differences are paired over images."
     return (
-        f"Of {len(decided)} numbers that differ and have a better direction, {words}; at 95 % each, about one in twenty does "
-        f"so by chance, and numbers of one probe are correlated. {paired} of {len(frame)} differences are paired over images."
+        f"Of {len(decided)} numbers with a better direction, A is better in {count['A better']}, B in {count['B better']}, and "
+        f"{count['not told apart']} cannot be told apart; at 95 % each, about one in twenty would stand out by chance, and "
+        f"numbers of one probe are correlated. {paired} of {len(frame)} differences are paired over images."
     )
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
-    """Quantities that are drawn: those with a better end first, a few of them."""
+    """Quantities that are drawn, a few of them: those in which one is better first, then others
+    with a better end, then those that only differ."""
     known = frame.loc[frame["low"].notna() & (frame["says"] != "equal")]
-    known = pd.concat([known.loc[known["better"] != "neither"], known.loc[known["better"] == "neither"]])
+    is_decided = known["quantity"].isin(known.loc[known["says"].isin(["A better", "B better"]), "quantity"])
+    is_neither = known["better"] == "neither"
+    known = pd.concat(
+        [known.loc[is_decided], known.loc[~is_decided & ~is_neither], known.loc[~is_decided & is_neither]]
+    )
     chosen, rows = [], 0
     for quantity, group in known.groupby("quantity", sort=False):
         if rows + len(group) <= MOST_ROWS:

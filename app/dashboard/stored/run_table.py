@@ -129,8 +129,8 @@ def sentence(table: pd.DataFrame) -> str:
     several: Any = groups.loc[groups["knn_half"].notna()]
     if not several.empty:
         best = several.loc[several["knn"].idxmax()]
-        half = f"{best['knn']:.1%} ± {best['knn_half'] * 100:.1f} points".replace("%", " %")
-        return f"{text}over seeds {best['group']} has the highest mean kNN accuracy, {half} of {best['runs']} runs."
+        half = f"{best['knn'] * 100:.1f} ± {best['knn_half'] * 100:.1f} % over {best['runs']} runs"
+        return f"{text}with seeds together, {best['group']} has the highest mean kNN accuracy, {half}."
     best = known.loc[known["knn"].astype(float).idxmax()]
     accuracy = f"{best['knn']:.1%}".replace("%", " %")
     return f"{text}{best['name']} has the highest kNN accuracy, {accuracy}, of a single run, so without an interval."

@@ -51,7 +51,7 @@ def test_without_classes_shared_neighbours_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("place", "read"),
+    ("position", "read"),
     [
         ({"part": "cls, full", "where": "class token, whole images"}, "error, class token, whole images"),
         ({"part": "cls, full"}, "error, cls, full"),  # a table from before it had words
@@ -59,8 +59,8 @@ def test_without_classes_shared_neighbours_are_counted():
     ],
 )
 @pytest.mark.parametrize("outcome", ["A better", "not told apart"])
-def test_the_clearest_difference_is_named(outcome: str, place: dict[str, str], read: str):
-    row = {"probe": "reconstruction", "quantity": "error", **place, "A": 0.3, "A low": 0.28, "A high": 0.32, "B": 0.5,
+def test_the_clearest_difference_is_named(outcome: str, position: dict[str, str], read: str):
+    row = {"probe": "reconstruction", "quantity": "error", **position, "A": 0.3, "A low": 0.28, "A high": 0.32, "B": 0.5,
            "B low": 0.4, "B high": 0.6, "B - A": 0.2, "low": 0.1, "high": 0.3, "better": "lower", "says": outcome,
            "unit": "1"}  # fmt: skip
     other = {**row, "quantity": "rank", "B - A": 0.2, "low": 0.01, "high": 0.39}
@@ -72,5 +72,9 @@ def test_the_clearest_difference_is_named(outcome: str, place: dict[str, str], r
         )
         assert [tile.label for tile in said.tiles] == ["A: a, step 1", "B: b, step 2", "B less A"]
         assert pair.labels_of(pd.DataFrame([row])) == [read.replace(",", ":", 1)]
+        long = {**row, "quantity": "mean squared error of hidden patches, in words"}
+        assert "<br>".join(
+            filter(None, ["mean squared error of hidden patches, in words", read.partition(", ")[2]])
+        ) in (pair.labels_of(pd.DataFrame([long])))
     else:
         assert said.sentence == "No stored number with a better direction tells A and B apart."

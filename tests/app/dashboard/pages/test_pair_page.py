@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from lcmae.app.dashboard.live import models
 from lcmae.app.dashboard.live.selection import Selection
 from lcmae.app.dashboard.microscope.pair import as_b
+from lcmae.app.dashboard.pages import TITLES
 from lcmae.app.dashboard.pages.pair import tally, usual
 from lcmae.app.figures import pair as pictures
 from lcmae.app.figures import style
@@ -101,6 +102,13 @@ def test_runs_stand_beside_each_other_in_a_panel_a_number():
         pictures.of_runs(frame, [], ["a"])
 
 
+def test_what_is_told_apart_is_drawn_before_what_is_not():
+    rows = [("first", "lower", "not told apart")] * 10 + [("second", "neither", "differ")] * 2
+    rows += [("third", "higher", "not told apart")] * 4 + [("third", "higher", "B better")]
+    frame = pd.DataFrame(rows, columns=["quantity", "better", "says"]).assign(low=0.0)
+    assert usual(frame) == ["third", "first"], "two more rows would be too many"
+
+
 def test_the_tally_counts_what_has_a_better_end():
     frame = pd.DataFrame(
         [("higher", "A better", "apart"), ("lower", "B better", "paired, 7 images"), ("lower", "not told apart", "apart"),
@@ -108,7 +116,7 @@ def test_the_tally_counts_what_has_a_better_end():
         columns=["better", "says", "interval"],
     )  # fmt: skip
     text = tally(frame)
-    assert "Of 3 numbers that differ and have a better direction, 1 speak for A, 1 for B, 1 for neither" in text
+    assert "Of 3 numbers with a better direction, A is better in 1, B in 1, and 1 cannot be told apart; at 95 %" in text
     assert "1 of 6 differences are paired" in text
 
 
@@ -139,10 +147,10 @@ def test_stored_numbers_of_two_runs(root: Path):
     assert "A is a, step 40; B is long, step 40." in words(app)
     assert not app.warning
     frame = app.dataframe[0].value
-    assert set(frame["probe"]) == set(synthetic.RESULTS)
+    assert set(frame["probe"]) == {TITLES[name] for name in synthetic.RESULTS}
     assert len(figures(app)) == 1
     checked(app.selectbox(key="numbers_of").select("Reconstruction").run())
-    assert set(app.dataframe[0].value["probe"]) == {"reconstruction"}
+    assert set(app.dataframe[0].value["probe"]) == {"Reconstruction"}
     # all picked runs follow, with the quantity that has a better end
     assert app.multiselect(key="compare_reconstruction").value == ["mean squared error of hidden patches"]
     assert len(figures(app)) == 2
@@ -180,7 +188,7 @@ def test_a_torn_result_is_named(root: Path):
     file.write_bytes(file.read_bytes()[:-50])
     app = open_page(NAME, "a", "b")
     assert "B, b, step 40: expected a probe result" in words(app)
-    assert set(app.dataframe[0].value["probe"]) == set(synthetic.RESULTS) - {"local_contrast"}
+    assert set(app.dataframe[0].value["probe"]) == {TITLES[name] for name in synthetic.RESULTS} - {"Local contrast"}
 
 
 def test_a_checkpoint_that_is_gone_is_told(root: Path):

@@ -88,8 +88,8 @@ def test_the_sentence_is_of_seeds_where_there_are_several() -> None:
     table["knn"] += 0.05 * (table["objective"] == "umae")
     said = run_table.sentence(table)
     half = 100 * t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
-    assert said.startswith("12 runs (12 finished); over seeds umae-r0.5 has the highest mean kNN accuracy, 65.0 % ")
-    assert f"± {half:.1f} points of 3 runs" in said
+    assert said.startswith("12 runs (12 finished); with seeds together, umae-r0.5 has the highest mean kNN accuracy, ")
+    assert said.endswith(f"65.0 ± {half:.1f} % over 3 runs.")
     one = table.iloc[[2]].reset_index(drop=True)
     assert "mae-r0.5-s2 has the highest kNN accuracy, 70.0 %, of a single run" in run_table.sentence(one)
     other = one.assign(name="elsewhere", data="cifar10", knn=0.99)
