@@ -22,7 +22,7 @@ from lcmae.app.figures.through_training import panels as panels_of
 HIGH = 190
 """Height of a map, in pixels."""
 
-WIDE = 46
+WIDE = 54
 """Letters of a line of a row's label."""
 
 
@@ -174,7 +174,9 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
             tickvals=list(range(len(here))), ticktext=labels, range=[len(here) - 0.5, -0.5], row=position, col=1
         )
         title = "B - A" if unit == "1" else f"B - A [{unit}]"
-        shown.update_xaxes(title=title, title_standoff=4, zeroline=True, zerolinewidth=2, row=position, col=1)
+        shown.update_xaxes(
+            title=title, title_standoff=4, rangemode="tozero", zeroline=True, zerolinewidth=2, row=position, col=1
+        )
     return shown
 
 

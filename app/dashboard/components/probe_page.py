@@ -38,7 +38,7 @@ OWN_IMAGES = frozenset({"hierarchy"})
 STYLE = """<style>
 [data-testid="stMain"] h1 { font-size: 1.9rem; padding: 0.25rem 0 0.5rem }
 [data-testid="stMain"] h3 { font-size: 1.125rem; padding: 0.25rem 0 0.5rem }
-[data-testid="stMain"] h2 { padding-bottom: 0.5rem }
+[data-testid="stMain"] h2 { padding-bottom: 1rem }
 [data-testid="stMain"] [data-testid="stVerticalBlock"] { gap: 0.5rem }
 </style>"""
 """Headings that leave the height of a window to the first figure. Streamlit draws what follows a

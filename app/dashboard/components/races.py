@@ -128,7 +128,7 @@ def follow(root: Path, num_before: int) -> None:
     if num_before != sum(job.is_active for job in jobs):
         st.rerun()
     for job in jobs[:4]:
-        name = plain(f"{what_of(job)} in {job.folder.name if job.folder else ''}")
+        name = plain(f"{what_of(job).capitalize()} in the folder {job.folder.name if job.folder else ''}")
         if not job.is_active:
             icon = {"done": ":material/check:", "cancelled": ":material/block:"}.get(job.state, ":material/error:")
             took = "" if job.seconds is None else f", {clock(job.seconds)}"
@@ -153,7 +153,7 @@ def describe(job: Job) -> str:
     """How far it is, in words."""
     if job.state == "running" and job.progress is None:
         return "starting: torch is loaded, and the first runs train"
-    return "waiting" if job.state == "waiting" else compute_button.describe(job)
+    return "waiting for what was started before it" if job.state == "waiting" else compute_button.describe(job)
 
 
 def read_advice(root: Path) -> None:

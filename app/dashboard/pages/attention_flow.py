@@ -27,6 +27,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             figures.by_layer(results, "class_entropy"),
         )
     flowing = {name: result for name, result in results.items() if bool(result["agreement"].notnull().any())}
+    drawn = {name: result for name, result in flowing.items() if "picture_flow" in result}
     if flowing:
         count = next(iter(flowing.values())).attrs["num_flow_images"]
         yield Panel(
@@ -35,8 +36,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"pixels, on {count} images. The control is another image's gradient: it reaches only what all images share, "
             "that is, position.",
             figures.agreement(flowing),
+            is_wide=bool(drawn),  # the question of the pictures stands right above them
         )
-    drawn = {name: result for name, result in flowing.items() if "picture_flow" in result}
     if drawn:
         name = choose("pictures of", list(drawn))
         yield Panel(

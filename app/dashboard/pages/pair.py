@@ -128,6 +128,7 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
                 "neither is better, grey circles cannot be told apart. Paired intervals are by groups of the same images; "
                 "the table says which are.",
                 figures.differences(frame, chosen),
+                is_wide=True,
             ),
             "compare-differences",
         )
@@ -231,6 +232,7 @@ def all_runs(picked: picks.Picks, probe: str, frame: pd.DataFrame) -> None:
                 f"{TITLES[probe]}: all picked runs",
                 f"Dots with 95 % intervals, of the newest stored step or the bar's above ({steps}).",
                 figures.of_runs(numbers, quantities, list(results)),
+                is_wide=True,
             ),
             f"compare-runs-{probe}",
         )

@@ -1,5 +1,7 @@
 """What the embedding map and the pair say in a sentence, held against sets made for it."""
 
+from textwrap import wrap
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,9 +74,9 @@ def test_the_clearest_difference_is_named(outcome: str, position: dict[str, str]
         )
         assert [tile.label for tile in said.tiles] == ["A: a, step 1", "B: b, step 2", "B less A"]
         assert pair.labels_of(pd.DataFrame([row])) == [read.replace(",", ":", 1)]
-        long = {**row, "quantity": "mean squared error of hidden patches, in words"}
-        assert "<br>".join(
-            filter(None, ["mean squared error of hidden patches, in words", read.partition(", ")[2]])
-        ) in (pair.labels_of(pd.DataFrame([long])))
+        long = {**row, "quantity": "mean squared error of all of the hidden patches, in words"}
+        assert "<br>".join(filter(None, [*wrap(long["quantity"], pair.WIDE), read.partition(", ")[2]])) in (
+            pair.labels_of(pd.DataFrame([long]))
+        )
     else:
         assert said.sentence == "No stored number with a better direction tells A and B apart."

@@ -166,13 +166,15 @@ def test_masks_are_seen_raced_and_advised_on(page: Page, tmp_path: Path) -> None
         fill(page, "advice_minutes", "1")
         fill(page, "advice_images", "100")
         page.get_by_role("button", name="Ask for advice").click()
-        page.get_by_text("advice in advice: waiting").wait_for()
-        page.get_by_text(re.compile(r"race in race: rung \d of 3, runs: \d+ of \d+")).wait_for(timeout=COMPUTING)
-        page.get_by_text("race in race: done").wait_for(timeout=2 * COMPUTING)
+        page.get_by_text("Advice in the folder advice: waiting").wait_for()
+        page.get_by_text(re.compile(r"Race in the folder race: rung \d of 3, runs: \d+ of \d+")).wait_for(
+            timeout=COMPUTING
+        )
+        page.get_by_text("Race in the folder race: done").wait_for(timeout=2 * COMPUTING)
         settle(page, 1)
         expect(page.locator(".sentence", has_text="against random 0.75, the baseline")).to_be_visible()
         page.get_by_text("rung 1: ").wait_for()
-        page.get_by_text("advice in advice: done").wait_for(timeout=COMPUTING)
+        page.get_by_text("Advice in the folder advice: done").wait_for(timeout=COMPUTING)
         page.get_by_role("heading", name="Advice", exact=True).wait_for()
         given = json.loads((root / "advice" / "advice.json").read_text())["advice"]
         expect(page.locator(".sentence", has_text=given["headline"])).to_be_visible()

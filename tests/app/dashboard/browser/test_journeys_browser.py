@@ -4,6 +4,7 @@ nothing complains, nobody else is asked."""
 
 import csv
 import io
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_two_runs_are_compared_by_what_is_stored(page: Page, address: str, runs:
     # both runs stand in the plot of runs, each with its stored error
     of_runs = [x for trace in drawn(page, "compare-runs-reconstruction") for x in trace["x"]]
     assert set(trained) <= set(of_runs)
+
+
+LABELS = """[...document.querySelectorAll(".ytick text")].map((text) => {
+    const { left, top, bottom } = text.getBoundingClientRect();
+    return { left, top, bottom };
+}).sort((one, other) => one.top - other.top)"""
+"""Where the labels of rows of a drawing are, from above."""
+
+
+def test_labels_of_rows_never_touch_on_paper(page: Page, address: str):
+    page.goto(f"{address}/pair?runs=a&runs=bb")
+    settle(page, 1)
+    page.get_by_label("size of the picture").first.select_option("3.25")
+    alone = page.context.new_page()
+    alone.set_content(f"<body style='margin:0'>{downloaded(page, 'SVG').decode()}</body>")
+    labels = alone.evaluate(LABELS)
+    assert len(labels) > 8
+    assert all(above["bottom"] <= below["top"] + 1 for above, below in itertools.pairwise(labels))
+    assert all(label["left"] >= 0 for label in labels)
 
 
 def test_one_image_goes_through_both_models_with_their_difference(page: Page, address: str):

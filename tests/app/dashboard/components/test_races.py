@@ -63,10 +63,12 @@ def test_a_race_is_started_followed_and_ends(root: Path, queue: Queue):
     while job.progress is None:
         queue.wait(job, 0.01)
     for session in (checked(app.run()), opened()):
-        assert "race in race: runs: 2 of 9, 1:01 left" in str([one.proto.text for one in session.get("progress")])
+        assert "Race in the folder race: runs: 2 of 9, 1:01 left" in str(
+            [one.proto.text for one in session.get("progress")]
+        )
     (root / "go").touch()
     queue.wait(job)
-    assert "race in race: done" in words(checked(app.run()))
+    assert "Race in the folder race: done" in words(checked(app.run()))
     assert "see its answer above, under Comparison" in words(app)
     assert any("race-2" in command for command in commands(app)), "the next one goes into a folder of its own"
 
@@ -90,7 +92,9 @@ def test_fewer_cells_than_a_race_has_are_compared_whole(root: Path, queue: Queue
     press(app, "Start the comparison")
     (job,) = queue.active()
     assert job.arguments[:3] == ("compare", "--seeds", "3")
-    assert "comparison in comparison: " in str([one.proto.text for one in checked(app.run()).get("progress")])
+    assert "Comparison in the folder comparison: " in str(
+        [one.proto.text for one in checked(app.run()).get("progress")]
+    )
 
 
 def test_advice_is_asked_for_and_read(root: Path, queue: Queue):
