@@ -113,7 +113,7 @@ def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
                 )
             )
     first = next(iter(results.values()))
-    shown.update_xaxes(title=style.axis_title(first["rank"]), type="log")
+    shown.update_xaxes(title=style.axis_title(first["rank"]), type="log", tickvals=style.RANKS)
     return shown.update_yaxes(
         title=style.axis_title(first["tail"]), title_font={"size": 12}, type="log", exponentformat="power"
     )

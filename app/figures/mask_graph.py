@@ -87,7 +87,7 @@ def spectra(results: Mapping[str, xr.Dataset], mask: str, ratio: float) -> go.Fi
         if mask in row["mask"].values and ratio in row["ratio"].values:
             here = row["model_eigenvalue"].sel(mask=mask, ratio=ratio)
             shown.add_trace(_line(here["rank"].values, here.values, name, colour, style.dashes(results)[name]))
-    shown.update_xaxes(title=style.axis_title(first["rank"]), type="log")
+    shown.update_xaxes(title=style.axis_title(first["rank"]), type="log", tickvals=style.RANKS)
     return shown.update_yaxes(title=style.axis_title(first["eigenvalue"]), range=[-0.02, 1.02])
 
 

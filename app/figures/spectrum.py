@@ -61,7 +61,7 @@ def spectra(results: Mapping[str, xr.Dataset], variable: str, feature: str, view
             )
         )
     first = next(iter(results.values()))[variable]
-    shown.update_xaxes(title="rank", type="log")
+    shown.update_xaxes(title="rank", type="log", tickvals=style.RANKS)
     return shown.update_yaxes(
         title=style.axis_title(first), title_font={"size": 12}, type="log", exponentformat="power"
     )
@@ -105,7 +105,8 @@ def _dots(results: Mapping[str, xr.Dataset], variable: str, positions: Mapping[s
         )
     return shown.update_xaxes(
         tickvals=list(range(len(positions))),
-        ticktext=[words.replace(", ", ",<br>") for words in positions],
+        ticktext=[words.replace(" ", "<br>") for words in positions],
+        tickangle=0,  # a label that leans to the right past the figure is left out
         range=[-0.5, len(positions) - 0.5],
     )
 

@@ -68,6 +68,20 @@ TEMPLATE = go.layout.Template(
 )
 GAP = 0.12  # between panels, as a share of a panel
 HEADING = 0.12  # above a map, as a share of it
+RANKS = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    5000,
+)  # ticks of a logarithmic axis: plotly's own repeat 2 and 5
 ACROSS = 8
 """Pictures or maps in a line; more of them wrap."""
 NARROW, LETTER, LONG_WORD = 560, 6.2, 15

@@ -28,9 +28,9 @@ from lcmae.probes.results.conditions import Condition, split_settings
 
 PROBE, ATTENTION = "reconstruction", "encoder_attention"
 SUMMARY = (
-    "Every image that the `reconstruction` probe saw, with its error on hidden patches under one mask. Beside it are the "
+    "Every image that *Reconstruction* was measured on, with its error on hidden patches under one mask. Beside it are the "
     "error of a copy of the nearest visible patch, that of another picked run on the same image under the same mask, and the "
-    "attention distance on the whole image, where `encoder_attention` saw the same images. An error under one mask is noisy: "
+    "attention distance on the whole image, where *Encoder attention* was measured on the same. An error under one mask is noisy: "
     "the order says where to look, not which image is harder."
 )
 PER_PAGE = 300

@@ -29,7 +29,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     conventions = list(dict.fromkeys(str(result[number].attrs.get("convention", "")) for result in results.values()))
     yield Panel(
         title,
-        "For pooled vectors (cls, mean) and tokens, on full images and under the first mask, with 95 % intervals over images "
+        "For class token, mean token and single tokens, on whole images and under the first mask, with 95 % intervals over images "
         f"(jackknife). Convention: {' / '.join(conventions)}." + of_baselines(results, number),
         figures.numbers(results, number),
     )
