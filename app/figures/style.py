@@ -49,6 +49,8 @@ et al., 2018)."""
 DIVERGING = "RdBu_r"
 """Colour scale of what has a sign; give it `zmid=0`."""
 
+AXIS = {"gridcolor": "#e6e8ee", "zerolinecolor": "#c8ccd6", "automargin": True}
+
 TEMPLATE = go.layout.Template(
     layout={
         "font": {
@@ -59,8 +61,8 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
         "colorway": PALETTE,
-        "xaxis": {"gridcolor": "#e6e8ee", "zerolinecolor": "#c8ccd6", "automargin": True},
-        "yaxis": {"gridcolor": "#e6e8ee", "zerolinecolor": "#c8ccd6", "automargin": True},
+        "xaxis": AXIS,
+        "yaxis": {**AXIS, "exponentformat": "power"},  # 0.0004 is no 400µ
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
         "hovermode": "closest",

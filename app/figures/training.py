@@ -119,7 +119,8 @@ def loss(runs: Mapping[str, xr.Dataset]) -> go.Figure:
     shown.update_yaxes(title=style.axis_title(first_with(runs, "loss")))
     values = np.concatenate([run["loss"].dropna("step").values for run in runs.values()])
     if values.size and (values > 0).all() and np.isfinite(values).all():
-        ticks = [digit * 10.0**power for power in range(-12, 13) for digit in (1, 2, 5)]
+        digits = (1, 2, 5) if values.max() > 5 * values.min() else range(1, 10)
+        ticks = [digit * 10.0**power for power in range(-12, 13) for digit in digits]
         shown.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return shown
 
