@@ -4,10 +4,13 @@ docs/design-rules.md, from runs on this machine.
     uv run python -m benchmarks.masks_evidence --train digits --seeds 3
     uv run python -m benchmarks.masks_evidence --write
 
-`--train` is `lcmae compare` with the lines below, and goes on where it was stopped; `--write`
-writes both files from what is there, and says what is not. `--seeds 5` is the advice."""
+`--train` is `lcmae compare` with the lines below, and goes on where it was stopped, on another
+machine too: what each run was asked and its row are kept in docs/results/masks/DATA.jsonl, without
+weights. `--write` writes both pages from what is there, and says what is not. `--seeds 5` is the
+advice."""
 
 import argparse
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +22,8 @@ from benchmarks.mask_rules import GRID_RULES, OTHER_RULES, from_claims, judge_al
 from lcmae.probes.grids.cells import SETTINGS
 from lcmae.probes.grids.ratio_verdict import FILE as MATRIX
 from lcmae.probes.grids.ratio_verdict import read_matrix, sentences
-from lcmae.probes.grids.table import TABLE, describe, read_json, read_table
+from lcmae.probes.grids.run import CELL
+from lcmae.probes.grids.table import TABLE, describe, read_json, read_table, write_table
 from lcmae.probes.grids.verdict import Verdict, verdict
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +54,36 @@ def train(data: str, seeds: int, runs: Path, workers: int) -> int:
 
     words = shlex.split(command(data, seeds, runs))[1:]
     return lcmae([*words, "--workers", str(workers)])
+
+
+# --- what is kept ---
+
+
+def keep(data: str, runs: Path, kept: Path) -> None:
+    """Store what the runs of one data set were asked, and their rows: a line a run, by its name."""
+    folder = runs / data
+    found = {cell.parent.name: read_json(cell) for cell in sorted(folder.glob(f"*/{CELL}"))}
+    lines = [{"settings": read_json(folder / SETTINGS)}, *({"run": name, **(one or {})} for name, one in found.items())]
+    kept.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    (kept / f"{data}.jsonl").write_text(text)
+
+
+def restore(data: str, runs: Path, kept: Path) -> None:
+    """Lay down what was kept, where a run is not there; `lcmae compare` does not train it again."""
+    file, folder = kept / f"{data}.jsonl", runs / data
+    if not file.is_file():
+        return
+    first, *lines = [json.loads(line) for line in file.read_text().splitlines()]
+    answers = {line.pop("run"): line for line in lines}
+    for name, answer in answers.items():
+        if not (folder / name / CELL).exists():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / CELL).write_text(json.dumps(answer))
+    if not (folder / TABLE).is_file():
+        columns = {key: tuple(about) for answer in answers.values() for key, about in answer["columns"].items()}
+        write_table([answer["row"] for answer in answers.values()], columns, folder / TABLE)
+        (folder / SETTINGS).write_text(json.dumps(first["settings"]))
 
 
 # --- what is there ---
@@ -97,7 +131,6 @@ def read(data: str, runs: Path) -> Found | None:
 def baselines(folder: Path, table: xr.Dataset) -> tuple[dict[str, float], dict[str, float]]:
     """Untrained networks of the runs' seeds, and raw pixels, measured as the runs were."""
     from lcmae.config import RunConfig
-    from lcmae.runs.run import Run
     from lcmae.settings import parse
     from lcmae.training.train import build_model, open_monitor, open_training_data
 
@@ -108,7 +141,7 @@ def baselines(folder: Path, table: xr.Dataset) -> tuple[dict[str, float], dict[s
     ]
     first = {name.rpartition("-s")[2]: name for name in reversed(done)}
     for name in first.values():
-        config = parse(RunConfig, Run.open(folder / name).config)
+        config = parse(RunConfig, (read_json(folder / name / CELL) or {})["asked"]["config"])
         monitor = open_monitor(config, open_training_data(config))
         if monitor is None:
             return {}, {}
@@ -289,8 +322,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="", help="a sentence on the machine, for docs/results/masks.md")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the two files (default docs)")
     options = parser.parse_args(arguments)
+    kept = options.docs / "results" / "masks"
+    for data in LINES:
+        restore(data, options.runs, kept)
     for data in options.train:
         code = train(data, options.seeds, options.runs, options.workers)
+        keep(data, options.runs, kept)
         if code:
             return code
     if options.write:

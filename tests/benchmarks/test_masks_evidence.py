@@ -128,6 +128,30 @@ def test_claims_are_read_from_their_file(tmp_path: Path) -> None:
     assert from_claims((), file) == ""
 
 
+def test_runs_are_kept_without_their_weights_and_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = "limit=40 batch_size=16 monitor_images=40 model.image_size=8 model.patch_size=2 model.width=16"
+    small += " model.depth=1 model.heads=2 model.decoder_width=16 model.decoder_depth=1 model.decoder_heads=2"
+    line = f"--masks random --ratios 0.5,0.75 --probes none --epochs 1 --set {small}"
+    monkeypatch.setattr(masks_evidence, "LINES", {"digits": line})
+    docs = str(tmp_path / "docs")
+    assert main(["--train", "digits", "--seeds", "2", "--runs", str(tmp_path / "here"), "--docs", docs]) == 0
+    first = read_table(tmp_path / "here" / "digits" / TABLE)
+    capsys.readouterr()
+
+    monkeypatch.setattr("lcmae.probes.grids.run.run_cell", lambda job: pytest.fail(f"{job.cell.name} is trained again"))
+    assert main(["--train", "digits", "--seeds", "2", "--runs", str(tmp_path / "there"), "--docs", docs]) == 0
+    assert "0.5" in capsys.readouterr().out
+    assert not list((tmp_path / "there").rglob("*.safetensors"))
+    assert read_table(tmp_path / "there" / "digits" / TABLE).equals(first)
+
+    assert main(["--write", "--runs", str(tmp_path / "elsewhere"), "--docs", docs]) == 0
+    page = (tmp_path / "docs" / "results" / "masks.md").read_text()
+    assert "4 runs of 1 epochs (2 steps), 2 seeds per cell" in page
+    assert "Untrained networks reach" in page
+
+
 def test_the_files_say_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks_evidence, "baselines", lambda *_: ({"mean_knn": 0.45}, {"mean_knn": 0.9}))
     table(tmp_path / "runs" / "digits", seeds=2)
