@@ -130,7 +130,12 @@ class _EmbeddingConsistency(Accumulator):
         self.sample = ImageSample(self.probe.num_sampled, self.num_images, self.seed)
         order = torch.randperm(self.model.num_patches, generator=self._rng("places"))
         self.positions = order[: self.probe.num_places].sort().values
-        self.tokens = Collected(self.sample)
+        num_sets = min(self.probe.num_sets, len(self.positions))
+        self.spread = torch.arange(num_sets) * len(self.positions) // num_sets
+        self.shuffle = similarity.shuffles(len(self.sample), len(self.positions), self._rng("within"))
+        self.pairs_within: list[Float[Tensor, "r l b 5"]] = []
+        self.tokens = Collected(self.sample)  # of all layers, at the places that serve as sets
+        self.last_tokens = Collected(self.sample)
         self.patches = Collected(self.sample)
         self.labels = Collected(self.sample)
         self.pooled = Collected(self.sample)
@@ -155,9 +160,16 @@ class _EmbeddingConsistency(Accumulator):
         is_shared = self._is_shared(batch)
         found = layers_of(batch) if is_shared else layers(self.model, images, decoder=False)
         own = rows if is_shared else slice(None)
-        self.tokens.add(tokens_by_layer(self.model, found)[own][:, :, positions])
+        tokens = tokens_by_layer(self.model, found)[own][:, :, positions].cpu()
+        patches = patchify(images, self.model.patch_size)[:, positions].cpu()
+        # an image is a set of its own, so its tokens of all layers and places need not be kept
+        shuffle = self.shuffle[len(self.patches) : len(self.patches) + len(rows)]
+        every_point = torch.ones(patches.shape[1], dtype=torch.bool)
+        self.pairs_within.append(self._pairs(tokens, patches, shuffle, [every_point])[0])
+        self.tokens.add(tokens[:, :, self.spread])
+        self.last_tokens.add(tokens[:, -1])
         self.pooled.add(found.feature(self.model.config.feature)[own])
-        self.patches.add(patchify(images, self.model.patch_size)[:, positions])
+        self.patches.add(patches)
         pixels = self.model.to_pixels(images)
         self.pictures.add(thumbnails.of_images(pixels))
         self.patch_pictures.add(thumbnails.of_patches(pixels, positions, self.model.patch_size))
@@ -204,7 +216,7 @@ class _EmbeddingConsistency(Accumulator):
 
     def result(self) -> xr.Dataset:
         tokens, patches = self.tokens.every(), self.patches.every()
-        found = {"within": self._within(tokens, patches), "across": self._across(tokens, patches)}
+        found = {"within": self._within(), "across": self._across(tokens, patches)}
         dims = ("scope", "layer", "measure")
         result = {}
         for index, (name, long_name) in enumerate(_REFERENCES.items()):
@@ -213,7 +225,7 @@ class _EmbeddingConsistency(Accumulator):
             result[f"{name}_sem"] = error_of(dims, sem, long_name, degrees=min(NUM_GROUPS, len(tokens)) - 1)
         result |= self._reconstructed()
         last = Points(
-            tokens[:, -1],
+            self.last_tokens.every(),
             patches,
             self.pooled.every(),
             self.pictures.every(),
@@ -248,24 +260,19 @@ class _EmbeddingConsistency(Accumulator):
     def _umap_neighbours(self) -> int | None:
         return self.probe.umap_neighbours if self.probe.umap else None
 
-    def _within(self, tokens: Float[Tensor, "b l s d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
+    def _within(self) -> tuple[Tensor, Tensor]:
         """[reference layer measure] and its error: every image is a set, so leaving it out leaves
         out a row."""
-        shuffle = similarity.shuffles(len(patches), patches.shape[1], self._rng("within"))
-        every_point = torch.ones(patches.shape[1], dtype=torch.bool)
-        pairs = self._pairs(tokens, patches, shuffle, [every_point])[0]
-        subset = _leave_out(len(tokens))
+        pairs = torch.cat(self.pairs_within, dim=2)
+        subset = _leave_out(pairs.shape[2])
         found = torch.stack([_over_sets(pairs[:, :, some]) for some in subset])
         return found[0], standard_error(found[0], found[1:], _left_out(subset))
 
-    def _across(self, tokens: Float[Tensor, "b l s d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
-        """The same where each of some places is a set of images, which are left out of every
-        set."""
-        num_sets = min(self.probe.num_sets, patches.shape[1])
-        spread = torch.arange(num_sets) * patches.shape[1] // num_sets
-        tokens = rearrange(tokens[:, :, spread], "b l s d -> s l b d")
-        patches = rearrange(patches[:, spread], "b s p -> s b p")
-        shuffle = similarity.shuffles(num_sets, patches.shape[1], self._rng("across"))
+    def _across(self, tokens: Float[Tensor, "b l z d"], patches: Float[Tensor, "b s p"]) -> tuple[Tensor, Tensor]:
+        """The same where each of z places is a set of images, which are left out of every set."""
+        tokens = rearrange(tokens, "b l z d -> z l b d")
+        patches = rearrange(patches[:, self.spread], "b z p -> z b p")
+        shuffle = similarity.shuffles(len(patches), patches.shape[1], self._rng("across"))
         subset = _leave_out(patches.shape[1])
         found = torch.stack([_over_sets(pairs) for pairs in self._pairs(tokens, patches, shuffle, subset)])
         return found[0], standard_error(found[0], found[1:], _left_out(subset))
