@@ -322,7 +322,7 @@ def show_batches(
     for batch in every_batch:
         if batch.first == 0:
             each(lambda accumulator, batch=batch: accumulator.prepare(batch))
-            release_free()
+        release_free()  # what preparing took, and the batch before this one
         for _, accumulator in running.values():
             accumulator.watch(batch)
         each(lambda accumulator, batch=batch: accumulator.update(batch))
