@@ -13,6 +13,9 @@ import xarray as xr
 
 from lcmae.app.figures import style
 
+MOST_SEEDS = 40
+"""As far as `lcmae.probes.grids.statistics` counts further seeds; that module needs scipy."""
+
 
 def bands(cells: xr.Dataset) -> go.Figure:
     """Means against the ratio, a line and a band for each objective, mask and unit. Bands are 95 %
@@ -121,7 +124,7 @@ def power(cells: xr.Dataset) -> go.Figure:
     decided = np.isin(others["verdict"].values, ("higher", "lower"))
     needed = np.where(decided, 0.0, others["seeds_needed"].values)
     words = [
-        "decided" if done else f"{more:.0f}" if math.isfinite(more) else "not within 40 more"
+        "decided" if done else f"{more:.0f}" if math.isfinite(more) else f"not within {MOST_SEEDS} more"
         for done, more in zip(decided, needed, strict=True)
     ]
     shown = style.figure(height=130 + 24 * max(len(names), 1), showlegend=False)
@@ -137,7 +140,8 @@ def power(cells: xr.Dataset) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    most = float(np.nan_to_num(needed).max(initial=0)) or 1.0
+    # as far as seeds were counted, where that was not far enough: there is always an axis to read
+    most = float(np.where(np.isnan(needed), MOST_SEEDS, needed).max(initial=0)) or 1.0
     shown.update_xaxes(
         title=style.axis_title(cells["seeds_needed"]), range=[0, 1.2 * most], dtick=None if most > 4 else 1
     )

@@ -159,7 +159,7 @@ def _notes(verdict: Verdict) -> list[str]:
     if verdict.test_set_error:
         lines.append(
             "Intervals are over seeds on these test images; other images would add up to "
-            f"± {verdict.test_set_reach:.1%} to a difference (binomial, 95 %)."
+            f"± {100 * verdict.test_set_reach:.2g} points to a difference (binomial, 95 %)."
         )
     return lines
 

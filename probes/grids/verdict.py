@@ -155,10 +155,10 @@ class Verdict:
             )
         if self.baseline_is_noisiest:
             lines.append("The baseline is the noisiest cell, so intervals of differences are wide: choose another one.")
-        if self.test_set_error:
+        if self.test_set_error:  # of shares of test images alone
             lines.append(
-                f"Intervals are over seeds on these test images; other images would add up to "
-                f"± {self.test_set_reach:.2g} to a difference (binomial, 95 %)."
+                "Intervals are over seeds on these test images; other images would add up to "
+                f"± {100 * self.test_set_reach:.2g} points to a difference (binomial, 95 %)."
             )
         return lines
 

@@ -9,7 +9,6 @@ from lcmae.app.dashboard.page import Panel
 from lcmae.app.figures import grid_verdict as figures
 from lcmae.app.figures.answers import Answer, Number
 from lcmae.probes.grids.scales import ACCURACY_UNIT
-from lcmae.probes.grids.table import describe
 from lcmae.probes.grids.verdict import CellVerdict, Verdict, labelled, with_seconds
 
 
@@ -70,11 +69,12 @@ def panels(found: Verdict, table: xr.Dataset) -> Iterator[tuple[str, Panel]]:
             ),
         )
     if len(found.cells) > 1:
+        base = next(cell for cell in found.cells if cell.key == found.baseline)
         yield (
             "power",
             Panel(
                 "What more seeds would decide",
-                f"Further seeds of each cell and of {describe(found.baseline)} that would decide their difference, taken "
+                f"Further seeds of each cell and of {found.name(base)} that would decide their difference, taken "
                 "alone, with 80 % power, after shrinking the observed difference. An estimate: for one difference it is "
                 "right within 40 %.",
                 figures.power(cells),

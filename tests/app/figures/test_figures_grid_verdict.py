@@ -11,6 +11,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import comparison
 from lcmae.app.figures import grid_verdict as figures
+from lcmae.probes.grids import statistics
 from lcmae.probes.grids.verdict import labelled, verdict, with_seconds
 from tests.probes.grids.test_grid_verdict import table
 
@@ -69,6 +70,9 @@ def test_power_counts_the_seeds_that_verdicts_offer(tmp_path: Path) -> None:
     for name, seeds, text in zip(bars.y, bars.x, bars.text, strict=True):
         assert seeds == np.nan_to_num(needed[name])
         assert text == ("not within 40 more" if np.isnan(needed[name]) else f"{needed[name]:.0f}")
+    assert figures.MOST_SEEDS == statistics.MOST_SEEDS
+    beyond = found.assign(seeds_needed=found["seeds_needed"] * np.nan)
+    assert figures.power(beyond).layout.xaxis.range[1] > statistics.MOST_SEEDS, "an axis of the seeds that were counted"
     decided = traces(figures.power(cells(tmp_path)))[0]
     assert list(decided.text) == ["decided"] * 4
     assert list(decided.x) == [0.0] * 4
