@@ -66,7 +66,7 @@ def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:
     available = [row for row in results.values() if mask in row["mask"].values and rank in row["rank"].values]
     tops = [float(row[name].sel(mask=mask, rank=rank).max()) for row in available for name in ("tail", "model_tail")]
     top = float(np.log10(max(2 * max(tops), 10 * LEAST_TAIL)))
-    return shown.update_yaxes(type="log", range=[np.log10(LEAST_TAIL), top], exponentformat="power")
+    return shown.update_yaxes(type="log", range=[np.log10(LEAST_TAIL), top], dtick=1, exponentformat="power")
 
 
 def connectivity(results: Mapping[str, xr.Dataset], mask: str) -> go.Figure:
@@ -102,8 +102,8 @@ def toy_errors(result: xr.Dataset) -> go.Figure:
             if bool(values.notnull().any()):
                 label = f"{name.replace('_', ' ')}, {estimator}"
                 shown.add_trace(_line(values["toy_size"].values, values.values, label, colour, dash))
-    shown.update_xaxes(title="images of the toy", type="log")
-    return shown.update_yaxes(title=style.axis_title(error), type="log", exponentformat="power")
+    shown.update_xaxes(title="images of the toy", type="log", tickvals=style.RANKS)
+    return shown.update_yaxes(title=style.axis_title(error), type="log", dtick=1, exponentformat="power")
 
 
 def toy_unit(result: xr.Dataset, mask: str) -> int | None:

@@ -183,12 +183,12 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
 def labels_of(frame: pd.DataFrame) -> list[str]:
     """`accuracy: class token` of each row; where that is long, the position has lines of its
     own."""
-    pairs = list(zip(frame["quantity"], positions(frame), strict=True))
-    whole = [": ".join(filter(None, pair)) for pair in pairs]
-    return [
-        label if len(label) <= WIDE else "<br>".join(line for part in pair for line in wrap(part, WIDE))
-        for label, pair in zip(whole, pairs, strict=True)
-    ]
+    labels = []
+    for quantity, position in zip(frame["quantity"], positions(frame), strict=True):
+        label = f"{quantity}: {position}" if position else str(quantity)
+        lines = [*wrap(f"{quantity}:", WIDE), *wrap(position, WIDE)] if position else wrap(label, WIDE)
+        labels.append(label if len(label) <= WIDE else "<br>".join(lines))
+    return labels
 
 
 def _bars(up: Any, down: Any) -> dict[str, Any]:

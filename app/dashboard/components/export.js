@@ -135,12 +135,12 @@ function leftOf(drawn, layout) {
 
 const vertical = (layout) => Object.entries(layout).filter(([name]) => /^yaxis\d*$/.test(name)).map(([, axis]) => axis);
 
-// Words beside the rows of a figure in lines of at most two fifths of the width.
+// Words beside the rows of a figure in lines of at most half the width.
 function withTicks(layout, width) {
   const found = { ...layout };
   for (const [name, axis] of Object.entries(layout)) {
     if (!/^yaxis\d*$/.test(name) || !axis?.ticktext) continue;
-    found[name] = { ...axis, ticktext: axis.ticktext.map((text) => inLines(`${text}`, 0.4 * width).join("<br>")) };
+    found[name] = { ...axis, ticktext: axis.ticktext.map((text) => inLines(`${text}`, 0.5 * width).join("<br>")) };
   }
   return found;
 }
@@ -151,7 +151,7 @@ function heightOfTicks(layout) {
     if (!ticktext || !tickvals || !range || type === "log") return 0;
     const lines = ticktext.map((text) => text.split("<br>").length);
     const rows = tickvals.slice(1).map((at, before) => {
-      const room = 1.35 * TEXT * (lines[before] + lines[before + 1]) / 2 + 4;
+      const room = 1.25 * TEXT * (lines[before] + lines[before + 1]) / 2 + 4;
       return room / Math.abs(at - tickvals[before]);
     });
     return (Math.max(0, ...rows) * Math.abs(range[1] - range[0])) / (end - start);

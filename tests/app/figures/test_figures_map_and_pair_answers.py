@@ -75,8 +75,8 @@ def test_the_clearest_difference_is_named(outcome: str, position: dict[str, str]
         assert [tile.label for tile in said.tiles] == ["A: a, step 1", "B: b, step 2", "B less A"]
         assert pair.labels_of(pd.DataFrame([row])) == [read.replace(",", ":", 1)]
         long = {**row, "quantity": "mean squared error of all of the hidden patches, in words"}
-        assert "<br>".join(filter(None, [*wrap(long["quantity"], pair.WIDE), read.partition(", ")[2]])) in (
-            pair.labels_of(pd.DataFrame([long]))
-        )
+        _, _, where = read.partition(", ")
+        lines = [*wrap(f"{long['quantity']}:", pair.WIDE), where] if where else wrap(long["quantity"], pair.WIDE)
+        assert pair.labels_of(pd.DataFrame([long])) == ["<br>".join(lines)]
     else:
         assert said.sentence == "No stored number with a better direction tells A and B apart."
