@@ -73,6 +73,15 @@ def test_starting_needs_neither_torch_nor_streamlit():
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
+def test_what_the_server_imports_ahead_is_what_pages_need_without_torch():
+    code = (
+        "import sys; from importlib import import_module; from lcmae.app.dashboard.script import served; "
+        "[import_module(name) for name in served.PREPARED]; "
+        "assert {'pandas', 'xarray', 'h5netcdf', 'plotly.basedatatypes'} <= set(sys.modules) and 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
 def test_streamlit_is_used_by_what_it_documents_but_for_its_command_line():
     found = set()
     for file in (Path(launch.__file__).parents[2]).rglob("*.py"):
