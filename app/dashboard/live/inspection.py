@@ -119,7 +119,7 @@ class Inspection:
                 return overlays.pixel_likeness(seen)
             return (overlays.likeness if what == "likeness" else overlays.encoder_matrix)(seen, layer)
 
-        return self._answer("matrix", (what, view, layer), compute)
+        return self._answer("matrix", (what, view, layer), compute, is_whole=is_whole(what, view))
 
     def every_head(self, what: Overlay, view: str, query: int) -> xr.Dataset:
         """Attention from one query in all heads of all layers of the encoder or the decoder; of all
@@ -136,7 +136,7 @@ class Inspection:
             seen = self._whole() if view == "full" else self._masked()
             return overlays.every_head(seen, seen.encoder, query, is_decoder=False)
 
-        return self._answer("every_head", (what, view, query), compute)
+        return self._answer("every_head", (what, view, query), compute, is_whole=is_whole(what, view))
 
     def _all_heads(self, what: Overlay, view: str) -> xr.Dataset:
         from lcmae.probes.watching import overlays
@@ -147,7 +147,7 @@ class Inspection:
             seen = self._whole() if view == "full" else self._masked()
             return overlays.all_heads(seen, seen.encoder, is_decoder=False)
 
-        return self._answer("all_heads", (what, view), compute)
+        return self._answer("all_heads", (what, view), compute, is_whole=is_whole(what, view))
 
     def colours(self, view: str, layer: int) -> xr.Dataset:
         """Tokens after a layer as colours."""
@@ -156,7 +156,7 @@ class Inspection:
         def compute() -> xr.Dataset:
             return overlays.as_colours(self._whole() if view == "full" else self._masked(), layer)
 
-        return self._answer("colours", (view, layer), compute)
+        return self._answer("colours", (view, layer), compute, is_whole=view == "full")
 
     def query_maps(self, layer: int, queries: np.ndarray, which: Hashable) -> xr.Dataset:
         """Where queries [q d] of an attentive probe look in the whole image, after an encoder block
@@ -166,32 +166,38 @@ class Inspection:
         def compute() -> xr.Dataset:
             return overlays.query_maps(self._whole(), layer, queries)
 
-        return self._answer("query_maps", (layer, which), compute)
+        return self._answer("query_maps", (layer, which), compute, is_whole=True)
 
     def check(self) -> None:
         """`InputError` where the strategy cannot be drawn on this grid."""
         self._strategy()
 
-    def _answer(self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        return models.answer(self.loaded, what, (self._key(is_drawn=what == "contrast"), settings), compute)
+    def _answer(
+        self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, is_whole: bool = False
+    ) -> xr.Dataset:
+        key = self._key(is_drawn=what == "contrast", is_whole=is_whole)
+        return models.answer(self.loaded, what, (key, settings), compute)
 
-    def _key(self, *, is_drawn: bool = False) -> Hashable:
+    def _key(self, *, is_drawn: bool = False, is_whole: bool = False) -> Hashable:
         """The image, and what decides its mask: an edited mask replaces the drawn one, where a
-        single mask counts."""
+        single mask counts; nothing does for what is of the whole image."""
+        if is_whole:
+            return self.picture.key
         chosen = self.chosen
         mask = (chosen.mask, chosen.ratio, chosen.seed, "" if is_drawn else chosen.hidden)
         return self.picture.key, self.picture.index, mask
 
-    def view(self, what: str, settings: Hashable, draw: Callable[[], models.Drawn]) -> models.Drawn:
+    def view(
+        self, what: str, settings: Hashable, draw: Callable[[], models.Drawn], *, is_whole: bool = False
+    ) -> models.Drawn:
         """What a page shows of the answers, drawn once: `settings` must decide it together with
-        image and mask."""
-        return models.view(self.loaded, what, (self._key(), settings), draw)
+        image and mask, or with the image alone (`is_whole`)."""
+        return models.view(self.loaded, what, (self._key(is_whole=is_whole), settings), draw)
 
     def _whole(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
-        # no mask, so none of its settings
-        return models.forward(self.loaded, self.picture.key, lambda: microscope.forward(self._batch()))
+        return models.forward(self.loaded, self._key(is_whole=True), lambda: microscope.forward(self._batch()))
 
     def _masked(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
@@ -212,6 +218,11 @@ class Inspection:
         chosen = self.chosen
         hidden = unpack(chosen.hidden, self.loaded.model.num_patches) if chosen.hidden else None
         return microscope.mask_of(self._batch(), self._strategy(), hidden)
+
+
+def is_whole(what: Overlay, view: str) -> bool:
+    """Whether such a map is the same under every mask; the decoder's never is."""
+    return what != "decoder" and view == "full"
 
 
 def inspect(loaded: models.Loaded, chosen: Selection) -> Inspection:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
+import xarray as xr
 
 from lcmae.app.dashboard.components import film as component
 from lcmae.app.dashboard.components.export import DOWNLOAD
@@ -102,7 +103,7 @@ def ratio_and_film(location: models.Location) -> None:
     inspected = inspection.inspect(models.load(location), chosen)
     top = error_top(inspected)
     component.film(
-        frame_at(location, axis, at if asked == axis.field and at < len(axis.values) else home, top),
+        frame_at(inspected, axis, at if asked == axis.field and at < len(axis.values) else home, top),
         title="Live: ratio, seed, training",
         caption=f"Drag the slider, or play. The page follows when the slider rests. The colour scale of the error ends at "
         f"{top:.3g} in every frame, the maximum of the picture above; each ratio and each seed draws a mask of its own.",
@@ -142,21 +143,23 @@ def keep(axis: Axis, at: int) -> None:
 
 def error_top(inspected: Inspection) -> float:
     """Where the colours of errors end: at the page's own picture's most."""
-    shown = inspected.frame()
+    shown = inspected.pictures()
     return patch_maps.largest(shown["picture_error"].where(shown["hidden"] == 1)) or 1.0
 
 
-def frame_at(location: models.Location, axis: Axis, at: int, top: float) -> component.Frame:
-    """What the browser is sent of one position."""
+def frame_at(page: Inspection, axis: Axis, at: int, top: float) -> component.Frame:
+    """What the browser is sent of one position. Where the page itself is, its own answer has the
+    pictures."""
     try:
-        inspected = seen(location, axis, at)
-        return inspected.view("film", (axis.name, at, top), lambda: _drawn(inspected, axis, at, top))
+        inspected = seen(page.loaded.location, axis, at)
+        is_page = inspected.loaded is page.loaded and inspected.chosen == page.chosen
+        answer = page.pictures if is_page else inspected.frame
+        return inspected.view("film", (axis.name, at, top), lambda: _drawn(answer(), axis, at, top))
     except InputError as error:
         return component.Frame(at, [], str(error))
 
 
-def _drawn(inspected: Inspection, axis: Axis, at: int, top: float) -> component.Frame:
-    shown = inspected.frame()
+def _drawn(shown: xr.Dataset, axis: Axis, at: int, top: float) -> component.Frame:
     pictures = [(title, style.png(pixels)) for title, pixels in figures.pictures(shown, top).items()]
     return component.Frame(at, pictures, f"{axis.name} {axis.labels[at]}: {figures.words(shown)}")
 

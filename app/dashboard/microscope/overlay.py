@@ -10,7 +10,7 @@ import numpy as np
 
 from lcmae.app.dashboard.components.overlay import Packed, Shown, overlay, pack
 from lcmae.app.dashboard.live import selection
-from lcmae.app.dashboard.live.inspection import NUM_MASKS, Inspection
+from lcmae.app.dashboard.live.inspection import NUM_MASKS, Inspection, is_whole
 from lcmae.app.dashboard.live.selection import Overlay
 from lcmae.app.dashboard.microscope import maps, queries
 from lcmae.app.figures import microscope as figures
@@ -236,7 +236,7 @@ class _Sent:
 
 def _matrix(inspected: Inspection, kind: Overlay, view: str, layer: int, head: int | None) -> tuple[Packed, int]:
     """[query row column] of one head or of their mean; it belongs to no patch, so it is packed once
-    for an image and its mask."""
+    for an image, and its mask where that matters."""
 
     def draw() -> _Sent:
         found = inspected.matrix(kind, view, layer)
@@ -247,7 +247,7 @@ def _matrix(inspected: Inspection, kind: Overlay, view: str, layer: int, head: i
         values = heads.mean("head") if head is None else heads.isel(head=head - 1)
         return _Sent(pack(values.values), int((found["query"].values < 0).sum()))
 
-    sent = inspected.view("overlay-matrix", (kind, view, layer, head), draw)
+    sent = inspected.view("overlay-matrix", (kind, view, layer, head), draw, is_whole=is_whole(kind, view))
     return sent.packed, sent.num_prefix
 
 
@@ -255,4 +255,4 @@ def _heads(inspected: Inspection, kind: Overlay, view: str, query: int) -> Packe
     def draw() -> Packed:
         return pack(inspected.every_head(kind, view, query)["attention"].values)
 
-    return inspected.view("overlay-heads", (kind, view, query), draw)
+    return inspected.view("overlay-heads", (kind, view, query), draw, is_whole=is_whole(kind, view))

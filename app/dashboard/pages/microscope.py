@@ -93,6 +93,11 @@ def bench(location: models.Location) -> None:
         inspected, problem = inspection.inspect(loaded, chosen), ""
     except InputError as error:
         inspected, problem = None, str(error)
+    if inspected is not None and loaded.is_small:
+        # before anything is sent: each view that came alone would have the browser draw the page
+        # once more
+        for step in steps(inspected):
+            step()
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
     if inspected is None:
@@ -140,9 +145,10 @@ def prefetch_next(inspected: inspection.Inspection) -> None:
     if inspected.loaded.is_small and 0 <= value < end:
         next_one = chosen.changed(**{name: value})
 
-        def steps() -> list[Callable[[], object]]:
-            # the image is not read before there is time for it
-            found = inspection.inspect(inspected.loaded, next_one)
-            return [*maps.steps(found), *overlay.steps(found)]
+        # the image is not read before there is time for it
+        prefetch.start(lambda: steps(inspection.inspect(inspected.loaded, next_one)))
 
-        prefetch.start(steps)
+
+def steps(inspected: inspection.Inspection) -> list[Callable[[], object]]:
+    """Everything that is computed for a selection, one call a view."""
+    return [*maps.steps(inspected), *overlay.steps(inspected)]

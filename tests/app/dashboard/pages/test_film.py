@@ -74,8 +74,20 @@ def test_frames_of_checkpoints_are_of_their_weights(root: Path):
     assert not np.array_equal(first, last)
 
 
+def test_where_the_page_is_the_film_shows_its_pictures_without_a_pass_of_its_own(root: Path):
+    published(root / "a")
+    page = inspection.inspect(models.load(located(root)), Selection(image=7, seed=90210))  # nobody else asks for it
+    axis = film.axis_of("ratio", page.chosen, page.loaded.location)
+    home, computed = axis.position(0.75), len(models._computed)
+    assert film.frame_at(page, axis, home, film.error_top(page)).pictures
+    assert len(models._computed) - computed == 3  # the pass, its pictures, and the frame
+    assert film.frame_at(page, axis, home - 5, 1.0).words.startswith("Masking ratio 0.70: ")
+    assert len(models._computed) - computed == 5  # an answer of its own, and the frame
+
+
 def test_a_frame_whose_checkpoint_is_gone_says_why(root: Path):
     published(root / "a")
-    frame = film.frame_at(located(root), film.Axis("a_step", [20, 99], 1), 1, 1.0)
+    page = inspection.inspect(models.load(located(root)), Selection())
+    frame = film.frame_at(page, film.Axis("a_step", [20, 99], 1), 1, 1.0)
     assert frame.pictures == []
     assert "expected a checkpoint" in frame.words

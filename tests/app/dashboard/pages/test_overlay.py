@@ -12,8 +12,11 @@ from streamlit.testing.v1 import AppTest
 
 from lcmae.app.dashboard.components import overlay as component
 from lcmae.app.dashboard.components.overlay import Packed, Shown, pack
-from lcmae.app.dashboard.live.selection import Overlay
+from lcmae.app.dashboard.components.picks import Picks
+from lcmae.app.dashboard.live import inspection, models
+from lcmae.app.dashboard.live.selection import Overlay, Selection
 from lcmae.app.dashboard.microscope.overlay import KINDS
+from lcmae.app.dashboard.stored.reading import runs_below
 from lcmae.models import SimMIM
 from tests.app.pages import components, open_page
 from tests.app.trained import TINY, published
@@ -54,6 +57,17 @@ def test_every_kind_of_map_is_drawn(root: Path, kind: str):
     assert np.isfinite(values).any()
     assert (data["heads"] is not None) == (kind in ("encoder", "decoder"))
     assert data["caption"].endswith(".")
+
+
+def test_maps_of_the_whole_image_are_computed_once_for_all_masks(root: Path):
+    published(root / "a")
+    loaded = models.load(models.locate(Picks(root, runs_below(root), [], None), "a"))
+    first, second = (inspection.inspect(loaded, Selection(seed=seed)) for seed in (0, 1))
+    for what in ("encoder", "rollout", "likeness", "pixel_likeness"):
+        assert first.matrix(what, "full", 1) is second.matrix(what, "full", 1)
+    assert first.colours("full", 1) is second.colours("full", 1)
+    for what, view in (("encoder", "masked"), ("decoder", "full")):
+        assert not first.matrix(what, view, 1).identical(second.matrix(what, view, 1))
 
 
 def test_attention_is_that_of_the_layer_and_head_and_rows_are_queries(root: Path):
