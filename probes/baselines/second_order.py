@@ -142,10 +142,12 @@ class MaskChances:
 
 
 def mask_chances(hidden: Bool[np.ndarray, "masks patches"]) -> MaskChances:
-    """Shares over drawn masks."""
+    """Shares over drawn masks: counts, divided once, so that patches which are always hidden
+    together have equal ones."""
     h = hidden.astype(float)
     v, count = 1 - h, len(h)
-    return MaskChances(h.mean(0), h.T @ v / count, np.einsum("kj,ki,kl->jil", h, v, v, optimize=True) / count)
+    beside = (v[hidden[:, j]] for j in range(h.shape[1]))  # masks that hide patch j
+    return MaskChances(h.mean(0), h.T @ v / count, np.stack([kept.T @ kept for kept in beside]) / count)
 
 
 def random_chances(num_patches: int, num_visible: int) -> MaskChances:
@@ -169,19 +171,32 @@ def fixed_linear(
     A patch that is never hidden, or never beside a visible one, has zero weights.
     """
     covariance, size, q, p = moments.ridged(ridge), moments.num_patches, moments.input_size, moments.target_size
-    weights = np.zeros((size * p, size * q))
-    for j in range(size):
-        use = chances.one[j] > 0
-        if allowed is not None:
-            use = use & allowed[j]
-        rows = np.flatnonzero(np.repeat(use, q))
-        if len(rows) == 0:
+    blocks = covariance.reshape(size, q, size, q)
+    cross = moments.cross.reshape(size, p, size, q)
+    weights = np.zeros((size, p, size, q))
+    usable = chances.one > 0 if allowed is None else (chances.one > 0) & allowed
+    for together in _of_one_system(chances, usable):
+        used = np.flatnonzero(usable[together[0]])
+        if len(used) == 0:
             continue
-        scale = np.kron(chances.two[j][np.ix_(use, use)], np.ones((q, q)))
-        normal = scale * covariance[np.ix_(rows, rows)]
-        right = moments.cross[j * p : (j + 1) * p][:, rows] * np.repeat(chances.one[j][use], q)
-        weights[j * p : (j + 1) * p, rows] = _solve(normal, right)
-    return weights
+        two = chances.two[together[0]][np.ix_(used, used)]
+        normal = blocks[used][:, :, used] * two[:, None, :, None]
+        right = cross[together][:, :, used] * chances.one[together[0], used][:, None]
+        unknowns = len(used) * q
+        found = _solve(normal.reshape(unknowns, unknowns), right.reshape(-1, unknowns))
+        of_used = np.zeros((len(together), p, size, q))
+        of_used[:, :, used] = found.reshape(len(together), p, len(used), q)
+        weights[together] = of_used
+    return weights.reshape(size * p, size * q)
+
+
+def _of_one_system(chances: MaskChances, usable: Bool[np.ndarray, "patches patches"]) -> list[list[int]]:
+    """Patches in groups with equal chances and inputs, whose weights solve one system: those of a
+    mask unit, say."""
+    groups: dict[bytes, list[int]] = {}
+    for j, two in enumerate(chances.two):
+        groups.setdefault(usable[j].tobytes() + chances.one[j].tobytes() + two.tobytes(), []).append(j)
+    return list(groups.values())
 
 
 def fixed_linear_random(
@@ -200,16 +215,17 @@ def fixed_linear_random(
         block = slice(j * q, (j + 1) * q)
         shrunk[block, block] = covariance[block, block]
     inverse = _solve(shrunk, np.eye(size * q))
-    weights = np.zeros((size * p, size * q))
-    for j in range(size):
-        mine, others = slice(j * q, (j + 1) * q), np.ones(size * q, dtype=bool)
-        others[mine] = False
-        right = moments.cross[j * p : (j + 1) * p] * others
-        # (V without j)^-1 = K - K_.j K_jj^-1 K_j. , on the other patches
-        product = right @ inverse
-        product -= _solve(inverse[mine, mine], right @ inverse[:, mine]) @ inverse[mine]
-        weights[j * p : (j + 1) * p] = product * others
-    return weights
+    own = range(size)
+    right = moments.cross.reshape(size, p, size, q).copy()
+    right[own, :, own] = 0.0
+    product = (right.reshape(size * p, size * q) @ inverse).reshape(size, p, size, q)
+    rows = inverse.reshape(size, q, size * q)
+    # (V without j)^-1 = K - K_.j K_jj^-1 K_j. , on the other patches
+    for j in own:
+        mine = slice(j * q, (j + 1) * q)
+        product[j] -= (_solve(inverse[mine, mine], product[j, :, j]) @ rows[j]).reshape(p, size, q)
+    product[own, :, own] = 0.0
+    return product.reshape(size * p, size * q)
 
 
 def wiener(

@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from lcmae.errors import InputError
 from lcmae.masking import CoarseRandom, MaskStrategy, Random
 from lcmae.patches import Grid, patchify
 from lcmae.probes.baselines.second_order import (
+    MaskChances,
     PatchMoments,
     fixed_linear,
     fixed_linear_random,
@@ -85,10 +87,12 @@ def image_statistics(
     cells = list(product(units, ratios))
     strategies = [_strategy(unit, ratio) for unit, ratio in cells]
     shape = len(units), len(ratios)
-    result = _correlation(images, patch_size)
-    advance()
-    result |= _explained(patches, strategies, grid, shape, seed, advance)
-    result |= _joined(patches, labels, strategies, grid, shape, seed, advance)
+    # thousands of systems of a few hundred unknowns: threads of a BLAS wait for each other in loops
+    with threadpool_limits(1, user_api="blas"):
+        result = _correlation(images, patch_size)
+        advance()
+        result |= _explained(patches, strategies, grid, shape, seed, advance)
+        result |= _joined(patches, labels, strategies, grid, shape, seed, advance)
     return xr.Dataset(
         result,
         coords={
@@ -189,6 +193,7 @@ def _explained(
     count, values = len(patches), patches.shape[-1]
     own = groups_of(range(count), count) * MASKS_A_GROUP + torch.arange(count) % MASKS_A_GROUP
     near, rows = neighbours(grid), own.numpy()
+    chances = [mask_chances(_masks(strategy, DRAWN, grid, seed, "advice-chances")) for strategy in strategies]
     errors = np.zeros((count, 3, len(strategies)))  # position mean, linear, near
     for fold in range(2):
         measured = np.flatnonzero(np.arange(count) % 2 == fold)
@@ -205,7 +210,7 @@ def _explained(
             hidden = _masks(strategy, NUM_GROUPS * MASKS_A_GROUP, grid, seed, "advice-mask")[rows[measured]]
             errors[measured, 0, cell] = ((centred**2).sum(-1) * hidden).sum(1) / hidden.sum(1)
             for row, allowed in enumerate((None, near), start=1):
-                weights = _weights(strategy, allowed, part, whole, known[~teaching], grid, seed)
+                weights = _weights(strategy, chances[cell], allowed, part, whole, known[~teaching], grid, seed)
                 off = ((predict(whole[0], weights, seen, hidden) - seen) ** 2).sum(-1) + rest
                 errors[measured, row, cell] = (off * hidden).sum(1) / hidden.sum(1)
             advance()
@@ -249,6 +254,7 @@ def _both(known: np.ndarray, grid: Grid) -> tuple[PatchMoments, PatchMoments]:
 
 def _weights(
     strategy: MaskStrategy,
+    chances: MaskChances,
     allowed: np.ndarray | None,
     part: tuple[PatchMoments, PatchMoments],
     whole: tuple[PatchMoments, PatchMoments],
@@ -258,7 +264,6 @@ def _weights(
 ) -> np.ndarray:
     """The linear predictor of this strategy from all the images of the fit; the ridge and the kind
     of covariance are those that do best on held-out ones."""
-    chances = mask_chances(_masks(strategy, DRAWN, grid, seed, "advice-chances"))
     hidden = _masks(strategy, len(held), grid, seed, "advice-held-out")
 
     def solve(moments: PatchMoments, ridge: float) -> np.ndarray:

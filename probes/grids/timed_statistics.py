@@ -1,6 +1,7 @@
 """The statistics of images within a time: all of them, or those of one ratio where all take too
 long."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,6 +18,10 @@ Progress = Callable[[str, int], Any]
 
 MOST_IMAGES, FEW_IMAGES = 1000, 200
 """Images that all statistics are of, and those of one ratio."""
+
+
+EARLY, HOPELESS = 5, 1.5
+"""Steps after which it can be told that all will take this many times as long as they may."""
 
 
 class _OutOfTime(Exception):
@@ -38,8 +43,7 @@ def within(
     say(f"statistics of {len(pixels)} images")
     if seconds > 0:
         every = image_statistics.RATIOS, image_statistics.UNITS
-        end = time.monotonic() + seconds
-        found = _taken(pixels[:MOST_IMAGES], labels, patch_size, seed, *every, progress, end)
+        found = _taken(pixels[:MOST_IMAGES], labels, patch_size, seed, *every, progress, seconds)
         if found is not None:
             return found
         say("statistics take long on this machine: those of one ratio alone, to leave time for a race")
@@ -56,19 +60,21 @@ def _taken(
     ratios: tuple[float, ...],
     units: tuple[int, ...],
     progress: Progress | None,
-    end: float | None = None,
+    seconds: float = math.inf,
 ) -> xr.Dataset | None:
-    """None where they are not done at `end`, a `time.monotonic()`."""
+    """None where they take more seconds than these, or clearly will."""
     known = None if labels is None else labels[: len(pixels)]
-    left = image_statistics.num_steps(ratios, units)
-    with nullcontext() if progress is None else progress("statistics", left) as bar:
+    began, done, steps = time.monotonic(), 0, image_statistics.num_steps(ratios, units)
+    with nullcontext() if progress is None else progress("statistics", steps) as bar:
 
         def advance() -> None:
-            nonlocal left
-            left -= 1
+            nonlocal done
+            done += 1
             if bar is not None:
                 bar.advance()
-            if left > 0 and end is not None and time.monotonic() > end:
+            spent = time.monotonic() - began
+            hopeless = done >= EARLY and spent / done * steps > HOPELESS * seconds
+            if done < steps and (spent > seconds or hopeless):
                 raise _OutOfTime
 
         try:

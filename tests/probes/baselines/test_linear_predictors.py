@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lcmae.probes.baselines.second_order import (
     MaskChances,
     PatchMoments,
+    _of_one_system,
     fixed_linear,
     fixed_linear_random,
     mask_chances,
@@ -53,10 +54,12 @@ def error(x: np.ndarray, moments: PatchMoments, weights: np.ndarray, masks: np.n
     return total / len(masks)
 
 
-def test_weights_are_those_of_least_squares_on_all_masks_and_images() -> None:
+@pytest.mark.parametrize("unit", [1, 2])
+def test_weights_are_those_of_least_squares_on_all_masks_and_images(unit: int) -> None:
     rng = np.random.default_rng(0)
     x = correlated(rng)
     masks = rng.random((40, 5)) < rng.uniform(0.3, 0.8, size=5)  # a lopsided strategy
+    masks = masks[:, np.arange(5) // unit * unit]  # of units of two, patches 0 and 1 are hidden together
     moments, chances = moments_of(x), mask_chances(masks)
     weights = fixed_linear(moments, chances)
     centred = (x - x.mean(0)).reshape(len(x), -1)
@@ -67,6 +70,18 @@ def test_weights_are_those_of_least_squares_on_all_masks_and_images() -> None:
         solution = np.linalg.lstsq(rows, goal, rcond=None)[0]
         best += float(((goal - rows @ solution) ** 2).sum()) / len(x) / len(masks)
     assert error(x, moments, weights, masks) == pytest.approx(best, rel=1e-10)
+
+
+def test_patches_of_a_mask_unit_share_a_system_unless_they_may_use_different_inputs() -> None:
+    hidden = np.random.default_rng(0).random((60, 4)) < 0.5
+    hidden = hidden[:, [0, 0, 1, 1, 2, 3]]
+    chances = mask_chances(hidden)
+    everything = np.ones((6, 6), dtype=bool)
+    assert _of_one_system(chances, everything) == [[0, 1], [2, 3], [4], [5]]
+    everything[3, 0] = False
+    assert _of_one_system(chances, everything) == [[0, 1], [2], [3], [4], [5]]
+    h, v = hidden.astype(float), 1.0 - hidden
+    np.testing.assert_array_equal(chances.two, np.einsum("kj,ki,kl->jil", h, v, v) / 60)
 
 
 @pytest.mark.parametrize("visible", [1, 2, 4])

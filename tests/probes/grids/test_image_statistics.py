@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lcmae.errors import InputError
 from lcmae.probes.grids.advice import of_statistics
@@ -28,6 +29,22 @@ def test_noise_has_no_reach_and_nothing_to_predict() -> None:
         assert (low < 0.05).all()
         assert (found[name].values < 0.05).all()
     assert "label_error" not in found
+
+
+def test_small_systems_are_solved_on_one_thread() -> None:
+    """On a busy machine the threads of a BLAS spin: ten times the processor time for the same
+    numbers."""
+    pixels = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    within: list[int] = []
+
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        image_statistics(pixels, None, 4, ratios=(0.5,), units=(1,), advance=lambda: within.extend(threads()))
+        after = threads()
+    assert set(within) == {1}
+    assert 2 in after, "put back"
 
 
 def test_images_of_one_value_agree_everywhere() -> None:

@@ -14,7 +14,9 @@ from lcmae.probes.grids import image_statistics, timed_statistics
         (0.0, [(0.75,)], 4),  # no time: one ratio at once
         (240.0, [image_statistics.RATIOS], 25),
         (239.0, [image_statistics.RATIOS], 25),  # what ends a little late is kept
-        (95.0, [image_statistics.RATIOS, (0.75,)], 14),
+        (200.0, [image_statistics.RATIOS, (0.75,)], 25),  # might have been done in time: 21 steps, then 4
+        (95.0, [image_statistics.RATIOS, (0.75,)], 9),  # after 5 steps it is clear that 25 will not be done
+        (30.0, [image_statistics.RATIOS, (0.75,)], 8),
     ],
 )
 def test_what_takes_too_long_is_taken_of_one_ratio(
