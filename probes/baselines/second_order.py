@@ -146,8 +146,8 @@ def mask_chances(hidden: Bool[np.ndarray, "masks patches"]) -> MaskChances:
     together have equal ones."""
     h = hidden.astype(float)
     v, count = 1 - h, len(h)
-    beside = (v[hidden[:, j]] for j in range(h.shape[1]))  # masks that hide patch j
-    return MaskChances(h.mean(0), h.T @ v / count, np.stack([kept.T @ kept for kept in beside]) / count)
+    beside = (v[hidden[:, j]] for j in range(h.shape[1]))  # what masks that hide patch j leave
+    return MaskChances(h.mean(0), h.T @ v / count, np.stack([seen.T @ seen for seen in beside]) / count)
 
 
 def random_chances(num_patches: int, num_visible: int) -> MaskChances:
