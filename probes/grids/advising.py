@@ -84,12 +84,10 @@ DESIGNS = (
     Design(("random", "block"), (0.5, 0.75, 0.9), (1, 2), rungs(5), 1200),
     Design(("random",), (0.25, 0.5, 0.75, 0.9), (1, 2), (Rung(3, 1 / 4), Rung(5, 1.0)), 800),
     Design(("random",), (0.25, 0.5, 0.75, 0.9), (1, 2), (Rung(3, 1.0),), 400),
-    Design(("random",), (0.5, 0.75), (1, 2), (Rung(3, 1.0),), 250),
+    Design(("random",), (0.5, 0.75), (1, 2), (Rung(3, 1.0),), 100),
 )
-"""The largest first."""
-
-MOST_SEEDS = max(rung.seeds for design in DESIGNS for rung in design.rungs)
-"""As many untrained networks are measured after a race, within the time."""
+"""The largest first. The last one is for time that would else be thrown away: a hundred steps teach
+little, and the advice says so where they taught nothing."""
 
 
 class Question(Settings):
@@ -112,6 +110,8 @@ class Pace:
     seconds_a_step: float
     seconds_a_run: float
     """Beside its steps: opening, measuring, publishing."""
+    seconds_a_baseline: float = 0.0
+    """Measuring an untrained network, after the race: one a seed."""
 
 
 @dataclass(frozen=True)
@@ -305,15 +305,15 @@ def _test(
         known |= {"seconds_a_step": pace.seconds_a_step, "seconds_a_run": pace.seconds_a_run}
     measure = "mean_knn" if _images_a_class(source) >= NEIGHBOURS else "mean_linear"
     if "seconds_a_baseline" not in known:
+        say("untrained networks and raw pixels, to time them")
         known |= {
             "seconds_a_baseline": _seconds_of(partial(_baselines, base.model_copy(update={"seeds": 1}), 1, measure))
         }
     if "design" not in known:
-        pace = Pace(known["seconds_a_step"], known["seconds_a_run"])
-        left = deadline - time.monotonic() - 15 - MOST_SEEDS * known["seconds_a_baseline"]
-        design, steps = plan(left, workers, pace)
+        pace = Pace(known["seconds_a_step"], known["seconds_a_run"], known["seconds_a_baseline"])
+        design, steps = plan(deadline - time.monotonic() - 15, workers, pace)
         if design is None:  # another call may bring more time
-            least = _least_minutes(pace, workers)
+            least = least_minutes(pace, workers)
             return None, (
                 f"{question.minutes:g} minutes were too few for a race on this machine. Statistics and timing are done and "
                 f"stored; the same command with --minutes {max(least, math.ceil(question.minutes)):.0f} goes on, and "
@@ -420,14 +420,17 @@ def plan(seconds: float, workers: int, pace: Pace) -> tuple[Design | None, int]:
 def _steps(design: Design, seconds: float, workers: int, pace: Pace) -> int:
     runs = sum(design.num_cells * rung.seeds for rung in design.rungs)
     whole = sum(design.num_cells * rung.seeds * rung.share for rung in design.rungs)
+    seconds -= design.rungs[-1].seeds * pace.seconds_a_baseline
     return math.floor((SPARE * seconds * workers - runs * pace.seconds_a_run) / (whole * pace.seconds_a_step))
 
 
-def _least_minutes(pace: Pace, workers: int) -> float:
+def least_minutes(pace: Pace, workers: int) -> int:
+    """Of another call, which finds statistics and timing done, for the smallest race."""
     design = DESIGNS[-1]
     runs = sum(design.num_cells * rung.seeds for rung in design.rungs)
     work = runs * (pace.seconds_a_run + design.least_steps * pace.seconds_a_step)
-    return math.ceil(work / SPARE / workers / 60 + 1.5)
+    after = design.rungs[-1].seeds * pace.seconds_a_baseline
+    return math.ceil((work / SPARE / workers + after) / 60 + 1.5)
 
 
 def last_table(out: Path, num_rungs: int) -> xr.Dataset | None:

@@ -18,7 +18,7 @@ from lcmae.app.commands import train
 from lcmae.errors import InputError
 from lcmae.probes.grids import advising
 from lcmae.probes.grids import run as running
-from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise, plan
+from lcmae.probes.grids.advising import DESIGNS, Design, Pace, Question, advise, least_minutes, plan
 from lcmae.probes.grids.cells import SETTINGS, Cell, Comparison
 from lcmae.probes.grids.command import train_command
 from lcmae.probes.grids.configs import config_of
@@ -46,19 +46,40 @@ def _few_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the plan ---
 
 
-@given(seconds=st.floats(0, 20_000), workers=st.integers(1, 8), step=st.floats(0.001, 1), run=st.floats(0.5, 20))
-def test_a_plan_fits_into_the_time_if_no_cell_is_dropped(seconds: float, workers: int, step: float, run: float) -> None:
-    design, steps = plan(seconds, workers, Pace(step, run))
+paces = st.builds(Pace, st.floats(0.001, 1), st.floats(0.5, 20), st.floats(0, 600))
+
+
+@given(seconds=st.floats(0, 20_000), workers=st.integers(1, 8), pace=paces)
+def test_a_plan_fits_into_the_time_if_no_cell_is_dropped(seconds: float, workers: int, pace: Pace) -> None:
+    design, steps = plan(seconds, workers, pace)
     if design is None:
         assert steps == 0
         return
-    work = sum(design.num_cells * rung.seeds * (run + rung.share * steps * step) for rung in design.rungs)
-    assert work <= seconds * workers
+    of_run, of_step = pace.seconds_a_run, pace.seconds_a_step
+    work = sum(design.num_cells * rung.seeds * (of_run + rung.share * steps * of_step) for rung in design.rungs)
+    assert work / workers + design.rungs[-1].seeds * pace.seconds_a_baseline <= seconds
+    assert steps >= design.least_steps
+
+
+@given(workers=st.integers(1, 8), pace=paces)
+def test_the_minutes_that_are_asked_for_bring_a_race(workers: int, pace: Pace) -> None:
+    """Another call has 15 s kept free, and begins; what it found timed, it does not time again."""
+    seconds = 60.0 * least_minutes(pace, workers)
+    assert plan(seconds - 15 - 60, workers, pace)[0] is not None
+    work = 12 * (pace.seconds_a_run + DESIGNS[-1].least_steps * pace.seconds_a_step)
+    least = work / workers + 3 * pace.seconds_a_baseline
+    assert plan(0.99 * least, workers, pace)[0] is None
+
+
+def test_a_machine_thirty_times_slower_has_a_race_in_the_rest_of_twenty_minutes() -> None:
+    """200 photographs on two cores beside other work at a load of 12: what the pilot timed."""
+    design, steps = plan(900.0, 2, Pace(0.96, 10.9, 20.0))
+    assert design is DESIGNS[-1]
     assert steps >= design.least_steps
 
 
 def test_more_time_makes_a_larger_race() -> None:
-    chosen = [plan(60.0 * minutes, 2, Pace(0.03, 3.0))[0] for minutes in (1, 8, 12, 30, 60, 240)]
+    chosen = [plan(60.0 * minutes, 2, Pace(0.03, 3.0))[0] for minutes in (0.5, 8, 12, 30, 60, 240)]
     sizes = [0 if design is None else DESIGNS[::-1].index(design) + 1 for design in chosen]
     assert sizes == sorted(sizes)
     assert sizes[0] == 0
