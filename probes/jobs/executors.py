@@ -5,6 +5,7 @@
 import multiprocessing
 import os
 import shlex
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -97,6 +98,10 @@ def _begin(threads: int) -> None:
     # system of 240 unknowns in 30 ms in place of 2
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))
+    # training holds a first signal back and hands a second one to this; a SystemExit would be taken
+    # for the job's answer, and the worker would go on to wait for the queue's lock, which one that
+    # died of the same signal never gives back
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     _end_with_parent()
 
 
