@@ -5,11 +5,12 @@ docs/design-rules.md, from runs on this machine.
     uv run python -m benchmarks.masks_evidence --write
 
 `--train` is `lcmae compare` with the lines below, and goes on where it was stopped, on another
-machine too: what each run was asked and its row are kept in docs/results/masks/DATA.jsonl, without
-weights. `--write` writes both pages from what is there, and says what is not. `--seeds 5` is the
-advice."""
+machine too: what each run was asked and its row are kept in docs/results/masks/DATA.jsonl.gz,
+without weights. `--write` writes both pages from what is there, and says what is not. The advice is
+`--seeds 5`."""
 
 import argparse
+import gzip
 import json
 import shlex
 from collections.abc import Sequence
@@ -60,28 +61,32 @@ def train(data: str, seeds: int, runs: Path, workers: int) -> int:
 
 
 def keep(data: str, runs: Path, kept: Path) -> None:
-    """Store what the runs of one data set were asked, and their rows: a line a run, by its name."""
+    """Store what the runs of one data set were asked, and their rows: a line a run, by its name,
+    below one of the settings and of what columns mean."""
     folder = runs / data
-    found = {cell.parent.name: read_json(cell) for cell in sorted(folder.glob(f"*/{CELL}"))}
-    lines = [{"settings": read_json(folder / SETTINGS)}, *({"run": name, **(one or {})} for name, one in found.items())]
-    kept.mkdir(parents=True, exist_ok=True)
+    found = {cell.parent.name: read_json(cell) or {} for cell in sorted(folder.glob(f"*/{CELL}"))}
+    columns = {name: about for answer in found.values() for name, about in answer.pop("columns", {}).items()}
+    lines = [{"settings": read_json(folder / SETTINGS), "columns": columns}]
+    lines += [{"run": name, **answer} for name, answer in found.items()]
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    (kept / f"{data}.jsonl").write_text(text)
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / f"{data}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def restore(data: str, runs: Path, kept: Path) -> None:
     """Lay down what was kept, where a run is not there; `lcmae compare` does not train it again."""
-    file, folder = kept / f"{data}.jsonl", runs / data
+    file, folder = kept / f"{data}.jsonl.gz", runs / data
     if not file.is_file():
         return
-    first, *lines = [json.loads(line) for line in file.read_text().splitlines()]
+    first, *lines = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
     answers = {line.pop("run"): line for line in lines}
     for name, answer in answers.items():
         if not (folder / name / CELL).exists():
             (folder / name).mkdir(parents=True, exist_ok=True)
-            (folder / name / CELL).write_text(json.dumps(answer))
+            own = {key: about for key, about in first["columns"].items() if key in answer["row"]}
+            (folder / name / CELL).write_text(json.dumps({**answer, "columns": own}))
     if not (folder / TABLE).is_file():
-        columns = {key: tuple(about) for answer in answers.values() for key, about in answer["columns"].items()}
+        columns = {key: tuple(about) for key, about in first["columns"].items()}
         write_table([answer["row"] for answer in answers.values()], columns, folder / TABLE)
         (folder / SETTINGS).write_text(json.dumps(first["settings"]))
 
@@ -161,7 +166,7 @@ def masks_page(found: dict[str, Found | None], runs: Path, note: str = "") -> st
     lines = [
         "# Which mask, ratio and unit? Results of small networks",
         "",
-        "    python -m benchmarks.masks_evidence --train digits --seeds 3",
+        "    python -m benchmarks.masks_evidence --train digits --seeds 5",
         *(
             ["    lcmae compare --matrix runs/masks/digits"]
             if any(one is not None and one.matrix is not None for one in found.values())
