@@ -66,7 +66,8 @@ def test_maps_of_the_whole_image_are_computed_once_for_all_masks(root: Path):
     for what in ("encoder", "rollout", "likeness", "pixel_likeness"):
         assert first.matrix(what, "full", 1) is second.matrix(what, "full", 1)
     assert first.colours("full", 1) is second.colours("full", 1)
-    for what, view in (("encoder", "masked"), ("decoder", "full")):
+    others: list[tuple[Overlay, str]] = [("encoder", "masked"), ("decoder", "full")]
+    for what, view in others:
         assert not first.matrix(what, view, 1).identical(second.matrix(what, view, 1))
 
 
