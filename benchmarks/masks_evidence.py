@@ -65,6 +65,8 @@ def keep(data: str, runs: Path, kept: Path) -> None:
     below one of the settings and of what columns mean."""
     folder = runs / data
     found = {cell.parent.name: read_json(cell) or {} for cell in sorted(folder.glob(f"*/{CELL}"))}
+    if not found:
+        return
     columns = {name: about for answer in found.values() for name, about in answer.pop("columns", {}).items()}
     lines = [{"settings": read_json(folder / SETTINGS), "columns": columns}]
     lines += [{"run": name, **answer} for name, answer in found.items()]
@@ -331,8 +333,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for data in LINES:
         restore(data, options.runs, kept)
     for data in options.train:
-        code = train(data, options.seeds, options.runs, options.workers)
-        keep(data, options.runs, kept)
+        try:
+            code = train(data, options.seeds, options.runs, options.workers)
+        finally:  # what is done is kept when a signal ends the rest, too
+            keep(data, options.runs, kept)
         if code:
             return code
     if options.write:

@@ -152,6 +152,27 @@ def test_runs_are_kept_without_their_weights_and_not_trained_again(
     assert "Untrained networks reach" in page
 
 
+def test_what_was_kept_outlasts_a_signal_and_a_training_that_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, file = tmp_path / "runs", tmp_path / "docs" / "results" / "masks" / "digits.jsonl.gz"
+    arguments = ["--train", "digits", "--runs", str(runs), "--docs", str(tmp_path / "docs")]
+    monkeypatch.setattr(masks_evidence, "train", lambda *_: 2)
+    assert main(arguments) == 2
+    assert not file.exists(), "nothing was done, so nothing is kept"
+
+    def stopped(*_: object) -> int:
+        cell = runs / "digits" / "mae-random-0.5-s0" / "cell.json"
+        cell.parent.mkdir(parents=True)
+        cell.write_text('{"asked": {}, "row": {"run": "mae-random-0.5-s0"}, "columns": {}}')
+        raise SystemExit(143)
+
+    monkeypatch.setattr(masks_evidence, "train", stopped)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert file.is_file()
+
+
 def test_the_files_say_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks_evidence, "baselines", lambda *_: ({"mean_knn": 0.45}, {"mean_knn": 0.9}))
     table(tmp_path / "runs" / "digits", seeds=2)
