@@ -108,7 +108,8 @@ class PositionalShare:
         self.num_masks = self.by_mask.shape[1]
         self.at = self.by_position.argmax(1), self.by_mask.argmax(1)
         self.hides = (self.by_position.T @ self.by_mask).double()  # [position mask], 0 or 1
-        self.sums = GroupedSums(num_images)
+        # rows stand around a first guess of their means, so float32 loses nothing of their squares
+        self.sums = GroupedSums(num_images, single=("rows",))
         self.count = 0
         self.origin: Tensor | None = None
 

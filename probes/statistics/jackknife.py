@@ -8,7 +8,7 @@ estimated from few images.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,10 +82,13 @@ def counted_once(
 
 class GroupedSums:
     """Named sums of images by group; any function of the total sums is estimated with its standard
-    error."""
+    error.
 
-    def __init__(self, num_images: int, num_groups: int = NUM_GROUPS) -> None:
-        self.num_images, self.num_groups = num_images, num_groups
+    Sums are float64; those of the names `single` are held in float32, which halves what large ones
+    take. Such values should stand around zero: of a large mean, squares would lose digits."""
+
+    def __init__(self, num_images: int, num_groups: int = NUM_GROUPS, single: Collection[str] = ()) -> None:
+        self.num_images, self.num_groups, self.single = num_images, num_groups, single
         self.sizes = torch.zeros(num_groups, dtype=torch.float64)
         self.sums: dict[str, Tensor] = {}
 
@@ -98,9 +101,9 @@ class GroupedSums:
         """The same for images of these groups."""
         self.sizes.index_add_(0, group, torch.ones(len(group), dtype=torch.float64))
         for name, value in values.items():
-            value = value.detach().double().cpu()
+            value = value.detach().to("cpu", torch.float32 if name in self.single else torch.float64)
             if name not in self.sums:
-                self.sums[name] = torch.zeros(self.num_groups, *value.shape[1:], dtype=torch.float64)
+                self.sums[name] = torch.zeros(self.num_groups, *value.shape[1:], dtype=value.dtype)
             self.sums[name].index_add_(0, group, value)
 
     def estimate(self, statistic: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Tensor]:
@@ -110,7 +113,7 @@ class GroupedSums:
 
     def leave_out(self, statistic: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Float[Tensor, "g ..."]]:
         """`statistic` of the summed values, and of those without each group."""
-        total = {name: value.sum(0) for name, value in self.sums.items()}
+        total = {name: value.sum(0, dtype=torch.float64) for name, value in self.sums.items()}
         without = [
             statistic({name: total[name] - value[group] for name, value in self.sums.items()}) for group in self._filled
         ]
@@ -119,7 +122,7 @@ class GroupedSums:
     def of(self, groups: Sequence[int]) -> dict[str, Tensor]:
         """Sums over some of the groups that have images, counted from 0."""
         chosen = [self._filled[group] for group in groups]
-        return {name: value[chosen].sum(0) for name, value in self.sums.items()}
+        return {name: value[chosen].sum(0, dtype=torch.float64) for name, value in self.sums.items()}
 
     def error(self, whole: Tensor, without: Float[Tensor, "g ..."]) -> Tensor:
         """The standard error of what was made of `leave_out`."""
