@@ -207,24 +207,38 @@ def _row(seen: CachedForward, patch: int, layers: Sequence[int]) -> tuple[Float[
     return to_patches, rows[..., : model.num_prefix].sum(-1)
 
 
-def receptive_field(whole: CachedForward, masked: CachedForward, patch: int, layer: int) -> xr.Dataset:
+def token_field(seen: CachedForward, seed: int, patch: int, layer: int) -> Float[Tensor, "h w"]:
+    """The channels' sum of |gradient| of the patch's token after block `layer` (from 1), times the
+    probe's random signs of this seed; NaN where the encoder has no token of the patch."""
+    model = seen.model
+    if not seen.has_token(patch):
+        return torch.full(model.config.image_size, math.nan, dtype=torch.float64)
+    index = int(token_index(model, seen.mask, patch))
+    signs = random_signs(model, seed, seen.batch.indices)["token"]
+    return absolute(seen.trace.of_token(layer - 1, lambda out: product(out[:, index], signs)))
+
+
+def receptive_field(
+    whole: CachedForward,
+    masked: CachedForward,
+    patch: int,
+    layer: int,
+    *,
+    of_whole: Float[Tensor, "h w"] | None = None,
+) -> xr.Dataset:
     """`field` [target y x]: the channels' sum of |gradient| of the patch's token after block
     `layer` (from 1), on the full and on the masked image, and of its prediction, each times the
     probe's random signs; and `half_radius` [target] of the disc around the patch that holds half of
-    it. NaN for the token of a patch that is hidden from the encoder."""
-    model = masked.model
-    signs = random_signs(model, masked.batch.seed, masked.batch.indices)
-    fields = {target: torch.full(model.config.image_size, math.nan, dtype=torch.float64) for target in TARGETS}
-    for target, one in zip(TARGETS[:2], (whole, masked), strict=True):
-        if one.has_token(patch):
-            index = int(token_index(model, one.mask, patch))
-            gradient = one.trace.of_token(layer - 1, lambda out, index=index: product(out[:, index], signs["token"]))
-            fields[target] = absolute(gradient)
+    it. NaN for the token of a patch that is hidden from the encoder. `of_whole` is the whole
+    image's `token_field`, where it is known already."""
+    model, seed = masked.model, masked.batch.seed
+    fields = {
+        TARGETS[0]: token_field(whole, seed, patch, layer) if of_whole is None else of_whole,
+        TARGETS[1]: token_field(masked, seed, patch, layer),
+    }
     if masked.trace.prediction is not None:
-        gradient = masked.trace.of_prediction(lambda pred: product(pred[:, patch], signs["prediction"]))
-        fields[TARGETS[2]] = absolute(gradient)
-    else:
-        del fields[TARGETS[2]]
+        signs = random_signs(model, seed, masked.batch.indices)["prediction"]
+        fields[TARGETS[2]] = absolute(masked.trace.of_prediction(lambda pred: product(pred[:, patch], signs)))
     middle = torch.tensor([patch // model.grid[1] + 0.5, patch % model.grid[1] + 0.5], dtype=torch.float64)
     disc = pixel_distances(model.config.image_size, middle * model.patch_size, "disc")
     maps = torch.stack(list(fields.values()))

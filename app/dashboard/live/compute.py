@@ -1,7 +1,9 @@
-"""The one thread in which all models compute, whoever asks. Imports no torch.
+"""The two threads in which models compute, whoever asks. Imports no torch.
 
-More threads would only share the same cores, and a pass has hooks on its modules that must not meet
-another pass.
+A pass has hooks on its modules that must not meet another pass, so a thread has modules of its own:
+the model's in the first, its twin's in the second
+(`lcmae.app.dashboard.server.tuning.second_strand`), which takes what needs no other answer. More
+threads would only share the same cores.
 """
 
 import threading
@@ -12,11 +14,12 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 _NAME = "model-compute"
-_thread = ThreadPoolExecutor(1, thread_name_prefix=_NAME)
+_first, _second = (ThreadPoolExecutor(1, thread_name_prefix=f"{_NAME}-{number}") for number in (1, 2))
 
 
-def compute(call: Callable[[], Found]) -> Found:
-    """What `call` returns, computed in the thread of all models; raises what it raises."""
+def compute(call: Callable[[], Found], *, beside: bool = False) -> Found:
+    """What `call` returns, computed in the first thread, or in the second `beside` it; raises what
+    it raises. What a call asks for itself is computed in its own thread."""
     if threading.current_thread().name.startswith(_NAME):
         return call()
-    return _thread.submit(call).result()
+    return (_second if beside else _first).submit(call).result()

@@ -18,6 +18,7 @@ from lcmae.errors import InputError
 
 if TYPE_CHECKING:
     from lcmae.masking import Mask, MaskStrategy
+    from lcmae.models import MaskedImageModel
     from lcmae.probes.watching.batch import Batch
     from lcmae.probes.watching.microscope import CachedForward
 
@@ -87,12 +88,27 @@ class Inspection:
         from lcmae.probes.watching import microscope
 
         patch, layer = self.patch, self.encoder_layer
+        # another seed has other random signs, an edited mask has not
+        settings = (self._key(is_whole=True), self.picture.index, self.chosen.seed, patch, layer)
 
         def compute() -> xr.Dataset:
             # of the same passes for all patches and layers: a backward pass each is left to do
-            return microscope.receptive_field(self._whole(), self._masked(), patch, layer)
+            whole, masked = self._whole(), self._masked()
+            of_whole = models.gradient(
+                self.loaded,
+                settings,
+                lambda: models.Gradient(microscope.token_field(whole, masked.batch.seed, patch, layer)),
+            )
+            return microscope.receptive_field(whole, masked, patch, layer, of_whole=of_whole)
 
         return self._answer("receptive_field", (patch, layer), compute)
+
+    def compute_beside(self) -> None:
+        """Compute what asks for nothing else, in the second thread: the pass over the whole image,
+        and the contrast terms."""
+        models.begin_beside(self.loaded, lambda: self._whole(self.loaded.twin))
+        if self.loaded.model.has_prediction:
+            self.contrast()
 
     def contrast(self) -> xr.Dataset:
         """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask
@@ -100,9 +116,10 @@ class Inspection:
         from lcmae.probes.watching import microscope
 
         def compute() -> xr.Dataset:
-            return microscope.contrast(self._batch(), self._strategy(), NUM_MASKS)
+            batch = self._batch(self.loaded.twin)
+            return microscope.contrast(batch, self._strategy(), NUM_MASKS)
 
-        return self._answer("contrast", NUM_MASKS, compute)
+        return self._answer("contrast", NUM_MASKS, compute, beside=self.loaded.is_small)
 
     def matrix(self, what: Overlay, view: str, layer: int) -> xr.Dataset:
         """Attention of all queries of a layer (`encoder`, `decoder`), `rollout`, `likeness` of
@@ -173,10 +190,16 @@ class Inspection:
         self._strategy()
 
     def _answer(
-        self, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, is_whole: bool = False
+        self,
+        what: str,
+        settings: Hashable,
+        compute: Callable[[], xr.Dataset],
+        *,
+        is_whole: bool = False,
+        beside: bool = False,
     ) -> xr.Dataset:
         key = self._key(is_drawn=what == "contrast", is_whole=is_whole)
-        return models.answer(self.loaded, what, (key, settings), compute)
+        return models.answer(self.loaded, what, (key, settings), compute, beside=beside)
 
     def _key(self, *, is_drawn: bool = False, is_whole: bool = False) -> Hashable:
         """The image, and what decides its mask: an edited mask replaces the drawn one, where a
@@ -194,20 +217,22 @@ class Inspection:
         image and mask, or with the image alone (`is_whole`)."""
         return models.view(self.loaded, what, (self._key(is_whole=is_whole), settings), draw)
 
-    def _whole(self) -> "CachedForward":
+    def _whole(self, model: "MaskedImageModel | None" = None) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
-        return models.forward(self.loaded, self._key(is_whole=True), lambda: microscope.forward(self._batch()))
+        return models.forward(self.loaded, self._key(is_whole=True), lambda: microscope.forward(self._batch(model)))
 
     def _masked(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
         return models.forward(self.loaded, self._key(), lambda: microscope.forward(self._batch(), self._mask()))
 
-    def _batch(self) -> "Batch":
+    def _batch(self, model: "MaskedImageModel | None" = None) -> "Batch":
         from lcmae.probes.watching import microscope
 
-        return microscope.batch_of(self.loaded.model, self.picture.pixels, self.picture.index, self.chosen.seed)
+        return microscope.batch_of(
+            self.loaded.model if model is None else model, self.picture.pixels, self.picture.index, self.chosen.seed
+        )
 
     def _strategy(self) -> "MaskStrategy":
         return models.strategy(self.chosen.mask, self.chosen.ratio, self.grid)

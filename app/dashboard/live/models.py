@@ -3,7 +3,7 @@ memory.
 
 Nothing here imports torch before `load` is called; a page calls it inside a spinner. Answers,
 forward passes and drawn views share one cache; its keys are (weights, settings, image), never
-arrays. Models compute in the thread of `lcmae.app.dashboard.live.compute`.
+arrays. Models compute in the threads of `lcmae.app.dashboard.live.compute`.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from lcmae.app.dashboard.jobs import reader
 from lcmae.app.dashboard.live import prefetch, uploads
 from lcmae.app.dashboard.live.cache import Cache
 from lcmae.app.dashboard.live.compute import compute as in_compute_thread
+from lcmae.app.dashboard.server import tuning
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.within_root import within_root
@@ -84,6 +85,9 @@ class Loaded:
     location: Location
     model: "MaskedImageModel"
     """In evaluation mode; its weights take no gradients."""
+
+    twin: "MaskedImageModel"
+    """The same weights in other modules, for what is computed beside the model (`tuning`)."""
 
     sha256: str
     """Of the weights."""
@@ -165,6 +169,17 @@ class _Answer:
         return self.dataset.nbytes
 
 
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """At every pixel of an image."""
+
+    pixels: "Tensor"
+
+    @property
+    def num_bytes(self) -> int:
+        return self.pixels.nbytes
+
+
 # --- checkpoints ---
 
 
@@ -236,6 +251,7 @@ def _load(location: Location) -> Loaded:
     return Loaded(
         location,
         model,
+        tuning.twin(model),
         model.source.sha256,
         key,
         next(iter(data_sources()), data or NAMED[0]),
@@ -303,18 +319,42 @@ def _source(loaded: Loaded, data: str, split: str) -> "ImageSource":
 # --- answers ---
 
 
-def answer(loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+def answer(
+    loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, beside: bool = False
+) -> xr.Dataset:
     """A number of this model, computed once: `settings` (with the image's key) must decide it
-    together with the weights."""
+    together with the weights. What is computed `beside` others uses the twin and shares no part
+    with them."""
     prefetch.stop()
     key = ("answer", loaded.key, what, settings)
-    return _computed.get(key, lambda: _Answer(in_compute_thread(compute))).dataset
+
+    def run() -> _Answer:
+        tuning.share_cores(is_small=loaded.is_small)
+        return _Answer(compute())
+
+    return _computed.get(key, lambda: in_compute_thread(run, beside=beside)).dataset
+
+
+def begin_beside(loaded: Loaded, compute: Callable[[], "CachedForward"]) -> None:
+    """Have a forward pass in the second compute thread, with the twin's modules."""
+
+    def run() -> None:
+        tuning.share_cores(is_small=loaded.is_small)
+        compute()
+
+    in_compute_thread(run, beside=True)
 
 
 def forward(loaded: Loaded, settings: Hashable, compute: "Callable[[], CachedForward]") -> "CachedForward":
-    """A forward pass that several answers share; asked for by what computes an answer, in the
-    compute thread alone (another thread could hold the entry while that thread waits for it)."""
+    """A forward pass that several answers share. Asked for in the compute threads alone, and by
+    nothing that is itself a part: whoever holds the entry is then at work on it, and never waits
+    for another entry's holder."""
     return _computed.get(("forward", loaded.key, settings), compute)
+
+
+def gradient(loaded: Loaded, settings: Hashable, compute: Callable[[], Gradient]) -> "Tensor":
+    """What several answers share of a gradient, on the same terms."""
+    return _computed.get(("gradient", loaded.key, settings), compute).pixels
 
 
 def view(loaded: Loaded, what: str, settings: Hashable, draw: Callable[[], Drawn]) -> Drawn:

@@ -119,7 +119,7 @@ def name_of(inspected: Inspection) -> str:
 
 def decoder_attention(inspected: Inspection) -> Mapped | None:
     """None for a model without a decoder of blocks, or whose attention cannot be seen."""
-    settings = (inspected.patch, inspected.encoder_layer, inspected.decoder_layer, inspected.chosen.decoder_head)
+    settings = (inspected.patch, inspected.decoder_layer, inspected.chosen.decoder_head)
     return _view(inspected, "decoder", settings, _decoder_attention)
 
 
@@ -143,7 +143,7 @@ def _decoder_attention(inspected: Inspection) -> tuple[str, str, Maps] | None:
 def encoder_attention(inspected: Inspection) -> Mapped | None:
     """Under the mask where the patch has a token there, else on the full image; None where
     attention cannot be seen."""
-    settings = (inspected.patch, inspected.encoder_layer, inspected.decoder_layer, inspected.chosen.encoder_head)
+    settings = (inspected.patch, inspected.encoder_layer, inspected.chosen.encoder_head)
     return _view(inspected, "encoder", settings, _encoder_attention)
 
 

@@ -5,6 +5,7 @@ belongs to the patch; within it, choosing a layer or a head redraws one column.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import streamlit as st
@@ -96,8 +97,7 @@ def bench(location: models.Location) -> None:
     if inspected is not None and loaded.is_small:
         # before anything is sent: each view that came alone would have the browser draw the page
         # once more
-        for step in steps(inspected):
-            step()
+        compute_views(inspected)
     ask_image(loaded, chosen)
     editing = ask_mask(chosen)
     if inspected is None:
@@ -147,6 +147,15 @@ def prefetch_next(inspected: inspection.Inspection) -> None:
 
         # the image is not read before there is time for it
         prefetch.start(lambda: steps(inspection.inspect(inspected.loaded, next_one)))
+
+
+def compute_views(inspected: inspection.Inspection) -> None:
+    """Everything that is computed for a selection, in two strands."""
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(inspected.compute_beside)
+        for step in steps(inspected):
+            step()
+        second.result()
 
 
 def steps(inspected: inspection.Inspection) -> list[Callable[[], object]]:

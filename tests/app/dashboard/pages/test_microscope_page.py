@@ -287,9 +287,9 @@ ANSWERS = ["pictures", "attention", "contrast", "receptive_field"]
 def counted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
     """The same, noting its name at every call."""
 
-    def call(*args: Any) -> Any:
+    def call(*args: Any, **settings: Any) -> Any:
         calls.append(function.__name__)
-        return function(*args)
+        return function(*args, **settings)
 
     return call
 
