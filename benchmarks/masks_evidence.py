@@ -6,13 +6,14 @@ docs/design-rules.md, from runs on this machine.
 
 `--train` is `lcmae compare` with the lines below, and goes on where it was stopped, on another
 machine too: what each run was asked and its row are kept in docs/results/masks/DATA.jsonl.gz,
-without weights. `--write` writes both pages from what is there, and says what is not. The advice is
-`--seeds 5`."""
+without weights, and the losses of `lcmae compare --matrix` in DATA-matrix.nc. `--write` keeps them,
+too, writes both pages from what is there, and says what is not. The advice is `--seeds 5`."""
 
 import argparse
 import gzip
 import json
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def train(data: str, seeds: int, runs: Path, workers: int) -> int:
 
 def keep(data: str, runs: Path, kept: Path) -> None:
     """Store what the runs of one data set were asked, and their rows: a line a run, by its name,
-    below one of the settings and of what columns mean."""
+    below one of the settings and of what columns mean. The matrix of test ratios as it is."""
     folder = runs / data
     found = {cell.parent.name: read_json(cell) or {} for cell in sorted(folder.glob(f"*/{CELL}"))}
     if not found:
@@ -73,6 +74,8 @@ def keep(data: str, runs: Path, kept: Path) -> None:
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     kept.mkdir(parents=True, exist_ok=True)
     (kept / f"{data}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    if (matrix := folder / "matrix" / MATRIX).is_file():
+        shutil.copyfile(matrix, kept / f"{data}-matrix.nc")
 
 
 def restore(data: str, runs: Path, kept: Path) -> None:
@@ -91,6 +94,10 @@ def restore(data: str, runs: Path, kept: Path) -> None:
         columns = {key: tuple(about) for key, about in first["columns"].items()}
         write_table([answer["row"] for answer in answers.values()], columns, folder / TABLE)
         (folder / SETTINGS).write_text(json.dumps(first["settings"]))
+    matrix, own = kept / f"{data}-matrix.nc", folder / "matrix" / MATRIX
+    if matrix.is_file() and not own.exists():
+        own.parent.mkdir(exist_ok=True)
+        shutil.copyfile(matrix, own)
 
 
 # --- what is there ---
@@ -340,6 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code:
             return code
     if options.write:
+        for data in LINES:
+            keep(data, options.runs, kept)
         found = {data: read(data, options.runs) for data in LINES}
         (options.docs / "results").mkdir(parents=True, exist_ok=True)
         (options.docs / "results" / "masks.md").write_text(masks_page(found, options.runs, options.note))

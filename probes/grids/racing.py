@@ -62,7 +62,7 @@ class RungResult:
     seeds: int
     epochs: int
     means: dict[Key, float]
-    """Mean of the measure by cell, on its scale."""
+    """Mean of the measure by cell, on `scale`."""
     survivors: tuple[Key, ...]
     compute: float
     """What the rung took of the thing that runs get the same of: image-mask pairs, GFLOP or
@@ -74,6 +74,10 @@ class RungResult:
     """Correlation of its true means with those of the rung before; None where it is not known."""
     returned: tuple[Key, ...] = ()
     """Cells that the rung before dropped, and that go on nevertheless."""
+    scale: str = "as it is"
+    """Of the means (`lcmae.probes.grids.scales`)."""
+    taken_back: dict[Key, float] = field(default_factory=dict)
+    """The means in the measure's own unit."""
 
 
 @dataclass
@@ -224,7 +228,7 @@ def race(
             result.out_of_time = True
             return result
         table = read_table(folder / TABLE)
-        keys, values, _ = grid_of(table, measure)
+        keys, values, scale = grid_of(table, measure)
         result.direction = direction_of(measure, str(table[measure].attrs.get("units", "1")))
         if result.direction == 0:
             raise InputError(f"expected a measure with a better end for a race, got {measure}")
@@ -246,6 +250,8 @@ def race(
                 decision.assumed,
                 decision.agreement,
                 decision.returned,
+                scale.name,
+                dict(zip(keys, scale.back(values.mean).tolist(), strict=True)),
             )
         )
         write_atomically(out / FILE, to_json(_as_json(result, COLUMN[comparison.equal]), FILE))
@@ -269,8 +275,14 @@ def _as_json(result: RaceResult, equal: str) -> dict[str, Any]:
                 "assumed_correlation": rung.assumed,
                 "agreement_with_rung_before": rung.agreement,
                 "returned": [list(key) for key in rung.returned],
+                "scale": rung.scale,
                 "cells": [
-                    {"cell": list(key), "mean": mean, "goes_on": key in rung.survivors}
+                    {
+                        "cell": list(key),
+                        "mean": mean,
+                        "mean_in_own_unit": rung.taken_back.get(key),
+                        "goes_on": key in rung.survivors,
+                    }
                     for key, mean in rung.means.items()
                 ],
             }

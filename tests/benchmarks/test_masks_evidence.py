@@ -12,6 +12,7 @@ import xarray as xr
 from benchmarks import masks_evidence
 from benchmarks.mask_rules import GRID_RULES, OTHER_RULES, Rule, from_claims, judge, judge_all
 from benchmarks.masks_evidence import LINES, command, left_out, main, masks_page, rules_page
+from lcmae.app.cli import main as lcmae
 from lcmae.app.command_line.arguments import parse_arguments
 from lcmae.app.commands.compare import CompareArguments, split_lists
 from lcmae.probes.grids.cells import cells
@@ -146,10 +147,13 @@ def test_runs_are_kept_without_their_weights_and_not_trained_again(
     assert not list((tmp_path / "there").rglob("*.safetensors"))
     assert read_table(tmp_path / "there" / "digits" / TABLE).equals(first)
 
-    assert main(["--write", "--runs", str(tmp_path / "elsewhere"), "--docs", docs]) == 0
-    page = (tmp_path / "docs" / "results" / "masks.md").read_text()
-    assert "4 runs of 1 epochs (2 steps), 2 seeds per cell" in page
-    assert "Untrained networks reach" in page
+    assert lcmae(["compare", "--matrix", str(tmp_path / "here" / "digits")]) == 0
+    for runs in ("here", "elsewhere"):  # the second has nothing but what the first kept
+        assert main(["--write", "--runs", str(tmp_path / runs), "--docs", docs]) == 0
+        page = (tmp_path / "docs" / "results" / "masks.md").read_text()
+        assert "4 runs of 1 epochs (2 steps), 2 seeds per cell" in page
+        assert "Untrained networks reach" in page
+        assert "Tested at other ratios than trained at" in page
 
 
 def test_what_was_kept_outlasts_a_signal_and_a_training_that_cannot_begin(

@@ -167,6 +167,9 @@ def test_survivors_go_on_with_more_seeds_and_epochs(tmp_path: Path, monkeypatch:
         assert regret >= 0
     stored = json.loads((tmp_path / "out" / FILE).read_text())
     assert [rung["epochs"] for rung in stored["rungs"]] == [1, 2, 8]
+    for rung in stored["rungs"]:
+        assert rung["scale"] == "as it is", "what these runs answer is no share of test images"
+        assert all(cell["mean_in_own_unit"] == cell["mean"] for cell in rung["cells"])
     probes = [
         json.loads((tmp_path / "out" / f"rung-{rung}" / SETTINGS).read_text())["settings"]["probes"] for rung in (1, 3)
     ]
