@@ -67,9 +67,9 @@ def move(patch: int) -> None:
 
 def choose(name: str, option: str) -> None:
     """A layer or a head was picked. One column shows it; the encoder's layer decides numbers of the
-    table, too."""
+    table, too, and the map over the photograph may be the same attention."""
     selection.change(**{name: None if option == ALL else int(option)})
-    if name == "encoder_layer":
+    if name == "encoder_layer" or name.startswith(f"{selection.current().overlay}_"):
         st.session_state[MOVED] = True
 
 

@@ -240,11 +240,13 @@ def test_widgets_change_the_selection_and_the_address(root: Path):
 
 def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatch):
     """A choice comes from the browser, so from anybody; the encoder's layer decides numbers beside
-    its own column."""
+    its own column, and the map over the photograph shows a head of one of both."""
     state: dict[str, Any] = {}
     changes: list[dict[str, int | None]] = []
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(views.selection, "change", lambda **values: changes.append(values))
+    over = Selection()
+    monkeypatch.setattr(views.selection, "current", lambda: over)
     choices = [Choice("encoder_layer", "Layer", ["1", "2"], "2"), Choice("decoder_head", "Head", ["all", "1"], "all")]
     called = _chosen("maps", choices, views.choose)
     for picked in (None, 3, [], ["encoder_layer"], ["encoder_layer", "3"], ["image", "1"], ["decoder_head", 1], "ab"):
@@ -259,6 +261,11 @@ def test_a_picked_layer_reaches_all_that_shows_it(monkeypatch: pytest.MonkeyPatc
     called()
     assert state[views.MOVED]
     assert changes == [{"decoder_head": 1}, {"decoder_head": None}, {"encoder_layer": 1}]
+    state.clear()
+    over = Selection(overlay="decoder")
+    state["maps"] = {"choose": ["decoder_head", "1"]}
+    called()
+    assert state[views.MOVED]
 
 
 def test_the_next_image_is_prefetched(root: Path, monkeypatch: pytest.MonkeyPatch):
