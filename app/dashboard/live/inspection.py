@@ -103,13 +103,6 @@ class Inspection:
 
         return self._answer("receptive_field", (patch, layer), compute)
 
-    def compute_beside(self) -> None:
-        """Compute what asks for nothing else, in the second thread: the pass over the whole image,
-        and the contrast terms."""
-        models.begin_beside(self.loaded, lambda: self._whole(self.loaded.twin))
-        if self.loaded.model.has_prediction:
-            self.contrast()
-
     def contrast(self) -> xr.Dataset:
         """Contrast terms of every patch over `NUM_MASKS` masks of the strategy (an edited mask
         does not change them)."""
@@ -217,10 +210,10 @@ class Inspection:
         image and mask, or with the image alone (`is_whole`)."""
         return models.view(self.loaded, what, (self._key(is_whole=is_whole), settings), draw)
 
-    def _whole(self, model: "MaskedImageModel | None" = None) -> "CachedForward":
+    def _whole(self) -> "CachedForward":
         from lcmae.probes.watching import microscope
 
-        return models.forward(self.loaded, self._key(is_whole=True), lambda: microscope.forward(self._batch(model)))
+        return models.forward(self.loaded, self._key(is_whole=True), lambda: microscope.forward(self._batch()))
 
     def _masked(self) -> "CachedForward":
         from lcmae.probes.watching import microscope

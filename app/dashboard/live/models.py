@@ -335,20 +335,9 @@ def answer(
     return _computed.get(key, lambda: in_compute_thread(run, beside=beside)).dataset
 
 
-def begin_beside(loaded: Loaded, compute: Callable[[], "CachedForward"]) -> None:
-    """Have a forward pass in the second compute thread, with the twin's modules."""
-
-    def run() -> None:
-        tuning.share_cores(is_small=loaded.is_small)
-        compute()
-
-    in_compute_thread(run, beside=True)
-
-
 def forward(loaded: Loaded, settings: Hashable, compute: "Callable[[], CachedForward]") -> "CachedForward":
-    """A forward pass that several answers share. Asked for in the compute threads alone, and by
-    nothing that is itself a part: whoever holds the entry is then at work on it, and never waits
-    for another entry's holder."""
+    """A forward pass that several answers share; asked for by what computes an answer, in the first
+    compute thread alone (another thread could hold the entry while that thread waits for it)."""
     return _computed.get(("forward", loaded.key, settings), compute)
 
 

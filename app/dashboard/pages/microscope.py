@@ -150,12 +150,13 @@ def prefetch_next(inspected: inspection.Inspection) -> None:
 
 
 def compute_views(inspected: inspection.Inspection) -> None:
-    """Everything that is computed for a selection, in two strands."""
+    """Everything that is computed for a selection: the contrast terms beside the rest."""
     with ThreadPoolExecutor(1) as other:
-        second = other.submit(inspected.compute_beside)
+        terms = other.submit(inspected.contrast) if inspected.loaded.model.has_prediction else None
         for step in steps(inspected):
             step()
-        second.result()
+        if terms is not None:
+            terms.result()
 
 
 def steps(inspected: inspection.Inspection) -> list[Callable[[], object]]:

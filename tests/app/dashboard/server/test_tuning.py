@@ -36,8 +36,6 @@ def test_a_small_model_leaves_cores_to_others() -> None:
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as pool:
-        given = pool.submit(torch.get_num_threads).result()
-        try:
-            assert pool.submit(threads, is_small=True).result() == 1
-        finally:
-            assert pool.submit(threads, is_small=False).result() == given
+        given, small, again = (pool.submit(threads, is_small=is_small).result() for is_small in (False, True, False))
+    assert small == 1
+    assert given == again
