@@ -55,7 +55,7 @@ def tested_masks(tested: xr.Dataset) -> go.Figure:
                     hovertemplate=f"{label}: {value:.1%}<extra></extra>",
                 )
             )
-    shown.update_xaxes(title=style.axis_title(tested["mean"]), tickformat=".0%")
+    shown.update_xaxes(title=style.axis_title(tested["mean"]), tickformat=style.PERCENT)
     return shown.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
 
 

@@ -41,7 +41,7 @@ def masses(result: xr.Dataset) -> go.Figure:
                 hovertemplate="%{y}, " + key + ": %{x:.1%}<extra></extra>",
             )
         )
-    shown.update_xaxes(title=style.axis_title(result["mass"]), range=[0, 1], tickformat=".0%")
+    shown.update_xaxes(title=style.axis_title(result["mass"]), range=[0, 1], tickformat=style.PERCENT)
     return shown.update_yaxes(autorange="reversed")
 
 

@@ -189,7 +189,7 @@ def token_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
             )
         )
     share = next(iter(results.values()))[key]
-    shown.update_xaxes(title=style.axis_title(share), range=[0, 1], tickformat=".0%")
+    shown.update_xaxes(title=style.axis_title(share), range=[0, 1], tickformat=style.PERCENT)
     return shown.update_yaxes(autorange="reversed")
 
 
@@ -216,7 +216,7 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
     segments(shown, baselines_of(whole, "position_share"), names, {one: {"quantity": one} for one in quantities})
     share = next(iter(results.values()))["position_share"]
     shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
-    return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=".0%")
+    return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=style.PERCENT)
 
 
 HEADLINE = Headline("loss", "masked loss", "lowest")

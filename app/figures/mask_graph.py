@@ -32,7 +32,7 @@ def edges(result: xr.Dataset, mask: str, side: str) -> go.Figure:
         for edge, name in EDGES.items():
             _toy(shown, toy.sel(edge=edge), f"toy: {name}", EDGE_COLOURS[edge])
     shown.update_xaxes(title=style.axis_title(result["ratio"]), range=[0, 1])
-    return shown.update_yaxes(title=style.axis_title(result["edges"]), range=[-0.02, 1.02], tickformat=".0%")
+    return shown.update_yaxes(title=style.axis_title(result["edges"]), range=[-0.02, 1.02], tickformat=style.PERCENT)
 
 
 def label_error(result: xr.Dataset) -> go.Figure:
@@ -52,7 +52,9 @@ def label_error(result: xr.Dataset) -> go.Figure:
         annotation={"text": "naming the commonest class"},
     )
     shown.update_xaxes(title=style.axis_title(result["ratio"]), range=[0, 1])
-    return shown.update_yaxes(title=style.axis_title(result["label_error"]), rangemode="tozero", tickformat=".0%")
+    return shown.update_yaxes(
+        title=style.axis_title(result["label_error"]), rangemode="tozero", tickformat=style.PERCENT
+    )
 
 
 def tails(results: Mapping[str, xr.Dataset], mask: str, rank: int) -> go.Figure:

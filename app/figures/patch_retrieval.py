@@ -85,7 +85,7 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str, target: str, remo
     chance = float(first["chance"].sel(target=target)) if variable == "purity" else 0.0
     shown.add_hline(chance, line={"color": style.GREY, "dash": style.REFERENCES["chance"]})
     if variable == "purity":
-        shown.update_yaxes(tickformat=".0%", rangemode="tozero")
+        shown.update_yaxes(tickformat=style.PERCENT, rangemode="tozero")
     return shown.update_xaxes(dtick=1)
 
 

@@ -93,7 +93,7 @@ def removals(results: Mapping[str, xr.Dataset], variable: str, layer: int) -> go
         annotation_position="right",
     )
     shown.update_xaxes(ticktext=[category.replace(" ", "<br>") for category in categories], tickangle=0)
-    return shown.update_yaxes(tickformat=".0%", rangemode="tozero").update_layout(margin_r=60)
+    return shown.update_yaxes(tickformat=style.PERCENT, rangemode="tozero").update_layout(margin_r=60)
 
 
 def component_maps(result: xr.Dataset) -> go.Figure:

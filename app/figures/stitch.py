@@ -1,5 +1,6 @@
 """Pictures of `lcmae.stitch`: a matrix of encoders and decoders, and each decoder's baselines."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,25 +75,19 @@ def matrix(result: xr.Dataset, variable: str = "increase") -> go.Figure:
     half = intervals.half_width(result, variable) * 100
     order = result[variable].dims == ("encoder", "decoder")
     half = half if order else half.T
-    for row, encoder in enumerate(names):
-        for column, decoder in enumerate(names):
-            value = float(values.values[row, column])
-            if np.isfinite(value):
-                shown.add_annotation(
-                    x=decoder,
-                    y=encoder,
-                    text=_cell(value, float(half[row, column])),
-                    showarrow=False,
-                    # Cividis is dark below its middle
-                    font={"size": 12, "color": "#ffffff" if value < 0.55 * top else "#1b1e26"},
-                )
+    # words of the cells themselves: a note at a name would be lost where names are shortened
+    words = [[_cell(*pair) for pair in zip(*row, strict=True)] for row in zip(values.values, half, strict=True)]
+    shown.update_traces(text=words, texttemplate="%{text}", textfont={"size": 12})
     return shown.update_layout(height=max(340, min(760, 160 + 84 * len(names))))
 
 
 def _cell(value: float, half: float) -> str:
-    if not np.isfinite(half):
+    """A value with half of its interval to two digits, at most four after the point."""
+    if not np.isfinite(value):
+        return ""
+    if not np.isfinite(half) or half == 0:
         return f"{value:.3g}"
-    digits = 0 if half >= 10 else 1
+    digits = min(max(0, 1 - math.floor(math.log10(half))), 4)
     return f"{round(value, digits) + 0.0:.{digits}f}<br>± {half:.{digits}f}"
 
 
@@ -112,4 +107,4 @@ def beside_baselines(result: xr.Dataset) -> go.Figure:
         rows.append(Series(words, names, result[variable].values, style.GREY, low, high, symbol))
     shown = series.dots(rows, names, "increase of the masked loss")
     shown.add_hline(0, line={"color": style.GREY, "width": 1})
-    return shown.update_xaxes(title="decoder").update_yaxes(tickformat=".0%")
+    return shown.update_xaxes(title="decoder").update_yaxes(tickformat=style.PERCENT)

@@ -41,6 +41,9 @@ REFERENCES = {
 """The dash of what stands beside the runs, the same in every figure (in pixels, so that a short
 line is seen to be dashed); grey wherever it belongs to no run."""
 DASHES = ("solid", "dash", "dot", "dashdot")
+PERCENT = "~%"
+"""Of ticks: as many decimals as they need, or two of them would read alike."""
+
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
 HATCHES = ("", "/", "x", ".", "-", "+")
 SEQUENTIAL = "Cividis"

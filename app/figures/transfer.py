@@ -223,7 +223,7 @@ def _with_bounds(result: xr.Dataset, variable: str, chosen: Mapping[str, object]
 
 
 def _shares(shown: go.Figure, rows: Sequence[Series]) -> go.Figure:
-    return series.fit(shown, rows).update_yaxes(tickformat=".0%")
+    return series.fit(shown, rows).update_yaxes(tickformat=style.PERCENT)
 
 
 FEATURES = {"mean": "mean token", "cls": "class token"}

@@ -48,13 +48,25 @@ def test_every_cell_is_a_stored_number() -> None:
     shown = stitched.matrix(result)
     (heat,) = traces(shown)
     np.testing.assert_allclose(heat.z, result["increase"].values * 100)
-    assert [note.text for note in shown.layout.annotations][1] == "30.0<br>± 4.7"
+    assert heat.text[0][1] == "30.0<br>± 4.7"
+    assert not shown.layout.annotations, "a note stands at a name, which a page shortens"
     assert shown.layout.yaxis.scaleanchor == "x"  # square cells
-    assert len(stitched.matrix(result, "identity_increase").layout.annotations) == 3  # NaN has none
+    (passed,) = traces(stitched.matrix(result, "identity_increase"))
+    assert [[bool(words) for words in row] for row in passed.text] == [[True, True], [False, True]]  # NaN has none
     rows = traces(stitched.beside_baselines(result))
     assert [row.name for row in rows] == [
         "encoder of mae", "encoder of umae", "untrained encoder", "mean token everywhere",
     ]  # fmt: skip
+
+
+def test_small_numbers_keep_two_digits_of_their_interval() -> None:
+    result = stitch_result()
+    result["increase"] = result["increase"] * 0 + 1.8e-4
+    result["increase_sem"] = result["increase_sem"] / 1000
+    (heat,) = traces(stitched.matrix(result))
+    assert heat.text[0][1] == "0.0180<br>± 0.0047"
+    result["increase_sem"] = result["increase_sem"] * 0
+    assert traces(stitched.matrix(result))[0].text[0][1] == "0.018"
 
 
 def test_without_a_file_the_page_says_how_to_get_one(root: Path) -> None:
