@@ -1,9 +1,8 @@
 """The two threads in which models compute, whoever asks. Imports no torch.
 
-A pass has hooks on its modules that must not meet another pass, so a thread has modules of its own:
-the model's in the first, its twin's in the second
-(`lcmae.app.dashboard.server.tuning.second_strand`), which takes what needs no other answer. More
-threads would only share the same cores.
+A pass has hooks on its modules that must not meet another pass, so each thread has modules of its
+own with the same weights (`lcmae.app.dashboard.server.tuning.with_own_modules`). The second takes
+what needs no other answer. More threads would only share the same cores.
 """
 
 import threading

@@ -109,7 +109,7 @@ class Inspection:
         from lcmae.probes.watching import microscope
 
         def compute() -> xr.Dataset:
-            batch = self._batch(self.loaded.twin)
+            batch = self._batch(self.loaded.beside)
             return microscope.contrast(batch, self._strategy(), NUM_MASKS)
 
         return self._answer("contrast", NUM_MASKS, compute, beside=self.loaded.is_small)

@@ -86,7 +86,7 @@ class Loaded:
     model: "MaskedImageModel"
     """In evaluation mode; its weights take no gradients."""
 
-    twin: "MaskedImageModel"
+    beside: "MaskedImageModel"
     """The same weights in other modules, for what is computed beside the model (`tuning`)."""
 
     sha256: str
@@ -251,7 +251,7 @@ def _load(location: Location) -> Loaded:
     return Loaded(
         location,
         model,
-        tuning.twin(model),
+        tuning.with_own_modules(model),
         model.source.sha256,
         key,
         next(iter(data_sources()), data or NAMED[0]),
@@ -323,8 +323,8 @@ def answer(
     loaded: Loaded, what: str, settings: Hashable, compute: Callable[[], xr.Dataset], *, beside: bool = False
 ) -> xr.Dataset:
     """A number of this model, computed once: `settings` (with the image's key) must decide it
-    together with the weights. What is computed `beside` others uses the twin and shares no part
-    with them."""
+    together with the weights. What is computed `beside` others uses `Loaded.beside` and shares no
+    part with them."""
     prefetch.stop()
     key = ("answer", loaded.key, what, settings)
 

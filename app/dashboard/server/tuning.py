@@ -33,7 +33,7 @@ def raise_descriptor_limit(most: int = 65_536) -> int:
     return wanted
 
 
-def twin(model: "MaskedImageModel") -> "MaskedImageModel":
+def with_own_modules(model: "MaskedImageModel") -> "MaskedImageModel":
     """The same weights in modules of their own, so that hooks of one pass do not meet another pass.
 
     Target: 300 ms at p95 from a mask seed, an image or an upload to every view (ViT-Tiny, two

@@ -4,14 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from lcmae.app.dashboard.server.tuning import share_cores, twin
+from lcmae.app.dashboard.server.tuning import share_cores, with_own_modules
 from lcmae.masking import Mask
 from tests.conftest import tiny_mae
 
 
-def test_a_twin_has_the_weights_and_nothing_else_in_common() -> None:
+def test_the_model_beside_has_the_weights_and_nothing_else_in_common() -> None:
     model = tiny_mae()
-    other = twin(model)
+    other = with_own_modules(model)
     tensors = [dict([*one.named_parameters(), *one.named_buffers()]) for one in (model, other)]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(tensors[1][name] is tensor for name, tensor in tensors[0].items())
