@@ -102,6 +102,10 @@ class Probe(Settings):
     question: ClassVar[str]
     """What the probe answers, as one question."""
 
+    concludes_last: ClassVar[bool] = False
+    """Whether the work after the last image needs much memory: then it waits until all others have
+    concluded, and what they summed is let go of."""
+
     needs_prediction: ClassVar[bool] = False
     """Whether the model must predict patches (encoder-only checkpoints do not)."""
 
@@ -218,8 +222,9 @@ def run_probes(
         release_free()
         long = sum(accumulator.num_steps for _, accumulator in running.values())
         with ProgressBar("concluding", len(running) + long) if show_progress else Silent() as bar:
-            for name in list(running):
+            for name in sorted(running, key=lambda name: running[name][0].concludes_last):
                 probe, accumulator = running.pop(name)  # what it has summed is let go of when the next one concludes
+                release_free()
                 try:
                     for _ in accumulator.conclude():
                         bar.advance(note=name)
@@ -227,6 +232,8 @@ def run_probes(
                 except FAILURES as error:
                     results.failures[name] = probe.failure(_as_input(error))
                 bar.advance(note=name)
+    asked = [probe.name for probe in probes if probe.name in results.datasets]
+    results.datasets = {name: results.datasets[name] for name in asked}
     return results
 
 

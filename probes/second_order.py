@@ -57,6 +57,7 @@ class SecondOrder(Probe):
     name: ClassVar[str] = "second_order"
     question: ClassVar[str] = "What did the network learn beyond patch covariance?"
     needs_prediction: ClassVar[bool] = True
+    concludes_last: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("untrained", LINEAR, NEAR, WIENER, POSITION, CONSTANT, NEAREST), ("error", "r2")
     )

@@ -99,6 +99,33 @@ def test_several_probes_of_many_patches_share_smaller_passes() -> None:
     assert images_a_pass([Probing(batch_size=8), Other(batch_size=4)], few) == 4
 
 
+def test_what_needs_memory_at_the_end_concludes_when_the_others_let_go_of_theirs(images: Tensor) -> None:
+    concluded: list[tuple[str, list[str]]] = []
+    held: dict[str, weakref.ref[Accumulator]] = {}
+
+    class Noting(_Probing):
+        def result(self) -> xr.Dataset:
+            concluded.append((self.probe.name, [name for name, one in held.items() if one() is not None]))
+            return super().result()
+
+    class Large(Probing):
+        name: ClassVar[str] = "large"
+        concludes_last: ClassVar[bool] = True
+
+        def start(self, model: MAE, num_images: int, seed: int) -> _Probing:  # pyright: ignore[reportIncompatibleMethodOverride]
+            own = Noting(self, model)
+            held[self.name] = weakref.ref(own)
+            return own
+
+    class Small(Large):
+        name: ClassVar[str] = "small"
+        concludes_last: ClassVar[bool] = False
+
+    found = run_probes([Large(), Small()], tiny_mae(), images, seed=0)
+    assert concluded == [("small", ["large", "small"]), ("large", ["large"])]
+    assert list(found.datasets) == ["large", "small"], "results stand in the order that was asked for"
+
+
 class TestTheModelComesBack:
     @pytest.mark.parametrize("probe", [Reconstruction(), LocalContrast(num_masks=2), Probing()], ids=lambda p: p.name)
     def test_after_a_probe(self, used: MAE, images: Tensor, probe: Probe) -> None:
