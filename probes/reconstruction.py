@@ -29,7 +29,7 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Mask, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.probes.base import Accumulator, Probe
-from lcmae.probes.baselines.linear_fit import LinearFit, fit_linear, fixed_weights, patches_of
+from lcmae.probes.baselines.linear_fit import LinearFit, fit_linear, fixed_weights, patch_bases, patches_of
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.baselines.position_mean import PositionMean
 from lcmae.probes.baselines.second_order import predict
@@ -153,7 +153,7 @@ class _Reconstruction(Accumulator):
         if fit is None:
             return
         hidden = mask.is_hidden.cpu().numpy()
-        inputs, targets, rest = fit.coordinates(*patches_of(self.model, batch.images))
+        inputs, targets, rest = fit.bases.coordinates(*patches_of(self.model, batch.images))
         squared = ((predict(fit.moments, self.weights, inputs, hidden) - targets) ** 2).sum(-1) + rest
         by_image = np.where(hidden, squared, 0).sum(1) / hidden.sum(1) / self.model.config.patch_values
         self.linear.add(torch.from_numpy(by_image))
@@ -177,15 +177,10 @@ class _Reconstruction(Accumulator):
                 return
             # the ridge is chosen under random masks of the same ratio: one inverse a ridge
             alike = Random(ratio=probe.mask.num_hidden(grid) / model.num_patches)
-            self.fit = fit_linear(
-                model,
-                images,
-                alike,
-                self.seed,
-                components=COMPONENTS,
-                most_inputs=MOST_INPUTS,
-                most_targets=MOST_TARGETS,
+            bases = patch_bases(
+                model, images, components=COMPONENTS, most_inputs=MOST_INPUTS, most_targets=MOST_TARGETS
             )
+            self.fit = fit_linear(model, images, bases, alike, self.seed)
             self.weights = fixed_weights(self.fit.moments, probe.mask, grid, self.fit.ridge, self.seed)
             self.fit = self.fit.without_covariances()
 

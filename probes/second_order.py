@@ -33,7 +33,16 @@ from lcmae.errors import InputError
 from lcmae.masking import AnyMask, Mask, MaskStrategy, Random
 from lcmae.models import MaskedImageModel, take
 from lcmae.probes.base import Accumulator, Probe
-from lcmae.probes.baselines.linear_fit import LinearFit, draw_masks, fit_linear, fixed_weights, patches_of
+from lcmae.probes.baselines.linear_fit import (
+    Images,
+    LinearFit,
+    PatchBases,
+    draw_masks,
+    fit_linear,
+    fixed_weights,
+    patch_bases,
+    patches_of,
+)
 from lcmae.probes.baselines.pixels import nearest_visible
 from lcmae.probes.baselines.second_order import neighbours, predict, predict_wiener, reach, shared_spectrum
 from lcmae.probes.baselines.untrained import untrained
@@ -102,6 +111,9 @@ class _SecondOrder(Accumulator):
     model: MaskedImageModel
     num_images: int
     seed: int
+    other_split: Images | None = None
+    """What linear predictors are fitted on, after the last image: covariances are large."""
+    bases: PatchBases | None = None
     fit: LinearFit | None = None
     errors: dict[str, list[Tensor]] = field(default_factory=dict)
     """Squared errors of all patches by network, [ratios b n] a batch."""
@@ -137,7 +149,7 @@ class _SecondOrder(Accumulator):
 
     @property
     def num_steps(self) -> int:
-        return len(self.strategies)
+        return len(self.strategies) + 1
 
     # --- fitting ---
 
@@ -147,15 +159,13 @@ class _SecondOrder(Accumulator):
         assert batch.other_split is not None
         images = batch.other_split(self.probe.fit_images)
         self.probe.require(len(images) >= 10, f"at least 10 images of the other split, got {len(images)}")
-        masks = self.masks[self.own].is_hidden.numpy()[:4]
-        self.fit = fit_linear(
-            self.model,
-            images,
-            self.strategies[self.own],
-            self.seed,
-            components=self.probe.components,
-            filter_masks=masks,
-        )
+        self.other_split, self.bases = images, patch_bases(self.model, images, components=self.probe.components)
+
+    def _fitted(self) -> LinearFit:
+        assert self.other_split is not None
+        assert self.bases is not None
+        masks, strategy = self.masks[self.own].is_hidden.numpy()[:4], self.strategies[self.own]
+        return fit_linear(self.model, self.other_split, self.bases, strategy, self.seed, filter_masks=masks)
 
     def _fixed(self, ratio: float, allowed: np.ndarray | None = None) -> np.ndarray:
         fit, strategy = self.fit, self.strategies[ratio]
@@ -173,23 +183,23 @@ class _SecondOrder(Accumulator):
         return groups_of(indices, measured) * each + torch.tensor(list(indices)) % each
 
     def update(self, batch: Batch) -> None:
-        if self.fit is None:
+        if self.bases is None:
             self.prepare(batch)
-        fit = self.fit
-        assert fit is not None
+        bases = self.bases
+        assert bases is not None
         room = self.probe.most_images - batch.first
         if room <= 0:
             return
         images = batch.images[:room]
-        inputs, targets, rest = fit.coordinates(*patches_of(self.model, images))
+        inputs, targets, rest = bases.coordinates(*patches_of(self.model, images))
         target = self.model.targets(images)
         self.inputs.append(inputs.astype(np.float32))
         self.targets.append(targets.astype(np.float32))
         self.rest.append(rest)
 
         rows = self.rows(batch.first, len(images))
-        constant = torch.as_tensor(fit.position_mean.mean(0), dtype=target.dtype, device=target.device)
-        position = torch.as_tensor(fit.position_mean, dtype=target.dtype, device=target.device)
+        constant = torch.as_tensor(bases.position_mean.mean(0), dtype=target.dtype, device=target.device)
+        position = torch.as_tensor(bases.position_mean, dtype=target.dtype, device=target.device)
         found: dict[str, list[Tensor]] = {}
         for ratio in self.strategies:
             mask = self.masks[ratio][rows].to(images.device)
@@ -204,8 +214,8 @@ class _SecondOrder(Accumulator):
             self.errors.setdefault(name, []).append(torch.stack(errors).double().cpu())
 
     def conclude(self) -> Iterator[None]:
-        fit = self.fit
-        assert fit is not None
+        fit = self.fit = self._fitted()
+        yield
         x, t, rest = (np.concatenate(parts).astype(float) for parts in (self.inputs, self.targets, self.rest))
         moments, values = fit.moments, self.model.config.patch_values
         rows = self.rows(0, len(x)).numpy()
@@ -346,9 +356,9 @@ class _SecondOrder(Accumulator):
                 "wiener_ridge": fit.wiener_ridge,
                 "ridge_at_edge": int(fit.at_edge),
                 "stationary": int(fit.is_stationary),
-                "input_components": fit.inputs.directions.shape[1],
-                "input_variance_left_out": fit.inputs.left_out,
-                "target_components": fit.targets.directions.shape[1],
+                "input_components": fit.bases.inputs.directions.shape[1],
+                "input_variance_left_out": fit.bases.inputs.left_out,
+                "target_components": fit.bases.targets.directions.shape[1],
                 "definition": "lcmae's own closed forms; errors over images, whose groups have masks of their own",
             },
         )

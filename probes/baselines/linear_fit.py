@@ -60,28 +60,16 @@ class Images(Protocol):
     def __getitem__(self, index: slice, /) -> Tensor: ...
 
 
-@dataclass
-class LinearFit:
-    """Bases and moments, and how they were chosen."""
+@dataclass(frozen=True)
+class PatchBases:
+    """In which coordinates patches enter and are predicted."""
 
     inputs: PatchBasis
     targets: PatchBasis
     origin: tuple[Float[np.ndarray, "patches p"], Float[np.ndarray, "patches p"]]
     """What coordinates of inputs and of targets are taken about."""
     position_mean: Float[np.ndarray, "patches p"]
-    """Mean of targets by position."""
-    moments: PatchMoments
-    ridge: float
-    wiener_ridge: float
-    """The ridge of filters that see the mask; that of the others where none was asked for."""
-    is_stationary: bool
-    at_edge: bool
-    """Whether the least held-out error lay at the largest or least ridge."""
-
-    def without_covariances(self) -> "LinearFit":
-        """For those who have their weights: means and bases alone, a hundredth of the memory."""
-        nothing = np.zeros((0, 0))
-        return replace(self, moments=replace(self.moments, inputs=nothing, cross=nothing))
+    """Mean of targets by position, over all images of the fit."""
 
     def coordinates(
         self, x: Float[np.ndarray, "n patches p"], t: Float[np.ndarray, "n patches p"]
@@ -95,6 +83,25 @@ class LinearFit:
             found,
             ((about**2).sum(-1) - (found**2).sum(-1)).clip(min=0),
         )
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """Moments in some bases, and how they were chosen."""
+
+    bases: PatchBases
+    moments: PatchMoments
+    ridge: float
+    wiener_ridge: float
+    """The ridge of filters that see the mask; that of the others where none was asked for."""
+    is_stationary: bool
+    at_edge: bool
+    """Whether the least held-out error lay at the largest or least ridge."""
+
+    def without_covariances(self) -> "LinearFit":
+        """For those who have their weights: means and bases alone, a hundredth of the memory."""
+        nothing = np.zeros((0, 0))
+        return replace(self, moments=replace(self.moments, inputs=nothing, cross=nothing))
 
 
 def patches_of(
@@ -131,33 +138,49 @@ def fixed_weights(
     return fixed_linear(moments, mask_chances(drawn.is_hidden.numpy()), ridge, allowed)
 
 
-def fit_linear(
+def patch_bases(
     model: MaskedImageModel,
     images: Images,
-    strategy: MaskStrategy,
-    seed: int,
     *,
     components: int,
-    filter_masks: Bool[np.ndarray, "k patches"] | None = None,
     most_inputs: int = MOST_INPUTS,
     most_targets: int = MOST_TARGETS,
-) -> LinearFit:
-    """Bases, moments and the ridge of the predictor under `strategy`; with `filter_masks`, a ridge
-    of its own for the Wiener filters of such masks."""
-    size, grid = model.num_patches, model.grid
+) -> PatchBases:
+    """Principal components of the first images of a fit, and the means of all."""
+    size = model.num_patches
     x, t = patches_of(model, images[: min(BASIS_IMAGES, len(images))])
     inputs = patch_basis(x, min(components, max(1, most_inputs // size)))
     targets = patch_basis(t, max(1, min(t.shape[-1], most_targets // size)))
-    origin = x.mean(0), t.mean(0)
-    sums = np.zeros_like(origin[1])
+    sums = np.zeros_like(t[0])
+    for chunk in _chunks(images):
+        sums += patches_of(model, images[chunk])[1].sum(0)
+    return PatchBases(inputs, targets, (x.mean(0), t.mean(0)), sums / len(images))
+
+
+def _chunks(images: Images) -> Iterator[slice]:
+    for first in range(0, len(images), CHUNK):
+        yield slice(first, min(first + CHUNK, len(images)))
+
+
+def fit_linear(
+    model: MaskedImageModel,
+    images: Images,
+    bases: PatchBases,
+    strategy: MaskStrategy,
+    seed: int,
+    *,
+    filter_masks: Bool[np.ndarray, "k patches"] | None = None,
+) -> LinearFit:
+    """Moments and the ridge of the predictor under `strategy`; with `filter_masks`, a ridge of its
+    own for the Wiener filters of such masks."""
+    grid, origin = model.grid, bases.origin
 
     def parts(held_out: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, len(images), CHUNK):
-            x, t = patches_of(model, images[first : min(first + CHUNK, len(images))])
-            chosen = (np.arange(first, first + len(x)) % HELD_OUT == 0) == held_out
+        for chunk in _chunks(images):
+            x, t = patches_of(model, images[chunk])
+            chosen = (np.arange(chunk.start, chunk.stop) % HELD_OUT == 0) == held_out
             if chosen.any():
-                sums[:] += t[chosen].sum(0)
-                yield inputs.project(x[chosen] - origin[0]), targets.project(t[chosen] - origin[1])
+                yield bases.inputs.project(x[chosen] - origin[0]), bases.targets.project(t[chosen] - origin[1])
 
     teaching = patch_moments(parts(held_out=False))
     held_x, held_t = (np.concatenate(values) for values in zip(*parts(held_out=True), strict=True))
@@ -185,10 +208,7 @@ def fit_linear(
     assert best is not None
     _, least, own, is_stationary = best
     return LinearFit(
-        inputs,
-        targets,
-        origin,
-        sums / len(images),
+        bases,
         teaching.stationary(grid) if is_stationary else teaching,
         RIDGES[least],
         RIDGES[own],
