@@ -36,10 +36,11 @@ def raise_descriptor_limit(most: int = 65_536) -> int:
 def with_own_modules(model: "MaskedImageModel") -> "MaskedImageModel":
     """The same weights in modules of their own, so that hooks of one pass do not meet another pass.
 
-    Target: 300 ms at p95 from a mask seed, an image or an upload to every view (ViT-Tiny, two
-    cores), missed without it. The contrast terms of an image take 65 to 69 ms on one core, its two
-    other passes with their gradients 79 to 97; in two threads both are done after 82 to 95, one
-    after the other, each on two cores, after 180 to 196 (2026-11-30, two measurements each).
+    Target: 300 ms at p95 from a mask seed to every view (ViT-Tiny, two cores): 338 and 370 before
+    this function, the next and cached gradients, 292 and 290 with them, in turns. The contrast
+    terms of an image take 65 to 69 ms on one core, its two other passes with their gradients 79 to
+    97; in two threads both are done after 82 to 95, one after the other, each on two cores, after
+    180 to 196 (2026-11-30, two measurements each).
     """
     tensors = itertools.chain(model.parameters(), model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
