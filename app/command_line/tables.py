@@ -19,7 +19,7 @@ LEAST = 160
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, note: str | None = None) -> None:
     """Print rows of text under a header; the first column, which says what a row is, to the left,
-    numbers to the right. No number is cut."""
+    numbers to the right. Nothing is cut: a text that is too long for the screen is wrapped."""
     widths = [max(map(cell_len, column)) + FRAME for column in zip(header, *rows, strict=True)]
     screen = Console().width if sys.stdout.isatty() else None
     width = max(LEAST, sum(widths) + 1) if screen is None else screen
@@ -32,7 +32,11 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
             caption_justify="left",
         )
         for column in part:
-            table.add_column(header[column], justify="left" if column == 0 else "right", no_wrap=column > 0)
+            if column == 0:  # gives way last
+                table.add_column(header[0], overflow="fold", min_width=min(widths[0] - FRAME, width // 2))
+            else:
+                fits = widths[0] + widths[column] < width
+                table.add_column(header[column], justify="right", overflow="fold", no_wrap=fits)
         for row in rows:
             table.add_row(*(Text(row[column]) for column in part))  # as text: square brackets are not markup here
         Console(width=width).print(table)
@@ -40,7 +44,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 
 def columns_that_fit(widths: Sequence[int], width: int) -> list[list[int]]:
     """Columns of each table, by the letters that columns take: the first column stands in every
-    one; it is wrapped to what a single other column leaves it."""
+    one, with one other at least."""
     first, *others = range(len(widths))
     parts, taken = [[first]], widths[first]
     for column in others:

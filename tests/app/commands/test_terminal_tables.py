@@ -44,6 +44,19 @@ def test_no_text_is_cut(
     assert text.count("Masks, continued") == {None: 0, 60: 2, 90: 0, 200: 0}[columns]
 
 
+def test_a_long_text_is_wrapped_and_the_name_beside_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    words = [f"word{number}" for number in range(30)]
+    print_table("Models", ["name", "what it is", "MB"], [["mae-cifar10-small", " ".join(words), "2.7"]])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert all(word in shown for word in [*words, "mae-cifar10-small", "2.7"])
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 60
+
+
 def test_a_file_has_lines_as_long_as_they_need_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     header = ["run", *(f"measure number {number}" for number in range(20))]
     print_table("All", header, [["a", *("0.123456 ± 0.000001" for _ in range(20))]])
