@@ -207,14 +207,15 @@ def _row(seen: CachedForward, patch: int, layers: Sequence[int]) -> tuple[Float[
     return to_patches, rows[..., : model.num_prefix].sum(-1)
 
 
-def token_field(seen: CachedForward, seed: int, patch: int, layer: int) -> Float[Tensor, "h w"]:
+def token_field(seen: CachedForward, batch: Batch, patch: int, layer: int) -> Float[Tensor, "h w"]:
     """The channels' sum of |gradient| of the patch's token after block `layer` (from 1), times the
-    probe's random signs of this seed; NaN where the encoder has no token of the patch."""
+    probe's random signs of this batch (its seed and the image's index; a pass over the whole image
+    may have been made for another seed); NaN where the encoder has no token of the patch."""
     model = seen.model
     if not seen.has_token(patch):
         return torch.full(model.config.image_size, math.nan, dtype=torch.float64)
     index = int(token_index(model, seen.mask, patch))
-    signs = random_signs(model, seed, seen.batch.indices)["token"]
+    signs = random_signs(model, batch.seed, batch.indices)["token"]
     return absolute(seen.trace.of_token(layer - 1, lambda out: product(out[:, index], signs)))
 
 
@@ -231,13 +232,13 @@ def receptive_field(
     probe's random signs; and `half_radius` [target] of the disc around the patch that holds half of
     it. NaN for the token of a patch that is hidden from the encoder. `of_whole` is the whole
     image's `token_field`, where it is known already."""
-    model, seed = masked.model, masked.batch.seed
+    model, batch = masked.model, masked.batch
     fields = {
-        TARGETS[0]: token_field(whole, seed, patch, layer) if of_whole is None else of_whole,
-        TARGETS[1]: token_field(masked, seed, patch, layer),
+        TARGETS[0]: token_field(whole, batch, patch, layer) if of_whole is None else of_whole,
+        TARGETS[1]: token_field(masked, batch, patch, layer),
     }
     if masked.trace.prediction is not None:
-        signs = random_signs(model, seed, masked.batch.indices)["prediction"]
+        signs = random_signs(model, batch.seed, batch.indices)["prediction"]
         fields[TARGETS[2]] = absolute(masked.trace.of_prediction(lambda pred: product(pred[:, patch], signs)))
     middle = torch.tensor([patch // model.grid[1] + 0.5, patch % model.grid[1] + 0.5], dtype=torch.float64)
     disc = pixel_distances(model.config.image_size, middle * model.patch_size, "disc")

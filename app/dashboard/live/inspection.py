@@ -97,7 +97,7 @@ class Inspection:
             of_whole = models.gradient(
                 self.loaded,
                 settings,
-                lambda: models.Gradient(microscope.token_field(whole, masked.batch.seed, patch, layer)),
+                lambda: models.Gradient(microscope.token_field(whole, masked.batch, patch, layer)),
             )
             return microscope.receptive_field(whole, masked, patch, layer, of_whole=of_whole)
 

@@ -180,9 +180,13 @@ def test_receptive_fields_are_those_of_the_probe(model: MaskedImageModel, images
         # the probe differentiates all layers of one graph: the same sums, so the same numbers
         expected = raw["depth_field"].sel(layer=layer)
         np.testing.assert_array_equal(found["field"].sel(target="token, full image"), expected)
-    known = microscope.token_field(forward(batch), batch.seed, CENTRE, 2)
+    known = microscope.token_field(forward(batch), batch, CENTRE, 2)
     again = microscope.receptive_field(forward(batch), forward(batch, mask), CENTRE, 2, of_whole=known)
     xr.testing.assert_identical(again, found)
+    # the same pixels at another place of another source: the pass may be shared, signs are not
+    elsewhere = Batch(model, batch.images, 5, batch.seed + 1)
+    shared = microscope.receptive_field(forward(elsewhere), forward(batch, mask), CENTRE, 2)
+    xr.testing.assert_identical(shared, found)
     target = "prediction" if hidden else "token"
     view = raw.sel(target=target, view="random 0.5")
     np.testing.assert_array_equal(found["field"].sel(target=target), view["field"])

@@ -14,6 +14,7 @@ from lcmae.app.dashboard.live.selection import Selection, pack
 from lcmae.app.dashboard.pages.microscope import compute_views
 from lcmae.app.dashboard.stored.reading import runs_below
 from lcmae.probes.watching import microscope
+from lcmae.probes.watching.batch import Batch
 from tests.app.trained import published
 
 
@@ -74,9 +75,9 @@ def test_an_edited_mask_keeps_the_gradient_of_the_whole_image(
     differentiated: list[bool] = []
     of_token = microscope.token_field
 
-    def counted(seen: microscope.CachedForward, *settings: int) -> object:
+    def counted(seen: microscope.CachedForward, batch: Batch, patch: int, layer: int) -> object:
         differentiated.append(bool(seen.mask.is_hidden.any()))
-        return of_token(seen, *settings)
+        return of_token(seen, batch, patch, layer)
 
     monkeypatch.setattr(microscope, "token_field", counted)
     drawn = Selection(seed=9, patch=2)
