@@ -12,19 +12,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-from torch import Tensor
 
-from lcmae.models import MAE, SimMIM
+# imported by what uses it: the process that only hands tests to workers (pytest -n) needs no torch
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-# processes that test side by side (pytest -n) share the cores
-_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // _workers))
+    from lcmae.models import MAE, SimMIM
 
 # no deadline: the first call of a kernel is slow, and a timing is not a law
 settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
@@ -37,6 +38,27 @@ settings.register_profile(
 settings.load_profile(os.environ.get("LCMAE_HYPOTHESIS", "fast"))
 
 
+IMPORTED_FIRST = (
+    "torch",
+    "timm",
+    "xarray",
+    "beartype",
+    "safetensors.torch",
+    "einops",
+    "streamlit",
+    "plotly.graph_objects",
+)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import what others wrote before what we did, in each process that runs tests. While a module
+    of ours is imported, jaxtyping looks for all bytecode under a name of its own: torch, timm and
+    what they import (3,000 files) would be compiled anew."""
+    if session.config.getoption("dist", "no") == "no":
+        for name in IMPORTED_FIRST:
+            import_module(name)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a test that may take longest (its own `timeout`) first: else the last worker would
     begin with one of them when the others have ended."""
@@ -47,16 +69,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -longest[item.path])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_cores() -> None:
+    """Processes that test side by side (pytest -n) share the cores."""
+    import torch
+
+    num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // num_workers))
+
+
 @pytest.fixture(autouse=True)
 def _no_global_seed() -> None:
     """Weights are initialised from torch's global generator; each test starts it at the same
     place."""
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture
-def rng() -> torch.Generator:
+def rng() -> "torch.Generator":
     """A fresh generator, the same for every test."""
+    import torch
+
     return torch.Generator().manual_seed(0)
 
 
@@ -70,21 +105,23 @@ def as_installed() -> Iterator[None]:
 
 
 @pytest.fixture
-def mae() -> MAE:
+def mae() -> "MAE":
     """A MAE of 4 x 6 patches of 2 pixels, 3 channels, small enough to be tried hundreds of
     times."""
     return tiny_mae()
 
 
 @pytest.fixture
-def simmim() -> SimMIM:
+def simmim() -> "SimMIM":
     """A SimMIM of the same grid."""
     return tiny_simmim()
 
 
 @pytest.fixture
-def images(rng: torch.Generator) -> Tensor:
+def images(rng: "torch.Generator") -> "Tensor":
     """Five images of 3 x 8 x 12 in the network's input space."""
+    import torch
+
     return torch.randn(5, 3, 8, 12, generator=rng)
 
 
@@ -100,9 +137,13 @@ def data_root() -> Path:
 SMALL = {"image_size": (8, 12), "patch_size": 2, "width": 16, "depth": 2, "heads": 2}
 
 
-def tiny_mae(**settings: object) -> MAE:
+def tiny_mae(**settings: object) -> "MAE":
+    from lcmae.models import MAE
+
     return MAE(**{**SMALL, "decoder_width": 12, "decoder_depth": 1, "decoder_heads": 3, **settings})
 
 
-def tiny_simmim(**settings: object) -> SimMIM:
+def tiny_simmim(**settings: object) -> "SimMIM":
+    from lcmae.models import SimMIM
+
     return SimMIM(**{**SMALL, **settings})
