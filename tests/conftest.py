@@ -5,6 +5,7 @@ another's randomness.
 """
 
 import os
+import signal
 
 # read by OpenMP when torch loads: on a shared machine spinning threads make a step ten times slower
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -76,6 +77,14 @@ def _shared_cores() -> None:
 
     num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // num_workers))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """A shell starts `make test &` with SIGINT ignored, which training respects and tests of SIGINT
+    do not expect."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
