@@ -1,6 +1,8 @@
 """Memory of this process."""
 
 import ctypes
+import time
+from collections.abc import Iterable, Iterator
 
 
 def release_free() -> None:
@@ -14,3 +16,18 @@ def release_free() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def releasing(steps: Iterable[None], every: float = 10.0) -> Iterator[None]:
+    """The same steps; each time that `every` seconds have gone by, what is free goes back.
+
+    A small tensor that stays may lie in the middle of room that was freed for larger ones, which
+    then need new room. On a ViT-B/16 each gradient of `knock_out` left 12 MiB of such room: 3 GiB
+    after 600 steps.
+    """
+    last = time.monotonic()
+    for step in steps:
+        yield step
+        if time.monotonic() - last >= every:
+            release_free()
+            last = time.monotonic()

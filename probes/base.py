@@ -19,7 +19,7 @@ from pydantic import Field
 
 from lcmae.data.hierarchy import KnownLatents
 from lcmae.errors import InputError
-from lcmae.free_memory import release_free
+from lcmae.free_memory import release_free, releasing
 from lcmae.masking import MaskStrategy
 from lcmae.models import MaskedImageModel
 from lcmae.probes.baselines.pixels import RawPixels
@@ -226,7 +226,7 @@ def run_probes(
                 probe, accumulator = running.pop(name)  # what it has summed is let go of when the next one concludes
                 release_free()
                 try:
-                    for _ in accumulator.conclude():
+                    for _ in releasing(accumulator.conclude()):
                         bar.advance(note=name)
                     results.datasets[name] = checked(stamp(accumulator.result(), probe, model, len(images), seed))
                 except FAILURES as error:

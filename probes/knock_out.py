@@ -20,7 +20,7 @@ that fills in hidden patches, and its blocks are taken apart.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -51,6 +51,10 @@ HOWS = ("removed", "random", "mean")
 """Taken out; as many random entries taken out; replaced by its mean over images."""
 
 HEAD, BLOCK = "head", "block"
+
+MOST_GRAPH = 2**28
+"""Bytes that autograd may hold, about, for the gradient with respect to a mean: more images are
+taken in pieces."""
 
 
 class Case(NamedTuple):
@@ -83,6 +87,7 @@ class KnockOut(Probe):
 
     name: ClassVar[str] = "knock_out"
     question: ClassVar[str] = "Which attention, which heads and which blocks does a prediction need?"
+    concludes_last: ClassVar[bool] = True
     needs_prediction: ClassVar[bool] = True
     baselines: ClassVar[Mapping[str, tuple[str, ...]]] = {"untrained": ("loss", "increase")}
 
@@ -173,6 +178,15 @@ class _KnockOut(Accumulator):
         for part in parts:
             self._pull(images[part], masks[part])
             yield
+
+    @property
+    def num_with_graph(self) -> int:
+        """Images whose graph through all blocks takes about `MOST_GRAPH`: a block holds some four
+        maps a head and a token some 24 times (queries, keys, values, answers, four times the width
+        in the MLP, before and after its activation)."""
+        tokens, width = self.num_prefix + self.model.num_patches, self.means["updates"][0].sums.shape[-1]
+        per_image = 4 * len(self.blocks) * tokens * (4 * max(self.heads) * tokens + 24 * width)
+        return max(1, MOST_GRAPH // per_image)
 
     @property
     def _num_single(self) -> int:
@@ -355,6 +369,15 @@ class _Part:
         self.encoded: tuple[Tensor, Tensor] | None = None
         self.scores: Tensor | None = None
 
+    @cached_property
+    def pieces(self) -> "list[_Part]":
+        """The same images, in parts that are small enough for a gradient."""
+        size = self.whole.num_with_graph
+        if size >= len(self.images):
+            return [self]
+        pieces = [slice(first, first + size) for first in range(0, len(self.images), size)]
+        return [_Part(self.whole, self.images[few], self.mask[few], self.first + few.start) for few in pieces]
+
     @torch.no_grad()
     def run(self) -> Float[Tensor, " b"]:
         """The masked loss of each image."""
@@ -380,6 +403,9 @@ class _Part:
     def loss_and_gradient(self, case: Case) -> Float[Tensor, " b"]:
         """The same where something is replaced by its mean; adds up the gradient with respect to
         it."""
+        return torch.cat([piece._piece_with_gradient(case) for piece in self.pieces])
+
+    def _piece_with_gradient(self, case: Case) -> Float[Tensor, " b"]:
         assert case.layer is not None
         means = self.whole.means[case.part][case.layer]
         means.shift = torch.zeros_like(means.sums, dtype=torch.float32, requires_grad=True)

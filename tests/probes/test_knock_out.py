@@ -11,12 +11,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 import lcmae
-from lcmae.masking import Mask, Random
+from lcmae.masking import Mask, Random, stack_masks
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.patches import patchify
 from lcmae.probes import knock_out
 from lcmae.probes.base import ProbeError
-from lcmae.probes.knock_out import BLOCK, HEAD, Case, KnockOut
+from lcmae.probes.knock_out import BLOCK, HEAD, Case, KnockOut, _KnockOut
 from lcmae.probes.measures.knock_out import KEYS, random_entries, removed_entries, spread_over_heads
 from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
@@ -216,6 +216,25 @@ def test_batches_have_no_influence(found: tuple[MAE, Tensor, xr.Dataset]) -> Non
     again = measured(model, images, batch_size=2)
     for name in result.data_vars:
         xr.testing.assert_allclose(result[name], again[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_gradient_takes_few_images_at_once_and_its_pieces_have_no_influence(
+    found: tuple[MAE, Tensor, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images, result = found
+    single = _KnockOut.num_with_graph.fget
+    assert single is not None
+    seen: list[int] = []
+    monkeypatch.setattr(_KnockOut, "num_with_graph", property(lambda whole: seen.append(single(whole)) or 2))
+    again = measured(model, images)
+    for name in result.data_vars:
+        xr.testing.assert_allclose(result[name], again[name], rtol=1e-3, atol=1e-5)
+    assert min(seen) > len(images)  # of this model all at once
+    monkeypatch.setattr("lcmae.probes.knock_out.MOST_GRAPH", 1)
+    whole = KnockOut(**ALONE).start(model, len(images), 0)
+    whole.update(Batch(model, images, 0, 0))
+    whole._see(images, stack_masks(whole.masks))
+    assert single(whole) == 1  # never none
 
 
 def test_without_a_decoder_the_encoder_is_taken_apart(images: Tensor) -> None:
