@@ -54,4 +54,5 @@ def _run(stopped: Event, steps: Callable[[], Steps]) -> None:
     except InputError:
         return  # nobody asked; the page that asks will show the message
     except Exception:  # nobody waits for this thread, so the server's log gets it
-        logging.getLogger(__name__).exception("prefetch failed")
+        if not stopped.is_set():  # what ends with the server has no thread to compute in
+            logging.getLogger(__name__).exception("prefetch failed")
