@@ -123,12 +123,14 @@ class Found:
 
 
 def read(data: str, runs: Path) -> Found | None:
-    """What is stored of a data set; None where nothing is."""
+    """What is stored of a data set; None where no run is done."""
     folder = runs / data
     if not (folder / TABLE).is_file():
         return None
     asked = read_json(folder / SETTINGS) or {}
     table = read_table(folder / TABLE)
+    if "done" not in table["status"].values:
+        return None
     file = folder / "matrix" / MATRIX
     untrained, pixels = baselines(folder, table)
     return Found(

@@ -177,6 +177,13 @@ def test_what_was_kept_outlasts_a_signal_and_a_training_that_cannot_begin(
     assert file.is_file()
 
 
+def test_a_comparison_that_was_stopped_before_a_run_was_done_was_not_run(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "cifar10").mkdir(parents=True)
+    write_table([{"run": "mae-random-0.5-s0", "status": "stopped"}], {}, tmp_path / "runs" / "cifar10" / TABLE)
+    assert main(["--write", "--runs", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]) == 0
+    assert "**cifar10**: not run. `lcmae compare" in (tmp_path / "docs" / "results" / "masks.md").read_text()
+
+
 def test_the_files_say_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks_evidence, "baselines", lambda *_: ({"mean_knn": 0.45}, {"mean_knn": 0.9}))
     table(tmp_path / "runs" / "digits", seeds=2)
