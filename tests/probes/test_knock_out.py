@@ -11,12 +11,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 import lcmae
-from lcmae.masking import Mask, Random, stack_masks
+from lcmae.masking import Mask, Random
 from lcmae.models import MAE, MaskedImageModel
 from lcmae.patches import patchify
 from lcmae.probes import knock_out
 from lcmae.probes.base import ProbeError
-from lcmae.probes.knock_out import BLOCK, HEAD, Case, KnockOut, _KnockOut
+from lcmae.probes.knock_out import BLOCK, HEAD, Case, KnockOut, _Part
 from lcmae.probes.measures.knock_out import KEYS, random_entries, removed_entries, spread_over_heads
 from lcmae.probes.results.networks import trained
 from lcmae.probes.watching.batch import Batch
@@ -218,23 +218,23 @@ def test_batches_have_no_influence(found: tuple[MAE, Tensor, xr.Dataset]) -> Non
         xr.testing.assert_allclose(result[name], again[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("most", "size"), [(2**28, 5), (1, 1)], ids=["all images", "never none"])
 def test_a_gradient_takes_few_images_at_once_and_its_pieces_have_no_influence(
-    found: tuple[MAE, Tensor, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+    found: tuple[MAE, Tensor, xr.Dataset], monkeypatch: pytest.MonkeyPatch, most: int, size: int
 ) -> None:
     model, images, result = found
-    single = _KnockOut.num_with_graph.fget
-    assert single is not None
-    seen: list[int] = []
-    monkeypatch.setattr(_KnockOut, "num_with_graph", property(lambda whole: seen.append(single(whole)) or 2))
+    sizes, of_piece = set(), _Part._piece_with_gradient
+
+    def counted(piece: _Part, case: Case) -> Tensor:
+        sizes.add(len(piece.images))
+        return of_piece(piece, case)
+
+    monkeypatch.setattr(_Part, "_piece_with_gradient", counted)
+    monkeypatch.setattr("lcmae.probes.knock_out.MOST_GRAPH", most)
     again = measured(model, images)
+    assert sizes == {size}
     for name in result.data_vars:
         xr.testing.assert_allclose(result[name], again[name], rtol=1e-3, atol=1e-5)
-    assert min(seen) > len(images)  # of this model all at once
-    monkeypatch.setattr("lcmae.probes.knock_out.MOST_GRAPH", 1)
-    whole = KnockOut(**ALONE).start(model, len(images), 0)
-    whole.update(Batch(model, images, 0, 0))
-    whole._see(images, stack_masks(whole.masks))
-    assert single(whole) == 1  # never none
 
 
 def test_without_a_decoder_the_encoder_is_taken_apart(images: Tensor) -> None:

@@ -54,5 +54,4 @@ def _run(stopped: Event, steps: Callable[[], Steps]) -> None:
     except InputError:
         return  # nobody asked; the page that asks will show the message
     except Exception:  # nobody waits for this thread, so the server's log gets it
-        if not stopped.is_set():  # what ends with the server has no thread to compute in
-            logging.getLogger(__name__).exception("prefetch failed")
+        logging.getLogger(__name__).exception("prefetch failed")

@@ -10,7 +10,6 @@ from pathlib import Path
 from starlette.middleware import Middleware
 from streamlit import App
 
-from lcmae.app.dashboard.live import prefetch
 from lcmae.app.dashboard.server.fence import Fence
 
 PREPARED = ("lcmae.app.dashboard.main", "lcmae.app.dashboard.pages.reconstruction", "h5netcdf.legacyapi")
@@ -20,10 +19,9 @@ PREPARED = ("lcmae.app.dashboard.main", "lcmae.app.dashboard.pages.reconstructio
 @asynccontextmanager
 async def prepare(_: App) -> AsyncIterator[None]:
     """Import what pages need as soon as the server answers, while the first browser reads
-    Streamlit's code; with the server ends what is computed ahead."""
+    Streamlit's code."""
     threading.Thread(target=lambda: [import_module(name) for name in PREPARED], daemon=True).start()
     yield
-    prefetch.stop()
 
 
 app = App(Path(__file__).with_name("run.py"), middleware=[Middleware(Fence)], lifespan=prepare)

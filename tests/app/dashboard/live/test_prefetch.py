@@ -80,20 +80,3 @@ def test_a_problem_is_left_to_whoever_asks(caplog: pytest.LogCaptureFixture):
         finish()
     assert [record.message for record in caplog.records] == ["prefetch failed"]
     assert taken == []
-
-
-def test_what_was_stopped_fails_without_a_word(caplog: pytest.LogCaptureFixture):
-    running, go_on = threading.Event(), threading.Event()
-
-    def step() -> None:
-        running.set()
-        go_on.wait(10)
-        raise RuntimeError("cannot schedule new futures after shutdown")
-
-    with caplog.at_level(logging.ERROR):
-        start(lambda: [step])
-        assert running.wait(10)
-        prefetch.stop()
-        go_on.set()
-        finish()
-    assert not caplog.records
