@@ -25,6 +25,9 @@ from lcmae.safety.text import printable
 
 NEWEST = "newest"
 
+FIELD = "runs-field"
+"""In the session: what the popover of the bar has picked."""
+
 
 def runs_root() -> Path:
     """The folder whose runs are shown: `--runs DIR` of the server's script, or LCMAE_RUNS, or runs/
@@ -93,11 +96,16 @@ def _ask() -> Picks:
     style.know({name: reading.objective_of(path) for name, path in runs.items()})
     _warn_stale("runs", list(runs), "run")
     picker = st.popover(_picked_words(), icon=":material/table_rows:")
-    names = picker.multiselect(
+    # hidden, but drawn: of a field in a closed popover the browser does not know the word, and leaves
+    # it out where it changes the address
+    with st.container(key="runs-in-address"):
+        names = st.multiselect("Runs in the address", list(runs), key="runs", bind="query-params", disabled=not runs)
+    st.session_state[FIELD] = names
+    picker.multiselect(
         "Runs",
         list(runs),
-        key="runs",
-        bind="query-params",
+        key=FIELD,
+        on_change=_take,
         placeholder="pick runs to look at",
         help="Every page shows these runs. The pick is part of the address, so a copied link shows the same.",
         disabled=not runs,
@@ -117,6 +125,10 @@ def _ask() -> Picks:
     )
     room = st.container(horizontal=True, vertical_alignment="center", gap="small")
     return Picks(root, runs, names, None if step in (None, NEWEST) else int(step), room)
+
+
+def _take() -> None:
+    st.session_state["runs"] = st.session_state[FIELD]
 
 
 def _picked_words() -> str:

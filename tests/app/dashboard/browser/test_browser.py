@@ -99,6 +99,38 @@ def test_ticked_runs_are_the_pick_of_all_pages_and_of_the_link(address: str):
         assert "\nbare\n" in page.inner_text("[data-testid=stMain]")
 
 
+def test_back_and_forward_find_the_page_with_its_runs(address: str):
+    with browser_page() as page:
+        page.goto(f"{address}/reconstruction?runs=a")  # as a colleague's link opens it
+        settle(page)
+        num_entries = page.evaluate("history.length")
+        for title, name in (("Runs", "runs"), ("Claims", "claims")):
+            page.get_by_role("link", name=title, exact=True).click()
+            page.wait_for_url(f"**/{name}?runs=a")
+            settle(page)
+        assert page.evaluate("history.length") == num_entries + 2, "one for each click"
+        for go, name in ((page.go_back, "runs"), (page.go_back, "reconstruction"), (page.go_forward, "runs")):
+            go()
+            page.wait_for_url(f"**/{name}?runs=a")
+            settle(page)
+            assert page.locator(".lcmae-runs").inner_text() == "a"
+
+
+def test_runs_are_picked_and_taken_out_in_the_bar(address: str):
+    with browser_page() as page:
+        page.goto(f"{address}/claims?runs=a")
+        settle(page)
+        page.get_by_role("button", name="Runs (1)").click()
+        page.get_by_role("combobox", name="Runs").fill("bare")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/claims?**runs=a**runs=bare**")
+        assert page.locator(".lcmae-runs").inner_text().split() == ["a", "bare"]
+        page.keyboard.press("Escape")
+        page.reload()
+        settle(page)
+        assert page.locator(".lcmae-runs").inner_text().split() == ["a", "bare"]
+
+
 def test_a_figure_and_the_table_can_be_taken_away(address: str):
     with browser_page(dark=True) as page:
         watch = Watch(page)
