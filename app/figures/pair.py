@@ -134,9 +134,11 @@ def shares(field: xr.DataArray) -> xr.DataArray:
     return 1000 * field / total if total > 0 else field
 
 
-def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
+def differences(frame: pd.DataFrame, quantities: Sequence[str], names: tuple[str, str] = ("A", "B")) -> go.Figure:
     """B - A with its interval for each number of these quantities, one panel a unit; filled where
-    the interval leaves out 0."""
+    the interval leaves out 0, in the colour of the better one of the runs `names`."""
+    colour = style.colours(dict.fromkeys(names))
+    better = {f"{letter} better": colour[name] for letter, name in zip("AB", names, strict=True)}
     is_drawn = frame["low"].notna() & (frame["says"] != "equal")  # equal: baselines of the data
     chosen = frame.loc[frame["quantity"].isin(list(quantities)) & is_drawn]
     units = list(dict.fromkeys(chosen["unit"]))
@@ -155,7 +157,7 @@ def differences(frame: pd.DataFrame, quantities: Sequence[str]) -> go.Figure:
     for position, unit in enumerate(units, start=1):
         here = chosen.loc[chosen["unit"] == unit]
         value = here["B - A"]
-        colours = [_colour(outcome) for outcome in here["says"]]
+        colours = [better.get(outcome, style.GREY) for outcome in here["says"]]
         shown.add_trace(
             go.Scatter(
                 x=value.tolist(),
@@ -193,10 +195,6 @@ def labels_of(frame: pd.DataFrame) -> list[str]:
 
 def _bars(up: Any, down: Any) -> dict[str, Any]:
     return {"array": up, "arrayminus": down, "symmetric": False, "width": 4, "thickness": 1.5, "color": style.GREY}
-
-
-def _colour(outcome: str) -> str:
-    return {"A better": style.ORANGE, "B better": style.BLUE, "differ": style.GREEN}.get(outcome, style.GREY)
 
 
 def _symbol(outcome: str) -> str:

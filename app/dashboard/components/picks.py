@@ -96,8 +96,8 @@ def _ask() -> Picks:
     style.know({name: reading.objective_of(path) for name, path in runs.items()})
     _warn_stale("runs", list(runs), "run")
     picker = st.popover(_picked_words(), icon=":material/table_rows:")
-    # hidden, but drawn: of a field in a closed popover the browser does not know the word, and leaves
-    # it out where it changes the address
+    # hidden, but drawn: the word of a field in a closed popover is unknown to the browser, which
+    # leaves it out where it changes the address
     with st.container(key="runs-in-address"):
         names = st.multiselect("Runs in the address", list(runs), key="runs", bind="query-params", disabled=not runs)
     st.session_state[FIELD] = names

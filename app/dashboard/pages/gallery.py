@@ -142,10 +142,13 @@ def open_microscope(result: xr.Dataset, name: str, step: int, image: int) -> Non
 
 
 def mask_of(result: xr.Dataset) -> dict[str, Any]:
-    """The mask strategy and the seed, as the microscope asks for them."""
+    """The mask strategy and the seed, as the microscope asks for them: that of the command line, of
+    which the stored one is made (`lcmae.probes.statistics.seeds`)."""
     mask, _ = split_settings(str(result.attrs.get("settings", "")))
     found = json.loads(mask) if mask else {}
+    words = reading.words_of(result.attrs.get("command", ""))
+    seed = words[words.index("--seed") + 1] if "--seed" in words[:-1] else ""
     return {
         **{name: found[key] for name, key in (("mask", "kind"), ("ratio", "ratio")) if key in found},
-        **({"seed": result.attrs["seed"]} if "seed" in result.attrs else {}),
+        **({"seed": seed} if seed.isdecimal() else {}),
     }

@@ -124,10 +124,10 @@ def stored_numbers(picked: picks.Picks, a: models.Location, b: models.Location) 
         draw(
             Panel(
                 "What differs",
-                "B minus A with 95 % intervals; triangles point to the better one (orange: A, blue: B), diamonds differ but "
-                "neither is better, grey circles cannot be told apart. Paired intervals are by groups of the same images; "
-                "the table says which are.",
-                figures.differences(frame, chosen),
+                "B minus A with 95 % intervals; triangles in the colour of the better one (to the left: A, to the right: B), "
+                "diamonds differ but neither is better, open circles cannot be told apart. Paired intervals are by groups of "
+                "the same images; the table says which are.",
+                figures.differences(frame, chosen, (a.name, b.name)),
                 is_wide=True,
             ),
             "compare-differences",

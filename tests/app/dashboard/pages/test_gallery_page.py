@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import streamlit as st
 
 from lcmae.app.dashboard.menu import GO, WITH
@@ -67,13 +68,22 @@ def test_an_old_result_is_offered_anew(root: Path):
 def test_a_click_leads_to_the_image_under_its_mask():
     result = synthetic.reconstruction()
     settings = json.dumps({"mask": {"kind": "block", "ratio": 0.4, "min_block": 4}})
-    result.attrs |= {"split": "train", "data": "digits", "settings": settings, "seed": 5}
+    command = "lcmae probe reconstruction --checkpoint x --seed 5"
+    # what is stored is made of the command's seed, and larger than a browser counts
+    result.attrs |= {"split": "train", "data": "digits", "settings": settings, "seed": 2**61, "command": command}
     gallery.open_microscope(result, "demo/a", 30, 17)
     assert st.session_state[GO] == "microscope"
     assert st.session_state[WITH] == {
         "a": "demo/a", "a_step": "30", "data": "digits", "split": "train", "image": "17", "mask": "block", "ratio": "0.4",
         "seed": "5",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["", "lcmae probe reconstruction --seed", "lcmae probe reconstruction --seed x"])
+def test_a_seed_that_is_not_known_is_not_named(command: str):
+    result = synthetic.reconstruction()
+    result.attrs |= {"split": "test", "seed": 2**61, "command": command}
+    assert "seed" not in gallery.mask_of(result)
 
 
 def test_images_that_the_microscope_counts_otherwise_are_not_named():

@@ -92,6 +92,16 @@ def test_differences_are_drawn_with_their_intervals():
         pictures.differences(frame, [])
 
 
+def test_the_better_one_has_the_colour_that_its_run_has_everywhere():
+    frame = two()
+    style.know({"mae": "mae", "umae": "umae"})
+    (points,) = traces(pictures.differences(frame, usual(frame), ("umae", "mae")))
+    known = {"A better": style.colours(["umae"])["umae"], "B better": style.colours(["mae"])["mae"]}
+    outcomes = [outcome for outcome, _ in points.customdata]
+    assert {"A better", "B better"} & {*outcomes}
+    assert list(points.marker.color) == [known.get(outcome, style.GREY) for outcome in outcomes]
+
+
 def test_runs_stand_beside_each_other_in_a_panel_a_number():
     frame = tables.scalars({name: synthetic.local_contrast(seed=seed) for seed, name in enumerate("abc")})
     shown = pictures.of_runs(frame, ["part of the masked loss"], list("abc"))
