@@ -25,6 +25,7 @@ import numpy as np
 
 from lcmae.data.large import FORMATS, LARGE, check_cost, draft, smaller, smaller_array
 from lcmae.data.values import Range, Unreadable, Unsuitable, eight_bits, own_range
+from lcmae.safety.files import is_special
 
 __all__ = ["MODES", "Decoder", "Unreadable"]
 
@@ -81,11 +82,13 @@ class Decoder:
             return file[..., None] if file.ndim == 2 else file
         if isinstance(file, bytes) and not file:
             raise Unreadable("empty file")
+        if isinstance(file, Path) and is_special(file):
+            raise Unreadable("a pipe, socket or device, not a file")
         try:
             if isinstance(file, Image.Image):
                 return self._loaded(file, whole, turned)
             if is_tiff(file) and (self._wants_every_band or needs_tifffile(file)):
-                return self._bands_of_tiff(file)
+                return _image_of(self._bands_of_tiff(file))
             with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
                 return self._loaded(image, whole, turned)
         except (Unreadable, MemoryError):
@@ -147,8 +150,7 @@ class Decoder:
         return smaller_array(values, self.height, self.width, lambda strip: eight_bits(self._taken(strip), spanned))
 
     def _taken(self, values: np.ndarray) -> np.ndarray:
-        if values.ndim != 3 or 0 in values.shape:
-            raise Unreadable(f"expected an image [height width bands], got an array of shape {values.shape}")
+        _image_of(values)
         if self.bands is None:
             return values
         if max(self.bands) > values.shape[-1]:
@@ -209,6 +211,8 @@ def shape_of(file: Any) -> tuple[int, int] | None:
 
     if isinstance(file, np.ndarray):
         return file.shape[0], file.shape[1]
+    if isinstance(file, Path) and is_special(file):
+        return None
     try:
         image = (
             file if isinstance(file, Image.Image) else Image.open(BytesIO(file) if isinstance(file, bytes) else file)
@@ -280,12 +284,27 @@ def _in_mode(image: Any, mode: str) -> Any:
     from PIL import Image
 
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = converted(image, "RGBA")
         if not mode.endswith("A"):
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     elif image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")
+        image = converted(image, "RGB")
     return image if image.mode == mode else image.convert(mode)
+
+
+def converted(image: Any, mode: str) -> Any:
+    """A PIL image in another mode; through RGB where Pillow knows no shorter way (LAB).
+    `Unreadable` where it knows none."""
+    try:
+        return image.convert("RGB" if image.mode == "LAB" else mode).convert(mode)
+    except ValueError as error:
+        raise Unreadable(f"expected grey or colours, got {image.mode} ({error})") from error
+
+
+def _image_of(values: np.ndarray) -> np.ndarray:
+    if values.ndim != 3 or 0 in values.shape:
+        raise Unreadable(f"expected an image [height width bands], got an array of shape {values.shape}")
+    return values
 
 
 def _numbers_of(mask: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lcmae.data.names import DROPPED, parse_name
 from lcmae.errors import InputError
+from lcmae.safety.files import is_special
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -126,6 +127,8 @@ def _kind_of_folder(path: Path) -> str:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do: 128 bytes of anything, then DICM."""
+    if is_special(path):
+        return False
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

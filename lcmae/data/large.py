@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lcmae.data.values import Unreadable
+from lcmae.errors import InputError
 
 FORMATS = (
     *("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF"),
@@ -22,6 +23,10 @@ more, each with a reader of its own, and starts Ghostscript for EPS whatever the
 
 MAX_DECODED = 128 << 20
 """Bytes that decoding one image may take."""
+
+MOST_UNPACKED = 500
+"""Times its bytes that a compressed array or column may take: photographs stay below 10, masks of
+classes below 200, zeros reach 1,000."""
 
 LARGE = 4_000_000
 """Pixels above which an image is made smaller before it is converted. Below, every pixel counts."""
@@ -59,6 +64,16 @@ def check_array(num_bytes: int, what: str, beside: int = 0) -> None:
     `Unreadable`."""
     if num_bytes + beside > MAX_DECODED:
         raise Unreadable(f"{what} take {(num_bytes + beside) >> 20} MiB to decode, of at most {MAX_DECODED >> 20}")
+
+
+def check_unpacked(stored: int, unpacked: int, what: str, todo: str = "") -> None:
+    """Refuse a compressed part of a file that says that it unpacks to far more than images do,
+    before it is unpacked. `InputError`."""
+    if unpacked > MAX_DECODED and unpacked > MOST_UNPACKED * stored:
+        raise InputError(
+            f"{what}: expected images, got {stored} bytes that unpack to {unpacked >> 20} MiB, "
+            f"taken for a decompression bomb{todo}"
+        )
 
 
 def draft(image: Any, height: int, width: int) -> None:

@@ -100,6 +100,11 @@ def opened(
     for note in description.notes:
         warnings.warn(f"{name}: {note}", ImagesWarning, stacklevel=3)
     source = _decoded(name, images, decoder, description, limit, home, resident_limit)
+    if source.skipped:
+        first = "; ".join(source.skipped[:3]) + ("; ..." if len(source.skipped) > 3 else "")
+        warnings.warn(
+            f"{name}: left out {len(source.skipped)} images that cannot be read ({first})", ImagesWarning, stacklevel=3
+        )
     return replace(source, shuffled=limit is not None and shuffled)
 
 

@@ -9,6 +9,8 @@ import json
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,6 +22,7 @@ from torch import Tensor
 from lcmae.data.collection import Collection, in_order
 from lcmae.data.decode import Unreadable
 from lcmae.data.folder import TEST_NAMES
+from lcmae.data.large import check_unpacked
 from lcmae.errors import InputError
 
 IMAGE_COLUMNS = ("image", "img")
@@ -72,11 +75,9 @@ class ParquetImages:
         import pyarrow as pa
 
         _, file, number = self.groups[group].tolist()
-        with _open(self.files[file]) as parquet:
-            try:
-                column = parquet.read_row_group(number, columns=[self.column], use_threads=False).column(0)
-            except (pa.ArrowException, OSError) as error:
-                raise _damaged(self.files[file], error) from error
+        with _opened(self.files[file]) as parquet:
+            _check_unpacked(self.files[file], parquet.metadata.row_group(number), self.column)
+            column = parquet.read_row_group(number, columns=[self.column], use_threads=False).column(0)
         # one chunk or several; a struct {bytes, path}, or the bytes themselves
         array = pa.concat_arrays(column.chunks)
         return array.field("bytes") if pa.types.is_struct(array.type) else array
@@ -89,7 +90,7 @@ def parquet_images(path: Path, split: str, masks: str | None = None) -> Collecti
         return _collection([path], [path], path.parent, masks).split(split)
     if not path.is_dir():
         raise InputError(f"expected a Parquet file or a folder of them, got {path}, which does not exist")
-    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith("."))
+    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith(".") and file.is_file())
     if not files:
         raise InputError(f"expected *.parquet files in {path}, found none")
     named = {
@@ -115,7 +116,7 @@ def _collection(files: list[Path], both: list[Path], root: Path, masks: str | No
     image, label = _columns(both[0], schema)
     groups, paths, labels = [], [], []
     for number, file in enumerate(files):
-        with _open(file) as parquet:
+        with _opened(file) as parquet:
             name = file.relative_to(root).as_posix()
             first = len(paths)
             for group in range(parquet.num_row_groups):
@@ -149,21 +150,33 @@ def _collection(files: list[Path], both: list[Path], root: Path, masks: str | No
 def _schema(files: list[Path]) -> Any:
     schemas = []
     for file in files:
-        with _open(file) as parquet:
+        with _opened(file) as parquet:
             schemas.append(parquet.schema_arrow)
         if not schemas[-1].equals(schemas[0]):
             raise InputError(f"{file}: expected the same columns as {files[0]}")
     return schemas[0]
 
 
-def _open(file: Path) -> Any:
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A file that is open; what its reader trips over meanwhile is said of the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name that is no UTF-8 is a ValueError
         raise _damaged(file, error) from error
+
+
+def _check_unpacked(file: Path, group: Any, name: str) -> None:
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        if chunk.path_in_schema.partition(".")[0] == name:
+            check_unpacked(chunk.total_compressed_size, chunk.total_uncompressed_size, f"{file}: column {name}")
 
 
 def _damaged(file: Path, error: Exception) -> InputError:
@@ -187,14 +200,13 @@ def _columns(file: Path, schema: Any) -> tuple[str, str | None]:
 def _label_column(file: Path, label: str) -> list[Any]:
     import pyarrow as pa
 
-    with _open(file) as parquet:
+    with _opened(file) as parquet:
         kind = parquet.schema_arrow.field(label).type
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise InputError(f"{file}: expected column {label} to hold whole numbers or names, got {kind}")
-        try:
-            column = parquet.read(columns=[label], use_threads=False).column(0)
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from error
+        for number in range(parquet.num_row_groups):
+            _check_unpacked(file, parquet.metadata.row_group(number), label)
+        column = parquet.read(columns=[label], use_threads=False).column(0)
     if column.null_count:
         raise InputError(f"{file}: expected a label in every row, got {column.null_count} rows without")
     return column.to_pylist()

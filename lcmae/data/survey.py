@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lcmae.data.collection import Collection
-from lcmae.data.decode import MODES, Decoder, is_deep
+from lcmae.data.decode import MODES, Decoder, converted, is_deep
 from lcmae.data.large import STRIP, smaller
 from lcmae.data.readers.arrays import ArrayRows, class_numbers
 from lcmae.data.values import Description, Range, Unreadable, Unsuitable, little_used, type_range
@@ -76,7 +76,7 @@ def _strips(image: Any, decoder: Decoder) -> Iterator[np.ndarray]:
             continue
         strip = image.crop((0, top, width, min(top + step, height)))
         values = decoder.typed(strip)
-        yield values if isinstance(values, np.ndarray) else np.asarray(strip.convert("L"))
+        yield values if isinstance(values, np.ndarray) else np.asarray(converted(strip, "L"))
 
 
 def _extremes(values: np.ndarray) -> Range | None:
@@ -127,9 +127,9 @@ def _samples(
     for position in np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)).tolist():
         try:
             image = trial.opened(images.read(int(images.rows[position])))
+            sample = _sampled(images.paths[position], image, trial)
         except Unreadable:
             continue  # named when everything is decoded
-        sample = _sampled(images.paths[position], image, trial)
         samples.append(sample)
         decoder = decoder or _decoder(trial, samples, image_size, channels)
         try:

@@ -57,6 +57,16 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     return content
 
 
+def is_special(path: Path | str) -> bool:
+    """Whether a pipe, socket or device lies there, or a link to one: to open it may wait for
+    ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def is_regular(path: Path | str) -> bool:
     """Whether a plain file lies there, and no link to one."""
     try:

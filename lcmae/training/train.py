@@ -5,7 +5,6 @@ epoch, step), so a resumed run continues bit for bit from weights, optimiser and
 """
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -55,7 +54,6 @@ def train(run: Run, *, label: str = "training", device: str | None = None) -> Ou
     check_memory(config, target)
     config.objective.mask.open()
     source = open_training_data(config).to(target)
-    report_skipped(source)
     schedule = Schedule(config, len(source))
     model = prepared(build_model(config), config).to(target)
     task = distributed.wrap(Task(model), shard=config.shard)
@@ -153,13 +151,6 @@ def open_training_data(config: RunConfig, split: str = "train", limit: int | Non
         limit=limit or config.limit,
         download=config.download,
     )
-
-
-def report_skipped(source: ImageSource) -> None:
-    """Say which images could not be read, a line in all."""
-    if source.skipped and distributed.is_main():
-        first = "; ".join(source.skipped[:3]) + ("; ..." if len(source.skipped) > 3 else "")
-        print(f"{source.name}: skipped {len(source.skipped)} unreadable images ({first})", file=sys.stderr)
 
 
 def open_monitor(config: RunConfig, source: ImageSource) -> Monitor | None:

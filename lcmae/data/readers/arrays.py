@@ -15,10 +15,11 @@ import torch
 
 from lcmae.data.collection import Collection, in_order
 from lcmae.data.folder import TEST_NAMES, folder_images
-from lcmae.data.large import check_array
+from lcmae.data.large import check_array, check_unpacked
 from lcmae.data.readers.missing import needed
 from lcmae.data.values import Unreadable
 from lcmae.errors import InputError
+from lcmae.safety.files import is_special
 
 MAX_NPZ_BYTES = 16 << 30
 """Of one array in an .npz file, which cannot be read in part."""
@@ -234,9 +235,13 @@ def class_numbers(labels: Any, count: int) -> tuple[torch.Tensor | None, tuple[s
 
 def load_npy(file: Path) -> np.ndarray:
     """An .npy file, mapped into memory. `InputError` where it holds Python objects, or is none."""
+    if is_special(file):
+        raise InputError(f"{file}: expected an .npy file, got a pipe, socket or device")
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # its header is read as Python's source, and a broken one trips over anything
         raise InputError(
             f"{file}: expected an .npy file of numbers, got one that cannot be read ({_line(error)})"
         ) from error
@@ -259,19 +264,23 @@ def numpy_images(path: Path, split: str, channels: int | None = None) -> Collect
 def _npz_images(file: Path, split: str, channels: int | None) -> Collection:
     try:
         with zipfile.ZipFile(file) as members:
-            sizes = {member.filename.removesuffix(".npy"): member.file_size for member in members.infolist()}
+            found = {member.filename.removesuffix(".npy"): member for member in members.infolist()}
         with np.load(file, allow_pickle=False) as archive:
             wanted, resolved = _keys(file, list(archive.files), split)
             for key in wanted.values():
-                if sizes.get(key, 0) > MAX_NPZ_BYTES:
+                if found[key].file_size > MAX_NPZ_BYTES:
                     raise InputError(
                         f"{file}: expected arrays of at most {MAX_NPZ_BYTES >> 30} GiB, got {key} of "
-                        f"{sizes[key] / 2**30:.0f} GiB; store it as .npy, which is read in part"
+                        f"{found[key].file_size / 2**30:.0f} GiB; store it as .npy, which is read in part"
                     )
+                check_unpacked(
+                    found[key].compress_size, found[key].file_size, f"{file}: {key}",
+                    "; store what is nearly empty as .npy",
+                )  # fmt: skip
             values = {what: archive[key] for what, key in wanted.items()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # as above, and what unpacking trips over
         raise InputError(
             f"{file}: expected an .npz file of numbers, got one that cannot be read ({_line(error)})"
         ) from error

@@ -19,6 +19,9 @@ from lcmae.data.readers.missing import needed, packages
 from lcmae.errors import InputError
 from tests.reference.image_files import one_line, picture, png, refused, write_parquet
 
+# two of their images cannot be read, which every opening says (test_data_odd_files.py)
+pytestmark = pytest.mark.filterwarnings("ignore:.*left out:lcmae.data.survey.ImagesWarning")
+
 
 def test_a_limit_takes_a_balanced_part_of_the_same_shuffle() -> None:
     small, large = (open_source("digits", limit=limit, channels=1) for limit in (50, 120))
