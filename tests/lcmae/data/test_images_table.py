@@ -7,6 +7,7 @@ bands.
 """
 
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,11 @@ def saved(name: str, save: Callable[[Path, Any], Any], values: Any) -> Callable[
         return folder / name
 
     return write
+
+
+def piped(folder: Path) -> Path:
+    os.mkfifo(folder / "a.png")
+    return folder
 
 
 def tar(folder: Path) -> Path:
@@ -239,6 +245,11 @@ WRONG: dict[str, tuple[Callable[[Path], tuple[Any, dict[str, Any]]], str]] = {
     "a pickle in .npy": (
         lambda folder: (saved("a.npy", np.save, np.array([{}], object))(folder), {}), "expected an .npy file of numbers",
     ),
+    "a broken header in .npy": (
+        lambda folder: (saved("a.npy", Path.write_bytes, b"\x93NUMPY\x01\x00\x08\x00{'shape'")(folder), {}),
+        "expected an .npy file of numbers",
+    ),
+    "a folder with nothing but a pipe": (lambda folder: (piped(folder), {}), "a pipe, socket or device, not a file"),
     "a torn TIFF": (lambda folder: (saved("a.tif", Path.write_bytes, b"II*\0")(folder), {}), "expected a TIFF"),
     "a gzipped shard": (lambda folder: (saved("a.tar", Path.write_bytes, b"\x1f\x8b00")(folder), {}), "uncompressed tar"),
 }  # fmt: skip
