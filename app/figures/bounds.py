@@ -5,6 +5,7 @@ Results have a dimension `step` (`lcmae.app.dashboard.stored.trends`), or are of
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,6 +23,56 @@ LEVELS = {
 LOSS = "loss"
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """One of several quantities that share a figure: told apart by its dash and, where a run has
+    one checkpoint and so no line, by its symbol."""
+
+    variable: str
+    words: str
+    dash: str
+    symbol: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+PAIR_BOUND = (
+    Quantity("pair_loss", "loss on pairs", "solid", "circle"),
+    Quantity("pair_bound", "bound", "dot", "square"),
+    Quantity("half_alignment", "½ L_align", "dash", "diamond"),
+)
+SHARES = tuple(
+    Quantity("share_of_variance", words, dash, symbol, {"level": level})
+    for (level, words), dash, symbol in zip(
+        LEVELS.items(), ("dash", "solid", "dot"), ("diamond", "circle", "square"), strict=True
+    )
+)
+UMAE = (Quantity("umae_loss", "L_U-MAE", "solid", "circle"), Quantity(LOSS, "L_MAE", "dot", "square"))
+EPS = (Quantity("autoencoding", "eps", "solid", "circle"), Quantity(LOSS, "loss", "dot", "square"))
+
+
+def collapsing(level: str) -> tuple[Quantity, ...]:
+    """The loss and the variance that full collapse leaves, at one of `LEVELS`."""
+    loss = Quantity(LOSS, "loss", "solid", "circle")
+    return loss, Quantity("variance", "Var(x2)", "dot", "square", {"level": level})
+
+
+def aligned(quantity: str, centring: str) -> tuple[Quantity, ...]:
+    """Alignment of pairs of one image, and of different ones."""
+    chosen = {"quantity": quantity, "centring": centring}
+    return (
+        Quantity("alignment", "same image", "solid", "circle", {**chosen, "pair": "same_image"}),
+        Quantity("alignment", "another image", "dot", "square", {**chosen, "pair": "other_image"}),
+    )
+
+
+def marks(quantities: Sequence[Quantity]) -> str:
+    """Which line and symbol is which quantity, for the caption: the legend of many runs names the
+    runs alone."""
+    lines = {"solid": "solid", "dot": "dotted", "dash": "dashed"}
+    text = "; ".join(f"{lines[one.dash]}, {one.symbol}s: {one.words}" for one in quantities)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def along_steps(result: xr.Dataset) -> xr.Dataset:
     """The same with a dimension `step`, which a result of one step lacks."""
     return result if "step" in result.dims else result.expand_dims(step=[int(result.attrs.get("step", 0))])
@@ -29,12 +80,7 @@ def along_steps(result: xr.Dataset) -> xr.Dataset:
 
 def pair_bound(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Theorem 3.4 on pairs: the loss, half of L_align, and the bound that holds for sure."""
-    rows = {
-        "pair_loss": ("loss on pairs", "solid"),
-        "pair_bound": ("bound", "dot"),
-        "half_alignment": ("½ L_align", "dash"),
-    }
-    return _trends(results, [(name, {}, words, dash) for name, (words, dash) in rows.items()], "pair_loss")
+    return _trends(results, PAIR_BOUND)
 
 
 def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
@@ -63,26 +109,20 @@ def against_alignment(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def collapse(results: Mapping[str, xr.Dataset], level: str) -> go.Figure:
-    """Theorem 3.6: the loss of each run, and Var(x2) of what it hides (dotted)."""
-    parts = [(LOSS, {}, "loss", "solid"), ("variance", {"level": level}, "Var(x2)", "dot")]
-    return _trends(results, parts, LOSS).update_yaxes(rangemode="tozero")
+    """Theorem 3.6: the loss of each run, and Var(x2) of what it hides."""
+    return _trends(results, collapsing(level)).update_yaxes(rangemode="tozero")
 
 
 def share_of_variance(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Loss / Var(x2) by level; 1 is the level of full collapse."""
-    dashes = ("dash", "solid", "dot")
-    parts = [
-        ("share_of_variance", {"level": level}, words, dash)
-        for (level, words), dash in zip(LEVELS.items(), dashes, strict=True)
-    ]
-    shown = _trends(results, parts, "share_of_variance").update_yaxes(rangemode="tozero")
+    shown = _trends(results, SHARES).update_yaxes(rangemode="tozero")
     shown.add_hline(1, line={"color": style.GREY}, annotation={"text": "full collapse"})
     return shown
 
 
 def umae(results: Mapping[str, xr.Dataset]) -> go.Figure:
     """Theorem 4.2's left side: L_U-MAE and the loss it is made of."""
-    return _trends(results, [("umae_loss", {}, "L_U-MAE", "solid"), (LOSS, {}, "L_MAE", "dot")], "umae_loss")
+    return _trends(results, UMAE)
 
 
 def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
@@ -96,11 +136,8 @@ def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
         for position in range(values.sizes["bandwidth"]):
             width = float(values["bandwidth"][position])
             label = f"{name}, bandwidth {width:g}"
-            marks = {
-                "color": colour,
-                "dash": "solid" if position == middle else "dot",
-                "width": 2 if position == middle else 1,
-            }
+            dash = "solid" if position == middle else "dot" if position < middle else "dash"
+            line = {"color": colour, "dash": dash, "width": 2 if position == middle else 1.5}
             shown.add_trace(
                 go.Scatter(
                     x=values["rank"].values,
@@ -108,7 +145,7 @@ def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
                     mode="lines",
                     name=label,
                     legendgroup=name,
-                    line=marks,
+                    line=line,
                     hovertemplate="k = %{x}: %{y:.4g}<extra>" + label + "</extra>",
                 )
             )
@@ -120,17 +157,14 @@ def tail(results: Mapping[str, xr.Dataset]) -> go.Figure:
 
 
 def autoencoding(results: Mapping[str, xr.Dataset]) -> go.Figure:
-    """eps, the error of reconstructing hidden patches from themselves, beside the loss (dotted)."""
-    return _trends(results, [("autoencoding", {}, "eps", "solid"), (LOSS, {}, "loss", "dot")], "autoencoding")
+    """eps, the error of reconstructing hidden patches from themselves, beside the loss."""
+    return _trends(results, EPS)
 
 
 def alignment(results: Mapping[str, xr.Dataset], quantity: str, centring: str) -> go.Figure:
-    """Alignment of pairs of one image against the step; dotted, pairs of different images."""
-    parts = [
-        ("alignment", {"quantity": quantity, "centring": centring, "pair": pair}, words, dash)
-        for pair, words, dash in (("same_image", "same image", "solid"), ("other_image", "another image", "dot"))
-    ]
-    return _trends(results, parts, "alignment")
+    """Alignment of pairs of one image against the step, beside pairs of different
+    images."""
+    return _trends(results, aligned(quantity, centring))
 
 
 def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) -> go.Figure:
@@ -138,47 +172,42 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
     shown = style.figure(height=400)
     for name, colour in style.colours(results).items():
         result = along_steps(results[name]).isel(step=-1)
-        for pair, words, dash in (("same_image", "same image", "solid"), ("other_image", "another image", "dot")):
-            where = {"quantity": quantity, "centring": centring, "pair": pair}
-            values = result["alignment_by_overlap"].sel(where)
-            half = intervals.half(result, "alignment_by_overlap").sel(where)
-            shown.add_trace(
-                _line(values["overlap"].values, values.values, half.values, f"{name}, {words}", colour, dash, name)
-            )
+        for one in aligned(quantity, centring):
+            values = result["alignment_by_overlap"].sel(one.labels)
+            half = intervals.half(result, "alignment_by_overlap").sel(one.labels)
+            shown.add_trace(_line(values["overlap"].values, values.values, half.values, one, colour, name))
     first = next(iter(results.values()))
     shown.update_xaxes(title=style.axis_title(first["overlap"]), title_font={"size": 12})
     return shown.update_yaxes(title=style.axis_title(first["alignment_by_overlap"]), title_font={"size": 12})
 
 
-def _trends(
-    results: Mapping[str, xr.Dataset], parts: Sequence[tuple[str, dict[str, str], str, str]], title: str
-) -> go.Figure:
-    """Lines of (variable, labels, words, dash) against the step for each run, with 95 %
-    intervals."""
+def _trends(results: Mapping[str, xr.Dataset], quantities: Sequence[Quantity]) -> go.Figure:
+    """Lines of these quantities against the step for each run, with 95 % intervals."""
     shown = style.figure(height=400)
     for name, colour in style.colours(results).items():
         result = along_steps(results[name])
-        for variable, labels, words, dash in parts:
-            values, half = result[variable].sel(labels), intervals.half(result, variable).sel(labels)
-            line = _line(result["step"].values, values.values, half.values, f"{name}, {words}", colour, dash, name)
-            shown.add_trace(line)
-    first = next(iter(results.values()))[title]
+        for one in quantities:
+            values = result[one.variable].sel(one.labels)
+            half = intervals.half(result, one.variable).sel(one.labels)
+            shown.add_trace(_line(result["step"].values, values.values, half.values, one, colour, name))
+    first = next(iter(results.values()))[quantities[0].variable]
     # several quantities of one unit share the axis: the legend names them
-    several = len({variable for variable, *_ in parts}) > 1
+    several = len({one.variable for one in quantities}) > 1
     words = f"per value of a patch [{first.attrs['units']}]" if several else style.axis_title(first)
     return shown.update_xaxes(title="optimiser step").update_yaxes(title=words, title_font={"size": 12})
 
 
-def _line(x: np.ndarray, y: np.ndarray, half: np.ndarray, label: str, colour: str, dash: str, group: str) -> go.Scatter:
+def _line(x: np.ndarray, y: np.ndarray, half: np.ndarray, one: Quantity, colour: str, run: str) -> go.Scatter:
+    label = f"{run}, {one.words}"
     return go.Scatter(
         x=x,
         y=y,
         error_y={"array": half, "thickness": 1.2, "width": 3},
         mode="lines+markers",
         name=label,
-        legendgroup=group,
-        line={"color": colour, "dash": dash},
-        marker={"size": 7},
+        legendgroup=run,
+        line={"color": colour, "dash": one.dash},
+        marker={"size": 9, "symbol": one.symbol},
         hovertemplate="%{x}: %{y:.4g}<extra>" + label + "</extra>",
     )
 

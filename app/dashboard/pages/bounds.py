@@ -14,9 +14,9 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     for unit, group in style.by_units(results, "loss"):
         yield Panel(
             f"Loss and alignment{unit} (theorem 3.4)",
-            "Measured on patches that both masks of a pair hide. Unknown: the theorem's const, and eps (below). Dotted, "
+            "Measured on patches that both masks of a pair hide. Unknown: the theorem's const, and eps (below). The bound is "
             "certain by algebra and without eps: ½ L_align + half of the mean squared length of predictions. What lies "
-            "between loss and bound is the error of the mean of the two predictions.",
+            f"between loss and bound is the error of the mean of the two predictions. {figures.marks(figures.PAIR_BOUND)}",
             figures.pair_bound(group),
         )
         yield Panel(
@@ -31,13 +31,13 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"Loss against full collapse, Var(x2) {figures.LEVELS[level]}{unit} (theorem 3.6)",
             "Var(x2) depends on images and masks alone, so it is constant over a run. With a constant encoder the loss "
             "cannot fall below the variance at each position, because the decoder then knows only the position. A loss below "
-            "it says only that collapse is not full.",
+            f"it says only that collapse is not full. {figures.marks(figures.collapsing(level))}",
             figures.collapse(group, level),
         )
     yield Panel(
         "Loss as a share of Var(x2)",
-        "Dashed: about the mean patch. Solid: about the mean at each position, the level of a constant encoder. Dotted: about "
-        "each image's own mean, which only a model that knows the image can use.",
+        "The mean at each position is the level of a constant encoder; each image's own mean is of use only to a model that "
+        f"knows the image. {figures.marks(figures.SHARES)}",
         figures.share_of_variance(results),
     )
     for unit, group in style.by_units(results, "loss"):
@@ -45,14 +45,15 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"The loss with its uniformity term, L_U-MAE{unit} (theorem 4.2, left side)",
             f"L_MAE + lambda L_unif with lambda {weights}, whatever the run was trained with; "
-            "L_unif over pairs of different images.",
+            f"L_unif over pairs of different images. {figures.marks(figures.UMAE)}",
             figures.umae(group),
         )
     yield Panel(
         "The tail of the augmentation graph (theorem 4.2, right side)",
         "Constant over a run: kernel form in pixels, so the lines of runs with equal images and masks coincide. Solid: the "
-        "middle bandwidth. The bound holds 1 / (4 L) of this value, and L, the decoder's Lipschitz constant, is unknown; so "
-        "the figures show only that the loss falls while this side stays constant.",
+        "middle bandwidth; dotted: smaller ones; dashed: larger ones. The bound holds 1 / (4 L) of this value, and L, the "
+        "decoder's Lipschitz constant, is unknown; so the figures show only that the loss falls while this side stays "
+        "constant.",
         figures.tail(results),
     )
     for unit, group in style.by_units(results, "loss"):
@@ -60,7 +61,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"eps: autoencoding error of the decoder{unit}",
             "Patches reconstructed from themselves (masks swapped). The decoder was never trained to repeat visible patches, "
             "so the best decoder of its class can do better: the theorems' eps is at most this. A large eps loosens their "
-            "right sides.",
+            f"right sides. {figures.marks(figures.EPS)}",
             figures.autoencoding(group),
         )
     quantity = ask_in_words(choose, "alignment of", ["prediction", "cls", "mean"])
@@ -69,14 +70,15 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     if available:
         yield Panel(
             f"Alignment of positive pairs: {called(quantity)}, {centring}",
-            "Solid: the same image under two masks that share a hidden part. Dotted: another image, the shuffled baseline. "
-            "Raw cosines count what all vectors have in common; centred ones (intraclass correlation) do not.",
+            "Positive pairs are the same image under two masks that share a hidden part; another image is the shuffled "
+            "baseline. Raw cosines count what all vectors have in common; centred ones (intraclass correlation) do not. "
+            f"{figures.marks(figures.aligned(quantity, centring))}",
             figures.alignment(available, quantity, centring),
         )
         yield Panel(
             f"The same at the last step, by overlap of the visible patches: {called(quantity)}, {centring}",
             "At overlap 1 the two views are equal. The slope says how much of the alignment comes from input that both views "
-            "share.",
+            f"share. {figures.marks(figures.aligned(quantity, centring))}",
             figures.by_overlap(available, quantity, centring),
         )
 

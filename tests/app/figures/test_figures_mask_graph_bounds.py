@@ -97,6 +97,24 @@ def test_trends_go_along_the_steps() -> None:
     assert list(points.customdata) == [20, 40]
 
 
+def test_quantities_of_one_checkpoint_differ_by_their_symbol_and_captions_say_which_is_which() -> None:
+    results = {"a": synthetic.bounds()}
+    shown = {panel.title: panel for panel in BOUNDS.panels(results, take_first)}
+    several = [
+        panel
+        for panel in shown.values()
+        if len(traces(panel.figure)) > 1 and "lines+markers" in {trace.mode for trace in traces(panel.figure)}
+    ]
+    assert len(several) == 7
+    for panel in several:
+        lines = traces(panel.figure)
+        assert len({trace.marker.symbol for trace in lines}) == len({trace.line.dash for trace in lines}) == len(lines)
+        for trace in lines:
+            words = f"{trace.marker.symbol}s: {trace.name.removeprefix('a, ')}"
+            assert words.lower() in panel.caption.lower()
+    assert "Solid, circles: loss on pairs; dotted, squares: bound; dashed, diamonds: ½ L_align." in several[0].caption
+
+
 def test_the_level_of_collapse_is_chosen() -> None:
     result = joined()
     loss, level = traces(bounds.collapse({"a": result}, "image"))
@@ -109,7 +127,8 @@ def test_the_level_of_collapse_is_chosen() -> None:
 
 def test_the_tail_has_a_line_for_each_bandwidth_and_no_zeros() -> None:
     shown = bounds.tail({"a": joined()})
-    assert [trace.line.dash for trace in traces(shown)] == ["dot", "solid", "dot"]
+    # every bandwidth has a dash of its own
+    assert [trace.line.dash for trace in traces(shown)] == ["dot", "solid", "dash"]
     assert shown.layout.yaxis.type == "log"
     assert all(value > 0 or np.isnan(value) for trace in traces(shown) for value in trace.y)
 
