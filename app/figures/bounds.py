@@ -183,9 +183,10 @@ def by_overlap(results: Mapping[str, xr.Dataset], quantity: str, centring: str) 
 
 def _trends(results: Mapping[str, xr.Dataset], quantities: Sequence[Quantity]) -> go.Figure:
     """Lines of these quantities against the step for each run, with 95 % intervals."""
-    shown = style.figure(height=400)
+    shown, steps = style.figure(height=400), set[int]()
     for name, colour in style.colours(results).items():
         result = along_steps(results[name])
+        steps |= set(result["step"].values.tolist())
         for one in quantities:
             values = result[one.variable].sel(one.labels)
             half = intervals.half(result, one.variable).sel(one.labels)
@@ -194,7 +195,8 @@ def _trends(results: Mapping[str, xr.Dataset], quantities: Sequence[Quantity]) -
     # several quantities of one unit share the axis: the legend names them
     several = len({one.variable for one in quantities}) > 1
     words = f"per value of a patch [{first.attrs['units']}]" if several else style.axis_title(first)
-    return shown.update_xaxes(title="optimiser step").update_yaxes(title=words, title_font={"size": 12})
+    shown.update_xaxes(title="optimiser step", tickvals=style.whole_steps(steps))
+    return shown.update_yaxes(title=words, title_font={"size": 12})
 
 
 def _line(x: np.ndarray, y: np.ndarray, half: np.ndarray, one: Quantity, colour: str, run: str) -> go.Scatter:

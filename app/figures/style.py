@@ -10,7 +10,7 @@ import base64
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -109,6 +109,13 @@ def axis_title(data: xr.DataArray) -> str:
     number has no unit."""
     name, units = str(data.attrs["long_name"]), str(data.attrs["units"])
     return name if units in ("1", "") else f"{name} [{units}]"
+
+
+def whole_steps(steps: Collection[int]) -> list[int] | None:
+    """Ticks of an axis of so few steps that plotly's own would be halves of one; None leaves the
+    ticks to plotly."""
+    first, last = min(steps, default=0), max(steps, default=0)
+    return list(range(first, last + 1)) if last - first <= 5 else None
 
 
 _markings: Mapping[str, Marking] = {}

@@ -102,7 +102,8 @@ def against_steps(
         if at is not None:
             shown.add_vline(at, line={"color": style.GREY, "dash": "dot", "width": 1.5}, **cell)
     shown.for_each_annotation(lambda heading: heading.update(font={"size": 12}))
-    return shown.update_xaxes(range=room, title_font={"size": 11}, title_standoff=4)
+    ticks = style.whole_steps(frame["step"].tolist())
+    return shown.update_xaxes(range=room, tickvals=ticks, title_font={"size": 11}, title_standoff=4)
 
 
 def half_changes(frame: pd.DataFrame, *, runs: Sequence[str]) -> go.Figure | None:

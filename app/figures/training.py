@@ -146,14 +146,21 @@ def curves(runs: Mapping[str, xr.Dataset], names: Sequence[str], *, height: int 
     in_legend: set[str] = set()
     for position, metric in enumerate(names):
         row, column = 1 + position // across, 1 + position % across
+        steps = set[int]()
         for name, run in runs.items():
             if metric in run:
                 line = _line(run, metric, name, colour=colours[name], dash=dashes[name])
                 shown.add_trace(line.update(showlegend=name not in in_legend), row=row, col=column)
                 in_legend.add(name)
-        shown.update_xaxes(title=style.axis_title(run_steps(runs)), row=row, col=column)
+                steps |= set(line.x.tolist())
+        ticks = style.whole_steps(steps)
+        shown.update_xaxes(title=style.axis_title(run_steps(runs)), tickvals=ticks, row=row, col=column)
         units = str(first_with(runs, metric).attrs["units"])
         shown.update_yaxes(title="" if units == "1" else units, row=row, col=column)
+        if units.startswith("share"):
+            # around a single number plotly's range is 2 wide
+            shown.update_yaxes(autorangeoptions={"minallowed": 0, "maxallowed": 1}, row=row, col=column)
+            shown.update_traces(cliponaxis=False, row=row, col=column)
     shown.for_each_annotation(lambda title: title.update(font={"size": 13}))
     return shown
 

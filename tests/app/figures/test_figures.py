@@ -186,6 +186,17 @@ def test_metric_lines_become_labelled_curves():
     assert list(marks.x) == [20, 40]
 
 
+def test_a_metric_logged_once_has_one_tick_and_a_share_ends_at_1():
+    run = training.dataset(synthetic.lines(), "squared input units").isel(step=[0, 3])
+    rank, accuracy, loss = (
+        training.curves({"a": run}, [name]).layout for name in ("cls_effective_rank", "cls_knn", "loss")
+    )
+    assert accuracy.xaxis.tickvals == rank.xaxis.tickvals == (40,)
+    assert loss.xaxis.tickvals is None
+    assert accuracy.yaxis.autorangeoptions.maxallowed == 1
+    assert rank.yaxis.autorangeoptions.maxallowed is None
+
+
 def test_a_loss_that_became_nan_is_a_gap_and_no_failure():
     lines = [*synthetic.lines(), {"step": 50, "loss": float("nan"), "lr": 1e-3}]
     figure = training.loss({"a": training.dataset(lines, "squared input units")})

@@ -115,6 +115,12 @@ def test_quantities_of_one_checkpoint_differ_by_their_symbol_and_captions_say_wh
     assert "Solid, circles: loss on pairs; dotted, squares: bound; dashed, diamonds: ½ L_align." in several[0].caption
 
 
+def test_one_checkpoint_has_one_tick_at_its_step() -> None:
+    assert bounds.pair_bound({"a": joined((44,))}).layout.xaxis.tickvals == (44,)
+    assert bounds.pair_bound({"a": joined((40, 44))}).layout.xaxis.tickvals == (40, 41, 42, 43, 44)
+    assert bounds.pair_bound({"a": joined((20, 40))}).layout.xaxis.tickvals is None
+
+
 def test_the_level_of_collapse_is_chosen() -> None:
     result = joined()
     loss, level = traces(bounds.collapse({"a": result}, "image"))

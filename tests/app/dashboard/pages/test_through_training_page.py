@@ -110,6 +110,13 @@ def test_a_panel_for_each_number_with_its_interval_and_unit():
     assert [trace.showlegend for trace in traces(shown)].count(True) == 2
 
 
+def test_ticks_stand_at_whole_steps():
+    numbers = frame()
+    one = pictures.against_steps(numbers[numbers["step"] == 20], pictures.usual(numbers), runs=["a", "b"])
+    assert one.layout.xaxis.tickvals == one.layout.xaxis2.tickvals == (20,)
+    assert pictures.against_steps(numbers, pictures.usual(numbers), runs=["a", "b"]).layout.xaxis.tickvals is None
+
+
 def test_runs_of_other_units_get_panels_of_their_own():
     wanted = pictures.panels(frame(normalised=True), ["masked loss (squared error)"])
     assert [unit for _, _, unit in wanted] == ["squared input units", "variance of a patch"]
