@@ -31,25 +31,28 @@ def pairs(result: xr.Dataset) -> dict[tuple[str, str], Number]:
 
 def answer(result: xr.Dataset) -> Answer:
     """The pair whose codes are most alike, and the one whose are least, beside the baselines."""
-    found = pairs(result)
+    found = {pair: one for pair, one in pairs(result).items() if one.is_known}
     best, worst = (answers.best_of(found, which) for which in ("lowest", "highest"))
     if best is None or worst is None:
         return Answer("No pair of models could be stitched.")
-    sentences, tiles = [], []
-    for one, words in ((best, "least"), (worst, "most")):
+    are_two_alike = len(found) == 2 and bool(best.alike)
+    clauses, tiles = [], []
+    for one, words in ((best, "least"), (worst, "most"))[: len(found)]:
         encoder, decoder = found_pair = next(pair for pair in found if pair == one.name)
         others = _beside(result, *found_pair)
-        if sentences:
-            sentences.append(f"from {encoder} to {decoder} it costs {words}, {one.number}{_caution(one)}")
+        cost = f"costs {one.number}" if are_two_alike else f"costs {words}, {one.number}"
+        caution = "" if are_two_alike else _caution(one)
+        if clauses:
+            clauses.append(f"from {encoder} to {decoder} it {cost}{caution}")
         else:
-            sentences.append(
-                f"An affine map from the encoder of {encoder} to the decoder of {decoder} costs {words}, {one.number} of its loss"
-                f"{against(one.number, others, ', which ')}{_caution(one)}"
+            clauses.append(
+                f"an affine map from the encoder of {encoder} to the decoder of {decoder} {cost} of its loss"
+                f"{against(one.number, others, ', which ')}{caution}"
             )
         tiles.append(one.number.tile(f"{encoder} to {decoder}", beside("untrained", others["an untrained encoder's"])))
-        if len(found) == 1:
-            break
-    return Answer(f"{'; '.join(sentences)}.", answers.known(tiles))
+    text = "; ".join(clauses)
+    start = f"The two pairs cannot be told apart: {text}" if are_two_alike else f"{text[0].upper()}{text[1:]}"
+    return Answer(f"{start}.", answers.known(tiles))
 
 
 def _beside(result: xr.Dataset, encoder: str, decoder: str) -> Mapping[str, Number]:

@@ -40,7 +40,19 @@ def test_the_sentence_names_the_pairs_beside_their_baselines() -> None:
         "encoder's" in found.sentence
     )
     assert found.sentence.endswith("; from umae to mae it costs most, 50.0 ± 4.7 %.")
-    assert "1 other pair cannot be told apart" in stitched.answer(stitch_result(other=0.49)).sentence
+
+
+def test_two_pairs_that_cannot_be_told_apart_are_not_ranked() -> None:
+    sentence = stitched.answer(stitch_result(other=0.49)).sentence
+    assert sentence.startswith(
+        "The two pairs cannot be told apart: an affine map from the encoder of mae to the decoder"
+    )
+    assert "of umae costs 49.0 ± 4.7 % of its loss, which is below an untrained encoder's" in sentence
+    assert sentence.endswith("; from umae to mae it costs 50.0 ± 4.7 %.")
+    assert sentence.count("cannot be told apart") == 1
+    one = stitched.answer(stitch_result(other=np.nan)).sentence
+    assert one.startswith("An affine map from the encoder of umae to the decoder of mae costs least, 50.0 ± 4.7 %")
+    assert "it costs" not in one
 
 
 def test_every_cell_is_a_stored_number() -> None:
