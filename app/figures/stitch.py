@@ -15,6 +15,9 @@ from lcmae.probes.statistics import intervals
 HANDED = {"increase": "by an affine map", "identity_increase": "as they are"}
 """How tokens are handed over, in words."""
 
+LEAST_REACH = 1.0
+"""Percent of the loss that the colours of a matrix reach at least: noise looks like nothing."""
+
 BASELINES = {"untrained_increase": "untrained encoder", "constant_increase": "mean token everywhere"}
 
 
@@ -69,15 +72,19 @@ def _caution(one: answers.Best) -> str:
 
 
 def matrix(result: xr.Dataset, variable: str = "increase") -> go.Figure:
-    """Increases in percent: encoders down, decoders across, with their numbers in the cells."""
+    """Increases in percent: encoders down, decoders across, with their numbers in the cells.
+
+    Colours lie around 0 and reach as far as the largest increase and the widest interval: noise
+    stays pale.
+    """
     values = result[variable].transpose("encoder", "decoder") * 100
     names = [str(name) for name in values["decoder"].values]
-    known = values.values[np.isfinite(values.values)]
-    top = max(float(known.max()), 1e-6) if len(known) else 1.0
-    shown = series.table_map(values, x_title="decoder", y_title="encoder", colour_title="increase [%]", top=top)
-    half = intervals.half_width(result, variable) * 100
-    order = result[variable].dims == ("encoder", "decoder")
-    half = half if order else half.T
+    half = intervals.half(result, variable).transpose("encoder", "decoder").values * 100
+    sizes = np.abs([values.values, half])
+    reach = float(sizes.max(where=np.isfinite(sizes), initial=LEAST_REACH))
+    title = "increase [%]"
+    shown = series.table_map(values, x_title="decoder", y_title="encoder", colour_title=title, top=None)
+    shown.update_layout(coloraxis=style.colour_axis(title, style.DIVERGING, cmin=-reach, cmax=reach))
     # words of the cells themselves: a note at a name would be lost where names are shortened
     words = [[_cell(*pair) for pair in zip(*row, strict=True)] for row in zip(values.values, half, strict=True)]
     shown.update_traces(text=words, texttemplate="%{text}", textfont={"size": 12})

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from lcmae.app.figures import stitch as stitched
 from lcmae.probes.results.store import save_result
@@ -69,6 +70,20 @@ def test_every_cell_is_a_stored_number() -> None:
     assert [row.name for row in rows] == [
         "encoder of mae", "encoder of umae", "untrained encoder", "mean token everywhere",
     ]  # fmt: skip
+
+
+def test_colours_lie_around_0_and_noise_has_none() -> None:
+    def reach(increase: float, error: float) -> float:
+        result = stitch_result()
+        result["increase"] = result["increase"] * 0 + increase
+        result["increase_sem"] = result["increase_sem"] * 0 + error
+        axis = stitched.matrix(result).layout.coloraxis
+        assert axis.cmin == -axis.cmax
+        return float(axis.cmax)
+
+    assert reach(1e-8, 1e-9) == reach(-1e-8, np.nan) == 1, "percent: a millionth of the loss is nothing"
+    assert reach(0.5, 0.02) == reach(-0.5, 0.02) == pytest.approx(50)
+    assert reach(0.01, 0.1) == pytest.approx(10 * stats.t.ppf(0.975, 7)), "an increase within its interval stays pale"
 
 
 def test_small_numbers_keep_two_digits_of_their_interval() -> None:
