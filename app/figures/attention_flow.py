@@ -68,9 +68,12 @@ def _most_outliers(result: xr.Dataset) -> tuple[int, Number]:
     return max(shares.items(), key=lambda pair: pair[1].value)
 
 
-def shares(result: xr.Dataset) -> list[str]:
-    """The shares of attention that a result has."""
-    return [name for name in GATHERED if name in result]
+def shares(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """The shares of attention that any of these results has; the one that `answer` is about stands
+    first."""
+    first = HEADLINE.variable.removeprefix("mean_") if len(results) > 1 else "class_self"
+    found = [name for name in GATHERED if any(name in result for result in results.values())]
+    return sorted(found, key=lambda name: name != first)
 
 
 def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:

@@ -13,12 +13,13 @@ from lcmae.probes.results.networks import networks_of
 from lcmae.probes.statistics import intervals
 
 MEASURES = {
+    "squared error, hidden pixels": "mse_hidden",
+    "squared error": "mse",
     "SSIM": "ssim",
     "PSNR": "psnr",
-    "squared error": "mse",
-    "squared error, hidden pixels": "mse_hidden",
 }
-"""Names of the measures by the words that a person picks."""
+"""Names of the measures by the words that a person picks; the first is that of `answer`, with which
+the page opens."""
 
 BASELINES = {kind: (style.GREY, style.REFERENCES[kind]) for kind in ("pixels", "mean colour", "position mean")}
 """Predictions without a network: grey, and drawn once where all runs have the same images."""
@@ -28,8 +29,8 @@ NETWORKS = {"trained": "solid", **{kind: style.REFERENCES[kind] for kind in ("tr
 
 def unmasked(results: Mapping[str, xr.Dataset], measure: str) -> go.Figure:
     """One measure of what each network makes of whole images, with 95 % intervals; a colour and
-    symbol a run."""
-    variable = f"{measure}_unmasked"
+    symbol a run. Where nothing is hidden, a squared error is that of all pixels."""
+    variable = f"{measure.removesuffix('_hidden')}_unmasked"
     colour = style.colours(results)
     rows = []
     for position, (name, result) in enumerate(results.items()):

@@ -33,11 +33,14 @@ LINEAR_TO = 0.01
 
 TITLE = "increase of the masked loss"
 
+OF_SEVERAL = "mean"
+"""How attention is taken out where several runs are compared."""
+
 HEADLINE = Headline(
     "increase",
     "increase of the loss when hidden patches see each other's mean in place of the image's own",
     "highest",
-    lambda result: {"what": "all hidden", "how": "mean"},
+    lambda result: {"what": "all hidden", "how": OF_SEVERAL},
     share=True,
 )
 """Of several runs: removal alone mixes what attention carries with inputs that training never
@@ -88,6 +91,12 @@ def _beside(result: xr.Dataset, what: str, own: Number) -> str:
         "an untrained network's": _worth(result, what, network="untrained"),
     }
     return against(own, others, ", which ")
+
+
+def choices(results: Mapping[str, xr.Dataset]) -> list[str]:
+    """Ways to take something out, in words; the one that `answer` is about stands first."""
+    first = HOWS[OF_SEVERAL if len(results) > 1 else "removed"]
+    return [first, *(words for words in HOWS.values() if words != first)]
 
 
 def hows_of(results: Mapping[str, xr.Dataset], words: str) -> list[str]:

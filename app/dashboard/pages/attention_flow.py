@@ -9,7 +9,7 @@ from lcmae.app.figures.baselines import caption as of_baselines
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Shares of attention, flows beside dependence, pictures, norms and outliers."""
-    found = [name for name in figures.GATHERED if any(name in result for result in results.values())]
+    found = figures.shares(results)
     words = choose("attention", [figures.GATHERED[name] for name in found])
     share = next(name for name in found if figures.GATHERED[name] == words)
     yield Panel(

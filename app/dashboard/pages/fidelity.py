@@ -9,20 +9,20 @@ from lcmae.app.figures import fidelity as figures
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """One measure, first on unmasked images, then by masking ratio."""
     measure = figures.MEASURES[choose("measure", list(figures.MEASURES))]
-    if measure != "mse_hidden":
-        yield Panel(
-            "Unmasked images, every patch predicted",
-            "The setting of Kong et al.: nothing is hidden, and the whole picture is the model's prediction; 95 % intervals "
-            "over images. An MAE is never trained to predict what it sees, so a low value here is not a failure of training.",
-            figures.unmasked(results, measure),
-        )
+    yield Panel(
+        "Unmasked images, every patch predicted",
+        "The setting of Kong et al.: nothing is hidden, and the whole picture is the model's prediction; 95 % intervals over "
+        "images. Squared errors are those of all pixels. An MAE is never trained to predict what it sees, so a bad value here "
+        "is not a failure of training.",
+        figures.unmasked(results, measure),
+    )
     yield Panel(
         "By masking ratio, visible patches pasted",
         "Coloured lines: networks (dashed: fresh weights; short dashes: de-normalised with the hidden patches' true "
         "statistics, which LEAKS the answer). Grey: copies of the nearest visible patch (dash-dotted), the mean visible "
         "colour (dotted) and, for squared errors, the mean of the images at each position (dashed). "
-        "Visible pixels have no error, so whole pictures improve as the ratio falls; the last measure counts hidden pixels "
-        "alone.",
+        "Visible pixels have no error, so whole pictures improve as the ratio falls; the squared error of hidden pixels "
+        "counts these alone.",
         figures.by_ratio(results, measure),
     )
 

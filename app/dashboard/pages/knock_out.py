@@ -8,7 +8,7 @@ from lcmae.app.figures import knock_out as figures
 
 def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     """Kinds of attention in all blocks and in one, whole blocks, single heads."""
-    words = choose("taken out", list(figures.HOWS.values()))
+    words = choose("taken out", figures.choices(results))
     hows = figures.hows_of(results, words)
     known = {name: result for name, result in results.items() if bool(result["increase"].notnull().any())}
     if known:

@@ -91,6 +91,15 @@ def test_fidelity_draws_each_predictor_with_its_interval(results: dict[str, dict
     assert same.layout.yaxis.title.text.endswith("[dB]")
 
 
+def test_fidelity_opens_with_the_measure_of_its_answer(results: dict[str, dict[str, xr.Dataset]]) -> None:
+    both = results["fidelity"]
+    assert next(iter(fidelity.MEASURES.values())) == fidelity.HEADLINE.variable
+    whole, masked = fidelity_view.PAGE.panels(both, take_first)
+    np.testing.assert_allclose(traces(masked.figure)[0].y, both["a"]["mse_hidden"].sel(network="trained"))
+    # nothing is hidden, so the error is that of all pixels
+    np.testing.assert_allclose(traces(whole.figure)[0].y, both["a"]["mse_unmasked"])
+
+
 def test_frequency_draws_layers_from_the_input_on(results: dict[str, dict[str, xr.Dataset]]) -> None:
     result = results["frequency"]["a"]
     shown = frequency.by_frequency(result, "trained")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from lcmae.app.dashboard.pages.knock_out import PAGE
 from lcmae.app.figures import knock_out
 from lcmae.probes.results.networks import trained
 from tests.app import computed
@@ -33,6 +34,17 @@ def test_kinds_beside_their_controls_and_the_untrained_network(result: xr.Datase
     # of several runs one way at a time, each run by its name
     both = traces(knock_out.by_kind({"a": result, "b": result}, ["mean"]))
     assert [trace.name for trace in both] == ["a", "b", "untrained network, replaced by the mean"]
+
+
+def test_the_way_that_the_answer_is_about_stands_first(result: xr.Dataset) -> None:
+    several, one = (dict.fromkeys(names, result) for names in ("ab", "a"))
+    assert "each other's mean" in knock_out.answer(several).sentence
+    assert knock_out.choices(several) == ["replaced by the mean", "removed", "as many random entries"]
+    assert knock_out.answer(one).sentence.startswith("Removing")
+    assert knock_out.choices(one) == list(knock_out.HOWS.values())
+    asked: dict[str, list[str]] = {}
+    list(PAGE.panels(several, lambda question, options: asked.setdefault(question, list(options))[0]))
+    assert asked["taken out"] == knock_out.choices(several)
 
 
 def test_blocks_and_heads(result: xr.Dataset) -> None:

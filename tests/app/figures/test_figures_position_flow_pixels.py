@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from lcmae.app.dashboard.page import take_first
+from lcmae.app.dashboard.pages.attention_flow import PAGE
 from lcmae.app.figures import attention_flow, pixels_by_layer, position
 from lcmae.probes.results.networks import trained
 from tests.app import computed
@@ -31,6 +33,22 @@ def test_position_by_layer_and_its_components(found: dict[str, xr.Dataset]) -> N
     assert list(removed.customdata) == result["removal"].values.tolist()
     np.testing.assert_allclose(removed.y, result["same_position"].sel(layer=2))
     assert len(traces(position.component_maps(result))) == result.sizes["map"]
+
+
+def test_the_share_of_attention_that_the_answer_is_about_stands_first(found: dict[str, xr.Dataset]) -> None:
+    result = found["attention_flow"]
+    one, several = {"a": result}, {"a": result, "b": result}
+    without_class = {
+        "a": result.drop_vars([name for name in result if str(name).startswith(("class_", "mean_class_"))])
+    }
+    assert "to itself" in attention_flow.answer(one).sentence
+    assert attention_flow.shares(one)[:2] == ["class_self", "class_patches"]
+    assert "patches to themselves" in attention_flow.answer(several).sentence
+    assert attention_flow.shares(several)[:2] == ["patch_self", "class_self"]
+    assert "to themselves" in attention_flow.answer(without_class).sentence
+    assert attention_flow.shares(without_class)[0] == "patch_self"
+    shown = next(PAGE.panels(several, take_first))
+    assert shown.title == "Attention on whole images: patches' to themselves"
 
 
 def test_attention_of_heads_and_agreement(found: dict[str, xr.Dataset]) -> None:
