@@ -96,7 +96,8 @@ def by_layer(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
     title = "attention" if variable in GATHERED else TITLES.get(variable) or style.axis_title(first)
     shown = series.curves(rows, style.axis_title(first["layer"]), title).update_xaxes(dtick=1)
     if variable == "outlier_share":
-        shown.update_yaxes(rangemode="nonnegative")  # where there is none, too
+        # where there is none, too: markers at 0 are whole
+        shown.update_yaxes(rangemode="nonnegative").update_traces(cliponaxis=False)
     for name, result in own.items():
         if variable in result and "head" in result[variable].dims:
             values = result[variable].stack(all=("layer", "head"))

@@ -102,8 +102,10 @@ def distances(results: Mapping[str, xr.Dataset], variable: str) -> go.Figure:
                 hovertemplate="%{customdata}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
+    shown.update_traces(cliponaxis=False)  # markers at 0 are whole
     first = next(iter(results.values()))[variable]
     shown.update_xaxes(tickvals=list(range(len(SCOPES))), ticktext=list(SCOPES.values()), range=[-0.5, 1.5])
+    shown.update_xaxes(ticklabelstandoff=8)  # room for the lower half of these markers
     return shown.update_yaxes(title=style.axis_title(first), title_font={"size": 12}, rangemode="tozero")
 
 

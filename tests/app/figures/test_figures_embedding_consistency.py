@@ -41,6 +41,8 @@ def test_distances_have_their_unit_and_references(whole: xr.Dataset) -> None:
     shown = figures.distances({"a": whole}, "sliced_wasserstein")
     assert [trace.name for trace in own(shown)] == ["shuffled", "constant", "itself", "a"]
     assert shown.layout.yaxis.title.text.endswith("[input units]")
+    assert shown.layout.yaxis.rangemode == "tozero"
+    assert all(trace.cliponaxis is False for trace in own(shown)), "the patches themselves, at 0, are drawn whole"
 
 
 def test_points_of_both_kinds_share_their_labels(whole: xr.Dataset) -> None:

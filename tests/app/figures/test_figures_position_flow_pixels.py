@@ -10,7 +10,7 @@ from lcmae.app.dashboard.pages.attention_flow import PAGE
 from lcmae.app.figures import attention_flow, pixels_by_layer, position
 from lcmae.probes.results.networks import trained
 from tests.app import computed
-from tests.app.pages import traces
+from tests.app.pages import own, traces
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,12 @@ def test_attention_of_heads_and_agreement(found: dict[str, xr.Dataset]) -> None:
     nothing = result.assign(outlier_map=result["outlier_map"] * 0)
     scale = attention_flow.outlier_maps({"a": nothing}).layout.coloraxis
     assert (scale.cmin, scale.cmax) == (0, 1), "no share below 0, where there is no outlier, too"
+
+
+def test_layers_without_outliers_have_whole_markers_at_0(found: dict[str, xr.Dataset]) -> None:
+    shown = attention_flow.by_layer({"a": found["attention_flow"]}, "outlier_share")
+    assert shown.layout.yaxis.rangemode == "nonnegative"
+    assert own(shown)[0].cliponaxis is False
 
 
 def test_pixels_by_layer_and_offset(found: dict[str, xr.Dataset]) -> None:
