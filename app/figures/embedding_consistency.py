@@ -20,7 +20,8 @@ REFERENCES = {"shuffled": "x-thin-open", "constant": "line-ew-open", "itself": "
 
 
 def consistency(results: Mapping[str, xr.Dataset], scope: str, measure: str) -> go.Figure:
-    """One measure against depth with 95 % intervals; grey: chance (dotted) and ceiling (dashed)."""
+    """One measure against depth with 95 % intervals; grey: chance (dotted) and ceiling (long
+    dashes)."""
     names = list(results)
     colour, dash = style.colours(names), style.dashes(names)
     shown = style.figure(height=380)

@@ -31,8 +31,8 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         yield Panel(
             f"Tokens against patches, {words}: {words_of_measure}",
             f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]}. Points are {points}; 95 % intervals over images. Grey: "
-            "shuffled patches (chance, dotted) and patches with themselves (ceiling, dashed). Layer 0 is the embedding; a ring "
-            "marks the highest layer of each run." + of_baselines(results, "consistency", "Long dashes"),
+            "shuffled patches (chance, dotted) and patches with themselves (ceiling, long dashes). Layer 0 is the embedding; a "
+            "ring marks the highest layer of each run." + of_baselines(results, "consistency"),
             figures.consistency(results, scope, measure),
         )
     predicting = {

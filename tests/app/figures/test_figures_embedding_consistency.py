@@ -37,6 +37,15 @@ def test_consistency_stands_between_chance_and_ceiling(whole: xr.Dataset) -> Non
     assert shown.layout.xaxis.title.text == "encoder block (0: embedding)"
 
 
+def test_the_caption_calls_dashes_what_they_are(whole: xr.Dataset) -> None:
+    shown = next(PAGE.panels({"a": whole}, take_first))
+    dashes = {trace.name: trace.line.dash for trace in traces(shown.figure)}
+    longest = {name: int(dashes[name].partition("px")[0]) for name in ("ceiling", "untrained network")}
+    assert longest["ceiling"] > longest["untrained network"]
+    assert "(ceiling, long dashes)" in shown.caption
+    assert "Dashed: an untrained network" in shown.caption
+
+
 def test_distances_have_their_unit_and_references(whole: xr.Dataset) -> None:
     shown = figures.distances({"a": whole}, "sliced_wasserstein")
     assert [trace.name for trace in own(shown)] == ["shuffled", "constant", "itself", "a"]
