@@ -65,11 +65,11 @@ def over_heads(results: Mapping[str, xr.Dataset], variable: str) -> dict[str, xr
     return {run: xr.Dataset({variable: result[variable].mean("head")}) for run, result in results.items()}
 
 
-def across(shown: go.Figure, values: set[float], label: str) -> go.Figure:
-    """Grey lines across the figure at these values, in the legend once."""
+def across(shown: go.Figure, values: set[float], label: str, dash: str = "dot") -> go.Figure:
+    """Grey lines across the figure at these values, behind those of runs, in the legend once."""
     for position, value in enumerate(sorted(values)):
         shown.add_shape(
-            type="line", xref="paper", x0=0, x1=1, y0=value, y1=value, name=label, legendgroup=label,
-            showlegend=position == 0, line={"color": style.GREY, "dash": "dot", "width": 2},
+            type="line", layer="between", xref="paper", x0=0, x1=1, y0=value, y1=value, name=label, legendgroup=label,
+            showlegend=position == 0, line={"color": style.GREY, "dash": dash, "width": 2},
         )  # fmt: skip
     return shown

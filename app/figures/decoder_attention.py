@@ -69,7 +69,7 @@ def positional_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
                     hovertemplate="layer %{x}: %{y:.3f}<extra>" + f"{name}, {label}" + "</extra>",
                 )
             )
-    across(shown, {0.0, 1.0}, "position ignored / nothing but position")
+    across(shown, {0.0, 1.0}, "position ignored / nothing but position", "solid")
     shown.update_xaxes(title="layer", dtick=1)
     return shown.update_yaxes(title="share of attention that position alone explains")
 

@@ -15,7 +15,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         "1: the map depends only on the position of the query; 0: it does not depend on it. Values a little below 0 occur by "
         "chance, because the share that chance explains is subtracted. Solid: the same masks for all images, so images vary. "
         "Dashed: one image at a time, so masks vary."
-        + of_baselines(results, "positional_share_over_images_pooled", "Lines without marks"),
+        + of_baselines(results, "positional_share_over_images_pooled", "Broken lines without marks"),
         figures.positional_share(results),
     )
     yield Panel(

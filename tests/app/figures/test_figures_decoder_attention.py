@@ -12,6 +12,7 @@ from lcmae.app.dashboard.page import take_first
 from lcmae.app.dashboard.pages.decoder_attention import PAGE
 from lcmae.app.figures import decoder_attention as figures
 from lcmae.app.figures.attention import by_layer
+from tests.app import computed
 from tests.app.pages import traces
 
 KEYS = ["self", "visible", "hidden", "class"]
@@ -67,6 +68,13 @@ def test_shares_have_a_line_a_reading_and_nan_stays_a_gap() -> None:
     assert traces(figure)[0].line.color == traces(figure)[1].line.color != traces(figure)[2].line.color
     np.testing.assert_allclose(traces(figure)[0].y, [1, 0.75, 0.5])
     assert np.isnan(traces(figure)[1].y).all()
+
+
+def test_an_untrained_network_and_both_extremes_differ_by_their_dash() -> None:
+    figure = figures.positional_share({"a": computed.with_baselines("decoder_attention")})
+    untrained = {trace.line.dash for trace in traces(figure) if "untrained" in trace.name}
+    assert len(untrained) == 2
+    assert {(shape.line.dash, shape.layer) for shape in figure.layout.shapes} == {("solid", "between")}
 
 
 def test_layers_show_heads_their_mean_and_uniform_attention() -> None:
