@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from plotly.colors import sample_colorscale
@@ -11,17 +12,19 @@ from lcmae.app.figures.answers import Answer, Headline, against, beside, number
 from lcmae.app.figures.series import Series
 from lcmae.probes.statistics import intervals
 
+SHADES = (0.2, 0.8)
+"""The part of the colour scale that lines take: its ends cannot be seen on near-black and on
+white."""
+
 
 def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
     """Amplitude over that of frequency 0, a line a layer, from dark (first) to light (last); the
     input is grey."""
     values = result["log_amplitude"].sel(network=network)
     layers = values["layer"].values.tolist()
-    shades = sample_colorscale(
-        style.SEQUENTIAL, [position / max(len(layers) - 1, 1) * 0.9 for position in range(len(layers))]
-    )
+    shades = sample_colorscale(style.SEQUENTIAL, np.linspace(*SHADES, len(layers)).tolist())
     rows = []
-    for layer, shade in zip(layers, shades, strict=True):
+    for position, (layer, shade) in enumerate(zip(layers, shades, strict=True)):
         low, high = intervals.ends(result, "log_amplitude", network=network, layer=layer)
         is_input, is_decoder = layer == "input", layer.startswith("decoder")
         rows.append(
@@ -32,6 +35,7 @@ def by_frequency(result: xr.Dataset, network: str) -> go.Figure:
                 style.GREY if is_input else str(shade),
                 low,
                 high,
+                symbol=style.SYMBOLS[position % len(style.SYMBOLS)],
                 dash="dot" if is_input else "dash" if is_decoder else "solid",
             )
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from plotly.colors import unlabel_rgb
 
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.page import ProbePage, take_first
@@ -111,6 +112,23 @@ def test_frequency_draws_layers_from_the_input_on(results: dict[str, dict[str, x
     (map_,) = traces(frequency.likeness(result, "trained"))
     np.testing.assert_allclose(map_.z, result["cka"].sel(network="trained"))
     assert list(map_.x) == result["layer"].values.tolist()
+
+
+def test_lines_by_frequency_are_seen_in_both_themes(results: dict[str, dict[str, xr.Dataset]]) -> None:
+    def luminance(colour: str) -> float:
+        """As WCAG 2 defines it."""
+        parts = np.array(unlabel_rgb(colour)) / 255
+        return float(
+            np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+        )
+
+    white, dark = luminance("rgb(255, 255, 255)"), luminance("rgb(14, 17, 23)")
+    _, *layers = traces(frequency.by_frequency(results["frequency"]["a"], "trained"))
+    assert len({line.marker.symbol for line in layers}) == len(layers), "neighbouring shades are alike"
+    for line in layers:
+        own = luminance(line.line.color)
+        assert (white + 0.05) / (own + 0.05) > 1.95
+        assert (own + 0.05) / (dark + 0.05) > 1.95
 
 
 def test_transfer_draws_wilson_s_intervals_and_shares(results: dict[str, dict[str, xr.Dataset]]) -> None:
