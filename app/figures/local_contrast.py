@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
-from lcmae.app.figures import answers, style
+from lcmae.app.figures import answers, series, style
 from lcmae.app.figures.answers import Answer, Headline, against, beside, exactly, number
 from lcmae.app.figures.baselines import baselines_of, own_numbers, rows, segments, shift
 from lcmae.probes.statistics import intervals
@@ -215,8 +215,9 @@ def position_share(results: Mapping[str, xr.Dataset]) -> go.Figure:
         )
     segments(shown, baselines_of(whole, "position_share"), names, {one: {"quantity": one} for one in quantities})
     share = next(iter(results.values()))["position_share"]
-    shown.update_xaxes(title=style.axis_title(share), tickvals=list(range(len(quantities))), ticktext=quantities)
-    return shown.update_yaxes(title="variance explained by position", range=[0, 1], tickformat=style.PERCENT)
+    shown.update_xaxes(tickvals=list(range(len(quantities))), ticktext=quantities)
+    shown.update_yaxes(title=style.axis_title(share), range=[0, 1], tickformat=style.PERCENT)
+    return series.wrap_titles(shown)
 
 
 HEADLINE = Headline("loss", "masked loss", "lowest")
