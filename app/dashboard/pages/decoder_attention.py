@@ -36,7 +36,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
         f"Where hidden patches look: {name}",
         "Attention to itself, to visible and to other hidden patches and to the class token, mean over heads, hidden patches "
         "and images; below, what uniform attention would give."
-        + of_baselines({name: result}, "mass", "Pale rows below"),
+        + of_baselines({name: result}, "mass", "Fainter rows below"),
         figures.masses(result),
     )
     if "attention_map" in result:

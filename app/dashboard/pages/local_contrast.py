@@ -17,7 +17,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
             f"What the loss is made of{unit}",
             f"Solid: the masked loss of the run, split into four parts. {kind} Hatched: the same parts for the best constant "
             "prediction, the level of full collapse; a model that always predicts one patch ends there."
-            + of_baselines(group, term, "Pale"),
+            + of_baselines(group, term, "Fainter"),
             figures.terms(group),
         )
         yield Panel(
@@ -31,7 +31,7 @@ def panels(results: Results, choose: Choose) -> Iterator[Panel]:
     yield Panel(
         "What makes encoder tokens differ",
         "Shares of the tokens' variance: from the mask (the same patch seen under other masks), from the patch within its "
-        f"image, from the image. {kind}" + of_baselines(results, share, "Pale"),
+        f"image, from the image. {kind}" + of_baselines(results, share, "Fainter"),
         figures.token_share(results),
     )
     yield Panel(

@@ -73,8 +73,8 @@ class TestBaselines:
         both = caption({"a": RUN, "b": dataset([1, 2])}, "y")
         assert both.startswith(" Dashed: an untrained network of the same shape; dash-dotted: raw pixels")
         assert both.endswith("; of the first 8 images.")
-        alone = caption({"a": dataset([1, 2], beside=[1, 2])}, "y", "Pale rows")
-        assert alone == " Pale rows: an untrained network of the same shape; of the first 8 images."
+        alone = caption({"a": dataset([1, 2], beside=[1, 2])}, "y", "Fainter rows")
+        assert alone == " Fainter rows: an untrained network of the same shape; of the first 8 images."
 
     def test_segments_span_their_category_or_stand_at_their_run(self) -> None:
         results = {"a": RUN, "b": dataset([1, 2], beside=[3, 9])}
@@ -266,7 +266,7 @@ class TestFigures:
 def test_pages_say_what_is_drawn() -> None:
     result = probed("local_contrast")
     captions = [one.caption for one in local_contrast_view.PAGE.panels({"a": result}, take_first)]
-    assert "Pale: an untrained network of the same shape; raw pixels" in captions[0]
+    assert "Fainter: an untrained network of the same shape; raw pixels" in captions[0]
     assert "Dashed: an untrained network of the same shape; dash-dotted: raw pixels" in captions[1]
     bare = {"a": without_distances(probed("encoder_attention"))}
     first, second, *_ = (one.caption for one in encoder_attention_view.PAGE.panels(bare, take_first))

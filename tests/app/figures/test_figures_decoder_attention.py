@@ -70,6 +70,12 @@ def test_shares_have_a_line_a_reading_and_nan_stays_a_gap() -> None:
     assert np.isnan(traces(figure)[1].y).all()
 
 
+def test_rows_of_an_untrained_network_are_called_fainter_which_holds_in_both_themes() -> None:
+    shown = list(PAGE.panels({"a": computed.with_baselines("decoder_attention")}, take_first))
+    (rows,) = (panel for panel in shown if panel.title.startswith("Where hidden patches look"))
+    assert "Fainter rows below: an untrained network" in rows.caption
+
+
 def test_an_untrained_network_and_both_extremes_differ_by_their_dash() -> None:
     figure = figures.positional_share({"a": computed.with_baselines("decoder_attention")})
     untrained = {trace.line.dash for trace in traces(figure) if "untrained" in trace.name}
