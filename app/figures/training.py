@@ -152,7 +152,7 @@ def curves(runs: Mapping[str, xr.Dataset], names: Sequence[str], *, height: int 
                 line = _line(run, metric, name, colour=colours[name], dash=dashes[name])
                 shown.add_trace(line.update(showlegend=name not in in_legend), row=row, col=column)
                 in_legend.add(name)
-                steps |= set(line.x.tolist())
+                steps |= set(np.asarray(line.x).tolist())
         ticks = style.whole_steps(steps)
         shown.update_xaxes(title=style.axis_title(run_steps(runs)), tickvals=ticks, row=row, col=column)
         units = str(first_with(runs, metric).attrs["units"])
