@@ -112,7 +112,7 @@ def test_a_panel_for_each_number_with_its_interval_and_unit():
 
 def test_ticks_stand_at_whole_steps():
     numbers = frame()
-    one = pictures.against_steps(numbers[numbers["step"] == 20], pictures.usual(numbers), runs=["a", "b"])
+    one = pictures.against_steps(numbers.query("step == 20"), pictures.usual(numbers), runs=["a", "b"])
     assert one.layout.xaxis.tickvals == one.layout.xaxis2.tickvals == (20,)
     assert pictures.against_steps(numbers, pictures.usual(numbers), runs=["a", "b"]).layout.xaxis.tickvals is None
 
