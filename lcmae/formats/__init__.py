@@ -2,8 +2,9 @@
 of code per format.
 
 `load` never runs code from a file (see `safety` and `pickles`), never guesses silently (see
-`Provenance.assumed`), and never loads with keys left over: what does not fit is refused in one
-line. docs/formats.md lists what is understood.
+`Provenance.assumed`), and never loads with keys left over that may be the model's: what does not
+fit is refused in one line, and what is left aside is named (see `beside`). docs/formats.md lists
+what is understood.
 """
 
 from pathlib import Path

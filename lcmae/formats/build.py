@@ -1,8 +1,8 @@
 """A file that was understood (`Reading`) -> a model, with every key and every shape accounted
 for."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats.beit import SimMIMBeitConfig
+from lcmae.formats.beside import is_beside
+from lcmae.formats.encoder import unused
 from lcmae.formats.facts import MAX_BLOCKS, Facts
 from lcmae.formats.positions import resample
 from lcmae.formats.rotary import RotaryConfig
@@ -26,6 +28,7 @@ StoredModelConfig = Annotated[
 """Every model that can lie in a run folder: what we train, and what only foreign checkpoints
 bring."""
 
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SHOWN_KEYS = 3
 MAX_COMPUTED = 2**29
 """Bytes of buffers that are computed rather than read; SimMIM's ViT-L takes 7 MiB."""
@@ -55,6 +58,16 @@ class Reading:
 
     keys: Mapping[str, str] = field(default_factory=dict)
     """Our names -> the file's, for messages; names that are the same may be missing."""
+
+    root: str = ""
+    """What goes before every name of the model in the file, with its dot."""
+
+    others: Sequence[str] = ()
+    """What goes before the names of other models below that root."""
+
+    is_exact: bool = False
+    """Whether every tensor has to be the model's: in a step of our own run, and beside half a
+    decoder, whose other half may be there under names of its own."""
 
 
 def configure(reading: Reading) -> ModelConfig:
@@ -156,19 +169,22 @@ def provenance(reading: Reading) -> Provenance:
 def _fitted(reading: Reading, config: ModelConfig, model: MaskedImageModel) -> dict[str, Tensor]:
     """The tensors in float32 and on the model's grid; exactly the keys and shapes of its state
     dict, or an error."""
-    tensors = _in_float32(reading)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    reading = _without_others(reading, config, expected.keys())
+    tensors = _in_float32(reading, expected.keys())
     if reading.grid != config.grid:
         reading.facts.notes.append(
             "positions resampled bicubically from a grid of {}x{} to {}x{}".format(*reading.grid, *config.grid)
         )
         tensors = resample(tensors, reading.grid, config.grid)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     problems = []
     if missing := [name for name in expected if name not in found]:
         problems.append(f"{len(missing)} missing: {_some(reading, missing)}")
     if unexpected := [name for name in found if name not in expected]:
-        problems.append(f"{len(unexpected)} unexpected: {_some(reading, unexpected)}")
+        problems.append(
+            f"{len(unexpected)} unexpected: {_some(reading, unexpected)} (save without what is no part of the model)"
+        )
     if other := [name for name in expected if name in found and found[name] != expected[name]]:
         first = other[0]
         problems.append(
@@ -182,9 +198,29 @@ def _fitted(reading: Reading, config: ModelConfig, model: MaskedImageModel) -> d
     return tensors
 
 
-def _in_float32(reading: Reading) -> dict[str, Tensor]:
+def _without_others(reading: Reading, config: ModelConfig, expected: Collection[str]) -> Reading:
+    """The reading without what lies beside the model in its state dict; a note names it."""
+    if reading.is_exact:
+        return reading
+    files = {name: reading.keys.get(name, name).removeprefix(reading.root) for name in reading.tensors}
+    modules = {file.split(".")[0] for name, file in files.items() if name in expected}
+    widths = {config.width, getattr(config, "decoder_width", config.width)}
+    aside = [
+        name
+        for name, tensor in reading.tensors.items()
+        if name not in expected
+        and (
+            is_beside(files[name], tensor, modules, widths)
+            or (files[name].startswith(tuple(reading.others)) and files[name].split(".")[0] not in modules)
+        )
+    ]
+    unused(reading.facts, [_named(reading, name) for name in aside], "not part of the model")
+    return replace(reading, tensors={name: value for name, value in reading.tensors.items() if name not in aside})
+
+
+def _in_float32(reading: Reading, expected: Collection[str]) -> dict[str, Tensor]:
     for name, tensor in reading.tensors.items():
-        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        if name in expected and tensor.dtype not in FLOATS:
             raise CheckpointError(
                 f"expected floating-point weights in {reading.path}, got {tensor.dtype} in {_named(reading, name)}"
             )

@@ -101,7 +101,11 @@ def read_positions(
     choices = [(num_rows - prefix, prefix) for prefix in prefixes if num_rows > prefix]
     for table in tables:
         for num_patches, prefix in choices:
-            if table.ndim == 3 and 0 <= table.shape[1] - num_patches <= max(prefixes, default=0) + 1:
+            if (
+                table.ndim == 3
+                and table.is_floating_point()
+                and 0 <= table.shape[1] - num_patches <= max(prefixes, default=0) + 1
+            ):
                 grid = sincos_grid(table[0, table.shape[1] - num_patches :])
                 if grid is not None and grid[0] * grid[1] == num_patches:
                     facts.say("image_size", pixels(facts, grid), "sine-cosine positions")

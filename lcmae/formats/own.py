@@ -62,6 +62,7 @@ def read_own(path: Path | str, overrides: dict[str, Any], *, meta: bool = False)
         mask=mask if isinstance(mask, dict) else None,
         step=checkpoint.step,
         source=Provenance.from_json(source) if isinstance(source, dict) else None,
+        is_exact=True,
     )
 
 

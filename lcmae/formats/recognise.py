@@ -184,6 +184,9 @@ def understand(states: Sequence[Weights], overrides: Mapping[str, Any], choice: 
         reading.facts.say("weights", choice, "you")
     if chosen.root:
         reading.keys = {name: chosen.root + reading.keys.get(name, name) for name in reading.tensors}
+        reading.root = chosen.root
+    beside = [one.root for one in found if one.weights.keys == chosen.weights.keys and one.root != chosen.root]
+    reading.others = [root.removeprefix(chosen.root) for root in beside if root.startswith(chosen.root)]
     return reading
 
 

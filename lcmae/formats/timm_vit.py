@@ -167,7 +167,7 @@ def read_encoder(
         known = {key: value for key, value in known.items() if not key.startswith("fc_norm.")}
     aside = [key for key in encoder if key not in known and key.startswith((*ASIDE, "fc_norm."))]
     unused(facts, aside, "head or decoder")
-    # whatever else there is stays in, so that it is refused by name
+    # whatever else there is stays in, so that it is judged by name (`lcmae.formats.beside`)
     known |= {key: value for key, value in encoder.items() if key not in known and key not in aside}
     facts.notes.append("encoder only: no predictions")
     return Reading(
@@ -178,6 +178,7 @@ def read_encoder(
         tensors=known,
         facts=facts,
         grid=grid,
+        is_exact=any(key.startswith("decoder_") for key in aside),
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats import timm_vit
+from lcmae.formats.beside import is_beside
 from lcmae.formats.build import Reading
 from lcmae.formats.encoder import as_size, assume_pixels, read_positions, unused
 from lcmae.formats.facts import Facts, ratio_of
@@ -134,17 +135,22 @@ def _architectures(weights: Weights) -> list[str]:
     if word is None or kernel.ndim != 4:
         return []
     family = "eva02" if "pos_embed" in weights else "dinov3"
-    shapes = _shapes(weights.tensors)
     found = []
     for name in timm.list_models(f"*{family}*"):
         model = skeleton(name) if word in name else None
-        if model is not None and _shapes(model.state_dict()) == shapes:
+        if model is not None and _shapes(model.state_dict()) == _shapes(_without_others(weights.tensors, model)):
             found.append(name)
     rows = weights.tensors["pos_embed"].shape if "pos_embed" in weights else None
     exact = [name for name in found if (known := skeleton(name)) and rows in (None, _rows(known))]
     # names for other image sizes alone (EVA-02 at 224 and 336) are one function
     functions = {_function(name): name for name in reversed(exact or found)}
     return sorted(functions.values())
+
+
+def _without_others(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """The tensors that the model, or another of its kind, may have a place for."""
+    modules = {name.split(".")[0] for name in (*model.state_dict(), *NAMES)}
+    return {name: tensor for name, tensor in tensors.items() if not is_beside(name, tensor, modules, {model.embed_dim})}
 
 
 def _function(name: str) -> tuple[Any, ...]:
