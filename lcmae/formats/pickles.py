@@ -31,6 +31,8 @@ from lcmae.safety.torch_zip import check_zip
 
 MAX_NESTING = 32
 
+SAVE_ALONE = "save the weights alone, torch tensors by their names: torch.save(model.state_dict(), NEW_FILE)"
+
 
 class NumpyType:
     """Stands in for numpy.dtype: a code and nothing else, so that a file cannot make numpy build
@@ -209,6 +211,8 @@ def _check_pickle(path: Path, data: bytes, storages: dict[str, int]) -> dict[str
             more += "; a whole module was pickled (torch.save(model)): save model.state_dict() instead"
         elif any(OTHER_TENSORS.fullmatch(name) for name in names):
             more += "; tensors that are sparse, quantized, complex, on the meta device or of 8 bits: save dense ones, value.float()"
+        else:
+            more += f"; if you trust the file, {SAVE_ALONE}"
         raise CheckpointError(
             f"refused {show(path)}: it asks for code that a checkpoint does not need: {', '.join(names[:8])}{more}"
         )

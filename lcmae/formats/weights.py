@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats.facts import Facts
+from lcmae.formats.pickles import SAVE_ALONE
 from lcmae.formats.safety import Opened, check_file, folder_problem, open_weights
 from lcmae.formats.shards import INDICES, open_shards
 from lcmae.models import ModelConfig
@@ -33,8 +34,6 @@ checkpointing: anywhere in a name, and more than once."""
 COUNTERS = ("n_averaged", "num_updates", "initted", "step")
 """Of weight averaging (AveragedModel, LitEma, ema-pytorch): beside the weights, and no part of a
 model."""
-
-SAVE_ALONE = "save the weights alone, torch tensors by their names: torch.save(model.state_dict(), NEW_FILE)"
 
 MAX_STATES = 64
 MAX_NESTED = 1000

@@ -128,3 +128,10 @@ def test_functions_are_not_called(function: Any, tmp_path: Path, plain: foreign.
 def test_a_pickled_module_says_what_to_do(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"whole module was pickled .*: save model.state_dict\(\) instead"):
         load(save(tmp_path / "a.pth", torch.nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("extra", [bytearray(b"x"), Call(zip, [1]), Call(sorted, [1])])
+def test_an_object_that_is_refused_says_what_to_do(extra: Any, tmp_path: Path, plain: foreign.State):
+    path = save(tmp_path / "a.pth", {"model": plain, "extra": extra})
+    with pytest.raises(CheckpointError, match=r"if you trust the file, save the weights alone, .*model.state_dict\(\)"):
+        load(path, **HEADS)
