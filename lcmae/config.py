@@ -124,7 +124,10 @@ class RunConfig(Settings):
                 f"expected batch_size ({self.batch_size}) to be a multiple of accumulate ({self.accumulate})"
             )
         if self.warmup_epochs > self.epochs:
-            raise ValueError(f"expected warmup_epochs of at most {self.epochs} (epochs), got {self.warmup_epochs:g}")
+            raise ValueError(
+                f"expected warmup_epochs of at most {self.epochs} (epochs), got {self.warmup_epochs:g}; say "
+                "warmup_epochs=0 (--warmup-epochs 0) for none"
+            )
         if self.attention in ("flash", "cudnn") and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for attention {self.attention!r}, got {self.precision!r}")
         # what the grid cannot do is refused before the first step, also what a schedule would ask

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from lcmae.app.command_line.arguments import check_device, parse_arguments
@@ -76,6 +77,8 @@ def _train(config, options: argparse.Namespace) -> int:
     else:
         path = None
         if distributed.is_main():
+            if options.note:
+                print(options.note, file=sys.stderr)
             path = Path(options.out) if options.out else new_folder(runs_root(), f"{options.recipe}-s{config.seed}")
             is_first = not path.parent.exists()
             Run.create(path, config.model_dump(mode="json"))
@@ -124,14 +127,32 @@ def _config(name: str, options: argparse.Namespace, fields: list[str]):
     from lcmae.data import Augmentation
     from lcmae.recipes import recipe
 
-    options.recipe = name
+    options.recipe, options.note = name, None
     default = recipe(name)
     mask = [] if options.mask is None else ["--objective.mask.kind", options.mask]
     default = of_kinds(default, [*fields, *mask])
     if options.augment:
         default = default.model_copy(update={"augmentation": Augmentation()})
+    warmup = _shorter_warmup(default.warmup_epochs / default.epochs, default.warmup_epochs, fields)
+    if warmup is not None:
+        options.note = (
+            f"warm-up of {warmup:.2g} epochs: the recipe's {default.warmup_epochs:g} of {default.epochs} in proportion, as "
+            "it is longer than the training; --warmup-epochs sets it"
+        )
+        default = default.model_copy(update={"warmup_epochs": warmup})
     config = parse_arguments(RunConfig, _square(fields), command=f"train {name}", default=default)
     return config.model_copy(update={"data": source_name(config.data, options.value_range, options.bands)})
+
+
+def _shorter_warmup(share: float, longest: float, fields: list[str]) -> float | None:
+    """The recipe's share of warm-up in fewer epochs than it takes; None where it fits, or where you
+    say it yourself."""
+    words = [part for word in fields for part in word.split("=", 1)]
+    given = {word.replace("_", "-"): value for word, value in pairwise(words) if word.startswith("--")}
+    epochs = given.get("--epochs", "")
+    # anything else is refused by the reader of these words
+    is_short = epochs.isdecimal() and len(epochs) < 10 and 0 < int(epochs) < longest
+    return share * int(epochs) if is_short and "--warmup-epochs" not in given else None
 
 
 def _square(fields: list[str]) -> list[str]:

@@ -77,7 +77,10 @@ def nan_images(folder: Path) -> Path:
         ),
         (["--data", "mnist"], "lcmae train: expected data to be digits, cifar10, "),
         (["--epochs", "many"], "lcmae train: Error parsing --epochs: invalid literal for int() with base 10: 'many'"),
-        (["--epochs", "2"], "expected warmup_epochs of at most 2 (epochs), got "),
+        (
+            ["--epochs", "2", "--warmup-epochs", "6"],
+            "expected warmup_epochs of at most 2 (epochs), got 6; say warmup_epochs=0 (--warmup-epochs 0) for none",
+        ),
         (["--loggers", "paper"], "lcmae train: invalid choice 'paper' for argument '--loggers'. Expected one of "),
         (["--limit", "10"], "lcmae train: expected batch_size of at most 10 (the number of images), got 128"),
         (["--mask", "foggy"], "out of random, coarse_random, "),
@@ -97,6 +100,18 @@ def test_training_refuses_in_one_line(
 ) -> None:
     assert message in complaint("train", "mae-digits", *options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warm_up_longer_than_the_training_shrinks_and_it_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    position = SMALL.index("--warmup-epochs")
+    assert main(["train", "mae-digits", *SMALL[:position], *SMALL[position + 2 :], "--out", "short"]) == 0
+    assert "warm-up of 0.17 epochs: the recipe's 6 of 72 in proportion" in capsys.readouterr().err
+    assert Run.open(tmp_path / "short").config["warmup_epochs"] == pytest.approx(2 * 6 / 72)
+    assert main(["train", "mae-digits", *SMALL, "--out", "none"]) == 0
+    assert "warm-up" not in capsys.readouterr().err
+    assert Run.open(tmp_path / "none").config["warmup_epochs"] == 0
 
 
 def test_an_image_of_nan_is_one_line(complaint: Callable[..., str], tmp_path: Path) -> None:
