@@ -223,14 +223,21 @@ class MaskedImageModel(nn.Module):
 
     def prepare(self, pixels: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Pixels (uint8, or float in [0, 1]) to the network's input space, on the model's
-        device."""
+        device. `InputError` for others; values are looked at where they still lie in the CPU's
+        memory."""
+        check_pixels(pixels, self.config.channels)
+        return self.from_pixels(pixels)
+
+    def from_pixels(self, pixels: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """`prepare` without its checks: for what training has made of an image, or another model's
+        input space."""
         pixels = pixels.to(self.device, non_blocking=True)
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
         return (pixels - self.pixel_mean) / self.pixel_std
 
     def to_pixels(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The inverse of `prepare`: input space to pixels, nominally in [0, 1], not clipped."""
+        """The inverse of `from_pixels`: input space to pixels, nominally in [0, 1], not clipped."""
         return images * self.pixel_std + self.pixel_mean
 
     def to_picture(self, images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b h w k"]:
@@ -373,3 +380,47 @@ def check_width(width_name: str, width: int, heads_name: str, heads: int) -> Non
 
 def _per_channel(values: tuple[float, ...], channels: int) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).expand(channels).reshape(channels, 1, 1).clone()
+
+
+LOWEST, HIGHEST = -1.0, 2.0
+"""Of float pixels: 0 to 1, with room for what resampling and filters add; 0 to 255 is far off."""
+
+
+def check_pixels(pixels: Any, channels: int) -> None:
+    """`InputError` for what `prepare` would turn into other numbers than images: no [b c h w], or
+    values of another range.
+
+    A GPU is not asked for values: each batch would wait for the answer.
+    """
+    if not isinstance(pixels, Tensor):
+        raise InputError(
+            f"expected pixels as a tensor [b c h w], got {type(pixels).__name__}; torch.from_numpy(array) makes one of "
+            "an array"
+        )
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, channels):
+        last = pixels.ndim == 4 and pixels.shape[3] == channels
+        remedy = "pixels.permute(0, 3, 1, 2) puts the channels second" if last else "pixels[None] makes a batch of one"
+        raise InputError(
+            f"expected pixels [b c h w] of {channels} channels, got shape {[*pixels.shape]}"
+            + (f"; {remedy}" if last or pixels.ndim == 3 else "")
+        )
+    if pixels.dtype == torch.uint8:
+        return
+    if not pixels.is_floating_point():
+        raise InputError(
+            f"expected pixels in uint8 (0 to 255) or floating point (0 to 1), got {pixels.dtype}; pixels.to(torch.uint8) "
+            "if they are 0 to 255"
+        )
+    if pixels.device.type == "cpu" and pixels.numel() and not torch.compiler.is_compiling():
+        low, high = (float(value) for value in torch.aminmax(pixels.detach()))
+        if not math.isfinite(high - low):
+            raise InputError("expected finite pixels, got NaN or infinity; torch.isfinite(pixels) says where")
+        if low < LOWEST or high > HIGHEST:
+            raise InputError(
+                f"expected floating-point pixels from 0 to 1, got {low:g} to {high:g}; "
+                + (
+                    "pixels / 255 if they are 0 to 255"
+                    if low >= 0
+                    else "model.prepare wants them before any normalisation"
+                )
+            )

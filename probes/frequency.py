@@ -205,7 +205,7 @@ def compare_layers(
     sets = Sets(len(images), set_size)
     with unchanged(first), unchanged(second):
         for batch in batches(first, images, batch_size, seed=0):
-            other = second.prepare(first.to_pixels(batch.images).to(second.device))
+            other = second.from_pixels(first.to_pixels(batch.images).to(second.device))
             features = []
             for model, seen in ((first, batch.images), (second, other)):
                 tokens = patch_tokens(model, layers(model, seen), patchify(seen, model.patch_size))

@@ -56,7 +56,7 @@ class Draw:
         rng: torch.Generator,
     ) -> Inputs:
         images = augment(pixels, indices, seed=self.config.seed, epoch=epoch, settings=self.config.augmentation)
-        images = self.model.prepare(images)
+        images = self.model.from_pixels(images)
         return Inputs(images, objective.draw(self.model, images, rng, objective.masks_per_image))
 
 

@@ -2,7 +2,9 @@
 keeps."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lcmae.errors import InputError
+from lcmae.masked_model import check_pixels
 from lcmae.masking import Mask, Random, stack_masks
 from lcmae.models import MAE, MAEConfig, MaskedImageModel, MaskedOutput, SimMIM, SimMIMConfig, sincos_positions
 from lcmae.patches import grid_of, patchify
@@ -315,3 +318,33 @@ def test_pictures_of_colour_images_are_their_pixels(rng: torch.Generator) -> Non
     model = tiny_mae()
     pixels = torch.randint(256, (2, 3, 8, 12), generator=rng, dtype=torch.uint8)
     assert torch.equal(model.to_picture(model.prepare(pixels)), pixels.permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "complaint"),
+    [
+        (np.zeros((2, 3, 8, 12)), r"as a tensor \[b c h w\], got ndarray; torch.from_numpy\(array\)"),
+        (torch.zeros(2, 8, 12, 3, dtype=torch.uint8), r"got shape \[2, 8, 12, 3\]; pixels.permute\(0, 3, 1, 2\)"),
+        (torch.zeros(3, 8, 12, dtype=torch.uint8), r"got shape \[3, 8, 12\]; pixels\[None\] makes a batch of one"),
+        (torch.zeros(2, 5, 8, 12), r"expected pixels \[b c h w\] of 3 channels, got shape \[2, 5, 8, 12\]$"),
+        (
+            torch.zeros(2, 3, 8, 12, dtype=torch.int64),
+            r"got torch.int64; pixels.to\(torch.uint8\) if they are 0 to 255",
+        ),
+        (torch.linspace(0, 255, 288).reshape(1, 3, 8, 12), "from 0 to 1, got 0 to 255; pixels / 255"),
+        (torch.linspace(-2.1, 2.6, 288).reshape(1, 3, 8, 12), "got -2.1 to 2.6; .* before any normalisation"),
+        (torch.full((1, 3, 8, 12), torch.nan), "expected finite pixels, got NaN or infinity"),
+    ],
+)
+def test_wrong_pixels_are_refused(pixels: Any, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        check_pixels(pixels, 3)
+
+
+def test_prepare_refuses_wrong_pixels_and_takes_what_resampling_makes() -> None:
+    model = tiny_mae()
+    for wrong in (torch.full((1, 3, 8, 12), 200.0), torch.zeros(1, 8, 12, 3, dtype=torch.uint8)):
+        with pytest.raises(InputError, match=r"expected .*pixels"):
+            model.prepare(wrong)
+    assert model.prepare(torch.full((1, 3, 8, 12), 1.1)).isfinite().all()
+    assert len(model.prepare(torch.zeros(0, 3, 8, 12))) == 0
