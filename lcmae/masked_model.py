@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Feature = Literal["cls", "mean"]
 
+MAX_PATCHES = 2**20
+"""Of an image: 16,384 x 16,384 pixels in patches of 16. Positions of more take gigabytes, and no
+attention is computed over them."""
+
 
 @dataclass(frozen=True)
 class MaskedOutput:
@@ -112,7 +116,13 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> "ModelConfig":
-        grid_of(self.image_size, self.patch_size)
+        rows, columns = grid_of(self.image_size, self.patch_size)
+        if rows * columns > MAX_PATCHES:
+            raise ValueError(
+                f"expected an image_size of at most {MAX_PATCHES} patches of {self.patch_size} pixels, got "
+                f"{rows * columns} ({self.image_size[0]}x{self.image_size[1]} pixels); say a smaller image_size "
+                "(--image-size HEIGHT WIDTH)"
+            )
         for name, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(f"expected 1 or {self.channels} values of {name}, got {len(values)}")

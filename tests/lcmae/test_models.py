@@ -255,6 +255,10 @@ def test_a_config_builds_the_same_model_again(build: Build) -> None:
         ({"heads": 3}, r"expected width \(16\) to be a multiple of heads \(3\)"),
         ({"decoder_heads": 5}, r"expected decoder_width \(12\) to be a multiple of decoder_heads \(5\)"),
         ({"decoder_width": 6}, r"expected decoder_width to be a multiple of 4"),
+        (
+            {"image_size": 160000, "patch_size": 4},
+            r"at most 1048576 patches of 4 pixels, got 1600000000 \(160000x160000 pixels\); say a smaller image_size",
+        ),
         ({"image_size": 33, "patch_size": 4}, r"image 33x33 is not a whole number of 4-pixel patches"),
         ({"patch_size": 0}, r"patch_size: "),
         ({"channels": 0}, r"channels: "),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from timm.layers.pos_embed_rel import gen_relative_position_index
 
-from lcmae.errors import CheckpointError
+from lcmae.errors import CheckpointError, InputError
 from lcmae.formats import inspect, load
 from lcmae.formats.positions import bicubic, index_grid, sincos_grid
 from lcmae.masking import Random
@@ -141,3 +141,10 @@ def test_heads_are_read_from_norms_of_queries(tmp_path: Path, rng: torch.Generat
         for name in ("q_norm", "k_norm"):
             state |= foreign.norm(f"blocks.{index}.attn.{name}", foreign.WIDTH // 4, rng)
     assert source(save(tmp_path / "a.pth", {"model": state})).read["heads"] == 4
+
+
+@pytest.mark.parametrize("reader", [load, inspect])
+def test_a_grid_beyond_memory_is_refused_before_it_is_made(reader: Any, tmp_path: Path, plain: foreign.State):
+    path = save(tmp_path / "a.pth", {"model": plain})
+    with pytest.raises(InputError, match=r"at most 1048576 patches of 4 pixels, got 1600000000"):
+        reader(path, image_size=(160000, 160000), **HEADS)
