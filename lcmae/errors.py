@@ -16,8 +16,10 @@ class CheckpointError(InputError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The end of a message about a word that is not among `choices`: the nearest one, or nothing
-    where none is near."""
+    """The end of a message about a word that is not among `choices`: the one that it begins, else
+    the nearest one, or nothing where none is near."""
     by_name = {choice.lower().replace("-", "_"): choice for choice in choices}
-    found = get_close_matches(word.lower().replace("-", "_"), by_name, n=1)
+    meant = word.lower().replace("-", "_")
+    begun = [name for name in by_name if len(meant) > 2 and name.startswith(meant)]
+    found = begun if len(begun) == 1 else get_close_matches(meant, by_name, n=1)
     return f"; did you mean {by_name[found[0]]!r}?" if found else ""

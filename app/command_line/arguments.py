@@ -6,6 +6,7 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import tyro
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from lcmae.app.command_line.examples import epilog
 from lcmae.app.command_line.plain_options import registry
-from lcmae.errors import InputError
+from lcmae.errors import InputError, did_you_mean
 from lcmae.settings import explain
 
 Kind = TypeVar("Kind")
@@ -55,8 +56,15 @@ def one_line(box: str) -> str:
     if not box.startswith("╭") and len(lines) > 1 and _is_rule(lines[1]):
         lines = lines[2:]  # a box of dashes holds its title, one of lines wears it on its border
     message = " ".join(" ".join(itertools.takewhile(lambda line: not _is_rule(line), lines)).split())
-    hint = re.search(r"Perhaps you meant:[^-]*(--\S+)", "\n".join(line for line in lines if not _is_rule(line)))
-    return f"{message}; perhaps you meant {hint[1]}" if hint else message
+    hinted = [line.split()[0].rstrip(",") for line in lines if line.startswith("--") and "Perhaps you meant:" in lines]
+    if hinted:
+        # tyro lists the likely ones by the alphabet
+        unknown = re.search(r"--[^\s=,]+", message)
+        nearest = get_close_matches(unknown[0], hinted, n=1, cutoff=0) if unknown else hinted
+        return f"{message}; perhaps you meant {nearest[0]}"
+    choice = re.search(r"invalid choice '([^']*)' for argument .* Expected one of \(([^)]*)\)", message)
+    near = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
+    return message.rstrip(".") + near if near else message
 
 
 def _is_rule(line: str) -> bool:
