@@ -278,8 +278,8 @@ def results(folder_or_runs: Any) -> Results:
     if isinstance(folder_or_runs, Mapping):
         named = [(str(name), _path(one)) for name, one in folder_or_runs.items()]
     else:
-        single = isinstance(folder_or_runs, str | Path | Run)
-        named = [("", _path(one)) for one in ([folder_or_runs] if single else folder_or_runs)]
+        is_one = isinstance(folder_or_runs, str) or not isinstance(folder_or_runs, Iterable)
+        named = [("", _path(one)) for one in ([folder_or_runs] if is_one else folder_or_runs)]
     entries = [entry for name, path in named for entry in _stored(name, path)]
     if not entries:
         paths = ", ".join(str(path) for _, path in named) or "nothing"

@@ -149,6 +149,8 @@ def test_bad_models_probes_and_folders_are_one_sentence(pixels: np.ndarray, tmp_
         lcmae.probe(build_model(tiny_config()).eval(), pixels, ["nonsense"])
     with pytest.raises(InputError, match="expected stored results of probes"):
         lcmae.results(tmp_path)
+    with pytest.raises(InputError, match="expected a folder, a run, or several of them, got int"):
+        lcmae.results(3)
 
 
 def test_stored_results_need_no_torch(found: Results, tmp_path: Path) -> None:
