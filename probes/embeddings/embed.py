@@ -113,7 +113,7 @@ def embed(
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """`InputError` for a file that exists, unless it may be replaced."""
     if os.path.lexists(target) and not (overwrite and target.is_file()):
-        more = "" if overwrite else " (overwrite replaces a file)"
+        more = "" if overwrite else " (overwrite=True, or --overwrite, replaces a file)"
         raise InputError(f"expected a new file for the vectors, got one that exists{more}: {show(target)}")
 
 

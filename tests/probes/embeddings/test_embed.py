@@ -68,7 +68,7 @@ def test_a_file_holds_the_same_table(model: MaskedImageModel, pixels: np.ndarray
     )
     assert np.array_equal(np.stack(list(again["embedding"])), np.stack(list(frame["embedding"])))
     assert list(again["label"].isna()) == [True] * 7
-    with pytest.raises(InputError, match="expected a new file"):
+    with pytest.raises(InputError, match=r"expected a new file .*\(overwrite=True, or --overwrite, replaces a file\)"):
         lcmae.embed(model, pixels, out=path)
 
 
