@@ -10,6 +10,7 @@ from typing import Any
 from lcmae.formats.build import build, outline, provenance
 from lcmae.formats.recognise import read_any
 from lcmae.provenance import Inspection
+from lcmae.runs.durable import home
 from lcmae.runs.run import Run, is_run
 
 
@@ -47,6 +48,7 @@ def import_checkpoint(path: Path | str, run_path: Path | str, *, data: str | Non
         # through JSON, so that tuples are lists here as they will be when read back
         "source": json.loads(json.dumps(model.source.to_json())),
     }
+    run_path = home(run_path)
     run = _unfinished(run_path, config) or Run.create(run_path, config)
     try:
         with run.lock():

@@ -24,6 +24,7 @@ from lcmae.formats.layouts import (
 )
 from lcmae.formats.own import is_own, read_own
 from lcmae.formats.weights import Weights, first_keys, open_states
+from lcmae.runs.durable import home
 
 FORMATS: tuple[ModuleType, ...] = (
     one_frame,
@@ -145,6 +146,7 @@ def read_any(path: Path | str, overrides: Mapping[str, Any], *, meta: bool = Fal
         return layout.read_named(str(path), overrides, meta=meta)
     if "\0" in str(path):
         raise CheckpointError(f"expected a path, got one with a NUL character: {str(path)!a}")
+    path = home(path) if str(path).startswith("~") else path
     if is_own(path):
         if choice is not None:
             raise InputError(f"expected no choice of weights for a run, which has one model, got {choice!a}")

@@ -90,9 +90,15 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"cannot write {show(folder)}: {os.strerror(errno.EROFS if is_read_only else errno.EACCES)}")
 
 
+def home(path: Path | str) -> Path:
+    """A path as a shell would read it: `~/b` is in the home folder."""
+    return Path(os.path.expanduser(path))
+
+
 def plain(path: Path | str) -> Path:
-    """The same place without `..` in the way: `missing/../b` is `b`."""
-    path = Path(path)
+    """The same place without `..` in the way (`missing/../b` is `b`), and with `~` for the home
+    folder."""
+    path = home(path)
     return Path(os.path.realpath(path.parent)) / path.name if ".." in path.parts else path
 
 

@@ -23,7 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.runs.checkpoint import MANIFEST, Checkpoint, read_manifest
-from lcmae.runs.durable import flush, make_folder, plain, sweep, sweep_strays, temporary_name, to_json, write_atomically
+from lcmae.runs.durable import (
+    flush,
+    home,
+    make_folder,
+    plain,
+    sweep,
+    sweep_strays,
+    temporary_name,
+    to_json,
+    write_atomically,
+)
 from lcmae.runs.lock import lock
 from lcmae.runs.publish import publish
 from lcmae.safety.files import MIB, read_regular
@@ -90,7 +100,7 @@ class Run:
     def open(cls, path: Path | str) -> "Run":
         """An existing run folder. Raises `InputError` where there is none, or its config does not
         read."""
-        path = Path(path)
+        path = home(path)
         file = path / "config.json"
         if not os.path.isfile(file):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -26,7 +26,7 @@ from lcmae.probes.base import unchanged
 from lcmae.probes.embeddings.vectors import Choice, batches_of_vectors, chosen
 from lcmae.probes.jobs.direct import loaded_model, provenance_of
 from lcmae.progress import ProgressBar, Silent
-from lcmae.runs.durable import write_atomically
+from lcmae.runs.durable import home, write_atomically
 from lcmae.safety.text import show
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def embed(
     """
     if batch_size < 1:
         raise InputError(f"expected a batch_size of at least 1, got {batch_size}")
-    target = None if out is None else Path(out)
+    target = None if out is None else home(out)
     if target is not None:
         refuse_existing(target, overwrite)
     loaded = loaded_model(model, device)

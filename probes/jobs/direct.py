@@ -18,6 +18,7 @@ from lcmae.probes.results.conditions import Condition
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import View, about_images
 from lcmae.provenance import Provenance
+from lcmae.runs.durable import home
 from lcmae.settings import parse
 
 
@@ -62,7 +63,7 @@ def _probe_one(
 ) -> tuple[list[Entry], dict[str, str]]:
     view = View(source.at(model.config.image_size, model.config.channels), model)
     about = provenance_of(model, source)
-    folder = None if out is None else Path(out) / name.replace("/", "-") / "probes" / f"{int(about['step'] or 0):06d}"
+    folder = None if out is None else home(out) / name.replace("/", "-") / "probes" / f"{int(about['step'] or 0):06d}"
     entries, missing, failures = [], [], {}
     for one in (settings.under_trained_mask(model) for settings in probes):
         attrs = {**about, "settings": one.model_dump_json(), "num_images": len(view), "seed": seed}

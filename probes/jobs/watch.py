@@ -38,7 +38,7 @@ from lcmae.probes.jobs.direct import chosen_probes, digest_of
 from lcmae.probes.results import catalogue
 from lcmae.probes.statistics.seeds import probe_seed
 from lcmae.probes.watching.views import View, about_images
-from lcmae.runs.durable import to_json
+from lcmae.runs.durable import home, to_json
 from lcmae.runs.run import Run, is_run
 from lcmae.safety.text import reason, show
 from lcmae.training import distributed
@@ -106,7 +106,7 @@ class Watch:
                     probe.start(self.model, len(source), probe_seed(seed))
         can_be_loaded = type(self.model.config).build is not ModelConfig.build
         self.checkpoints = can_be_loaded if checkpoints is None else checkpoints
-        self.run, self._continues = _open_run(Path(out), self._config(source.name, source.split))
+        self.run, self._continues = _open_run(home(out), self._config(source.name, source.split))
         self._stack.enter_context(self.run.lock())
         names = tuple(one for one in loggers if isinstance(one, str))
         with random_state_preserved():

@@ -30,6 +30,7 @@ from lcmae.probes.results.conditions import Condition, labels
 from lcmae.probes.results.differences import differences
 from lcmae.probes.results.store import load_attrs
 from lcmae.probes.results.tables import cells
+from lcmae.runs.durable import home
 from lcmae.runs.run import Run, find_runs
 
 COLUMNS = (
@@ -235,7 +236,7 @@ class Results:
         paths = []
         for entry in self._readable(self.entries):
             run = re.sub(r"[^A-Za-z0-9._-]+", "-", entry.run).strip("-.") or "model"
-            target = Path(folder) / run / "probes" / f"{entry.step or 0:06d}"
+            target = home(folder) / run / "probes" / f"{entry.step or 0:06d}"
             paths.append(catalogue.add(entry.dataset, target))
         return paths
 
@@ -290,7 +291,7 @@ def results(folder_or_runs: Any) -> Results:
 
 
 def _path(one: Any) -> Path:
-    path = one.path if isinstance(one, Run) else Path(one) if isinstance(one, str | Path) else None
+    path = one.path if isinstance(one, Run) else home(one) if isinstance(one, str | Path) else None
     if path is None:
         raise InputError(f"expected a folder, a run, or several of them, got {type(one).__name__}")
     if not path.is_dir():

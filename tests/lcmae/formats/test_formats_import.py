@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lcmae.errors import CheckpointError, InputError
-from lcmae.formats import import_checkpoint, inspect, load
+from lcmae.formats import export, import_checkpoint, inspect, load
 from lcmae.masking import Random
 from lcmae.models import MAE
 from lcmae.runs.run import Run
@@ -96,3 +96,15 @@ def test_import_leaves_nothing_half_written(tmp_path: Path, plain: foreign.State
     with pytest.raises(CheckpointError, match="no space"):
         import_checkpoint(path, tmp_path / "run")
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_the_home_folder_is_found_as_in_a_shell(tmp_path: Path, plain: foreign.State, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "a.pth", {"model": plain})
+    assert load("~/a.pth", **HEADS).source == inspect(Path("~/a.pth"), **HEADS).source
+    run = import_checkpoint("~/a.pth", "~/run", **HEADS)
+    assert (run.path, Run.open("~/run").path) == (tmp_path / "run", tmp_path / "run")
+    assert export("~/run", "official", "~/b.pth") == tmp_path / "b.pth"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "b.pth", "run"]
+    with pytest.raises(InputError, match=f"nothing readable at {tmp_path}/c.pth"):
+        load("~/c.pth")

@@ -70,6 +70,8 @@ def test_a_file_holds_the_same_table(model: MaskedImageModel, pixels: np.ndarray
     assert list(again["label"].isna()) == [True] * 7
     with pytest.raises(InputError, match=r"expected a new file .*\(overwrite=True, or --overwrite, replaces a file\)"):
         lcmae.embed(model, pixels, out=path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert lcmae.embed(model, pixels, out="~/x.parquet", overwrite=True) == path
 
 
 def test_ids_are_files_and_a_failure_leaves_nothing(
