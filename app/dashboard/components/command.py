@@ -2,6 +2,7 @@
 second of every first page."""
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from streamlit.components.v2 import component
@@ -17,6 +18,16 @@ _COMMAND = component(
     css=WORDS + Path(__file__).with_suffix(".css").read_text(),
     js=Path(__file__).with_suffix(".js").read_text(),
 )
+
+
+DEFAULT_ROOT = Path("runs")
+"""Below which commands write unasked."""
+
+
+def writing_below(root: Path, name: str, command: str) -> str:
+    """The command with `--out ROOT/NAME`, so that what it makes appears where this page looks;
+    without it where the command writes there unasked."""
+    return command if root == DEFAULT_ROOT else f"{command} --out {shlex.quote(str(root / name))}"
 
 
 def to_copy(text: str, key: str = "", caption: str = "") -> None:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import compute_button, compute_images, export, picks
 from lcmae.app.dashboard.components.answer import answer
-from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.command import to_copy, writing_below
 from lcmae.app.dashboard.components.plain import plain, prose
 from lcmae.app.dashboard.glossary import GLOSSARY
 from lcmae.app.dashboard.menu import Page
@@ -194,7 +194,7 @@ def ask_for_runs(picked: picks.Picks) -> bool:
     """Whether runs are picked; a helpful sentence where not."""
     if not picked.runs:
         st.info(f"There is no run below {picked.where} yet. This trains one on built-in images in about a minute:")
-        to_copy("lcmae train mae-digits")
+        to_copy(writing_below(picked.root, "mae-digits-s0", "lcmae train mae-digits"))
     elif not picked.names:
         st.info(
             "Pick one or more runs with the button *Runs* above, or in the table of the Runs page.",

@@ -1,6 +1,7 @@
 """Claims: what `lcmae claims` found out about published statements, and the runs behind each
 verdict. Imports no torch."""
 
+import shlex
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ import streamlit as st
 
 from lcmae.app.dashboard.components import export, picks
 from lcmae.app.dashboard.components.answer import answer
-from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.command import to_copy, writing_below
 from lcmae.app.dashboard.components.plain import as_code, cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import choose, draw, heading
 from lcmae.app.dashboard.menu import Page
@@ -43,7 +44,7 @@ def show(page: Page, picked: picks.Picks) -> None:
         st.info(
             f"There is no record of `lcmae claims` below {picked.where} yet. This makes one, in about half an hour:"
         )
-        to_copy(f"lcmae claims --out {picked.root / 'claims'}")
+        to_copy(writing_below(picked.root, "claims", "lcmae claims"))
         st.caption("It states its cost first. `--claims ID` tests single claims, `--list` names them.")
         return
     file = found[choose("record", list(found))]
@@ -155,7 +156,7 @@ def in_full(record: Record, folder: Path, picked: picks.Picks) -> None:
         st.caption(f"Its runs are no longer below {picked.where}.")
     if one.reads:
         st.caption("To repeat it:")
-        to_copy(f"{one.command} --out {folder}")
+        to_copy(f"{one.command} --out {shlex.quote(str(folder))}")
 
 
 def records_below(root: Path) -> dict[str, Path]:

@@ -20,7 +20,7 @@ import xarray as xr
 
 from lcmae.app.dashboard.components import comparison, export, picks, races
 from lcmae.app.dashboard.components.answer import answer
-from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.command import to_copy, writing_below
 from lcmae.app.dashboard.components.plain import cells, plain, prose
 from lcmae.app.dashboard.components.probe_page import PLOTLY, choose, draw, heading, in_rows
 from lcmae.app.dashboard.components.ratio_matrix import notes as matrix_notes
@@ -203,7 +203,8 @@ def comparisons(picked: picks.Picks) -> None:
     found = tables_below(picked.root)
     if not found:
         st.info(f"There is no comparison below {picked.where} yet. A small one, two seeds of four cells:")
-        to_copy("lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2")
+        command = "lcmae compare --masks random,grid --ratios 0.5,0.75 --seeds 2"
+        to_copy(writing_below(picked.root, "compare", command))
         return
     asked = st.container(horizontal=True)
     with asked:

@@ -11,7 +11,7 @@ from functools import partial
 import streamlit as st
 
 from lcmae.app.dashboard.components import picks
-from lcmae.app.dashboard.components.command import to_copy
+from lcmae.app.dashboard.components.command import to_copy, writing_below
 from lcmae.app.dashboard.components.plain import plain
 from lcmae.app.dashboard.components.probe_page import heading
 from lcmae.app.dashboard.live import inspection, models, prefetch, selection
@@ -49,7 +49,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     names = models.names(picked)
     if not names:
         st.info(f"There is no checkpoint below {picked.where} yet. This trains one on built-in images in a minute:")
-        to_copy("lcmae train mae-digits")
+        to_copy(writing_below(picked.root, "mae-digits-s0", "lcmae train mae-digits"))
         return
     chosen, notices = selection.fit_checkpoints(selection.follow_address(), names, partial(steps_of, picked))
     ask_checkpoint(picked, names, chosen)
