@@ -142,8 +142,8 @@ def strategies(picked: picks.Picks) -> list[str]:
 
 
 def through_microscope(picked: picks.Picks, kind: str, ratio: float) -> str:
-    """A link that opens the microscope with this mask."""
-    query = [("runs", name) for name in picked.runs] + [("mask", kind), ("ratio", f"{ratio:g}")]
+    """A link that opens the microscope with this mask and the picked runs."""
+    query = [("runs", name) for name in picked.names] + [("mask", kind), ("ratio", f"{ratio:g}")]
     return f"[See a model fill it in](microscope?{urlencode(query)})"
 
 

@@ -38,7 +38,7 @@ def show(page: Page, picked: picks.Picks) -> None:
     found = files_below(picked.root)
     if not found:
         st.info(f"There is no file of `lcmae stitch` below {picked.where} yet. This makes one, in a minute or so:")
-        some = list(picked.runs.values())[:4]
+        some = list(picked.paths.values()) if len(picked.names) > 1 else list(picked.runs.values())[:4]
         some += [Path("RUN")] * (2 - len(some))  # it takes two
         to_copy(f"lcmae stitch {shlex.join(map(str, some))} --out {shlex.quote(str(picked.root / 'stitch.nc'))}")
         return

@@ -105,6 +105,13 @@ def test_without_a_file_the_page_says_how_to_get_one(root: Path) -> None:
     assert figures(app) == []
 
 
+def test_the_picked_runs_are_those_to_be_stitched(root: Path) -> None:
+    for name in "abc":
+        synthetic.run(root / name, results=False)
+    assert f"lcmae stitch {root}/b {root}/c --out" in words(open_page("stitch", "b", "c"))
+    assert f"lcmae stitch {root}/a {root}/b {root}/c --out" in words(open_page("stitch", "b")), "one is not enough"
+
+
 @pytest.mark.parametrize("kind", ["own", "foreign"])
 def test_a_file_is_shown_or_named(root: Path, kind: str) -> None:
     result = stitch_result() if kind == "own" else synthetic.RESULTS["reconstruction"](seed=0)
