@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,21 @@ def ask() -> Picks:
     with st.container(key="bar", gap=None):
         row = st.container(horizontal=True, vertical_alignment="center", gap="small")
         with row:
-            picked = _ask()
+            picked, gone = _ask()
         top_bar.legend(picked.names)
+        if gone:
+            st.warning(f"No longer here, and left out: {'; '.join(gone)}.", icon=":material/link_off:")
     return picked
 
 
-def _ask() -> Picks:
+def _ask() -> tuple[Picks, list[str]]:
+    """What is picked; and what of an old link is no longer there, in words."""
     root = runs_root()
     runs = reading.runs_below(root)
     style.know({name: reading.objective_of(path) for name, path in runs.items()})
-    _warn_stale("runs", list(runs), "run")
-    picker = st.popover(_picked_words(), icon=":material/table_rows:")
-    # hidden, but drawn: the word of a field in a closed popover is unknown to the browser, which
+    gone = _drop_stale("runs", list(runs), "run")
+    picker = st.popover(_picked_words(runs), icon=":material/table_rows:")
+    # hidden, but drawn: of a field in a closed popover the browser does not know the word, and
     # leaves it out where it changes the address
     with st.container(key="runs-in-address"):
         names = st.multiselect("Runs in the address", list(runs), key="runs", bind="query-params", disabled=not runs)
@@ -112,7 +115,7 @@ def _ask() -> Picks:
     )
     steps = sorted({step for name in names for step in reading.steps_of(runs[name])} | _result_steps(runs, names))
     options = [NEWEST, *map(str, reversed(steps))]
-    _warn_stale("step", options, "step")
+    gone += _drop_stale("step", options, "step")
     st.caption("step", width="content")
     step = st.selectbox(
         "Step",
@@ -124,16 +127,17 @@ def _ask() -> Picks:
         help="Optimiser step. `newest` takes, for each run, the newest step that has what the page shows.",
     )
     room = st.container(horizontal=True, vertical_alignment="center", gap="small")
-    return Picks(root, runs, names, None if step in (None, NEWEST) else int(step), room)
+    return Picks(root, runs, names, None if step in (None, NEWEST) else int(step), room), gone
 
 
 def _take() -> None:
     st.session_state["runs"] = st.session_state[FIELD]
 
 
-def _picked_words() -> str:
-    """What the button of the runs says: how many are picked, as far as it is known by now."""
-    wanted = st.session_state.get("runs", st.query_params.get_all("runs"))
+def _picked_words(runs: Mapping[str, Path]) -> str:
+    """What the button of the runs says: how many of those that are there are picked, as far as it
+    is known by now."""
+    wanted = runs.keys() & set(st.session_state.get("runs", st.query_params.get_all("runs")))
     return f"Runs ({len(wanted)})" if wanted else "Runs"
 
 
@@ -142,17 +146,18 @@ def _result_steps(runs: dict[str, Path], names: Sequence[str]) -> set[int]:
     return {step for name in names for step in reading.result_steps(runs[name], "*")}
 
 
-def _warn_stale(key: str, options: Sequence[str], what: str) -> None:
-    """Say what of an old link, or of the last pick, is no longer there; streamlit then drops it
-    without a word."""
+def _drop_stale(key: str, options: Sequence[str], what: str) -> list[str]:
+    """What of an old link, or of the last pick, is no longer there, in words if anything is;
+    streamlit would drop it without any."""
     wanted = [*st.query_params.get_all(key), *_as_list(st.session_state.get(key))]
     gone = [value for value in dict.fromkeys(wanted) if value and value not in options]
-    if gone:
-        shown = ", ".join(plain(value) for value in gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
-        st.warning(f"No longer here, and left out: {what} {shown}.", icon=":material/link_off:")
-    if key in st.session_state and gone:
+    if not gone:
+        return []
+    if key in st.session_state:
         available = [value for value in _as_list(st.session_state[key]) if value in options]
         st.session_state[key] = available if isinstance(st.session_state[key], list) else NEWEST
+    shown = ", ".join(plain(value) for value in gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")
+    return [f"{what} {shown}"]
 
 
 def _as_list(value: Any) -> list[Any]:

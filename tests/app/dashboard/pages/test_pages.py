@@ -164,6 +164,19 @@ def test_a_stale_link_is_explained(root: Path, name: str, query: dict[str, str])
     assert app.multiselect[0].value == (["a"] if query.get("runs") == "a" else [])
 
 
+def test_a_stale_link_leaves_the_row_of_the_bar_whole(root: Path):
+    synthetic.run(root / "a")
+    app = open_page("reconstruction", "a", "gone", step="999")
+    [said] = app.warning
+    assert said.value == "No longer here, and left out: run gone; step 999."
+    [picker] = app.get("popover")
+    assert picker.proto.popover.label == "Runs (1)", "of those that are there"
+    [row] = [block for block in app.get("flex_container") if picker in block.children.values()]
+    kinds = [child.type for child in row.children.values()]
+    assert kinds[kinds.index("caption") + 1] == "selectbox"
+    assert "warning" not in kinds
+
+
 @pytest.mark.parametrize(
     ("name", "query", "option"),
     [
