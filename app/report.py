@@ -311,7 +311,9 @@ def stitched(file: Path, result: xr.Dataset) -> Iterator[str]:
 def to_tiles(tiles: Sequence[Tile]) -> str:
     """Headline numbers in a row."""
     shown = "".join(
-        f"<div><dt>{escape(tile.label)}</dt><dd><b>{escape(tile.value)}</b></dd>"
+        f"<div><dt>{escape(tile.label)}</dt>"
+        + (f"<dd>{escape(tile.quantity)}</dd>" if tile.quantity else "")
+        + f"<dd><b>{escape(tile.value)}</b></dd>"
         + (f"<dd>95 %: {escape(tile.interval)}</dd>" if tile.interval else "")
         + (f"<dd>{escape(tile.baseline)}</dd></div>" if tile.baseline else "</div>")
         for tile in tiles

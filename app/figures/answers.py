@@ -39,6 +39,8 @@ class Tile:
     value: str
     interval: str = ""
     baseline: str = ""
+    quantity: str = ""
+    """What it is, where the label is a run's name."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,13 @@ class Headline:
     """Labels of the baseline that a run's tile has beside it."""
 
     beside_words: str = "untrained"
+    brief: str = ""
+    """What it is in the room of a tile, where `words` are long."""
+
+    def tile(self, run: str, one: Number, other: Number) -> Tile:
+        """A run's number, called by what it is and its unit, beside the baseline."""
+        shown = one.tile(self.brief or self.words, beside(self.beside_words, other))
+        return replace(shown, label=run, quantity=shown.label)
 
 
 def of_runs(results: Mapping[str, xr.Dataset], headline: Headline) -> Answer:
@@ -282,15 +291,10 @@ def of_runs(results: Mapping[str, xr.Dataset], headline: Headline) -> Answer:
         for run in order:
             labels = {**headline.labels(group[run]), **headline.beside}
             other = number(group[run], headline.variable, labels, share=headline.share)
-            tiles.append(_without_long_unit(known[run]).tile(run, beside(headline.beside_words, other)))
+            tiles.append(headline.tile(run, known[run], other))
     if not sentences:
         return Answer(f"No picked run has a number for the {headline.words}.")
     return Answer(" ".join(sentences), tuple(tiles[:MOST_TILES]))
-
-
-def _without_long_unit(one: Number) -> Number:
-    """The sentence says the unit."""
-    return one if len(one.unit) <= 10 else replace(one, unit="1")
 
 
 def _of_run(result: xr.Dataset, headline: Headline) -> Number:

@@ -28,7 +28,7 @@ MOST_PIXELS = 112
 
 HEADLINE = Headline(
     "reach", "mean distance to the visible patches that a prediction depends on", "highest",
-    lambda result: {"explanation": ABLATION},
+    lambda result: {"explanation": ABLATION}, brief="mean distance, by ablation",
 )  # fmt: skip
 
 

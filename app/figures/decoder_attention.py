@@ -104,6 +104,7 @@ def marked(one: xr.Dataset, query: int) -> np.ndarray:
 HEADLINE = Headline(
     "positional_share_over_images_pooled", "share of the last layer's attention that position alone explains", "highest",
     lambda result: {"layer": int(result["layer"].values[-1])}, share=True,
+    brief="position alone, last layer",
 )  # fmt: skip
 
 

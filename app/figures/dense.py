@@ -20,7 +20,11 @@ CLASSIFIERS = {"logistic": "logistic regression", "knn": "kNN"}
 BASELINES = {"untrained": "an untrained network", "pixels": "raw patches", "position": "position alone"}
 SCORES = {"miou": "mIoU", "accuracy": "share of pixels"}
 HEADLINE = Headline(
-    "miou", "mIoU of logistic regression on patch tokens", "highest", lambda result: {"classifier": "logistic"}
+    "miou",
+    "mIoU of logistic regression on patch tokens",
+    "highest",
+    lambda result: {"classifier": "logistic"},
+    brief="mIoU, logistic regression",
 )
 
 

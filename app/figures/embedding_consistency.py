@@ -165,7 +165,9 @@ def _last(result: xr.Dataset) -> dict[str, str | int]:
     return {"scope": "within", "measure": "cka", "layer": int(result["layer"].values[-1])}
 
 
-HEADLINE = Headline("consistency", "similarity of tokens and patches within images (CKA)", "highest", _last)
+HEADLINE = Headline(
+    "consistency", "similarity of tokens and patches within images (CKA)", "highest", _last, brief="CKA within images"
+)
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:

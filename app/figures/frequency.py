@@ -73,7 +73,10 @@ def likeness(result: xr.Dataset, network: str) -> go.Figure:
 
 
 HEADLINE = Headline(
-    "last_high_frequency", "log amplitude of the highest frequency after the last encoder block", "highest"
+    "last_high_frequency",
+    "log amplitude of the highest frequency after the last encoder block",
+    "highest",
+    brief="highest frequency, last block",
 )
 
 

@@ -42,6 +42,7 @@ HEADLINE = Headline(
     "highest",
     lambda result: {"what": "all hidden", "how": OF_SEVERAL},
     share=True,
+    brief="loss increase, hidden to hidden",
 )
 """Of several runs: removal alone mixes what attention carries with inputs that training never
 showed, and comes out a hundred times larger (docs/probes.md)."""

@@ -40,6 +40,7 @@ HEADLINE = Headline(
     "lowest",
     lambda result: {"target": "position"},
     share=True,
+    brief="nearest at the same position",
 )
 
 

@@ -16,7 +16,14 @@ def _last(result: xr.Dataset) -> dict[str, int]:
     return {"layer": int(result["layer"].values[-1])}
 
 
-HEADLINE = Headline("own", "share of a patch's own pixels that its last token holds", "highest", _last, share=True)
+HEADLINE = Headline(
+    "own",
+    "share of a patch's own pixels that its last token holds",
+    "highest",
+    _last,
+    share=True,
+    brief="own patch, last layer",
+)
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:

@@ -17,7 +17,13 @@ def last_layer(result: xr.Dataset) -> dict[str, int]:
     return {"layer": int(result["layer"].values[-1])}
 
 
-HEADLINE = Headline("position_r2", "R2 of position in the last layer's patch tokens", "highest", last_layer)
+HEADLINE = Headline(
+    "position_r2",
+    "R2 of position in the last layer's patch tokens",
+    "highest",
+    last_layer,
+    brief="R2 of position, last layer",
+)
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:

@@ -124,6 +124,7 @@ def depth_fields(result: xr.Dataset, form: str, most: int = 6) -> go.Figure:
 HEADLINE = Headline(
     "half_radius", "radius of a token's receptive field on full images", "highest",
     lambda result: {"target": "token", "view": "full"},
+    brief="radius of a token, full image",
 )  # fmt: skip
 
 

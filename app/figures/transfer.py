@@ -234,7 +234,14 @@ def _output(result: xr.Dataset) -> dict[str, str]:
     return {"classifier": "linear", "feature": "mean" if "mean" in found else str(found[0])}
 
 
-HEADLINE = Headline("accuracy", "linear-probe accuracy of the output's frozen features", "highest", _output, share=True)
+HEADLINE = Headline(
+    "accuracy",
+    "linear-probe accuracy of the output's frozen features",
+    "highest",
+    _output,
+    share=True,
+    brief="linear probe of the output",
+)
 
 
 def answer(results: Mapping[str, xr.Dataset]) -> Answer:

@@ -5,11 +5,12 @@ export default function ({ parentElement, data }) {
   parentElement.querySelector("dl").replaceChildren(...data.tiles.map(tile));
 }
 
-function tile({ label, value, interval, baseline }) {
+function tile({ label, quantity, value, interval, baseline }) {
   const made = document.createElement("div");
   made.className = "tile";
   made.append(
     part("dt", "label", label),
+    part("dd", "quantity", quantity),
     part("dd", "value", value),
     part("dd", "interval", interval && `95 %: ${interval}`),
     part("dd", "baseline", baseline),

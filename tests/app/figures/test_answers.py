@@ -18,6 +18,9 @@ from lcmae.app.figures.answers import Answer, Headline, Number, against, best_of
 from tests.app import computed, synthetic
 
 PROBES = [page.name for page in PAGES if page.is_probe]
+MOST_LETTERS = 36
+"""Of what a tile of a run says that its number is: two lines."""
+
 INTERVAL = re.compile(r"± \d|\(-?[\d.]+ to -?[\d.]+\)")
 
 
@@ -39,6 +42,19 @@ def test_every_page_answers_and_names_an_interval(name: str, count: int):
     if count > 1:
         assert any(re.search(rf"\b{run}\b", found.sentence) for run in results)
         assert {tile.label for tile in found.tiles} <= set(results)
+        assert all(3 < len(tile.quantity.partition(" [")[0]) <= MOST_LETTERS for tile in found.tiles)
+
+
+def test_a_tile_of_a_run_says_what_its_number_is_and_in_which_unit():
+    results = {run: synthetic.reconstruction(seed=seed) for seed, run in enumerate("ab")}
+    found = page("reconstruction").answer(results)
+    assert {tile.quantity for tile in found.tiles} == {"error of hidden patches [squared input units]"}
+    sizes = of_runs(
+        {run: xr.Dataset({"size": ((), 1.0, {"units": "patches"})}) for run in "ab"}, Headline("size", "size", "lowest")
+    )
+    assert [(tile.label, tile.quantity, tile.value) for tile in sizes.tiles] == [
+        ("a", "size", "1 patches"), ("b", "size", "1 patches"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["reconstruction", "local_contrast", "bounds", "mask_graph", "hierarchy"])
