@@ -40,6 +40,7 @@ STYLE = """<style>
 [data-testid="stMain"] h3 { font-size: 1.125rem; padding: 0.25rem 0 0.5rem }
 [data-testid="stMain"] h2 { padding-bottom: 1rem }
 [data-testid="stMain"] [data-testid="stVerticalBlock"] { gap: 0.5rem }
+[data-testid="stMain"] .st-key-title-row h1 { padding: 0.25rem 0 0 }
 </style>"""
 """Headings that leave the height of a window to the first figure. Streamlit draws what follows a
 heading half a gap into it, so a heading ends with that much room."""
@@ -49,7 +50,8 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
     """The whole page. What is missing or torn is said in a sentence with the command that computes
     it."""
     st.html(STYLE)
-    st.title(page.title)
+    beside_title = st.container(key="title-row", horizontal=True, vertical_alignment="center", gap="medium")
+    beside_title.title(page.title, width="content")
     if not ask_for_runs(picked):
         about(content)
         return
@@ -66,7 +68,8 @@ def show(page: Page, content: ProbePage, picked: picks.Picks) -> None:
         steps = [found.steps[name] for name in results]
         if group:
             st.header(plain(f"Measured under other conditions: {', '.join(results)}"))
-        st.caption(f":material/rule: {prose(measured.words(condition, found.conditions, results, steps))}")
+        condition_words = prose(measured.words(condition, found.conditions, results, steps))
+        (st if group else beside_title).caption(f":material/rule: {condition_words}")
         figured: Mapping[str, xr.Dataset] = results
         left_out: list[str] = []
         if content.every_step:

@@ -161,9 +161,11 @@ def test_a_figure_and_the_table_can_be_taken_away(address: str):
 
 def test_the_answer_and_the_first_figure_are_above_the_fold(address: str):
     """At 1280 x 800 the sentence, its tiles and most of the first figure need no scrolling, or the
-    first 240 pixels of one that is tall."""
+    first 240 pixels of one that is tall; a real run's sentence may be a line longer than here."""
+    line = 24
     with browser_page(width=1280, height=800) as page:
-        for name in ("reconstruction", "local_contrast", "transfer", "spectrum", "fidelity", "through_training"):
+        names = ("reconstruction", "local_contrast", "transfer", "spectrum", "fidelity", "attribution", "hierarchy")
+        for name in (*names, "through_training"):
             page.goto(f"{address}/{name}?runs=a")
             settle(page, 2)
             sentence = page.locator(".sentence").bounding_box()
@@ -171,7 +173,18 @@ def test_the_answer_and_the_first_figure_are_above_the_fold(address: str):
             assert sentence is not None
             assert figure is not None
             assert sentence["y"] < figure["y"]
-            assert figure["y"] + min(0.6 * figure["height"], 240) < 800, name
+            assert figure["y"] + min(0.6 * figure["height"], 240) < 800 - line, name
+
+
+def test_the_hidden_field_of_the_bar_takes_no_room(address: str):
+    with browser_page(width=1280, height=800) as page:
+        page.goto(f"{address}/claims?runs=a")
+        settle(page)
+        picker = page.get_by_role("button", name="Runs (1)").bounding_box()
+        step = page.locator(".st-key-bar").get_by_text("step", exact=True).bounding_box()
+        assert picker is not None
+        assert step is not None
+        assert 0 <= step["x"] - (picker["x"] + picker["width"]) < 40
 
 
 BEYOND = """() => {
