@@ -11,6 +11,7 @@ import pandas as pd
 
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.dashboard.stored.notes import Note
+from lcmae.app.figures.answers import Number, best_of
 from lcmae.app.figures.identity import family_of
 from lcmae.errors import InputError
 from lcmae.probes.statistics.intervals import student
@@ -130,7 +131,13 @@ def sentence(table: pd.DataFrame) -> str:
     if not several.empty:
         best = several.loc[several["knn"].idxmax()]
         half = f"{best['knn'] * 100:.1f} ± {best['knn_half'] * 100:.1f} % over {best['runs']} runs"
-        return f"{text}with seeds together, {best['group']} has the highest mean kNN accuracy, {half}."
+        numbers = {
+            row["group"]: Number(row["knn"], row["knn"] - row["knn_half"], row["knn"] + row["knn_half"])
+            for row in several.to_dict("records")
+        }
+        found = best_of(numbers, "highest")
+        alike = "" if found is None else found.caution("group")
+        return f"{text}with seeds together, {best['group']} has the highest mean kNN accuracy, {half}{alike}."
     best = known.loc[known["knn"].astype(float).idxmax()]
     accuracy = f"{best['knn']:.1%}".replace("%", " %")
     return f"{text}{best['name']} has the highest kNN accuracy, {accuracy}, of a single run, so without an interval."

@@ -89,7 +89,10 @@ def test_the_sentence_is_of_seeds_where_there_are_several() -> None:
     said = run_table.sentence(table)
     half = 100 * t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
     assert said.startswith("12 runs (12 finished); with seeds together, umae-r0.5 has the highest mean kNN accuracy, ")
-    assert said.endswith(f"65.0 ± {half:.1f} % over 3 runs.")
+    assert f"65.0 ± {half:.1f} % over 3 runs; " in said
+    assert said.endswith("; groups mae-r0.5, mae-r0.75 and umae-r0.75 cannot be told apart from it.")
+    apart = TABLE.assign(state="finished", knn=TABLE["knn"] / 100 + (TABLE["family"] == "mae-r0.75"))
+    assert run_table.sentence(apart).endswith(f" ± {half / 100:.1f} % over 3 runs."), "intervals far from each other"
     one = table.iloc[[2]].reset_index(drop=True)
     assert "mae-r0.5-s2 has the highest kNN accuracy, 70.0 %, of a single run" in run_table.sentence(one)
     other = one.assign(name="elsewhere", data="cifar10", knn=0.99)
