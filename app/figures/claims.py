@@ -46,10 +46,18 @@ class Outcome(Protocol):
 def answer(outcomes: Sequence[Outcome]) -> Answer:
     """How many claims have which verdict, and whose intervals decide."""
     count = Counter(one.verdict for one in outcomes)
-    of = f"the {len(outcomes)} claims" if len(outcomes) > 1 else "the one claim"
+    decided = "by an interval that lies on one side of the level that decides"
+    if len(outcomes) == 1:
+        [verdict] = count
+        return Answer(
+            "The one claim cannot be decided here."
+            if verdict == "not decidable"
+            else f"The one claim is {verdict} {decided}."
+        )
+    are = "is" if count["reproduced"] == 1 else "are"
     return Answer(
-        f"Of {of}, {count['reproduced']} are reproduced and {count['contradicted']} contradicted by an interval that lies on one "
-        f"side of the level that decides; {count['not decidable']} cannot be decided here."
+        f"Of the {len(outcomes)} claims, {count['reproduced']} {are} reproduced and {count['contradicted']} contradicted "
+        f"{decided}; {count['not decidable']} cannot be decided here."
     )
 
 

@@ -194,3 +194,19 @@ def test_claims_are_counted_by_verdict():
     sentence = claims.answer(outcomes).sentence  # pyright: ignore[reportArgumentType]
     assert "Of the 4 claims, 2 are reproduced and 1 contradicted" in sentence
     assert "1 cannot be decided" in sentence
+    assert "1 is reproduced and 1 contradicted" in claims.answer(outcomes[1:]).sentence  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("reproduced", "The one claim is reproduced by an interval that lies on one side of the level that decides."),
+        (
+            "contradicted",
+            "The one claim is contradicted by an interval that lies on one side of the level that decides.",
+        ),
+        ("not decidable", "The one claim cannot be decided here."),
+    ],
+)
+def test_one_claim_is_not_counted(verdict: str, words: str):
+    assert claims.answer([SimpleNamespace(verdict=verdict)]).sentence == words  # pyright: ignore[reportArgumentType]
