@@ -77,6 +77,18 @@ def brief_names(picked: Sequence[str]) -> dict[str, str]:
     return cut_names if len(set(cut_names.values())) == len(cut_names) else whole
 
 
+def briefly(text: str, picked: Sequence[str]) -> str:
+    """A title or a caption with short names for those of picked runs."""
+    names = {full: name for full, name in brief_names(picked).items() if full != name}
+    return _in_words(names)(text) if names else text
+
+
+def _in_words(names: Mapping[str, str]) -> Callable[[Any], Any]:
+    """What puts short names for full ones into a text, and leaves all else as it is."""
+    pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
+    return lambda text: pattern.sub(lambda found: names[found.group()], text) if isinstance(text, str) else text
+
+
 def cut(name: str, most: int = MOST_LETTERS) -> str:
     """A name of at most so many letters: its beginning and its longer end, where runs differ."""
     if len(name) <= most:
@@ -104,11 +116,7 @@ def _is_about(label: str, name: str) -> bool:
 
 def _rename(figure: go.Figure, names: Mapping[str, str]) -> None:
     """Short names for full ones in all the places of a figure that hold text."""
-    pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
-
-    def brief(text: Any) -> Any:
-        return pattern.sub(lambda found: names[found.group()], text) if isinstance(text, str) else text
-
+    brief = _in_words(names)
     for trace in _traces(figure):
         trace.update(name=brief(trace.name))
         for field in ("hovertemplate", "text", "x", "y", "customdata"):

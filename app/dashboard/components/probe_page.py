@@ -240,31 +240,42 @@ def choose(
     question: str, options: Sequence[Any], group: int = 0, key: str = "", *, former: Mapping[str, str] | None = None
 ) -> Any:
     """A select box that the address bar remembers; no question where there is no choice. Panels of
-    other conditions (`group`) ask for themselves. Links from before options had words hold names of
-    variables: `former` has the option of each; labels of results need none."""
+    other conditions (`group`) ask for themselves. Picked runs go by their names in the bar. Links
+    from before options had words hold names of variables: `former` has the option of each; labels
+    of results need none."""
     if len(options) < 2:
         return options[0]
     key = key or question.replace(" ", "_") + (f"_{group}" if group else "")
     wanted = st.query_params.get(key, "")
-    if wanted not in map(str, options):
-        meant = (former or {}).get(wanted, called(wanted))
+    names = legend.brief_names(st.session_state.get("runs", []))
+    shown = [names.get(option, str(option)) for option in options]
+    if wanted not in shown:
+        meant = wanted if wanted in options else (former or {}).get(wanted, called(wanted))
         if meant in options and key not in st.session_state:
             st.session_state[key] = meant
     if st.session_state.get(key, options[0]) not in options:
         st.session_state[key] = options[0]
-    return st.selectbox(question.capitalize(), options, key=key, bind="query-params", width=220)
+    return st.selectbox(
+        question.capitalize(),
+        options,
+        key=key,
+        bind="query-params",
+        width=220,
+        format_func=lambda option: names.get(option, str(option)),
+    )
 
 
 def draw(shown: Panel, key: str, sources: str = "") -> None:
     """A figure, its words, and the files to take away; `sources` are words that name the page's
     papers."""
-    st.subheader(plain(shown.title))
-    legend.tidy(shown.figure, style.known(), st.session_state.get("runs", []))
+    runs = st.session_state.get("runs", [])
+    st.subheader(plain(legend.briefly(shown.title, runs)))
+    legend.tidy(shown.figure, style.known(), runs)
     if not shown.is_wide:
         series.wrap_titles(shown.figure)
         legend.make_room(shown.figure)
     st.plotly_chart(shown.figure, key=f"figure-{key}", config=PLOTLY, alt=printable(shown.caption, 2000))
-    st.caption(prose(shown.caption))
+    st.caption(prose(legend.briefly(shown.caption, runs)))
     export.figure_files(
         shown.figure, key, caption=f"{shown.title}. {shown.caption}", sources=f"{sources} {shown.caption}"
     )

@@ -27,6 +27,7 @@ from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES, TITLES
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import pair as figures
+from lcmae.app.figures.legend import brief_names
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, contrasts
@@ -84,7 +85,10 @@ def show(page: Page, picked: picks.Picks) -> None:
 def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int | None) -> None:
     """A checkpoint and its step."""
     with st.container(horizontal=True):
-        st.selectbox(f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=280)
+        brief = brief_names(names)
+        st.selectbox(
+            f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=280, format_func=lambda one: brief[one]
+        )
         if steps := steps_of(picked, name):
             shown = picks.NEWEST if step is None else str(step)
             st.selectbox(

@@ -198,6 +198,23 @@ def test_a_link_from_before_options_had_words(root: Path, name: str, query: dict
     assert app.selectbox(key=key).value == others[0]
 
 
+def test_long_names_are_brief_in_titles_captions_and_lists(root: Path):
+    group = "a-rather-long-name-of-a-run"
+    names = [f"{group}/mae-digits-with-cosine-s1", f"{group}/umae-digits-with-cosine-s1"]
+    for name in names:
+        synthetic.run(root / name)
+    app = open_page("attribution", *names, maps_and_curves_of=names[1])
+    asked = app.selectbox(key="maps_and_curves_of")
+    assert asked.options == ["mae-digits-with-cosine-s1", "umae-digits-with-cosine-s1"]
+    assert asked.value == names[1], "links from before lists were brief"
+    assert any(one.value.endswith("  umae-digits-with-cosine-s1") for one in app.subheader)
+    assert not any(group in one.value for one in app.subheader)
+    again = open_page("attribution", *names, maps_and_curves_of="umae-digits-with-cosine-s1")
+    assert again.selectbox(key="maps_and_curves_of").value == names[1]
+    caption = [one.value for one in open_page("transfer", *names).caption if "classifiers trained on" in one.value]
+    assert not any(group in one for one in caption)
+
+
 def test_a_step_is_picked_and_the_newest_is_the_default(root: Path):
     run = synthetic.run(root / "a")
     run.result_path(20, "x").parent.mkdir(parents=True)

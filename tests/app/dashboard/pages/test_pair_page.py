@@ -142,6 +142,15 @@ def test_one_run_of_one_step_has_nothing_beside_it(root: Path):
     assert "A and B are the same checkpoint" in words(open_page(NAME, "a"))
 
 
+def test_long_names_differ_in_the_lists_of_checkpoints(root: Path):
+    names = [f"a-rather-long-name-of-a-run/mae-digits-with-cosine-s{seed}" for seed in (1, 2)]
+    for name in names:
+        synthetic.run(root / name, results=False)
+    app = open_page(NAME, *names)
+    assert app.selectbox(key="selection-a").options == ["s1", "s2"]
+    assert [app.selectbox(key=f"selection-{letter}").value for letter in "ab"] == names
+
+
 def test_two_steps_of_one_run_are_compared(root: Path):
     synthetic.run(root / "a")
     text = words(open_page(NAME, "a", b="a", b_step="20"))
