@@ -26,10 +26,12 @@ def published(
     data: str | None = "digits",
     steps: tuple[int, ...] = (10, 20),
     num_steps: int | None = None,
+    mask: dict[str, Any] | None = None,
 ) -> Run:
     """A run with a tiny model; every step has weights of its own."""
     model = tiny() if model is None else model
     config = {"data": data, "seed": 0, "model": model.config.model_dump(mode="json")}
+    config |= {} if mask is None else {"objective": {"kind": "mae", "mask": mask}}
     run = Run.create(path, config)
     for step in steps:
         model.get_parameter("cls_token").data.fill_(step / 100)

@@ -267,6 +267,13 @@ def _count_photographs(loaded: models.Loaded, why: str) -> int:
         ) from error
 
 
+def trained_mask(loaded: models.Loaded) -> "MaskStrategy | None":
+    """The strategy that the model was trained with; None where nothing says so."""
+    from lcmae.probes.watching.trained_mask import trained_mask
+
+    return trained_mask(loaded.model)
+
+
 def fit(loaded: models.Loaded, chosen: Selection) -> tuple[Selection, list[str]]:
     """The selection as far as this model, its data and the server's uploads have it, and phrases
     for what fell back."""

@@ -2,6 +2,8 @@
 goes to the one selection."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -14,6 +16,10 @@ from lcmae.app.dashboard.live.inspection import Inspection
 from lcmae.app.dashboard.live.selection import Selection, tied
 from lcmae.app.dashboard.stored import reading
 from lcmae.errors import InputError
+from lcmae.probes.results.conditions import mask_words
+
+if TYPE_CHECKING:
+    from lcmae.masking import MaskStrategy
 
 ALL = "all"
 LOADING = "Loading the checkpoint (and torch, the first time: half a minute on a small machine)"
@@ -104,8 +110,9 @@ def refuse(problem: str, called: str = "") -> None:
     problems[:] = [*problems, f"{called}: {problem}" if called else problem][-MOST_BROUGHT:]
 
 
-def ask_mask(chosen: Selection) -> bool:
-    """Which mask; whether clicks edit it."""
+def ask_mask(chosen: Selection, trained: "MaskStrategy | None" = None) -> bool:
+    """Which mask, with a way to that of the training where it is another; whether clicks edit
+    it."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Mask",
@@ -130,6 +137,15 @@ def ask_mask(chosen: Selection) -> bool:
             key="microscope-edit",
             help="A click or Space hides or shows a patch; a stroke does so along its way.",
         )
+        if trained is not None and trained.ratio and (chosen.mask, chosen.ratio) != (trained.kind, trained.ratio):
+            st.button(
+                f"Trained at {mask_words(trained.model_dump())}",
+                on_click=partial(selection.change, mask=trained.kind, ratio=trained.ratio),
+                disabled=trained.kind not in models.masks(),
+                help="Every checkpoint opens at random 0.75, so that a link shows everybody the same. This takes the kind and "
+                "the ratio of its training.",
+                icon=":material/school:",
+            )
         if chosen.hidden:
             st.button("Back to the drawn mask", on_click=draw_again, icon=":material/undo:")
     return editing

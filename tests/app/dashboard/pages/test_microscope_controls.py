@@ -14,7 +14,7 @@ from lcmae.app.dashboard.live import models, uploads
 from lcmae.app.dashboard.live.selection import Selection, pack
 from lcmae.app.dashboard.microscope import controls
 from lcmae.app.dashboard.stored.reading import runs_below
-from tests.app.pages import components, open_page, words
+from tests.app.pages import checked, components, open_page, words
 from tests.app.trained import published
 
 HIDDEN = [patch % 3 == 0 for patch in range(16)]
@@ -23,6 +23,16 @@ HIDDEN = [patch % 3 == 0 for patch in range(16)]
 def loaded(root: Path) -> models.Loaded:
     """The model of run a."""
     return models.load(models.locate(Picks(root, runs_below(root), [], None), "a"))
+
+
+def test_the_mask_of_the_training_is_said_and_taken(root: Path):
+    published(root / "a", mask={"kind": "block", "ratio": 0.6})
+    app = open_page("microscope")
+    [button] = [one for one in app.button if one.label.startswith("Trained at")]
+    assert button.label.startswith("Trained at block 0.6")
+    checked(button.click().run())
+    assert app.query_params == {"mask": "block", "ratio": "0.6"}
+    assert not [one for one in app.button if one.label.startswith("Trained at")]
 
 
 def test_an_edit_of_a_mask_that_was_replaced_is_dropped(monkeypatch: pytest.MonkeyPatch):
