@@ -77,6 +77,13 @@ def brief_names(picked: Sequence[str]) -> dict[str, str]:
     return cut_names if len(set(cut_names.values())) == len(cut_names) else whole
 
 
+def names_in_list(names: Sequence[str], picked: Sequence[str]) -> dict[str, str]:
+    """Names for a list of all there is: picked runs as in the bar, the others cut; whole ones where
+    two would be the same."""
+    found = {name: cut(name) for name in names} | brief_names(picked)
+    return found if len(set(found.values())) == len(found) else {name: name for name in names}
+
+
 def briefly(text: str, picked: Sequence[str]) -> str:
     """A title or a caption with short names for those of picked runs."""
     names = {full: name for full, name in brief_names(picked).items() if full != name}

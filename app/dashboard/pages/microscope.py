@@ -22,7 +22,7 @@ from lcmae.app.dashboard.microscope.controls import LOADING, ask_image, ask_mask
 from lcmae.app.dashboard.microscope.film import ratio_and_film
 from lcmae.app.dashboard.microscope.patch_details import among_others, export_section, numbers
 from lcmae.app.dashboard.microscope.views import board, encoding_it, filling_in
-from lcmae.app.figures.legend import brief_names
+from lcmae.app.figures.legend import names_in_list
 from lcmae.errors import InputError
 from lcmae.safety.text import printable
 
@@ -71,7 +71,7 @@ def ask_checkpoint(picked: picks.Picks, names: list[str], chosen: Selection) -> 
     """The checkpoint and its step."""
     name = chosen.a or names[0]
     with st.container(horizontal=True):
-        brief = brief_names(names)
+        brief = names_in_list(names, picked.names)
         st.selectbox("Checkpoint", names, **tied("a", name), width=340, format_func=lambda one: brief[one])
         if steps := steps_of(picked, name):
             newest = picks.NEWEST

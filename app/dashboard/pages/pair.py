@@ -27,7 +27,7 @@ from lcmae.app.dashboard.page import Panel
 from lcmae.app.dashboard.pages import PAGES, TITLES
 from lcmae.app.dashboard.stored import measured, reading
 from lcmae.app.figures import pair as figures
-from lcmae.app.figures.legend import brief_names
+from lcmae.app.figures.legend import names_in_list
 from lcmae.errors import InputError
 from lcmae.probes.results import tables
 from lcmae.probes.results.conditions import Condition, contrasts
@@ -85,7 +85,7 @@ def show(page: Page, picked: picks.Picks) -> None:
 def ask(picked: picks.Picks, names: list[str], letter: str, name: str, step: int | None) -> None:
     """A checkpoint and its step."""
     with st.container(horizontal=True):
-        brief = brief_names(names)
+        brief = names_in_list(names, picked.names)
         st.selectbox(
             f"Checkpoint {letter.upper()}", names, **tied(letter, name), width=280, format_func=lambda one: brief[one]
         )

@@ -143,11 +143,13 @@ def test_one_run_of_one_step_has_nothing_beside_it(root: Path):
 
 
 def test_long_names_differ_in_the_lists_of_checkpoints(root: Path):
-    names = [f"a-rather-long-name-of-a-run/mae-digits-with-cosine-s{seed}" for seed in (1, 2)]
-    for name in names:
+    names = [f"a-rather-long-name-of-a-run/{kind}-digits-with-cosine-s1" for kind in ("mae", "umae")]
+    other = "another-long-name-of-a-run-that-is-not-picked"
+    for name in (*names, other):
         synthetic.run(root / name, results=False)
     app = open_page(NAME, *names)
-    assert app.selectbox(key="selection-a").options == ["s1", "s2"]
+    shown = ["mae-digits-with-cosine-s1", "umae-digits-with-cosine-s1", "another-lon…run-that-is-not-picked"]
+    assert app.selectbox(key="selection-a").options == shown
     assert [app.selectbox(key=f"selection-{letter}").value for letter in "ab"] == names
 
 
