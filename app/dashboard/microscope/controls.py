@@ -137,11 +137,13 @@ def ask_mask(chosen: Selection, trained: "MaskStrategy | None" = None) -> bool:
             key="microscope-edit",
             help="A click or Space hides or shows a patch; a stroke does so along its way.",
         )
-        if trained is not None and trained.ratio and (chosen.mask, chosen.ratio) != (trained.kind, trained.ratio):
+        settings = {} if trained is None else trained.model_dump()
+        kind, ratio = settings.get("kind"), settings.get("ratio")
+        if kind and ratio and (chosen.mask, chosen.ratio) != (kind, ratio):
             st.button(
-                f"Trained at {mask_words(trained.model_dump())}",
-                on_click=partial(selection.change, mask=trained.kind, ratio=trained.ratio),
-                disabled=trained.kind not in models.masks(),
+                f"Trained at {mask_words(settings)}",
+                on_click=partial(selection.change, mask=kind, ratio=ratio),
+                disabled=kind not in models.masks(),
                 help="Every checkpoint opens at random 0.75, so that a link shows everybody the same. This takes the kind and "
                 "the ratio of its training.",
                 icon=":material/school:",
