@@ -56,3 +56,14 @@ def test_predictions_that_depend_on_nothing_are_said_to(found: xr.Dataset) -> No
     nothing = found.assign(reach=found["reach"] * np.nan)
     assert "nothing to attribute" in figures.answer({"a": nothing}).sentence
     assert "rank correlation" in figures.answer({"a": found}).sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.6, "as ablation does: their rank correlation is 0.6"), (-0.6, "the other way round"), (-0.1, "cannot be told")],
+)
+def test_the_sentence_claims_of_attention_what_its_interval_does(found: xr.Dataset, value: float, words: str) -> None:
+    known = {"explanation": "attention", "other_explanation": "ablation"}
+    changed = found.copy(deep=True)
+    changed["agreement"].loc[known], changed["agreement_sem"].loc[known] = value, 0.08
+    assert words in figures.answer({"a": changed}).sentence
