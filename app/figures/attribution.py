@@ -68,22 +68,11 @@ def answer(results: Mapping[str, xr.Dataset]) -> Answer:
     if own.is_known:
         near = number(result, "agreement", explanation=NEARNESS, other_explanation=ABLATION)
         relation = against(own, {"that of nearness": near, "that of an untrained network": fresh}, ", which ")
-        sentence += f" {_ordered(own)}: their rank correlation is {own}{relation}."
+        sentence += f" The rank correlation of attention with ablation is {own}{relation}."
         tiles.append(own.tile("attention with ablation", beside("untrained", fresh)))
     tiles.append(number(result, "additivity", share=True).tile("single ablations add up to"))
     tiles.append(number(result, "completeness_error", share=True).tile("completeness error"))
     return Answer(sentence, answers.known(tiles))
-
-
-def _ordered(agreement: answers.Number) -> str:
-    """What a rank correlation with ablation says of attention, as far as its interval goes."""
-    if agreement.low > 0:
-        return "Attention orders the patches as ablation does"
-    if agreement.high < 0:
-        return "Attention orders the patches the other way round than ablation"
-    if agreement.has_interval:
-        return "Whether attention orders the patches as ablation does cannot be told"
-    return "Attention and ablation order the patches"
 
 
 def _nearer(far: answers.Number, anywhere: answers.Number) -> str:

@@ -185,9 +185,9 @@ TABLES: dict[str, Table] = {
         "scope": "retrieval_chance! info_nce_chance!",
     },
     "fidelity": {
-        "network": "ssim_unmasked! psnr_unmasked mse_unmasked",
+        "network": "mse_unmasked! psnr_unmasked ssim_unmasked",
         "group network": "ssim_unmasked_groups psnr_unmasked_groups mse_unmasked_groups",
-        "ratio network": "ssim! psnr mse mse_hidden",
+        "ratio network": "mse_hidden! psnr mse ssim",
         "group ratio network": "ssim_groups psnr_groups mse_groups mse_hidden_groups",
     },
     "frequency": {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from lcmae.app.dashboard.pages import PAGES
 from lcmae.app.dashboard.server.launch import command
@@ -96,6 +96,14 @@ class Watch:
         # 404
         if message.type == "error" and "404 (Not Found)" not in message.text:
             self.complaints.append(message.text)
+
+
+def choose_size(page: Page, inches: str) -> None:
+    """The first figure as a paper prints it, once every figure has its files: the first that come
+    may be another one's."""
+    sizes = page.get_by_label("size of the picture")
+    expect(sizes).to_have_count(page.locator("[data-testid=stPlotlyChart]").count())
+    sizes.first.select_option(inches)
 
 
 def downloaded(page: Page, name: str, position: int = 0) -> bytes:

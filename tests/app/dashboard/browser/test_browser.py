@@ -25,6 +25,7 @@ from tests.app.served import (
     CHROMIUM,
     Watch,
     browser_page,
+    choose_size,
     downloaded,
     path_of,
     pdf_size,
@@ -210,7 +211,7 @@ def test_a_figure_fits_the_column_of_a_paper(address: str):
         watch = Watch(page)
         page.goto(f"{address}/local_contrast?runs=a")
         settle(page, 2)
-        page.get_by_label("size of the picture").first.select_option("3.25")
+        choose_size(page, "3.25")
         picture = Image.open(io.BytesIO(downloaded(page, "PNG")))
         assert picture.width == round(3.25 * 600)
         page.get_by_label("label of the x axis").first.fill("loss of hidden patches")

@@ -17,7 +17,7 @@ import lcmae
 from lcmae.app.dashboard.stored import reading
 from lcmae.app.figures.transfer import FEATURES
 from tests.app import synthetic
-from tests.app.served import CHROMIUM, Watch, browser_page, pdf_size, printed, server, settle
+from tests.app.served import CHROMIUM, Watch, browser_page, choose_size, pdf_size, printed, server, settle
 
 pytestmark = [
     pytest.mark.browser,
@@ -115,7 +115,7 @@ def test_thirty_runs_are_filtered_grouped_and_become_a_figure(page: Page, thirty
         assert tiles, "the runs' numbers stand above the figures"
         assert all("umae" not in tile for tile in tiles), "without what all names begin with"
         # for a paper: of a column's width, and as PDF
-        page.get_by_label("size of the picture").first.select_option("6.75")
+        choose_size(page, "6.75")
         paper = printed(page)
         assert paper.startswith(b"%PDF-")
         assert pdf_size(paper)[0] == pytest.approx(6.75, abs=0.02)

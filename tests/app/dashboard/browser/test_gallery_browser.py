@@ -24,6 +24,7 @@ def test_a_picture_opens_the_microscope_at_its_image(tmp_path: Path) -> None:
     run, result = published(tmp_path / "a"), synthetic.reconstruction()
     settings = json.dumps({"mask": {"kind": "block", "ratio": 0.5}})
     result.attrs |= {"split": "test", "settings": settings, "probe": "reconstruction"}
+    result.attrs["command"] = "lcmae probe reconstruction --checkpoint a --seed 3"
     save_result(result, run.result_path(20, "reconstruction"))
     order = np.argsort(-result["image_error"].values)
     with server(tmp_path) as address, browser_page() as page:

@@ -24,7 +24,7 @@ from lcmae.probes.results.differences import differences
 from lcmae.probes.results.store import save_result
 from tests.app import synthetic
 from tests.app.computed import some_images
-from tests.app.served import CHROMIUM, Watch, browser_page, downloaded, server, settle
+from tests.app.served import CHROMIUM, Watch, browser_page, choose_size, downloaded, server, settle
 from tests.app.trained import published, tiny
 from tests.conftest import tiny_mae
 
@@ -129,7 +129,7 @@ LABELS = """[...document.querySelectorAll(".ytick text")].map((text) => {
 def test_labels_of_rows_never_touch_on_paper(page: Page, address: str):
     page.goto(f"{address}/pair?runs=a&runs=bb")
     settle(page, 1)
-    page.get_by_label("size of the picture").first.select_option("3.25")
+    choose_size(page, "3.25")
     alone = page.context.new_page()
     alone.set_content(f"<body style='margin:0'>{downloaded(page, 'SVG').decode()}</body>")
     labels = alone.evaluate(LABELS)
