@@ -73,6 +73,12 @@ ANSWERED = """rest => {
   return isDone && seen !== window.before && now - window.changed > rest ? window.changed - window.asked : false;
 }"""
 
+HOVER = """(frame, [x, y]) => new Promise((drawn) => {
+  const begin = performance.now(), end = () => drawn(performance.now() - begin);
+  frame.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: y, bubbles: true }));
+  requestAnimationFrame(() => requestAnimationFrame(end));
+})"""
+
 DRAWN = (
     "[...document.querySelectorAll('.js-plotly-plot')].some(one => one._fullData?.length) ? performance.now() : false"
 )
@@ -285,6 +291,12 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
     page.locator("label", has_text="Edit mask").click()
     page.locator(".board.editing").wait_for()
     settle(page)
+    frame, hovers = page.locator(".photograph .frame").first, []
+    frame.scroll_into_view_if_needed()
+    left, top, width, height = ((frame.bounding_box() or {})[part] for part in ("x", "y", "width", "height"))
+    for number in range(num_clicks):
+        at = [left + width * (number % columns + 0.5) / columns, top + height * (3 * number % rows + 0.5) / rows]
+        hovers.append(frame.evaluate(HOVER, at))
     edits = []
     back = [OPPOSITE[key] for key in keys[: len(times)][::-1]]
     board.focus()
@@ -309,6 +321,7 @@ def microscope(page: Page, address: str, name: str, num_clicks: int, bar: Progre
             for label, found in picks.items()
         ),
         ("microscope: a step of the ratio's slider until its frame is there", percentiles(frames)),
+        ("microscope: the pointer over a patch until its map lies there", percentiles(hovers)),
         ("microscope: a patch hidden or shown by hand until every view has followed", percentiles(edits)),
         ("microscope: an upload, from its choice until every view has followed", percentiles(uploads)),
     ]
