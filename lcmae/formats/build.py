@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError, InputError
 from lcmae.formats.beit import SimMIMBeitConfig
-from lcmae.formats.beside import is_beside
-from lcmae.formats.encoder import unused
+from lcmae.formats.encoder import is_beside, unused
 from lcmae.formats.facts import MAX_BLOCKS, Facts
 from lcmae.formats.positions import resample
 from lcmae.formats.rotary import RotaryConfig

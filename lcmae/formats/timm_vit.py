@@ -167,7 +167,7 @@ def read_encoder(
         known = {key: value for key, value in known.items() if not key.startswith("fc_norm.")}
     aside = [key for key in encoder if key not in known and key.startswith((*ASIDE, "fc_norm."))]
     unused(facts, aside, "head or decoder")
-    # whatever else there is stays in, so that it is judged by name (`lcmae.formats.beside`)
+    # whatever else there is stays in, and is judged by name (`encoder.is_beside`)
     known |= {key: value for key, value in encoder.items() if key not in known and key not in aside}
     facts.notes.append("encoder only: no predictions")
     return Reading(

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from lcmae.errors import CheckpointError
 from lcmae.formats import timm_vit
-from lcmae.formats.beside import is_beside
 from lcmae.formats.build import Reading
-from lcmae.formats.encoder import as_size, assume_pixels, read_positions, unused
+from lcmae.formats.encoder import as_size, assume_pixels, is_beside, read_positions, unused
 from lcmae.formats.facts import Facts, ratio_of
 from lcmae.formats.rotary import RotaryConfig, facts_of, skeleton
 from lcmae.formats.weights import Weights, open_states, own_settings, setting, size_said, trainer_sizes
