@@ -102,9 +102,8 @@ def opened(
     source = _decoded(name, images, decoder, description, limit, home, resident_limit)
     if source.skipped:
         first = "; ".join(source.skipped[:3]) + ("; ..." if len(source.skipped) > 3 else "")
-        warnings.warn(
-            f"{name}: left out {len(source.skipped)} images that cannot be read ({first})", ImagesWarning, stacklevel=3
-        )
+        what = "1 image" if len(source.skipped) == 1 else f"{len(source.skipped)} images"
+        warnings.warn(f"{name}: left out {what} that cannot be read ({first})", ImagesWarning, stacklevel=3)
     return replace(source, shuffled=limit is not None and shuffled)
 
 

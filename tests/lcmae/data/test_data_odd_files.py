@@ -39,7 +39,7 @@ def opened(folder: Path, left_out: str) -> list[str]:
 @pytest.mark.parametrize("name", ["pipe.png", "pipe.tif"])
 def test_a_pipe_among_images_is_left_out_and_named(photos: Path, name: str) -> None:
     os.mkfifo(photos / name)
-    (skipped,) = opened(photos, "left out 1 images that cannot be read .*pipe")
+    (skipped,) = opened(photos, "left out 1 image that cannot be read .*pipe")
     assert skipped == f"{photos / name}: a pipe, socket or device, not a file"
 
 
@@ -76,7 +76,7 @@ def test_an_array_of_no_image_in_a_tiff_is_left_out_and_named(photos: Path, monk
     monkeypatch.setattr("lcmae.data.readers.tiff.tiff_bands", lambda file, *, pages_are_bands: np.zeros(5, np.uint16))
     monkeypatch.setattr("lcmae.data.decode.needs_tifffile", lambda file: True)
     Image.new("RGB", (12, 12)).save(photos / "a.tif")
-    (skipped,) = opened(photos, "left out 1 images")
+    (skipped,) = opened(photos, "left out 1 image that")
     assert "expected an image [height width bands], got an array of shape (5,)" in skipped
 
 
